@@ -1,0 +1,79 @@
+# Every target sets up what it needs in .venv. Python 3.10 or newer, make and git are enough.
+#
+#   make test PYTHON=python3.12                          another interpreter
+#   make train preset=sinusoid run_dir=/tmp/sinusoid     another preset, another place
+
+PYTHON ?= python3
+preset ?= glyphs_5way_1shot
+run_dir ?= runs/$(preset)
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip --disable-pip-version-check
+
+export KERAS_BACKEND := tensorflow
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## List the targets.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: install
+install: $(VENV)/installed-dev ## Create .venv and install the package with its development tools.
+
+.PHONY: train
+train: $(VENV)/installed ## Meta-train on drawn characters, without a download (preset=..., run_dir=...).
+	$(BIN)/python -m trainers.train --flagfile=trainers/presets/$(preset).flags --run_dir=$(run_dir)
+
+.PHONY: test
+test: lint ## Check style and types, then run the quick tests.
+	$(BIN)/python -m pytest -m "not slow"
+
+.PHONY: test-slow
+test-slow: $(VENV)/installed-dev ## Run the slow tests.
+	$(BIN)/python -m pytest -m slow
+
+.PHONY: lint
+lint: $(VENV)/installed-dev ## Check style and types.
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+.PHONY: format
+format: $(VENV)/installed-dev ## Sort imports, fix what can be fixed, and format.
+	$(BIN)/ruff check --fix --exit-zero
+	$(BIN)/ruff format
+
+.PHONY: bazel
+bazel: $(VENV)/installed-dev ## Build and test with Bazel (docs/bazel.md).
+	@command -v bazel >/dev/null || { echo "bazel is not installed: see docs/bazel.md" >&2; exit 1; }
+	bazel build //...
+	bazel test //...
+
+.PHONY: clean
+clean: ## Remove caches and build products; .venv and runs stay.
+	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -f bazel-*
+	find keras_imaml trainers tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
+
+# pip is the last thing that venv makes, so that a half-made environment is not taken for a whole one.
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	  echo "$(PYTHON) is not Python 3.10 or newer. Choose another: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "$(PYTHON) cannot create virtual environments." \
+	    "On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	@echo "Creating $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: setup.py | $(BIN)/pip
+	@echo "Installing keras_imaml into $(VENV): TensorFlow takes a few minutes the first time"
+	@$(PIP) install --quiet --quiet --editable .
+	@touch $@
+
+$(VENV)/installed-dev: setup.py | $(BIN)/pip
+	@echo "Installing keras_imaml[dev] into $(VENV): TensorFlow takes a few minutes the first time"
+	@$(PIP) install --quiet --quiet --editable '.[dev]'
+	@touch $(VENV)/installed $@

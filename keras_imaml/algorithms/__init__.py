@@ -1,0 +1,5 @@
+"""Algorithms: from a meta-batch to a meta-gradient."""
+
+from keras_imaml.algorithms.algorithm import Algorithm as Algorithm
+from keras_imaml.algorithms.algorithm import MetaGradient as MetaGradient
+from keras_imaml.algorithms.imaml import IMAML as IMAML

@@ -1,0 +1,183 @@
+"""Implicit MAML: the meta-gradient from the inner solution alone, whatever path led to it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_imaml.algorithms.algorithm import Algorithm, MetaGradient, masked_mean
+from keras_imaml.curvature import CURVATURES
+from keras_imaml.implicit import ImplicitGradient, implicit_gradient
+from keras_imaml.inner import GradientDescent, InnerSolution, InnerSolver
+from keras_imaml.linear import ConjugateGradient, LinearSolver, Status
+from keras_imaml.objective import InnerProblem, TaskObjective
+from keras_imaml.parameters import Parameters
+from keras_imaml.proximal import ProximalStrength
+from keras_imaml.validation import check_choice
+from keras_imaml.vectors import dot, norm, select
+
+
+@keras.saving.register_keras_serializable(package="keras_imaml")
+class IMAML(Algorithm):
+    """Meta-learning with implicit gradients.
+
+    Inner level: `phi_t = argmin Lhat_t(phi) + lambda/2 ||phi - theta||^2`, by any solver.
+    Outer level: the gradient of the query loss, `(I + H_t/lambda)^-1 grad L_t(phi_t)`, by
+    conjugate gradient on products with the curvature. Memory does not grow with the inner steps.
+
+    Args:
+        proximal_strength: lambda, a number above 0 or a `keras_imaml.ProximalStrength` (one per
+            layer, one per weight, learned). Defaults to `2.0`.
+        inner: The inner solver. Defaults to `keras_imaml.inner.GradientDescent()`.
+        linear: The linear solver. Defaults to `keras_imaml.linear.ConjugateGradient()`.
+        curvature: `"hessian"`: exact, may be indefinite; `"gauss_newton"`: never indefinite for
+            convex losses, and the better choice for training. Defaults to `"gauss_newton"`.
+
+    Example:
+
+    ```python
+    algorithm = ki.IMAML(
+        proximal_strength=0.5,
+        inner=ki.inner.GradientDescent(steps=16, learning_rate=0.2),
+        linear=ki.linear.ConjugateGradient(max_steps=5),
+    )
+    ```
+
+    References:
+        Rajeswaran, Finn, Kakade, Levine: Meta-Learning with Implicit Gradients, NeurIPS 2019.
+    """
+
+    diagnostics = (
+        "inner_residual",
+        "inner_steps",
+        "linear_residual",
+        "linear_steps",
+        "negative_curvature",
+        "first_order_cosine",
+        "proximal_strength",
+    )
+
+    def __init__(
+        self,
+        proximal_strength: float | ProximalStrength = 2.0,
+        inner: InnerSolver | None = None,
+        linear: LinearSolver | None = None,
+        curvature: str = "gauss_newton",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if not isinstance(proximal_strength, ProximalStrength):
+            proximal_strength = ProximalStrength(proximal_strength)
+        self.proximal_strength = proximal_strength
+        self.inner = inner or GradientDescent()
+        self.linear = linear or ConjugateGradient()
+        self.curvature = check_choice("curvature", curvature, CURVATURES)
+
+    def check_loss(self, loss: Any) -> None:
+        """See `Algorithm.check_loss`: Gauss-Newton needs a loss that is convex in the outputs."""
+        for part in keras.tree.flatten(loss):
+            name = part if isinstance(part, str) else getattr(part, "name", "")
+            of_probabilities = not getattr(part, "from_logits", False)
+            if (
+                self.curvature == "gauss_newton"
+                and name.lower().replace("_", "").endswith("categoricalcrossentropy")
+                and of_probabilities
+            ):
+                raise ValueError(
+                    "Invalid value for `loss`. Expected a loss of logits with "
+                    "curvature='gauss_newton': the cross-entropy of probabilities is not convex "
+                    "in them. End the network without softmax and pass keras.losses."
+                    "SparseCategoricalCrossentropy(from_logits=True), or use "
+                    f"curvature='hessian'. Received: loss={part!r}"
+                )
+
+    def prepare(self, parameters: Parameters) -> None:
+        """See `Algorithm.prepare`."""
+        self.proximal_strength.prepare(parameters)
+        super().prepare(parameters)
+
+    def inner_problem(self, objective: TaskObjective) -> InnerProblem:
+        """The inner objective at the current meta-parameters."""
+        return InnerProblem(objective, self.parameters.theta(), self.proximal_strength.value())
+
+    def adapt(self, objective: TaskObjective) -> InnerSolution:
+        """See `Algorithm.adapt`: a task whose inner loop diverges stays at theta."""
+        problem = self.inner_problem(objective)
+        solution = self.inner.minimize(problem)
+        return solution._replace(phi=select(solution.sound, solution.phi, problem.start()))
+
+    def meta_gradient(self, objective: TaskObjective, variables: Sequence[Any]) -> MetaGradient:
+        """See `Algorithm.meta_gradient`."""
+        adapted = self.adapt(objective)
+        phi = tf.stop_gradient(adapted.phi)
+        with tf.GradientTape(persistent=True) as tape:
+            tape.watch(phi)
+            query_losses, query_outputs = objective.query_losses(phi)
+        query_gradient = tape.gradient(query_losses, phi)
+        implicit = implicit_gradient(
+            problem=lambda: self.inner_problem(objective),
+            phi=phi,
+            query_gradient=query_gradient,
+            variables=variables,
+            sound=objective.sound & adapted.sound & tf.math.is_finite(query_losses),
+            curvature=CURVATURES[self.curvature](),
+            linear=self.linear,
+        )
+        weights = tf.cast(implicit.sound, query_losses.dtype)
+        weights /= tf.maximum(tf.reduce_sum(weights), 1)
+        direct = tape.gradient(query_losses, list(variables), output_gradients=weights)
+        return MetaGradient(
+            gradients=[_add(a, b) for a, b in zip(direct, implicit.gradients, strict=True)],
+            per_task=implicit.per_task,
+            query_losses=query_losses,
+            query_outputs=query_outputs,
+            sound=implicit.sound,
+            diagnostics=self._diagnostics(adapted, implicit, query_gradient),
+        )
+
+    def _diagnostics(
+        self, adapted: InnerSolution, implicit: ImplicitGradient, query_gradient: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        sound, linear = implicit.sound, implicit.solution
+        inner_residual = tf.math.divide_no_nan(
+            implicit.inner_residual, adapted.initial_gradient_norm
+        )
+        cosine = tf.math.divide_no_nan(
+            dot(implicit.per_task, query_gradient),
+            norm(implicit.per_task) * norm(query_gradient),
+        )
+        negative = tf.equal(linear.status, int(Status.NEGATIVE_CURVATURE))
+        return {
+            "inner_residual": masked_mean(inner_residual, sound),
+            "inner_steps": masked_mean(tf.cast(adapted.steps, cosine.dtype), sound),
+            "linear_residual": masked_mean(linear.residual, sound),
+            "linear_steps": masked_mean(tf.cast(linear.steps, cosine.dtype), sound),
+            "negative_curvature": masked_mean(tf.cast(negative, cosine.dtype), sound),
+            "first_order_cosine": masked_mean(cosine, sound),
+            "proximal_strength": tf.reduce_mean(self.proximal_strength.value()),
+        }
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments of the constructor."""
+        return {
+            **super().get_config(),
+            "proximal_strength": keras.saving.serialize_keras_object(self.proximal_strength),
+            "inner": keras.saving.serialize_keras_object(self.inner),
+            "linear": keras.saving.serialize_keras_object(self.linear),
+            "curvature": self.curvature,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "IMAML":
+        """The inverse of `get_config`."""
+        config = dict(config)
+        for name in ("proximal_strength", "inner", "linear"):
+            config[name] = keras.saving.deserialize_keras_object(config[name])
+        return cls(**config)
+
+
+def _add(a: Any, b: Any) -> Any:
+    if a is None or b is None:
+        return b if a is None else a
+    return a + b

@@ -1,0 +1,113 @@
+"""One network under the weights of many tasks at once."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from keras_imaml.grouped_convolution import grouped_convolutions
+from keras_imaml.layers.task_batch_normalization import (
+    TaskBatchNormalization,
+    statistics_of_first,
+)
+from keras_imaml.parameters import Parameters
+from keras_imaml.second_order import exact_moments
+
+
+class Evaluation(NamedTuple):
+    """What a network gives for a meta-batch.
+
+    Attributes:
+        outputs: The network's outputs, each `[tasks, examples, ...]`.
+        penalty: `[tasks]`, the sum of the model's own losses (weight regularisers and the like)
+            at the weights of the task.
+    """
+
+    outputs: Any
+    penalty: tf.Tensor
+
+
+def traced_when_eager(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Run `function` as part of the graph under construction, or as a graph of its own.
+
+    Vectorisation traces what it vectorises; executing eagerly it would do so at every call.
+    """
+    traced = tf.function(function, reduce_retracing=True)
+    return lambda *arguments: (traced if tf.executing_eagerly() else function)(*arguments)
+
+
+class TaskLoss:
+    """The loss of each task of a meta-batch, from the loss of one.
+
+    Args:
+        loss: `(y_true, y_pred) -> scalar`, of the examples of one task.
+        dtype: Of the result.
+    """
+
+    def __init__(self, loss: Callable[[Any, Any], tf.Tensor], dtype: str) -> None:
+        self.loss = loss
+        self.dtype = dtype
+        self._losses = traced_when_eager(self._vectorized)
+
+    def __call__(self, y: Any, outputs: Any) -> tf.Tensor:
+        """`y` and `outputs`, each `[tasks, examples, ...]`, give `[tasks]`."""
+        return tf.cast(self._losses(y, outputs), self.dtype)
+
+    def _vectorized(self, y: Any, outputs: Any) -> tf.Tensor:
+        return tf.vectorized_map(lambda pair: self.loss(*pair), (y, outputs), warn=False)
+
+
+class TaskNetwork:
+    """Evaluate a model with the weights `phi_t` on the examples `x_t`, for all tasks t together.
+
+    Args:
+        model: A built Keras model; any kind.
+        parameters: The split of its weights.
+    """
+
+    def __init__(self, model: keras.Model, parameters: Parameters) -> None:
+        self.model = model
+        self.parameters = parameters
+        self.normalizes_by_batch = any(
+            isinstance(layer, TaskBatchNormalization) for layer in model._flatten_layers()
+        )
+        self._evaluate = traced_when_eager(self._vectorized)
+
+    def __call__(
+        self, phi: tf.Tensor, x: Any, training: bool, support_rows: int | tf.Tensor | None = None
+    ) -> Evaluation:
+        """Evaluate the model.
+
+        Args:
+            phi: Adapted weights, `[tasks, size]`.
+            x: Inputs of the model, each `[tasks, examples, ...]`.
+            training: The `training` flag for the layers.
+            support_rows: The number of leading examples that give the statistics of
+                `TaskBatchNormalization`. `None`: all of them. Defaults to `None`.
+        """
+        return self._evaluate(phi, x, training, support_rows)
+
+    def _vectorized(
+        self, phi: tf.Tensor, x: Any, training: bool, support_rows: int | tf.Tensor | None
+    ) -> Evaluation:
+        variables = [*self.parameters.adapted, *self.parameters.shared, *self.parameters.fixed]
+        common = [
+            tf.convert_to_tensor(v.value)
+            for v in (*self.parameters.shared, *self.parameters.fixed)
+        ]
+
+        def one_task(arguments: tuple) -> Evaluation:
+            weights, examples = arguments
+            scope = keras.StatelessScope(
+                state_mapping=list(zip(variables, [*weights, *common], strict=True)),
+                collect_losses=True,
+            )
+            with scope, exact_moments(), statistics_of_first(support_rows):
+                outputs = self.model(examples, training=training)
+                losses = self.model.losses
+            penalty = tf.add_n(losses) if losses else tf.zeros([], self.parameters.dtype)
+            return Evaluation(outputs, tf.cast(penalty, self.parameters.dtype))
+
+        with grouped_convolutions():
+            return tf.vectorized_map(one_task, (self.parameters.unravel(phi), x), warn=False)

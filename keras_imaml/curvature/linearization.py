@@ -1,0 +1,40 @@
+"""The inner optimality condition `grad G(phi, m) = 0`, linearised once at the solution."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import tensorflow as tf
+
+from keras_imaml.objective import InnerProblem
+
+
+class Linearization(NamedTuple):
+    """`grad G` and its derivatives at `phi`; nothing of the forward pass is computed again.
+
+    Attributes:
+        gradient: `[tasks, size]`, `grad_phi G(phi, m)`: zero at an exact inner solution.
+        product: `v -> A v` on `[tasks, size]`; A is the curvature of G with respect to phi.
+        mixed: `w -> grad_m < grad_phi G(phi, m), w >`, one tensor (or None, where m does not
+            enter) for each variable m.
+    """
+
+    gradient: tf.Tensor
+    product: Callable[[tf.Tensor], tf.Tensor]
+    mixed: Callable[[tf.Tensor], list[Any]]
+
+
+class Curvature(Protocol):
+    """The interface of the curvatures: a way to linearise the inner problem."""
+
+    def linearize(
+        self, problem: Callable[[], InnerProblem], phi: tf.Tensor, variables: Sequence[Any]
+    ) -> Linearization:
+        """Linearise at `phi`.
+
+        Args:
+            problem: Builds the inner problem from the current values of the meta-parameters;
+                called under a tape, which thereby sees how they enter.
+            phi: `[tasks, size]`, where to linearise.
+            variables: The meta-parameters m.
+        """
+        ...

@@ -1,0 +1,82 @@
+"""Episodes from arrays that the user has in memory."""
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import ArrayLike
+
+from keras_imaml.data.episodes import ExamplePool
+
+
+def from_arrays(
+    images: ArrayLike,
+    labels: ArrayLike,
+    way: int = 5,
+    shot: int = 1,
+    query: int = 15,
+    seed: int = 0,
+    rotations: bool = False,
+) -> tf.data.Dataset:
+    """Few-shot episodes from labelled examples.
+
+    Keep the classes of training, validation and test apart: call this once for each, with the
+    examples of its own classes.
+
+    Args:
+        images: Examples of shape `(examples, height, width, channels)`, or `(examples, features)`.
+            `uint8` is scaled to [0, 1]; floating-point numbers are used as they are, in float32.
+        labels: Integers or strings of shape `(examples,)`.
+        way: Number of classes of an episode, at least 2. Defaults to 5.
+        shot: Number of support examples of a class, at least 1. Defaults to 1.
+        query: Number of query examples of a class, at least 1. Defaults to 15.
+        seed: Non-negative integer. Defaults to 0.
+        rotations: Whether each class of an episode is turned by a random multiple of 90 degrees.
+            Defaults to `False`.
+
+    Returns:
+        An infinite `tf.data.Dataset` of `((support_x, support_y), (query_x, query_y))`: x is
+        float32 of shape `(way * shot, ...)` and `(way * query, ...)`, y is int32.
+
+    Raises:
+        ValueError: If the arrays do not fit together or hold NaN or infinity, or if there are too
+            few classes or examples.
+
+    Example:
+
+    ```python
+    images = np.random.default_rng(0).integers(0, 256, (200, 28, 28, 1), dtype="uint8")
+    labels = np.repeat(np.arange(10), 20)
+    tasks = ki.data.from_arrays(images, labels, way=5, shot=1, query=15).batch(4)
+    ```
+    """
+    x, y = np.asarray(images), np.asarray(labels)
+    if x.ndim < 2 or x.shape[0] == 0:
+        raise ValueError(
+            "Invalid value for `images`. Expected at least one example, of shape (examples, "
+            "height, width, channels) or (examples, features). Received: images of shape "
+            f"{x.shape}"
+        )
+    if np.issubdtype(x.dtype, np.floating):
+        x = x.astype(np.float32, copy=False)
+        if not np.all(np.isfinite(x)):
+            row = int(np.argwhere(~np.isfinite(x))[0, 0])
+            raise ValueError(
+                "Invalid value for `images`. Expected finite numbers: remove or repair the "
+                f"examples that are not. Received: NaN or infinity in images[{row}]"
+            )
+    elif x.dtype != np.uint8:
+        raise ValueError(
+            "Invalid value for `images`. Expected uint8 in 0..255, or floating-point numbers: "
+            f"convert with astype. Received: images of dtype {x.dtype}"
+        )
+    if y.shape != x.shape[:1]:
+        raise ValueError(
+            f"Invalid value for `labels`. Expected one label an example, of shape {x.shape[:1]}. "
+            f"Received: labels of shape {y.shape}"
+        )
+    if y.dtype.kind not in "iuUS":
+        raise ValueError(
+            "Invalid value for `labels`. Expected integers or strings, not floating-point numbers "
+            f"or one-hot rows. Received: labels of dtype {y.dtype}"
+        )
+    pool = ExamplePool.from_labels(x, y)
+    return pool.episodes(way, shot, query, seed, stream="arrays", rotations=rotations)

@@ -1,0 +1,56 @@
+"""CIFAR-FS: the 100 classes of CIFAR-100 as few-shot tasks."""
+
+import os
+
+import tensorflow as tf
+
+from keras_imaml.data.class_splits import read_split
+from keras_imaml.data.tfds_source import load_pool, prepared_builder
+
+
+def cifar_fs(
+    split: str,
+    way: int = 5,
+    shot: int = 1,
+    query: int = 15,
+    seed: int = 0,
+    data_dir: str | os.PathLike[str] | None = None,
+) -> tf.data.Dataset:
+    """Few-shot episodes of CIFAR-FS, 32 x 32 colour images.
+
+    The published split has 64 classes for training, 16 for validation and 20 for test, 600 images
+    each. CIFAR-100 (161 MB) is downloaded with TensorFlow Datasets at the first use, then the
+    classes of the split are read into memory.
+
+    Args:
+        split: `"train"`, `"validation"` or `"test"`.
+        way: Number of classes of an episode, at least 2. Defaults to 5.
+        shot: Number of support examples of a class, at least 1. Defaults to 1.
+        query: Number of query examples of a class, at least 1. Defaults to 15.
+        seed: Non-negative integer. Defaults to 0.
+        data_dir: Folder of TensorFlow Datasets. Defaults to `None`: its default folder.
+
+    Returns:
+        An infinite `tf.data.Dataset` of `((support_x, support_y), (query_x, query_y))`: x is
+        float32 in [0, 1] of shape `(way * shot, 32, 32, 3)` and `(way * query, 32, 32, 3)`; y is
+        int32.
+
+    Raises:
+        ValueError: If `split` or a number is not valid.
+        RuntimeError: If the data set is not there and cannot be downloaded.
+
+    Example:
+
+    ```python
+    tasks = ki.data.cifar_fs("train", way=5, shot=1).batch(4, drop_remainder=True)
+    (support_x, support_y), (query_x, query_y) = next(iter(tasks))
+    support_x.shape  # (4, 5, 32, 32, 3)
+    ```
+
+    References:
+        Bertinetto et al., 2019, https://arxiv.org/abs/1805.08136.
+    """
+    names = read_split("cifar_fs", split)
+    builder = prepared_builder("cifar100", data_dir, host="www.cs.toronto.edu")
+    pool = load_pool(builder, "train+test", names, image_size=32, channels=3)
+    return pool.episodes(way, shot, query, seed, f"cifar_fs/{split}")

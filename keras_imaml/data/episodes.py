@@ -1,0 +1,221 @@
+"""Few-shot episodes, drawn in the graph from a pool of examples held in memory.
+
+Everything here is a function of (seed, stream, index): an iterator can be saved and restored, two
+runs see the same episodes, and the work runs in parallel with training. No data set is known here.
+"""
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+import numpy as np
+import tensorflow as tf
+
+from keras_imaml.validation import check_integer
+
+Examples: TypeAlias = tuple[tf.Tensor, tf.Tensor]
+Episode: TypeAlias = tuple[Examples, Examples]
+
+# One generator on every device and version: "auto_select" may choose another one elsewhere.
+_GENERATOR = "philox"
+
+
+def stream_of_episodes(
+    sample: Callable[[tf.Tensor], Episode], seed: int, stream: str
+) -> tf.data.Dataset:
+    """An infinite data set whose element `i` is `sample(random_key(seed, stream, i))`.
+
+    Args:
+        sample: Makes one episode from a key (int64, shape `(2,)`) with stateless random
+            operations only.
+        seed: Non-negative integer. The same seed gives the same episodes.
+        stream: Name of an independent stream of random numbers, for example `"train"`: two
+            streams with the same seed are unrelated.
+
+    Returns:
+        A `tf.data.Dataset` of infinite cardinality. Its iterators can be saved in a
+        `tf.train.Checkpoint`; only the position is stored.
+
+    Raises:
+        ValueError: If `seed` is not a non-negative integer.
+    """
+    seed = check_integer("seed", seed, 0)
+    digest = hashlib.sha256(f"{stream}:{seed}".encode()).digest()
+    base = np.frombuffer(digest[:16], dtype="<i8").astype(np.int64)
+
+    def episode(index: tf.Tensor) -> Episode:
+        key = tf.random.experimental.stateless_fold_in(base, index, alg=_GENERATOR)
+        return sample(key)
+
+    dataset = tf.data.Dataset.counter(dtype=tf.int64).map(
+        episode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+    )
+    # A checkpoint then holds the position, not the episodes that were made ahead of it.
+    options = tf.data.Options()
+    options.experimental_symbolic_checkpoint = True
+    return dataset.with_options(options)
+
+
+def split_key(key: tf.Tensor, count: int) -> list[tf.Tensor]:
+    """`count` independent keys made from one."""
+    return tf.unstack(tf.random.split(key, count, alg=_GENERATOR))
+
+
+def uniform(key: tf.Tensor, shape: Sequence[int], low: float = 0.0, high: float = 1.0) -> tf.Tensor:
+    """Uniform float32 numbers in [low, high)."""
+    return tf.random.stateless_uniform(shape, key, low, high, alg=_GENERATOR)
+
+
+@dataclasses.dataclass(frozen=True)
+class ExamplePool:
+    """Examples sorted by class, from which classification episodes are drawn.
+
+    Args:
+        examples: Array of shape `(examples, ...)`, rows of one class together. `uint8` is read as
+            an image and scaled to [0, 1] in an episode; `float32` is passed on unchanged.
+        counts: Integer array of shape `(classes,)`: the number of rows of each class, in order.
+        class_names: Name of each class, for messages.
+
+    Example:
+
+    ```python
+    from keras_imaml.data.episodes import ExamplePool
+
+    images = np.random.default_rng(0).integers(0, 256, (60, 8, 8, 1), dtype="uint8")
+    pool = ExamplePool.from_labels(images, np.repeat(np.arange(6), 10))
+    tasks = pool.episodes(way=5, shot=1, query=4, seed=0, stream="train")
+    (support_x, support_y), (query_x, query_y) = next(iter(tasks))
+    ```
+    """
+
+    examples: np.ndarray
+    counts: np.ndarray
+    class_names: tuple[str, ...]
+
+    @classmethod
+    def from_labels(
+        cls, examples: np.ndarray, labels: np.ndarray, class_names: Sequence[str] | None = None
+    ) -> "ExamplePool":
+        """Sorts examples by label; the order within a class is kept.
+
+        Args:
+            examples: Array of shape `(examples, ...)`.
+            labels: Array of shape `(examples,)`, integers or strings.
+            class_names: If given, `labels` are positions in it, and a class may be empty.
+                Defaults to the sorted values of `labels`.
+
+        Returns:
+            An `ExamplePool`.
+        """
+        if class_names is None:
+            values, labels = np.unique(labels, return_inverse=True)
+            class_names = [str(value) for value in values]
+        if np.any(labels[1:] < labels[:-1]):  # spare a copy of a large pool that is in order
+            order = np.argsort(labels, kind="stable")
+            examples, labels = examples[order], labels[order]
+        counts = np.bincount(labels, minlength=len(class_names))
+        return cls(examples, counts, tuple(class_names))
+
+    def episodes(
+        self,
+        way: int,
+        shot: int,
+        query: int,
+        seed: int,
+        stream: str,
+        rotations: bool = False,
+    ) -> tf.data.Dataset:
+        """Episodes of `way` classes, labelled 0 to `way - 1` in a fresh random order.
+
+        Args:
+            way: Number of classes of an episode, at least 2.
+            shot: Number of support examples of a class, at least 1.
+            query: Number of query examples of a class, at least 1; never support examples.
+            seed: Non-negative integer.
+            stream: Name of the stream of random numbers, usually that of the split.
+            rotations: Whether each class of an episode is turned by 0, 90, 180 or 270 degrees,
+                the same for its support and query images. Defaults to `False`.
+
+        Returns:
+            An infinite `tf.data.Dataset` of `((support_x, support_y), (query_x, query_y))`, class
+            by class: x is float32 of shape `(way * shot, ...)` and `(way * query, ...)`, y is
+            int32.
+
+        Raises:
+            ValueError: If a number is out of range, or the pool has too few classes or examples.
+        """
+        self._check(way, shot, query, rotations)
+        way, shot, query = int(way), int(shot), int(query)
+        shape = self.examples.shape[1:]
+        classes, largest = len(self.counts), int(self.counts.max())
+        labels = np.arange(way, dtype=np.int32)
+        with tf.device("CPU:0"):  # where tf.data runs: an accelerator has no use for the pool
+            examples = tf.convert_to_tensor(self.examples)
+            pixels = tf.constant(_turned_pixels(shape[0])) if rotations else None
+            counts = tf.constant(self.counts, tf.int64)
+            starts = tf.constant(np.cumsum(self.counts) - self.counts, tf.int64)
+
+        def sample(key: tf.Tensor) -> Episode:
+            class_key, example_key, rotation_key = split_key(key, 3)
+            # The largest of independent uniforms: a draw without replacement, in random order.
+            chosen = tf.math.top_k(uniform(class_key, [classes]), way).indices
+            score = uniform(example_key, [way, largest])
+            exists = tf.range(largest, dtype=tf.int64) < tf.gather(counts, chosen)[:, None]
+            drawn = tf.math.top_k(tf.where(exists, score, -1.0), shot + query).indices
+            rows = tf.gather(starts, chosen)[:, None] + tf.cast(drawn, tf.int64)
+            if pixels is None:
+                x = tf.gather(examples, rows)
+            else:
+                quarters = tf.cast(uniform(rotation_key, [way], 0.0, 4.0), tf.int32)
+                x = _gather_turned(examples, rows, tf.gather(pixels, quarters))
+            return (
+                (_rows_of(x[:, :shot], way * shot, shape), tf.constant(labels.repeat(shot))),
+                (_rows_of(x[:, shot:], way * query, shape), tf.constant(labels.repeat(query))),
+            )
+
+        return stream_of_episodes(sample, seed, stream)
+
+    def _check(self, way: int, shot: int, query: int, rotations: bool) -> None:
+        check_integer("way", way, 2)
+        check_integer("shot", shot, 1)
+        check_integer("query", query, 1)
+        if way > len(self.counts):
+            raise ValueError(
+                f"Invalid value for `way`. Expected at most {len(self.counts)}, the number of "
+                f"classes in the pool: ask for fewer, or add classes. Received: way={way}"
+            )
+        smallest = int(np.argmin(self.counts))
+        if shot + query > self.counts[smallest]:
+            raise ValueError(
+                "Invalid value for `shot` and `query`. Expected shot + query to be at most the "
+                f"number of examples of the smallest class, {self.class_names[smallest]!r}, which "
+                f"has {self.counts[smallest]}: ask for fewer, or leave that class out. "
+                f"Received: shot={shot}, query={query}"
+            )
+        shape = self.examples.shape
+        if rotations and (len(shape) != 4 or shape[1] != shape[2]):
+            raise ValueError(
+                "Invalid value for `rotations`. Expected square images of shape (n, size, size, "
+                f"channels) to turn, or rotations=False. Received: rotations={rotations}, "
+                f"examples of shape {shape}"
+            )
+
+
+def _rows_of(x: tf.Tensor, rows: int, shape: tuple[int, ...]) -> tf.Tensor:
+    x = tf.reshape(x, (rows, *shape))
+    return tf.cast(x, tf.float32) / 255.0 if x.dtype == tf.uint8 else x
+
+
+def _turned_pixels(size: int) -> np.ndarray:
+    """Row q: where each pixel of an image turned anticlockwise q times comes from."""
+    pixels = np.arange(size * size, dtype=np.int64).reshape(size, size)
+    return np.stack([np.rot90(pixels, quarters).ravel() for quarters in range(4)])
+
+
+def _gather_turned(examples: tf.Tensor, rows: tf.Tensor, pixels: tf.Tensor) -> tf.Tensor:
+    """Images `rows[class]` with the pixels in the order `pixels[class]`, in a single gather."""
+    size, channels = examples.shape[1], examples.shape[3]
+    flat = tf.reshape(examples, (-1, channels))
+    turned = tf.gather(flat, rows[:, :, None] * (size * size) + pixels[:, None, :])
+    return tf.reshape(turned, (*rows.shape, size, size, channels))

@@ -1,0 +1,169 @@
+"""Images in class folders: `path/<class>/<image>`, or `path/<split>/<class>/<image>`."""
+
+import os
+import pathlib
+
+import numpy as np
+import tensorflow as tf
+
+from keras_imaml.data.decoding import decode
+from keras_imaml.data.episodes import ExamplePool
+from keras_imaml.validation import check_integer
+
+EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
+_ALIASES = {"validation": ("validation", "val", "valid")}
+
+
+def from_folder(
+    path: str | os.PathLike[str],
+    split: str | None = None,
+    way: int = 5,
+    shot: int = 1,
+    query: int = 15,
+    seed: int = 0,
+    image_size: int = 84,
+    channels: int = 3,
+    rotations: bool = False,
+) -> tf.data.Dataset:
+    """Few-shot episodes of the images in class folders.
+
+    Keep the classes of training, validation and test apart: in one folder for each.
+
+    Args:
+        path: Folder with one folder for each class, or with one folder for each split.
+        split: Name of a folder in `path`, such as `"train"`; `"validation"` may also be called
+            `val` or `valid`. Defaults to `None`: the class folders are in `path` itself.
+        way: Number of classes of an episode, at least 2. Defaults to 5.
+        shot: Number of support examples of a class, at least 1. Defaults to 1.
+        query: Number of query examples of a class, at least 1. Defaults to 15.
+        seed: Non-negative integer. Defaults to 0.
+        image_size: Height and width in pixels that images are resized to. Defaults to 84.
+        channels: 1 for grey, 3 for RGB. Defaults to 3.
+        rotations: Whether each class of an episode is turned by a random multiple of 90 degrees.
+            Defaults to `False`.
+
+    Returns:
+        An infinite `tf.data.Dataset` of `((support_x, support_y), (query_x, query_y))`: x is
+        float32 in [0, 1] of shape `(way * shot, image_size, image_size, channels)` and
+        `(way * query, image_size, image_size, channels)`; y is int32.
+
+    Raises:
+        ValueError: If a folder is missing or empty, a file is not an image, a number is not valid,
+            or there are too few classes or images.
+
+    Example:
+
+    ```python
+    tasks = ki.data.from_folder("birds", "train", way=5, shot=1, query=15).batch(16)
+    ```
+    """
+    root = pathlib.Path(path).expanduser()
+    classes = root if split is None else split_folder(root, split)
+    pool = load_pool(classes, image_size, channels)
+    stream = "folder" if split is None else f"folder/{split}"
+    return pool.episodes(way, shot, query, seed, stream, rotations)
+
+
+def load_examples(
+    path: str | os.PathLike[str], image_size: int, channels: int
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Reads the images of class folders into memory, classes and files in sorted order.
+
+    Files with other extensions than .png, .jpg, .jpeg, .bmp and .gif are skipped, and so are
+    hidden files and folders.
+
+    Args:
+        path: Folder with one folder for each class.
+        image_size: Height and width in pixels that images are resized to.
+        channels: 1 for grey, 3 for RGB.
+
+    Returns:
+        A tuple `(images, labels, class_names)`: uint8 of shape `(n, image_size, image_size,
+        channels)`, int32 of shape `(n,)` that counts the classes from 0, and their names.
+
+    Raises:
+        ValueError: If a folder is missing or empty, or a file is not an image.
+
+    Example:
+
+    ```python
+    images, labels, names = ki.data.folder.load_examples("my_task", image_size=84, channels=3)
+    ```
+    """
+    size = check_integer("image_size", image_size, 1)
+    if channels not in (1, 3):
+        raise ValueError(
+            "Invalid value for `channels`. Expected 1 for grey or 3 for RGB. "
+            f"Received: channels={channels!r}"
+        )
+    files_of = _files_by_class(pathlib.Path(path).expanduser())
+    files = [str(file) for files in files_of.values() for file in files]
+    labels = np.repeat(np.arange(len(files_of), dtype=np.int32), [*map(len, files_of.values())])
+    images = np.empty((len(files), size, size, channels), np.uint8)
+    decoded = tf.data.Dataset.from_tensor_slices(files).map(
+        lambda file: decode(tf.io.read_file(file), size, channels),
+        num_parallel_calls=tf.data.AUTOTUNE,
+    )
+    done = 0
+    try:
+        for image in decoded.as_numpy_iterator():
+            images[done] = image
+            done += 1
+    except tf.errors.OpError as error:
+        raise ValueError(
+            f"Invalid value for `path`. Expected images of the kinds {', '.join(EXTENSIONS)}: "
+            f"repair or remove the file. Received: {files[done]!r}, which cannot be decoded"
+        ) from error
+    return images, labels, list(files_of)
+
+
+def load_pool(path: pathlib.Path, image_size: int, channels: int) -> ExamplePool:
+    """The same as an `ExamplePool`."""
+    images, labels, class_names = load_examples(path, image_size, channels)
+    return ExamplePool.from_labels(images, labels, class_names)
+
+
+def split_folder(root: pathlib.Path, split: str) -> pathlib.Path:
+    """The folder of a split, under any of its usual names."""
+    names = _ALIASES.get(split, (split,))
+    for name in names:
+        if (root / name).is_dir():
+            return root / name
+    raise ValueError(
+        f"Invalid value for `split`. Expected a folder {' or '.join(map(repr, names))} in "
+        f"{str(root)!r}, with one folder for each class. Received: split={split!r}"
+    )
+
+
+def _files_by_class(root: pathlib.Path) -> dict[str, list[pathlib.Path]]:
+    if not root.is_dir():
+        raise ValueError(
+            "Invalid value for `path`. Expected an existing folder with one folder for each class. "
+            f"Received: path={str(root)!r}"
+        )
+    folders = sorted(entry for entry in root.iterdir() if entry.is_dir() and _is_visible(entry))
+    if not folders:
+        raise ValueError(
+            "Invalid value for `path`. Expected one folder for each class, with its images inside. "
+            f"Received: path={str(root)!r}, which has no folders"
+        )
+    files_of = {
+        folder.name: sorted(
+            file
+            for file in folder.iterdir()
+            if file.suffix.lower() in EXTENSIONS and _is_visible(file) and file.is_file()
+        )
+        for folder in folders
+    }
+    for name, files in files_of.items():
+        if not files:
+            raise ValueError(
+                f"Invalid value for `path`. Expected images of the kinds "
+                f"{', '.join(EXTENSIONS)} in every class folder: add some, or remove the folder. "
+                f"Received: {str(root / name)!r}, which has none"
+            )
+    return files_of
+
+
+def _is_visible(path: pathlib.Path) -> bool:
+    return not path.name.startswith(".")

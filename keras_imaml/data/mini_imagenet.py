@@ -1,0 +1,104 @@
+"""mini-ImageNet: 100 classes of ImageNet, 600 images each, brought by the user."""
+
+import os
+import pathlib
+
+import tensorflow as tf
+
+from keras_imaml.data import folder, tfds_source
+from keras_imaml.data.class_splits import SPLITS, read_split
+from keras_imaml.data.episodes import ExamplePool
+from keras_imaml.validation import check_integer
+
+_ADVICE = (
+    "mini-ImageNet cannot be downloaded automatically. Pass a folder that holds it, either "
+    "prepared by TensorFlow Datasets (`data_dir/mini_imagenet/<version>/`) or as class folders "
+    "(`data_dir/train/<class>/*.jpg`, `data_dir/validation/...`, `data_dir/test/...`)."
+)
+
+
+def mini_imagenet(
+    split: str,
+    way: int = 5,
+    shot: int = 1,
+    query: int = 15,
+    seed: int = 0,
+    data_dir: str | os.PathLike[str] | None = None,
+    image_size: int = 84,
+) -> tf.data.Dataset:
+    """Few-shot episodes of mini-ImageNet.
+
+    The split of Ravi and Larochelle has 64 classes for training, 16 for validation and 20 for test.
+    The images cannot be downloaded automatically. Those for training take 0.8 GB of memory, and
+    three times as much while they are loaded.
+
+    Args:
+        split: `"train"`, `"validation"` or `"test"`.
+        way: Number of classes of an episode, at least 2. Defaults to 5.
+        shot: Number of support examples of a class, at least 1. Defaults to 1.
+        query: Number of query examples of a class, at least 1. Defaults to 15.
+        seed: Non-negative integer. Defaults to 0.
+        data_dir: Folder that holds `mini_imagenet/<version>` as TensorFlow Datasets prepares it, or
+            class folders: `train/<class>/*.jpg`, `validation/...` (or `val/...`), `test/...`.
+            Defaults to `None`: the default folder of TensorFlow Datasets.
+        image_size: Height and width in pixels, at least 8. Defaults to 84.
+
+    Returns:
+        An infinite `tf.data.Dataset` of `((support_x, support_y), (query_x, query_y))`: x is
+        float32 in [0, 1] of shape `(way * shot, image_size, image_size, 3)` and
+        `(way * query, image_size, image_size, 3)`; y is int32.
+
+    Raises:
+        ValueError: If the data is not in `data_dir`, has classes of another split, or a number is
+            not valid.
+
+    Example:
+
+    ```python
+    tasks = ki.data.mini_imagenet("train", shot=1, data_dir="data").batch(4, drop_remainder=True)
+    (support_x, support_y), (query_x, query_y) = next(iter(tasks))
+    support_x.shape  # (4, 5, 84, 84, 3)
+    ```
+
+    References:
+        Vinyals et al., 2016, https://arxiv.org/abs/1606.04080; the split follows Ravi and
+        Larochelle, 2017, https://openreview.net/forum?id=rJY0-Kcll.
+    """
+    names = read_split("mini_imagenet", split)
+    size = check_integer("image_size", image_size, 8)
+    root = None if data_dir is None else pathlib.Path(data_dir).expanduser()
+    if root is not None and not root.is_dir():
+        raise ValueError(
+            f"Invalid value for `data_dir`. Expected an existing folder. {_ADVICE} "
+            f"Received: data_dir={str(data_dir)!r}"
+        )
+    if root is not None and any((root / name).is_dir() for name in SPLITS):
+        pool = _load_class_folders(root, split, size)
+    else:
+        pool = tfds_source.load_pool(_open_builder(root), split, names, size, channels=3)
+    return pool.episodes(way, shot, query, seed, f"mini_imagenet/{split}")
+
+
+def _open_builder(root: pathlib.Path | None) -> object:
+    tfds = tfds_source.import_tfds()
+    try:
+        return tfds.builder("mini_imagenet", data_dir=root)
+    except tfds.core.DatasetNotFoundError as error:
+        raise ValueError(
+            f"Invalid value for `data_dir`. Expected a folder with the data set. {_ADVICE} "
+            f"Received: data_dir={None if root is None else str(root)!r}"
+        ) from error
+
+
+def _load_class_folders(root: pathlib.Path, split: str, image_size: int) -> ExamplePool:
+    classes = folder.split_folder(root, split)
+    # Folders may have names of their own, but never that of a class that another split holds.
+    present = {entry.name for entry in classes.iterdir()}
+    for other in SPLITS:
+        leaked = sorted(present.intersection(read_split("mini_imagenet", other)))
+        if other != split and leaked:
+            raise ValueError(
+                f"Invalid value for `data_dir`. Expected no class of the {other} split among those "
+                f"of the {split} split: move it. Received: {str(classes / leaked[0])!r}"
+            )
+    return folder.load_pool(classes, image_size, channels=3)

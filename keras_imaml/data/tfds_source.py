@@ -1,0 +1,114 @@
+"""Images of chosen classes from a data set of TensorFlow Datasets (TFDS)."""
+
+import os
+import socket
+import urllib.request
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from keras_imaml.data.decoding import decode
+from keras_imaml.data.episodes import ExamplePool
+
+
+def prepared_builder(name: str, data_dir: str | os.PathLike[str] | None, host: str) -> Any:
+    """Opens a TFDS data set, after downloading and preparing it if it is not there yet.
+
+    Args:
+        name: Name in TFDS.
+        data_dir: TFDS folder. `None` is the default of TFDS, usually `~/tensorflow_datasets`.
+        host: Where TFDS downloads it from.
+
+    Returns:
+        A `tfds.core.DatasetBuilder`.
+
+    Raises:
+        RuntimeError: If the data set is not there and cannot be downloaded or prepared.
+        ImportError: If TFDS is not installed.
+    """
+    tfds = import_tfds()
+    try:
+        builder = tfds.builder(name, data_dir=data_dir)
+        if not os.path.isdir(builder.data_dir):
+            # TFDS tries again for minutes before it gives up; a name that nothing resolves is
+            # a machine without a network. Behind a proxy, names are resolved elsewhere.
+            if not urllib.request.getproxies():
+                socket.getaddrinfo(host, 443)
+            builder.download_and_prepare()
+    except Exception as error:  # TFDS raises whatever its downloader, file system or parser does
+        where = "the default folder of TFDS" if data_dir is None else f"data_dir={str(data_dir)!r}"
+        raise RuntimeError(
+            f"The data set `{name}` is not in {where}, and TFDS could not download it from {host} "
+            f"and prepare it there ({type(error).__name__}: {error}). Check the network and that "
+            "the folder can be written, and try again; or prepare it on another machine with "
+            f"`tfds build {name} --data_dir=FOLDER`, copy FOLDER, and pass it as `data_dir`."
+        ) from error
+    return builder
+
+
+def import_tfds() -> ModuleType:
+    """The module `tensorflow_datasets`, which only these data sets need."""
+    try:
+        import tensorflow_datasets
+    except ImportError as error:
+        raise ImportError(
+            "This data set is read with TensorFlow Datasets. Install it: "
+            f"`pip install tensorflow-datasets importlib_resources`. ({error})"
+        ) from error
+    return tensorflow_datasets
+
+
+def load_pool(
+    builder: Any, tfds_split: str, class_names: Sequence[str], image_size: int, channels: int
+) -> ExamplePool:
+    """Reads the images of some classes into memory, and decodes no others.
+
+    Args:
+        builder: A prepared `tfds.core.DatasetBuilder` with features `image` and `label`.
+        tfds_split: Which of TFDS's own splits to read, such as `"train+test"`.
+        class_names: Names of the wanted classes.
+        image_size: Height and width in pixels.
+        channels: 1 for grey, 3 for RGB.
+
+    Returns:
+        An `ExamplePool` of uint8 images of shape `(n, image_size, image_size, channels)`, classes
+        in the order of `class_names`.
+
+    Raises:
+        ValueError: If a class is not in the data set.
+    """
+    tfds = import_tfds()
+    known = {name: label for label, name in enumerate(builder.info.features["label"].names)}
+    missing = [name for name in class_names if name not in known]
+    if missing:
+        raise ValueError(
+            f"Invalid value for `data_dir`. Expected a data set with the {len(class_names)} "
+            f"classes of the split. Received: {str(builder.data_dir)!r}, which lacks {missing[:5]}"
+        )
+    position = np.full(len(known), -1)
+    position[[known[name] for name in class_names]] = np.arange(len(class_names))
+
+    dataset = builder.as_dataset(
+        split=tfds_split, shuffle_files=False, decoders={"image": tfds.decode.SkipDecoding()}
+    )
+    dataset = dataset.map(lambda example: (example["image"], tf.gather(position, example["label"])))
+    dataset = dataset.filter(lambda image, label: label >= 0)
+
+    # Labels first, so that every image goes straight to its row: the pool is the only copy.
+    batches = dataset.map(lambda image, label: label).batch(4096).as_numpy_iterator()
+    labels = np.concatenate(list(batches))
+    row = np.empty_like(labels)
+    row[np.argsort(labels, kind="stable")] = np.arange(len(labels))
+    images = np.empty((len(labels), image_size, image_size, channels), np.uint8)
+    decoded = dataset.map(
+        lambda image, label: decode(image, image_size, channels),
+        num_parallel_calls=tf.data.AUTOTUNE,
+    )
+    start = 0
+    for batch in decoded.batch(256).prefetch(tf.data.AUTOTUNE).as_numpy_iterator():
+        images[row[start : start + len(batch)]] = batch
+        start += len(batch)
+    return ExamplePool.from_labels(images, np.sort(labels), class_names)

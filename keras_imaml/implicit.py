@@ -1,0 +1,76 @@
+"""The implicit rule: the gradient of the outer objective for any meta-parameter.
+
+With the inner solution phi(m), where `grad_phi G(phi, m) = 0`, and the outer loss L(phi, m):
+
+    solve  A w = dL/dphi,  A = d2G/dphi2
+    dL/dm = direct dL/dm - grad_m < grad_phi G(phi, m), w >
+
+For m = theta this is `lambda w = (I + H/lambda)^-1 dL/dphi` (Rajeswaran et al., 2019, Lemma 1);
+for m = lambda it is `-(phi - theta).w`; for weights that all tasks share, the mixed derivative.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from keras_imaml.curvature import Curvature
+from keras_imaml.linear import LinearSolution, LinearSolver
+from keras_imaml.objective import InnerProblem
+from keras_imaml.vectors import finite, norm, select
+
+
+class ImplicitGradient(NamedTuple):
+    """The implicit part of a meta-gradient, averaged over the sound tasks.
+
+    Attributes:
+        gradients: `- grad_m < grad_phi G, w >`, one (or None) for each variable.
+        per_task: `[tasks, size]`, `lambda w`, the meta-gradient for theta task by task.
+        solution: The record of the linear solver.
+        inner_residual: `[tasks]`, `||grad G(phi)||` (bounds delta of the paper: the distance to
+            the exact solution is at most this over the smallest curvature).
+        sound: `[tasks]`, tasks that took part.
+    """
+
+    gradients: list[Any]
+    per_task: tf.Tensor
+    solution: LinearSolution
+    inner_residual: tf.Tensor
+    sound: tf.Tensor
+
+
+def implicit_gradient(
+    problem: Callable[[], InnerProblem],
+    phi: tf.Tensor,
+    query_gradient: tf.Tensor,
+    variables: Sequence[Any],
+    sound: tf.Tensor,
+    curvature: Curvature,
+    linear: LinearSolver,
+) -> ImplicitGradient:
+    """Apply the rule at `phi`.
+
+    Args:
+        problem: Builds the inner problem from the meta-parameters (see `Curvature.linearize`).
+        phi: `[tasks, size]`, the inner solutions; finite everywhere.
+        query_gradient: `[tasks, size]`, `dL_t/dphi_t`.
+        variables: The meta-parameters m.
+        sound: `[tasks]`, tasks to be used. The others contribute nothing.
+        curvature: How A is approximated.
+        linear: The solver of `A w = dL/dphi`.
+    """
+    linearization = curvature.linearize(problem, phi, variables)
+    strength = problem().strength
+    sound = sound & finite(query_gradient)
+    rhs = select(sound, query_gradient, tf.zeros_like(query_gradient))
+    solution = linear.solve(linearization.product, rhs, preconditioner=lambda r: r / strength)
+    sound = sound & finite(solution.solution)
+    w = select(sound, solution.solution, tf.zeros_like(rhs))
+    count = tf.maximum(tf.reduce_sum(tf.cast(sound, w.dtype)), 1)
+    return ImplicitGradient(
+        gradients=linearization.mixed(-w / count),
+        per_task=strength * w,
+        solution=solution,
+        inner_residual=norm(linearization.gradient),
+        sound=sound,
+    )

@@ -1,0 +1,5 @@
+"""Inner solvers: adapt the weights of all tasks of a meta-batch at once."""
+
+from keras_imaml.inner.gradient_descent import GradientDescent as GradientDescent
+from keras_imaml.inner.solution import InnerSolution as InnerSolution
+from keras_imaml.inner.solution import InnerSolver as InnerSolver

@@ -1,0 +1,5 @@
+"""Layers that are right inside a meta-learner."""
+
+from keras_imaml.layers.task_batch_normalization import (
+    TaskBatchNormalization as TaskBatchNormalization,
+)

@@ -1,0 +1,298 @@
+"""`MetaLearner`: a Keras model that learns to adapt another one."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_imaml.adapted import adapted_model
+from keras_imaml.algorithms import Algorithm
+from keras_imaml.batching import TaskLoss, TaskNetwork
+from keras_imaml.export import export_learner
+from keras_imaml.objective import TaskObjective, Tasks
+from keras_imaml.parameters import Adapt, Parameters
+from keras_imaml.second_order import check_layers
+
+
+@keras.saving.register_keras_serializable(package="keras_imaml")
+class MetaLearner(keras.Model):
+    """Learn weights from which a network adapts to a new task from a few examples.
+
+    A thin wrapper: `fit` reads meta-batches, an `algorithm` turns each into a meta-gradient, the
+    optimizer applies it. One element of the data is `((support_x, support_y), (query_x, query_y))`
+    with a leading task axis; every task of a meta-batch has as many examples as the others.
+
+    Args:
+        model: The network that adapts; any built Keras model. Its layers train in place: after
+            `fit` it holds the meta-learned weights theta.
+        algorithm: How to adapt and to differentiate, such as `keras_imaml.IMAML()`.
+        adapt: Which weights adapt to a task: `None` (all), names of layers or weights, or a
+            predicate `variable -> bool`. The other trainable weights are the same for all tasks
+            and are meta-learned too. Defaults to `None`.
+        transductive: Whether `TaskBatchNormalization` normalises a query set by its own
+            statistics (as in the paper), so that the query examples of a task see one another.
+            `False` uses the statistics of the support set, and is what an adapted model delivers
+            when it is deployed. Defaults to `False`.
+
+    Example:
+
+    ```python
+    tasks = ki.data.glyphs("train", way=5, shot=1, query=15, seed=0).batch(16)
+    learner = ki.MetaLearner(ki.models.Conv4(5), ki.IMAML(proximal_strength=0.5))
+    learner.compile(
+        optimizer=keras.optimizers.Adam(1e-3),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    learner.fit(tasks, steps_per_epoch=100, epochs=2)
+    (support_x, support_y), (query_x, query_y) = next(iter(tasks.unbatch()))
+    model = learner.adapt(support_x, support_y)      # a plain keras.Model for this task
+    model.predict(query_x)
+    ```
+
+    References:
+        Rajeswaran et al., 2019, algorithm 1.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        algorithm: Algorithm,
+        adapt: Adapt = None,
+        transductive: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        if not isinstance(algorithm, Algorithm):
+            raise ValueError(
+                "Invalid value for `algorithm`. Expected an algorithm such as "
+                f"keras_imaml.IMAML(). Received: algorithm={algorithm!r}"
+            )
+        super().__init__(**kwargs)
+        check_layers(model)
+        self.model = model
+        self.parameters = Parameters(model, adapt)
+        algorithm.prepare(self.parameters)
+        self.algorithm = algorithm
+        self.adapt_spec = adapt
+        self.transductive = bool(transductive)
+        self.network = TaskNetwork(model, self.parameters)
+        self.task_loss = TaskLoss(self._loss_of_one, self.parameters.dtype)
+        self.diagnostics = {
+            name: keras.metrics.Mean(name=name) for name in (*algorithm.diagnostics, "bad_tasks")
+        }
+        self.built = True
+
+    def compile(  # noqa: A003
+        self,
+        optimizer: Any = "adam",
+        loss: Any = None,
+        metrics: Any = None,
+        jit_compile: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        """Configure the learner for `fit` and `evaluate`.
+
+        Args:
+            optimizer: A Keras optimizer for the outer level. Defaults to `"adam"`.
+            loss: A Keras loss, of both the support and the query set.
+            metrics: Keras metrics of the query predictions after adaptation.
+            jit_compile: Whether to compile the step with XLA; slower on CPUs for convolutions,
+                and wrong there for max pooling. Defaults to `False`.
+            **kwargs: Other arguments of `keras.Model.compile`.
+        """
+        if loss is None:
+            raise ValueError(
+                "Invalid value for `loss`. Expected a Keras loss such as keras.losses."
+                "SparseCategoricalCrossentropy(from_logits=True). Received: loss=None"
+            )
+        self.algorithm.check_loss(loss)
+        super().compile(
+            optimizer=optimizer, loss=loss, metrics=metrics, jit_compile=jit_compile, **kwargs
+        )
+        self.optimizer.build(self.trainable_variables)
+
+    def fit(self, *args: Any, shuffle: bool = False, **kwargs: Any) -> keras.callbacks.History:
+        """Train on meta-batches, as `keras.Model.fit` does; tasks are drawn, not shuffled."""
+        return super().fit(*args, shuffle=shuffle, **kwargs)
+
+    @property
+    def transductive(self) -> bool:
+        """Whether query sets are normalised by their own statistics; may be changed any time."""
+        return self._transductive
+
+    @transductive.setter
+    def transductive(self, value: bool) -> None:
+        self._transductive = bool(value)
+        self.train_function = self.test_function = None  # both are traced for one of the two
+        self._adaptation = None
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        """The network at the meta-learned weights, without adaptation."""
+        return self.model(inputs, training=training)
+
+    def train_step(self, data: Any) -> dict[str, tf.Tensor]:
+        """One step of the outer level."""
+        objective = self._objective(data, training=True)
+        variables = self.trainable_variables
+        meta = self.algorithm.meta_gradient(objective, variables)
+        # The optimizer sums over replicas; the meta-gradient is a mean over tasks.
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        gradients = [None if g is None else g / replicas for g in meta.gradients]
+        self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        unsound = 1.0 - tf.reduce_mean(tf.cast(meta.sound, tf.float32))
+        return self._log(
+            objective,
+            meta.query_losses,
+            meta.query_outputs,
+            meta.sound,
+            {**meta.diagnostics, "bad_tasks": unsound},
+        )
+
+    def test_step(self, data: Any) -> dict[str, tf.Tensor]:
+        """Adapt to each task and evaluate its query set."""
+        objective = self._objective(data, training=False)
+        adapted = self.algorithm.adapt(objective)
+        losses, outputs = objective.query_losses(adapted.phi)
+        sound = objective.sound & adapted.sound & tf.math.is_finite(losses)
+        unsound = 1.0 - tf.reduce_mean(tf.cast(sound, tf.float32))
+        return self._log(objective, losses, outputs, sound, {"bad_tasks": unsound})
+
+    def adapt(self, support_x: Any, support_y: Any, name: str | None = None) -> keras.Model:
+        """Adapt to one task.
+
+        Args:
+            support_x: Inputs of the support set, `[examples, ...]`.
+            support_y: Their targets, `[examples, ...]`.
+            name: The name of the new model. Defaults to the network's name.
+
+        Returns:
+            A plain Keras model with the adapted weights, independent of this learner: no layer of
+            this package is left in it. `TaskBatchNormalization` has become `BatchNormalization`
+            with the statistics of the support set.
+        """
+        phi = self.adapt_weights(support_x, support_y)
+        return adapted_model(self.model, self.parameters, phi, support_x, name)
+
+    def adapt_weights(self, support_x: Any, support_y: Any) -> tf.Tensor:
+        """The adapted weights for one task, flat: `[size]`.
+
+        Args:
+            support_x: Inputs of the support set, `[examples, ...]`.
+            support_y: Their targets, `[examples, ...]`.
+
+        Raises:
+            ValueError: If the inner loop diverges.
+        """
+        self._assert_compile_called("adapt")
+        if self._adaptation is None:
+            self._adaptation = tf.function(self._adapt_one, reduce_retracing=True)
+        x, y = keras.tree.map_structure(tf.convert_to_tensor, (support_x, support_y))
+        phi, sound = self._adaptation(x, y)
+        if not bool(sound):
+            raise ValueError(
+                "The adaptation to this task diverged: its weights or inputs are NaN or infinite. "
+                "Look at the inputs, lower the inner learning rate, or raise `proximal_strength`."
+            )
+        return phi
+
+    def adapt_and_predict(self, support_x: Any, support_y: Any, query_x: Any) -> Any:
+        """Adapt to one task and predict its query set, in one graph.
+
+        Args:
+            support_x: Inputs of the support set, `[examples, ...]`.
+            support_y: Their targets.
+            query_x: Inputs of the query set, `[queries, ...]`.
+
+        Returns:
+            The network's outputs for the query set, `[queries, ...]`.
+        """
+        objective = self._single(support_x, support_y, query_x)
+        adapted = self.algorithm.adapt(objective)
+        outputs = objective.query(adapted.phi).outputs
+        return keras.tree.map_structure(lambda z: z[0], outputs)
+
+    def export(self, filepath: str, **kwargs: Any) -> None:  # type: ignore[override]
+        """Write a SavedModel that adapts; see `keras_imaml.export.export_learner`."""
+        export_learner(self, filepath, **kwargs)
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments of the constructor. A predicate for `adapt` becomes a list of names."""
+        adapt = self.adapt_spec
+        if callable(adapt):
+            adapt = [variable.path for variable in self.parameters.adapted]
+        return {
+            "model": keras.saving.serialize_keras_object(self.model),
+            "algorithm": keras.saving.serialize_keras_object(self.algorithm),
+            "adapt": adapt,
+            "transductive": self.transductive,
+            "name": self.name,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "MetaLearner":
+        """The inverse of `get_config`."""
+        config = dict(config)
+        for name in ("model", "algorithm"):
+            config[name] = keras.saving.deserialize_keras_object(config[name], custom_objects)
+        return cls(**config)
+
+    def _objective(self, data: Any, training: bool) -> TaskObjective:
+        (support_x, support_y), (query_x, query_y) = _check_element(data)
+        tasks = Tasks(support_x, support_y, query_x, query_y)
+        return TaskObjective(self.network, self.task_loss, tasks, training, self.transductive)
+
+    def _single(self, support_x: Any, support_y: Any, query_x: Any) -> TaskObjective:
+        add_axis = lambda x: tf.convert_to_tensor(x)[None]  # noqa: E731
+        support_x, support_y, query_x = keras.tree.map_structure(
+            add_axis, (support_x, support_y, query_x)
+        )
+        tasks = Tasks(support_x, support_y, query_x, ())
+        return TaskObjective(self.network, self.task_loss, tasks, False, self.transductive)
+
+    def _adapt_one(self, support_x: Any, support_y: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        objective = self._single(support_x, support_y, ())
+        adapted = self.algorithm.adapt(objective)
+        return adapted.phi[0], (adapted.sound & objective.sound)[0]
+
+    def _loss_of_one(self, y: Any, outputs: Any) -> tf.Tensor:
+        if not self._compile_loss.built:
+            self._compile_loss.build(y, outputs)
+        # A stateless scope keeps the per-output trackers of Keras out of the inner loop.
+        with keras.StatelessScope():
+            return self._compile_loss(y, outputs)
+
+    def _log(
+        self,
+        objective: TaskObjective,
+        losses: tf.Tensor,
+        outputs: Any,
+        sound: tf.Tensor,
+        diagnostics: dict[str, tf.Tensor],
+    ) -> dict[str, tf.Tensor]:
+        """Update all metrics with the sound tasks and return their values."""
+
+        def flat(x: tf.Tensor) -> tf.Tensor:
+            kept = tf.boolean_mask(x, sound)
+            return tf.reshape(kept, tf.concat([[-1], tf.shape(kept)[2:]], axis=0))
+
+        y, outputs = keras.tree.map_structure(flat, (objective.tasks.query_y, outputs))
+        self._loss_tracker.update_state(tf.boolean_mask(losses, sound))
+        if self._compile_loss.metrics:
+            self._compile_loss(y, outputs)  # updates the mean loss of each output
+        for name, value in diagnostics.items():
+            self.diagnostics[name].update_state(value)
+        logs = self.compute_metrics(None, y, outputs)
+        unused = set(self.diagnostics) - set(diagnostics)
+        return {name: value for name, value in logs.items() if name not in unused}
+
+
+def _check_element(data: Any) -> Any:
+    try:
+        (support_x, support_y), (query_x, query_y) = data
+    except (TypeError, ValueError):
+        raise ValueError(
+            "Invalid element of the data. Expected ((support_x, support_y), (query_x, query_y)), "
+            "each with a leading task axis, such as keras_imaml.data.glyphs('train').batch(16) "
+            f"gives. Received: {keras.tree.map_structure(lambda x: getattr(x, 'shape', x), data)}"
+        ) from None
+    return (support_x, support_y), (query_x, query_y)

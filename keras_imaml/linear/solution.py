@@ -1,0 +1,76 @@
+"""What a linear solver returns: a solution a task, with its residual, steps and status."""
+
+import enum
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+import tensorflow as tf
+
+Operator = Callable[[tf.Tensor], tf.Tensor]
+"""A product `v -> A v` on vectors `[tasks, size]`, task by task."""
+
+
+class Status(enum.IntEnum):
+    """How a linear solve ended, for one task; `Status(value).advice` says what to do about it."""
+
+    CONVERGED = 0
+    MAX_STEPS = 1
+    NEGATIVE_CURVATURE = 2
+    NON_FINITE = 3
+
+    @property
+    def advice(self) -> str:
+        """A sentence for the user who sees this status in the logs."""
+        return _ADVICE[self]
+
+
+_ADVICE = {
+    Status.CONVERGED: "The residual is below the tolerance; nothing needs doing.",
+    Status.MAX_STEPS: (
+        "The steps ran out before the residual fell below the tolerance. Increase `max_steps`, "
+        "increase `proximal_strength` (a better conditioned system), or accept the residual: a "
+        "relative residual below the inner residual gains nothing."
+    ),
+    Status.NEGATIVE_CURVATURE: (
+        "The system is not positive definite, so the support loss is not convex enough around the "
+        "adapted weights. Use `curvature='gauss_newton'`, increase `proximal_strength`, or take "
+        "more inner steps. The best iterate found before was returned."
+    ),
+    Status.NON_FINITE: (
+        "A product or the right-hand side holds NaN or infinity. Look at the inputs of the task, "
+        "lower the inner learning rate, or increase `proximal_strength`."
+    ),
+}
+
+
+class LinearSolution(NamedTuple):
+    """Solutions of `A_t w_t = v_t` for the tasks t of a meta-batch.
+
+    Attributes:
+        solution: `[tasks, size]`, `w`.
+        residual: `[tasks]`, `||v - A w|| / ||v||` (delta' of the paper, relative).
+        steps: `[tasks]`, int32, products with `A` that were spent on the task.
+        status: `[tasks]`, int32, a `Status` each.
+    """
+
+    solution: tf.Tensor
+    residual: tf.Tensor
+    steps: tf.Tensor
+    status: tf.Tensor
+
+
+class LinearSolver(Protocol):
+    """The interface of every linear solver of this package."""
+
+    def solve(
+        self, operator: Operator, rhs: tf.Tensor, preconditioner: Operator | None = None
+    ) -> LinearSolution:
+        """Solve `A w = rhs` for each task.
+
+        Args:
+            operator: `v [tasks, size] -> A v`, symmetric.
+            rhs: `[tasks, size]`.
+            preconditioner: `r -> M^-1 r` with an `M` near `A`, symmetric positive definite.
+                Defaults to the identity.
+        """
+        ...

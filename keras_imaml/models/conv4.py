@@ -1,0 +1,73 @@
+"""The four-layer convolutional network of the few-shot literature."""
+
+from typing import Any
+
+import keras
+
+from keras_imaml.layers import TaskBatchNormalization
+from keras_imaml.validation import check_choice, check_integer
+
+
+def Conv4(  # noqa: N802
+    classes: int,
+    input_shape: tuple[int, int, int] = (28, 28, 1),
+    filters: int = 64,
+    downsample: str = "stride",
+    activation: str = "relu",
+    dtype: Any = None,
+    name: str = "conv4",
+) -> keras.Model:
+    """Four blocks of convolution, normalisation and activation that halve the image, and a linear head.
+
+    Args:
+        classes: Number of logits.
+        input_shape: `(height, width, channels)` of an image. Defaults to `(28, 28, 1)`.
+        filters: Features of each convolution: 64 on Omniglot, 32 on mini-ImageNet in the
+            literature. Defaults to `64`.
+        downsample: `"stride"`: convolutions with stride 2 (Omniglot); `"average"` or `"max"`:
+            pooling after the activation (mini-ImageNet). Defaults to `"stride"`.
+        activation: Any Keras activation. Defaults to `"relu"`.
+        dtype: The layers' dtype or policy. Defaults to Keras' global policy.
+        name: The model's name. Defaults to `"conv4"`.
+
+    Returns:
+        A functional model from images to logits. With 64 filters, `(28, 28, 1)` and 5 classes it
+        has 113,221 weights.
+
+    Example:
+
+    ```python
+    network = ki.models.Conv4(5, input_shape=(84, 84, 3), filters=32, downsample="average")
+    ```
+
+    References:
+        Vinyals et al., 2016; Finn et al., 2017; Rajeswaran et al., 2019, section 4.
+    """
+    check_integer("classes", classes, minimum=1)
+    check_integer("filters", filters, minimum=1)
+    check_choice("downsample", downsample, ("stride", "average", "max"))
+    if len(input_shape) != 3 or (downsample != "stride" and min(input_shape[:2]) < 16):
+        raise ValueError(
+            "Invalid value for `input_shape`. Expected (height, width, channels), with at least "
+            "16 pixels a side where pooling halves them. "
+            f"Received: input_shape={input_shape} with downsample={downsample!r}"
+        )
+    pools = {"average": keras.layers.AveragePooling2D, "max": keras.layers.MaxPooling2D}
+    inputs = keras.Input(input_shape, dtype=dtype)
+    x = inputs
+    for block in range(1, 5):
+        x = keras.layers.Conv2D(
+            filters,
+            3,
+            strides=2 if downsample == "stride" else 1,
+            padding="same",
+            dtype=dtype,
+            name=f"conv_{block}",
+        )(x)
+        x = TaskBatchNormalization(dtype=dtype, name=f"norm_{block}")(x)
+        x = keras.layers.Activation(activation, dtype=dtype, name=f"activation_{block}")(x)
+        if downsample != "stride":
+            x = pools[downsample](2, dtype=dtype, name=f"pool_{block}")(x)
+    x = keras.layers.Flatten(dtype=dtype, name="features")(x)
+    outputs = keras.layers.Dense(classes, dtype=dtype, name="head")(x)
+    return keras.Model(inputs, outputs, name=name)

@@ -1,0 +1,132 @@
+"""The inner and the outer objective of a meta-batch, as functions of `phi [tasks, size]`."""
+
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from keras_imaml.batching import Evaluation, TaskLoss, TaskNetwork
+from keras_imaml.vectors import dot, finite, select
+
+class Tasks(NamedTuple):
+    """A meta-batch: each entry holds one row (or one structure of rows) a task."""
+
+    support_x: Any
+    support_y: Any
+    query_x: Any
+    query_y: Any
+
+    @property
+    def count(self) -> Any:
+        """The number of tasks; an integer where it is known when the graph is built."""
+        first = tf.nest.flatten(self.support_x)[0]
+        return first.shape[0] if first.shape[0] is not None else tf.shape(first)[0]
+
+
+class TaskObjective:
+    """The support and the query loss of a meta-batch.
+
+    A task whose inputs hold NaN or infinity is marked in `sound` and its inputs are replaced by
+    zeros, so that it cannot spoil what the tasks compute together.
+
+    Args:
+        network: The network that all tasks share.
+        loss: The loss of each task.
+        tasks: The data.
+        training: Whether the query set is evaluated in training mode.
+        transductive: Whether `TaskBatchNormalization` may look at the whole query set; if not,
+            the query set is normalised by the statistics of the support set.
+    """
+
+    def __init__(
+        self,
+        network: TaskNetwork,
+        loss: TaskLoss,
+        tasks: Tasks,
+        training: bool,
+        transductive: bool,
+    ) -> None:
+        self.network = network
+        self.parameters = network.parameters
+        self.loss = loss
+        self.sound = _sound(tasks)
+        self.tasks = Tasks(*(_clear(part, self.sound) for part in tasks))
+        self.training = training
+        self.transductive = transductive
+
+    def support(self, phi: tf.Tensor) -> Evaluation:
+        """The network on the support sets."""
+        return self.network(phi, self.tasks.support_x, training=True)
+
+    def query(self, phi: tf.Tensor) -> Evaluation:
+        """The network on the query sets."""
+        if self.transductive or not self.network.normalizes_by_batch:
+            return self.network(phi, self.tasks.query_x, training=self.training)
+        both = tf.nest.map_structure(
+            lambda s, q: tf.concat([s, tf.cast(q, s.dtype)], axis=1),
+            self.tasks.support_x,
+            self.tasks.query_x,
+        )
+        first = tf.nest.flatten(self.tasks.support_x)[0]
+        rows = first.shape[1] if first.shape[1] is not None else tf.shape(first)[1]
+        outputs, penalty = self.network(phi, both, self.training, support_rows=rows)
+        return Evaluation(tf.nest.map_structure(lambda z: z[:, rows:], outputs), penalty)
+
+    def support_losses(self, phi: tf.Tensor) -> tf.Tensor:
+        """`Lhat_t(phi_t)` for each task, `[tasks]`."""
+        outputs, penalty = self.support(phi)
+        return self.loss(self.tasks.support_y, outputs) + penalty
+
+    def query_losses(self, phi: tf.Tensor) -> tuple[tf.Tensor, Any]:
+        """`L_t(phi_t)` for each task, `[tasks]`, and the outputs that gave it."""
+        outputs, penalty = self.query(phi)
+        return self.loss(self.tasks.query_y, outputs) + penalty, outputs
+
+
+class InnerProblem(NamedTuple):
+    """The inner objective `G(phi) = Lhat(phi) + lambda/2 ||phi - theta||^2`, task by task.
+
+    (Rajeswaran et al., 2019, equation 3.)
+
+    Attributes:
+        objective: The losses of the meta-batch.
+        theta: `[size]`, the meta-learned weights.
+        strength: lambda, a scalar or `[size]`.
+    """
+
+    objective: TaskObjective
+    theta: tf.Tensor
+    strength: tf.Tensor
+
+    def start(self) -> tf.Tensor:
+        """Every task starts at theta: `[tasks, size]`."""
+        return self.objective.parameters.broadcast(self.theta, self.objective.tasks.count)
+
+    def value(self, phi: tf.Tensor) -> tf.Tensor:
+        """`G_t(phi_t)`, `[tasks]`."""
+        away = phi - self.theta
+        return self.objective.support_losses(phi) + 0.5 * dot(self.strength * away, away)
+
+    def gradient(self, phi: tf.Tensor) -> tf.Tensor:
+        """`grad G_t(phi_t)`, `[tasks, size]`."""
+        with tf.GradientTape() as tape:
+            tape.watch(phi)
+            support = self.objective.support_losses(phi)
+        return tape.gradient(support, phi) + self.proximal_gradient(phi)
+
+    def proximal_gradient(self, phi: tf.Tensor) -> tf.Tensor:
+        """`lambda (phi_t - theta)`, `[tasks, size]`."""
+        return self.strength * (phi - self.theta)
+
+
+def _sound(tasks: Tasks) -> tf.Tensor:
+    parts = [part for part in tf.nest.flatten(tuple(tasks)) if part.dtype.is_floating]
+    every = tf.ones(tf.shape(tf.nest.flatten(tuple(tasks))[0])[:1], tf.bool)
+    return tf.reduce_all(tf.stack([every, *map(finite, parts)]), axis=0)
+
+
+def _clear(part: Any, sound: tf.Tensor) -> Any:
+    def clear(x: tf.Tensor) -> tf.Tensor:
+        return select(sound, x, tf.zeros_like(x)) if x.dtype.is_floating else x
+
+    return keras.tree.map_structure(clear, part)

@@ -1,0 +1,112 @@
+"""Which weights of a network adapt to a task, and their flat form `phi [tasks, size]`."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+Adapt = Callable[[keras.Variable], bool] | str | Sequence[str] | None
+
+
+class Group(NamedTuple):
+    """Weights that belong to one layer: its path, and how many numbers of `phi` are its own."""
+
+    name: str
+    size: int
+
+
+class Parameters:
+    """The weights of a model, split into those that adapt, those that are shared, and the rest.
+
+    * `adapted`: trainable weights that the inner level changes, one copy a task. Together they
+      are a vector `theta [size]`, and the adapted copies of a meta-batch are `phi [tasks, size]`.
+    * `shared`: trainable weights that stay the same in all tasks; the outer level learns them.
+    * `fixed`: weights that nothing trains.
+
+    Args:
+        model: A built `keras.Model`.
+        adapt: Which trainable weights adapt. `None`: all. A name or several: the weights whose
+            path has that name among its parts, such as `"head"` (a layer), `"kernel"`, or
+            `"conv_1/kernel"`. A predicate: `variable -> bool`. Defaults to `None`.
+
+    Raises:
+        ValueError: If the model is not built, nothing is selected, or a name selects nothing.
+    """
+
+    def __init__(self, model: keras.Model, adapt: Adapt = None) -> None:
+        if not model.built or not model.trainable_variables:
+            raise ValueError(
+                "Invalid value for `model`. Expected a built model with trainable weights; call "
+                "it once on an example, or give its first layer an input shape. "
+                f"Received: model={model.name!r} with built={model.built}"
+            )
+        trainable = list(model.trainable_variables)
+        chosen = [_selector(adapt, trainable)(variable) for variable in trainable]
+        self.adapted = [v for v, yes in zip(trainable, chosen, strict=True) if yes]
+        self.shared = [v for v, yes in zip(trainable, chosen, strict=True) if not yes]
+        self.fixed = list(model.non_trainable_variables)
+        if not self.adapted:
+            raise ValueError(
+                "Invalid value for `adapt`. Expected it to select at least one trainable weight "
+                f"of {[v.path for v in trainable]}. Received: adapt={adapt!r}"
+            )
+        dtypes = sorted({v.dtype for v in self.adapted})
+        if len(dtypes) > 1:
+            raise ValueError(
+                "Invalid value for `model`. Expected all adapted weights to have one dtype. "
+                f"Received: {dtypes}"
+            )
+        self.dtype = dtypes[0]
+        self.sizes = [int(np.prod(v.shape)) for v in self.adapted]
+        self.size = sum(self.sizes)
+
+    @property
+    def groups(self) -> list[Group]:
+        """The adapted weights by layer, in the order of `phi`."""
+        groups: list[Group] = []
+        for variable, size in zip(self.adapted, self.sizes, strict=True):
+            layer = variable.path.rpartition("/")[0] or variable.path
+            if groups and groups[-1].name == layer:
+                groups[-1] = Group(layer, groups[-1].size + size)
+            else:
+                groups.append(Group(layer, size))
+        return groups
+
+    def theta(self) -> tf.Tensor:
+        """The adapted weights at their meta-learned values, `[size]`; a tape sees the reads."""
+        values = [tf.convert_to_tensor(v.value) for v in self.adapted]
+        return tf.concat([tf.reshape(value, [-1]) for value in values], axis=0)
+
+    def unravel(self, phi: tf.Tensor) -> list[tf.Tensor]:
+        """`phi [tasks, size]` as weights `[tasks, *shape]`, in the order of `adapted`."""
+        tasks = phi.shape[0] if phi.shape[0] is not None else tf.shape(phi)[0]
+        parts = tf.split(phi, self.sizes, axis=1)
+        return [
+            tf.reshape(part, [tasks, *variable.shape])
+            for part, variable in zip(parts, self.adapted, strict=True)
+        ]
+
+    def broadcast(self, theta: tf.Tensor, tasks: int | tf.Tensor) -> tf.Tensor:
+        """`theta [size]` as the starting point of every task, `[tasks, size]`."""
+        return tf.broadcast_to(theta, tf.stack([tasks, self.size]))
+
+
+def _selector(adapt: Adapt, variables: Sequence[keras.Variable]) -> Callable:
+    if adapt is None:
+        return lambda variable: True
+    if callable(adapt):
+        return adapt
+    names = [adapt] if isinstance(adapt, str) else list(adapt)
+    for name in names:
+        if not any(_names(name, variable) for variable in variables):
+            raise ValueError(
+                "Invalid value for `adapt`. Expected names that occur in the paths of trainable "
+                f"weights, which are {[v.path for v in variables]}. Received: {name!r}"
+            )
+    return lambda variable: any(_names(name, variable) for name in names)
+
+
+def _names(name: str, variable: keras.Variable) -> bool:
+    return f"/{name.strip('/')}/" in f"/{variable.path}/"

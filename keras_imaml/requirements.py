@@ -1,0 +1,21 @@
+"""Check at import that Keras 3 runs on TensorFlow, with the remedy in the message."""
+
+import keras
+
+
+def check() -> None:
+    """Raise `ImportError` where this package cannot work."""
+    if int(keras.__version__.split(".")[0]) < 3:
+        raise ImportError(
+            "keras_imaml needs Keras 3. Received: keras "
+            f"{keras.__version__}. Install it with: pip install --upgrade keras"
+        )
+    if keras.backend.backend() != "tensorflow":
+        raise ImportError(
+            "keras_imaml needs the TensorFlow backend of Keras. Received: "
+            f"{keras.backend.backend()!r}. Set the environment variable KERAS_BACKEND=tensorflow, "
+            'or "backend": "tensorflow" in ~/.keras/keras.json.'
+        )
+
+
+check()

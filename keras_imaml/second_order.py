@@ -1,0 +1,69 @@
+"""What it takes for second derivatives of a Keras network to be exact on TensorFlow.
+
+`tf.nn.moments` puts a `stop_gradient` on the mean inside the variance. That leaves the first
+derivative as it is and makes the second one wrong: Hessian-vector products of LayerNormalization
+are off by half, silently. Within `exact_moments` the variance is differentiated in full.
+"""
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_imaml.layers.task_batch_normalization import TaskBatchNormalization
+
+_lock = threading.RLock()
+_depth = 0
+_stock_moments = tf.nn.moments
+
+
+@contextlib.contextmanager
+def exact_moments() -> Iterator[None]:
+    """Replace `tf.nn.moments` by one with exact derivatives while a network is traced.
+
+    Keras looks the function up at each call, so LayerNormalization, GroupNormalization and
+    everything else that is built on it becomes exact. The values are the same.
+    """
+    global _depth
+    with _lock:
+        _depth += 1
+        tf.nn.moments = _moments
+    try:
+        yield
+    finally:
+        with _lock:
+            _depth -= 1
+            if _depth == 0:
+                tf.nn.moments = _stock_moments
+
+
+def check_layers(model: keras.Model) -> None:
+    """Refuse layers whose state has no meaning for a network that is adapted task by task.
+
+    Raises:
+        ValueError: If the model holds a trainable stock `BatchNormalization`.
+    """
+    for layer in model._flatten_layers():
+        stock = isinstance(layer, keras.layers.BatchNormalization)
+        if stock and not isinstance(layer, TaskBatchNormalization) and layer.trainable:
+            raise ValueError(
+                f"The layer {layer.path!r} is a trainable keras.layers.BatchNormalization. Its "
+                "running averages would mix all tasks, and they would never be updated while a "
+                "task is adapted. Use keras_imaml.layers.TaskBatchNormalization, which has the "
+                "same weights, or set `trainable = False` on the layer to use it with the "
+                "averages that it holds."
+            )
+
+
+def _moments(
+    x: Any, axes: Any, shift: Any = None, keepdims: bool = False, name: str | None = None
+) -> tuple[tf.Tensor, tf.Tensor]:
+    x = tf.convert_to_tensor(x)
+    wide = tf.cast(x, tf.float32) if x.dtype in (tf.float16, tf.bfloat16) else x
+    mean = tf.reduce_mean(wide, axis=axes, keepdims=True)
+    variance = tf.reduce_mean(tf.square(wide - mean), axis=axes, keepdims=keepdims)
+    mean = mean if keepdims else tf.squeeze(mean, axes)
+    return tf.cast(mean, x.dtype), tf.cast(variance, x.dtype)

@@ -1,0 +1,42 @@
+"""Checks of what users pass in: say what was expected, and what was received."""
+
+import math
+from collections.abc import Collection
+from typing import Any
+
+
+def check_integer(name: str, value: Any, minimum: int) -> int:
+    """Return `value` if it is an integer of at least `minimum`; raise `ValueError` otherwise."""
+    if isinstance(value, bool) or not hasattr(value, "__index__") or int(value) < minimum:
+        raise ValueError(
+            f"Invalid value for `{name}`. Expected an integer of at least {minimum}. "
+            f"Received: {name}={value!r}"
+        )
+    return int(value)
+
+
+def check_number(
+    name: str, value: Any, minimum: float, exclusive: bool = False, reason: str = ""
+) -> float:
+    """Return `value` if it is finite and at least (`exclusive`: above) `minimum`."""
+    bound = "above" if exclusive else "at least"
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number) or number < minimum or (exclusive and number == minimum):
+        raise ValueError(
+            f"Invalid value for `{name}`. Expected a finite number {bound} {minimum:g}.{reason} "
+            f"Received: {name}={value!r}"
+        )
+    return number
+
+
+def check_choice(name: str, value: Any, choices: Collection[str]) -> str:
+    """Return `value` if it is one of `choices`."""
+    if value not in choices:
+        raise ValueError(
+            f"Invalid value for `{name}`. Expected one of {sorted(choices)}. "
+            f"Received: {name}={value!r}"
+        )
+    return str(value)

@@ -1,0 +1,37 @@
+"""Vectors of a meta-batch, `[tasks, size]`: one reduction over the last axis for each task."""
+
+import tensorflow as tf
+
+
+def dot(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+    """`a_t . b_t` for each task: `[tasks, size]`, `[tasks, size]` -> `[tasks]`."""
+    return tf.reduce_sum(a * b, axis=-1)
+
+
+def length(a: tf.Tensor) -> tf.Tensor:
+    """`||a_t||` for each task, of vectors whose entries are known to be of moderate size."""
+    return tf.sqrt(dot(a, a))
+
+
+def norm(a: tf.Tensor) -> tf.Tensor:
+    """`||a_t||` for each task: `[tasks, size]` -> `[tasks]`.
+
+    Scaled by the largest entry, so that squares of tiny or huge entries neither vanish nor
+    overflow; NaN where an entry is NaN, infinity where one is infinite.
+    """
+    largest = tf.reduce_max(tf.abs(a), axis=-1)
+    scale = tf.where((largest > 0) & tf.math.is_finite(largest), largest, tf.ones_like(largest))
+    scaled = a / scale[:, None]
+    return scale * length(scaled)
+
+
+def select(mask: tf.Tensor, a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+    """Rows of `a` where `mask [tasks]` holds, rows of `b` elsewhere, at any rank."""
+    rank = a.shape.rank
+    return tf.where(tf.reshape(mask, [-1] + [1] * (rank - 1)), a, b)
+
+
+def finite(a: tf.Tensor) -> tf.Tensor:
+    """Which tasks have finite entries only: `[tasks, ...]` -> `[tasks]`, bool."""
+    entries = tf.math.is_finite(a)
+    return tf.reduce_all(entries, axis=list(range(1, a.shape.rank)))

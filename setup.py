@@ -1,0 +1,71 @@
+"""Installs keras_imaml. The settings of the development tools are in pyproject.toml."""
+
+import pathlib
+import re
+
+from setuptools import find_packages, setup
+
+ROOT = pathlib.Path(__file__).parent
+
+
+def version() -> str:
+    """The version in the source, read without importing TensorFlow."""
+    text = (ROOT / "keras_imaml" / "version.py").read_text(encoding="utf-8")
+    found = re.search(r'^__version__ = "(.+)"$', text, re.MULTILINE)
+    if found is None:
+        raise ValueError('keras_imaml/version.py holds no line __version__ = "..."')
+    return found.group(1)
+
+
+def readme() -> str:
+    """The long description; empty in a copy without a README."""
+    file = ROOT / "README.md"
+    return file.read_text(encoding="utf-8") if file.exists() else ""
+
+
+setup(
+    name="keras-imaml",
+    version=version(),
+    description="Meta-learning with implicit gradients (iMAML) for Keras 3 on TensorFlow",
+    long_description=readme(),
+    long_description_content_type="text/markdown",
+    author="The keras_imaml authors",
+    license="Apache-2.0",
+    keywords="meta-learning few-shot-learning implicit-gradients imaml maml keras tensorflow",
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Operating System :: OS Independent",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3 :: Only",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
+    ],
+    packages=find_packages(include=["keras_imaml", "keras_imaml.*"]),
+    package_data={"keras_imaml": ["py.typed", "data/splits/*.json"]},
+    python_requires=">=3.10",
+    install_requires=[
+        "absl-py>=2.0",
+        # tensorflow-datasets 4.9.10 imports it on every Python and declares it only for old ones.
+        "importlib_resources>=6.0",
+        "keras>=3.12",
+        "numpy>=1.26",
+        # TensorFlow 2.21 no longer brings it.
+        "tensorboard>=2.20",
+        "tensorflow>=2.20",
+        "tensorflow-datasets>=4.9.8",
+    ],
+    extras_require={
+        "gpu": ["tensorflow[and-cuda]>=2.20"],
+        "benchmarks": ["matplotlib>=3.8"],
+        "docs": ["mkdocs-material>=9.5", "mkdocstrings[python]>=0.26"],
+        "dev": [
+            "hypothesis>=6.100",
+            "pytest>=8.0",
+            # Formatting and type errors differ from one release line to the next.
+            "mypy>=2.4,<3",
+            "ruff>=0.17,<0.18",
+        ],
+    },
+)

@@ -1,0 +1,27 @@
+"""Settings that hold for every test."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+
+import keras
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    """Each test draws the same weights, alone or in a suite."""
+    keras.utils.set_random_seed(0)
+    yield
+    keras.backend.clear_session()
+
+
+@pytest.fixture(params=["eager", "graph"])
+def run(request):
+    """Run a function of tensors as it is, or traced by `tf.function`."""
+    import tensorflow as tf
+
+    if request.param == "eager":
+        return lambda function, *arguments: function(*arguments)
+    return lambda function, *arguments: tf.function(function)(*arguments)

@@ -1,0 +1,84 @@
+"""Small problems with known answers, shared by the tests."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import keras_imaml as ki
+from keras_imaml.batching import TaskLoss, TaskNetwork
+from keras_imaml.objective import TaskObjective, Tasks
+from keras_imaml.parameters import Parameters
+
+def mean_squared_error(y, z):
+    return tf.reduce_mean(tf.square(y - z))
+
+
+class LinearRegression:
+    """`Lhat = mean (x phi - y)^2` over tasks: quadratic in the weights, solved in closed form."""
+
+    def __init__(self, tasks=3, size=6, support=5, query=7, seed=0, dtype="float64"):
+        rng = np.random.default_rng(seed)
+        draw = lambda *shape: rng.normal(size=(tasks, *shape)).astype(dtype)  # noqa: E731
+        self.data = Tasks(draw(support, size), draw(support, 1), draw(query, size), draw(query, 1))
+        self.tensors = Tasks(*map(tf.constant, self.data))
+        self.model = keras.Sequential(
+            [
+                keras.Input((size,), dtype=dtype),
+                keras.layers.Dense(1, use_bias=False, dtype=dtype, kernel_initializer="normal"),
+            ]
+        )
+        self.loss = mean_squared_error
+        x, y = self.data.support_x, self.data.support_y
+        self.hessian = 2 / support * np.einsum("tni,tnj->tij", x, x)
+        self.linear = 2 / support * np.einsum("tni,tnk->ti", x, y)
+
+    @property
+    def theta(self):
+        return np.concatenate([np.ravel(v) for v in self.model.trainable_variables])
+
+    def minimiser(self, theta, strength):
+        """argmin Lhat + 1/2 (phi - theta)' diag(strength) (phi - theta), task by task."""
+        system = self.hessian + np.diag(np.broadcast_to(strength, theta.shape))
+        rhs = self.linear + strength * theta
+        return np.linalg.solve(system, rhs[..., None])[..., 0]
+
+    def query_gradient(self, phi):
+        x, y = self.data.query_x, self.data.query_y
+        left = np.einsum("tni,ti->tn", x, phi) - y[..., 0]
+        return 2 / x.shape[1] * np.einsum("tni,tn->ti", x, left)
+
+    def meta_gradients(self, theta, strength):
+        """The gradients of the mean query loss for theta and for the vector lambda."""
+        phi = self.minimiser(theta, strength)
+        system = self.hessian + np.diag(np.broadcast_to(strength, theta.shape))
+        w = np.linalg.solve(system, self.query_gradient(phi)[..., None])[..., 0]
+        return np.mean(strength * w, axis=0), np.mean(-(phi - theta) * w, axis=0)
+
+
+class Images:
+    """A small convolutional network in float64 on random images."""
+
+    def __init__(
+        self, tasks=2, way=3, shot=2, query=3, seed=0, dtype="float64", filters=4, **settings
+    ):
+        rng = np.random.default_rng(seed)
+        images = lambda n: rng.uniform(size=(tasks, n, 8, 8, 1)).astype(dtype)  # noqa: E731
+        labels = lambda n: np.tile(np.arange(way), (tasks, n)).astype("int32")  # noqa: E731
+        self.data = Tasks(images(way * shot), labels(shot), images(way * query), labels(query))
+        self.tensors = Tasks(*map(tf.constant, self.data))
+        keras.utils.set_random_seed(seed)
+        self.model = ki.models.Conv4(
+            way, input_shape=(8, 8, 1), filters=filters, dtype=dtype, **settings
+        )
+        # Keras computes a loss in its own dtype, which is float32 unless told otherwise.
+        self.loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, dtype=dtype)
+
+
+def objective_of(
+    problem, adapt=None, transductive=True, training=True, tensors=None
+) -> TaskObjective:
+    """The objective of a problem's data under its model."""
+    network = TaskNetwork(problem.model, Parameters(problem.model, adapt))
+    loss = TaskLoss(problem.loss, network.parameters.dtype)
+    tensors = problem.tensors if tensors is None else tensors
+    return TaskObjective(network, loss, tensors, training, transductive)
