@@ -93,8 +93,7 @@ class TaskNetwork:
     ) -> Evaluation:
         variables = [*self.parameters.adapted, *self.parameters.shared, *self.parameters.fixed]
         common = [
-            tf.convert_to_tensor(v.value)
-            for v in (*self.parameters.shared, *self.parameters.fixed)
+            tf.convert_to_tensor(v.value) for v in (*self.parameters.shared, *self.parameters.fixed)
         ]
 
         def one_task(arguments: tuple) -> Evaluation:

@@ -41,7 +41,11 @@ def export_learner(
     archive.add_endpoint(
         "adapt_and_predict",
         learner.adapt_and_predict,
-        [_named(examples, "support_x"), target_spec or _targets(learner), _named(examples, "query_x")],
+        [
+            _named(examples, "support_x"),
+            target_spec or _targets(learner),
+            _named(examples, "query_x"),
+        ],
     )
     archive.write_out(filepath, verbose=verbose)
 

@@ -58,9 +58,7 @@ def grouped_conv2d(x: tf.Tensor, filters: tf.Tensor, **attributes: Any) -> tf.Te
     tasks, n, height, width, channels = _shape(x)
     _, kernel_height, kernel_width, depth, features = _shape(filters)
     y = tf.raw_ops.Conv2D(
-        input=tf.reshape(
-            tf.transpose(x, [1, 2, 3, 0, 4]), [n, height, width, tasks * channels]
-        ),
+        input=tf.reshape(tf.transpose(x, [1, 2, 3, 0, 4]), [n, height, width, tasks * channels]),
         filter=tf.reshape(
             tf.transpose(filters, [1, 2, 3, 0, 4]),
             [kernel_height, kernel_width, depth, tasks * features],
@@ -68,9 +66,7 @@ def grouped_conv2d(x: tf.Tensor, filters: tf.Tensor, **attributes: Any) -> tf.Te
         **attributes,
     )
     _, out_height, out_width, _ = _shape(y)
-    return tf.transpose(
-        tf.reshape(y, [n, out_height, out_width, tasks, features]), [3, 0, 1, 2, 4]
-    )
+    return tf.transpose(tf.reshape(y, [n, out_height, out_width, tasks, features]), [3, 0, 1, 2, 4])
 
 
 def task_conv2d(x: tf.Tensor, filters: tf.Tensor, **attributes: Any) -> tf.Tensor:

@@ -8,6 +8,7 @@ import tensorflow as tf
 from keras_imaml.adapted import adapted_model
 from keras_imaml.algorithms import Algorithm
 from keras_imaml.batching import TaskLoss, TaskNetwork
+from keras_imaml.callbacks.progress import Progress
 from keras_imaml.export import export_learner
 from keras_imaml.objective import TaskObjective, Tasks
 from keras_imaml.parameters import Adapt, Parameters
@@ -111,9 +112,24 @@ class MetaLearner(keras.Model):
         )
         self.optimizer.build(self.trainable_variables)
 
-    def fit(self, *args: Any, shuffle: bool = False, **kwargs: Any) -> keras.callbacks.History:
-        """Train on meta-batches, as `keras.Model.fit` does; tasks are drawn, not shuffled."""
-        return super().fit(*args, shuffle=shuffle, **kwargs)
+    def fit(
+        self,
+        *args: Any,
+        verbose: int | str = "auto",
+        callbacks: Any = None,
+        shuffle: bool = False,
+        **kwargs: Any,
+    ) -> keras.callbacks.History:
+        """Train on meta-batches, as `keras.Model.fit` does.
+
+        The progress bar shows the loss and the metrics; the diagnostics of the algorithm are in
+        the history, and wherever other callbacks put them. Tasks are drawn, so nothing is shuffled.
+        """
+        if verbose in ("auto", 1, 2) and not isinstance(callbacks, keras.callbacks.CallbackList):
+            level = 1 if verbose == "auto" else int(verbose)
+            bar = Progress(hidden=self.diagnostics, verbose=level)
+            callbacks, verbose = [*keras.tree.flatten(callbacks or []), bar], 0
+        return super().fit(*args, verbose=verbose, callbacks=callbacks, shuffle=shuffle, **kwargs)
 
     @property
     def transductive(self) -> bool:
@@ -124,7 +140,7 @@ class MetaLearner(keras.Model):
     def transductive(self, value: bool) -> None:
         self._transductive = bool(value)
         self.train_function = self.test_function = None  # both are traced for one of the two
-        self._adaptation = None
+        self._adaptation: Any = None  # traced by `adapt`, for one of the two
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """The network at the meta-learned weights, without adaptation."""
@@ -132,7 +148,7 @@ class MetaLearner(keras.Model):
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """One step of the outer level."""
-        objective = self._objective(data, training=True)
+        objective = self.objective(data, training=True)
         variables = self.trainable_variables
         meta = self.algorithm.meta_gradient(objective, variables)
         # The optimizer sums over replicas; the meta-gradient is a mean over tasks.
@@ -150,12 +166,18 @@ class MetaLearner(keras.Model):
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         """Adapt to each task and evaluate its query set."""
-        objective = self._objective(data, training=False)
+        objective = self.objective(data, training=False)
         adapted = self.algorithm.adapt(objective)
         losses, outputs = objective.query_losses(adapted.phi)
         sound = objective.sound & adapted.sound & tf.math.is_finite(losses)
         unsound = 1.0 - tf.reduce_mean(tf.cast(sound, tf.float32))
         return self._log(objective, losses, outputs, sound, {"bad_tasks": unsound})
+
+    def objective(self, data: Any, training: bool) -> TaskObjective:
+        """The support and query losses of one element of the data, as functions of `phi`."""
+        (support_x, support_y), (query_x, query_y) = _check_element(data)
+        tasks = Tasks(support_x, support_y, query_x, query_y)
+        return TaskObjective(self.network, self.task_loss, tasks, training, self.transductive)
 
     def adapt(self, support_x: Any, support_y: Any, name: str | None = None) -> keras.Model:
         """Adapt to one task.
@@ -211,7 +233,7 @@ class MetaLearner(keras.Model):
         outputs = objective.query(adapted.phi).outputs
         return keras.tree.map_structure(lambda z: z[0], outputs)
 
-    def export(self, filepath: str, **kwargs: Any) -> None:  # type: ignore[override]
+    def export(self, filepath: str, **kwargs: Any) -> None:
         """Write a SavedModel that adapts; see `keras_imaml.export.export_learner`."""
         export_learner(self, filepath, **kwargs)
 
@@ -235,11 +257,6 @@ class MetaLearner(keras.Model):
         for name in ("model", "algorithm"):
             config[name] = keras.saving.deserialize_keras_object(config[name], custom_objects)
         return cls(**config)
-
-    def _objective(self, data: Any, training: bool) -> TaskObjective:
-        (support_x, support_y), (query_x, query_y) = _check_element(data)
-        tasks = Tasks(support_x, support_y, query_x, query_y)
-        return TaskObjective(self.network, self.task_loss, tasks, training, self.transductive)
 
     def _single(self, support_x: Any, support_y: Any, query_x: Any) -> TaskObjective:
         add_axis = lambda x: tf.convert_to_tensor(x)[None]  # noqa: E731

@@ -8,6 +8,7 @@ import tensorflow as tf
 from keras_imaml.batching import Evaluation, TaskLoss, TaskNetwork
 from keras_imaml.vectors import dot, finite, select
 
+
 class Tasks(NamedTuple):
     """A meta-batch: each entry holds one row (or one structure of rows) a task."""
 

@@ -9,6 +9,7 @@ from keras_imaml.batching import TaskLoss, TaskNetwork
 from keras_imaml.objective import TaskObjective, Tasks
 from keras_imaml.parameters import Parameters
 
+
 def mean_squared_error(y, z):
     return tf.reduce_mean(tf.square(y - z))
 

@@ -67,6 +67,4 @@ class Algorithm(keras.layers.Layer):
 def masked_mean(values: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
     """The mean of `values [tasks]` where `mask` holds; 0 where it holds nowhere."""
     values = tf.where(mask, values, tf.zeros_like(values))
-    return tf.math.divide_no_nan(
-        tf.reduce_sum(values), tf.reduce_sum(tf.cast(mask, values.dtype))
-    )
+    return tf.math.divide_no_nan(tf.reduce_sum(values), tf.reduce_sum(tf.cast(mask, values.dtype)))

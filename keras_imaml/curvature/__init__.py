@@ -1,10 +1,8 @@
 """Curvatures of the inner objective, as products with vectors."""
 
-from typing import Final
-
 from keras_imaml.curvature.gauss_newton import GaussNewton as GaussNewton
 from keras_imaml.curvature.hessian import Hessian as Hessian
 from keras_imaml.curvature.linearization import Curvature as Curvature
 from keras_imaml.curvature.linearization import Linearization as Linearization
 
-CURVATURES: Final = {"hessian": Hessian, "gauss_newton": GaussNewton}
+CURVATURES: dict[str, type[Curvature]] = {"hessian": Hessian, "gauss_newton": GaussNewton}

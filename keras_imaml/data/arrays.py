@@ -14,6 +14,7 @@ def from_arrays(
     shot: int = 1,
     query: int = 15,
     seed: int = 0,
+    start: int = 0,
     rotations: bool = False,
 ) -> tf.data.Dataset:
     """Few-shot episodes from labelled examples.
@@ -29,6 +30,8 @@ def from_arrays(
         shot: Number of support examples of a class, at least 1. Defaults to 1.
         query: Number of query examples of a class, at least 1. Defaults to 15.
         seed: Non-negative integer. Defaults to 0.
+        start: Number of episodes to pass over, such as those of an earlier run, at no cost.
+            Defaults to 0.
         rotations: Whether each class of an episode is turned by a random multiple of 90 degrees.
             Defaults to `False`.
 
@@ -79,4 +82,4 @@ def from_arrays(
             f"or one-hot rows. Received: labels of dtype {y.dtype}"
         )
     pool = ExamplePool.from_labels(x, y)
-    return pool.episodes(way, shot, query, seed, stream="arrays", rotations=rotations)
+    return pool.episodes(way, shot, query, seed, start=start, stream="arrays", rotations=rotations)

@@ -14,6 +14,7 @@ def cifar_fs(
     shot: int = 1,
     query: int = 15,
     seed: int = 0,
+    start: int = 0,
     data_dir: str | os.PathLike[str] | None = None,
 ) -> tf.data.Dataset:
     """Few-shot episodes of CIFAR-FS, 32 x 32 colour images.
@@ -28,6 +29,8 @@ def cifar_fs(
         shot: Number of support examples of a class, at least 1. Defaults to 1.
         query: Number of query examples of a class, at least 1. Defaults to 15.
         seed: Non-negative integer. Defaults to 0.
+        start: Number of episodes to pass over, such as those of an earlier run, at no cost.
+            Defaults to 0.
         data_dir: Folder of TensorFlow Datasets. Defaults to `None`: its default folder.
 
     Returns:
@@ -53,4 +56,4 @@ def cifar_fs(
     names = read_split("cifar_fs", split)
     builder = prepared_builder("cifar100", data_dir, host="www.cs.toronto.edu")
     pool = load_pool(builder, "train+test", names, image_size=32, channels=3)
-    return pool.episodes(way, shot, query, seed, f"cifar_fs/{split}")
+    return pool.episodes(way, shot, query, seed, start=start, stream=f"cifar_fs/{split}")

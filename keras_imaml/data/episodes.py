@@ -22,9 +22,9 @@ _GENERATOR = "philox"
 
 
 def stream_of_episodes(
-    sample: Callable[[tf.Tensor], Episode], seed: int, stream: str
+    sample: Callable[[tf.Tensor], Episode], seed: int, stream: str, start: int = 0
 ) -> tf.data.Dataset:
-    """An infinite data set whose element `i` is `sample(random_key(seed, stream, i))`.
+    """An infinite data set whose element `i` is `sample(random_key(seed, stream, start + i))`.
 
     Args:
         sample: Makes one episode from a key (int64, shape `(2,)`) with stateless random
@@ -32,15 +32,16 @@ def stream_of_episodes(
         seed: Non-negative integer. The same seed gives the same episodes.
         stream: Name of an independent stream of random numbers, for example `"train"`: two
             streams with the same seed are unrelated.
+        start: Index of the first episode. Defaults to 0.
 
     Returns:
         A `tf.data.Dataset` of infinite cardinality. Its iterators can be saved in a
         `tf.train.Checkpoint`; only the position is stored.
 
     Raises:
-        ValueError: If `seed` is not a non-negative integer.
+        ValueError: If `seed` or `start` is not a non-negative integer.
     """
-    seed = check_integer("seed", seed, 0)
+    seed, start = check_integer("seed", seed, 0), check_integer("start", start, 0)
     digest = hashlib.sha256(f"{stream}:{seed}".encode()).digest()
     base = np.frombuffer(digest[:16], dtype="<i8").astype(np.int64)
 
@@ -48,7 +49,7 @@ def stream_of_episodes(
         key = tf.random.experimental.stateless_fold_in(base, index, alg=_GENERATOR)
         return sample(key)
 
-    dataset = tf.data.Dataset.counter(dtype=tf.int64).map(
+    dataset = tf.data.Dataset.counter(start, dtype=tf.int64).map(
         episode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
     )
     # A checkpoint then holds the position, not the episodes that were made ahead of it.
@@ -125,6 +126,7 @@ class ExamplePool:
         seed: int,
         stream: str,
         rotations: bool = False,
+        start: int = 0,
     ) -> tf.data.Dataset:
         """Episodes of `way` classes, labelled 0 to `way - 1` in a fresh random order.
 
@@ -136,6 +138,7 @@ class ExamplePool:
             stream: Name of the stream of random numbers, usually that of the split.
             rotations: Whether each class of an episode is turned by 0, 90, 180 or 270 degrees,
                 the same for its support and query images. Defaults to `False`.
+            start: Index of the first episode. Defaults to 0.
 
         Returns:
             An infinite `tf.data.Dataset` of `((support_x, support_y), (query_x, query_y))`, class
@@ -174,7 +177,7 @@ class ExamplePool:
                 (_rows_of(x[:, shot:], way * query, shape), tf.constant(labels.repeat(query))),
             )
 
-        return stream_of_episodes(sample, seed, stream)
+        return stream_of_episodes(sample, seed, stream, start)
 
     def _check(self, way: int, shot: int, query: int, rotations: bool) -> None:
         check_integer("way", way, 2)

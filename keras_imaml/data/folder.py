@@ -21,6 +21,7 @@ def from_folder(
     shot: int = 1,
     query: int = 15,
     seed: int = 0,
+    start: int = 0,
     image_size: int = 84,
     channels: int = 3,
     rotations: bool = False,
@@ -37,6 +38,8 @@ def from_folder(
         shot: Number of support examples of a class, at least 1. Defaults to 1.
         query: Number of query examples of a class, at least 1. Defaults to 15.
         seed: Non-negative integer. Defaults to 0.
+        start: Number of episodes to pass over, such as those of an earlier run, at no cost.
+            Defaults to 0.
         image_size: Height and width in pixels that images are resized to. Defaults to 84.
         channels: 1 for grey, 3 for RGB. Defaults to 3.
         rotations: Whether each class of an episode is turned by a random multiple of 90 degrees.
@@ -61,7 +64,7 @@ def from_folder(
     classes = root if split is None else split_folder(root, split)
     pool = load_pool(classes, image_size, channels)
     stream = "folder" if split is None else f"folder/{split}"
-    return pool.episodes(way, shot, query, seed, stream, rotations)
+    return pool.episodes(way, shot, query, seed, start=start, stream=stream, rotations=rotations)
 
 
 def load_examples(

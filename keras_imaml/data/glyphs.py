@@ -30,6 +30,7 @@ def glyphs(
     shot: int = 1,
     query: int = 15,
     seed: int = 0,
+    start: int = 0,
     classes: int | None = None,
     examples_per_class: int = 20,
     image_size: int = 28,
@@ -44,6 +45,8 @@ def glyphs(
         shot: Number of support examples of a class, at least 1. Defaults to 1.
         query: Number of query examples of a class, at least 1. Defaults to 15.
         seed: Non-negative integer that fixes the episodes; the characters do not depend on it.
+            Defaults to 0.
+        start: Number of episodes to pass over, such as those of an earlier run, at no cost.
             Defaults to 0.
         classes: Number of characters. Defaults to `None`: 600 for training, 100 for validation,
             200 for test.
@@ -82,7 +85,9 @@ def glyphs(
     labels = np.repeat(np.arange(classes), examples)
     names = [f"glyph {first + index}" for index in range(classes)]
     pool = ExamplePool.from_labels(images.reshape(-1, size, size, 1), labels, names)
-    return pool.episodes(way, shot, query, seed, f"glyphs/{split}", rotations)
+    return pool.episodes(
+        way, shot, query, seed, start=start, stream=f"glyphs/{split}", rotations=rotations
+    )
 
 
 @functools.lru_cache(maxsize=8)

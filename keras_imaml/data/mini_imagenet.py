@@ -23,6 +23,7 @@ def mini_imagenet(
     shot: int = 1,
     query: int = 15,
     seed: int = 0,
+    start: int = 0,
     data_dir: str | os.PathLike[str] | None = None,
     image_size: int = 84,
 ) -> tf.data.Dataset:
@@ -38,6 +39,8 @@ def mini_imagenet(
         shot: Number of support examples of a class, at least 1. Defaults to 1.
         query: Number of query examples of a class, at least 1. Defaults to 15.
         seed: Non-negative integer. Defaults to 0.
+        start: Number of episodes to pass over, such as those of an earlier run, at no cost.
+            Defaults to 0.
         data_dir: Folder that holds `mini_imagenet/<version>` as TensorFlow Datasets prepares it, or
             class folders: `train/<class>/*.jpg`, `validation/...` (or `val/...`), `test/...`.
             Defaults to `None`: the default folder of TensorFlow Datasets.
@@ -76,7 +79,7 @@ def mini_imagenet(
         pool = _load_class_folders(root, split, size)
     else:
         pool = tfds_source.load_pool(_open_builder(root), split, names, size, channels=3)
-    return pool.episodes(way, shot, query, seed, f"mini_imagenet/{split}")
+    return pool.episodes(way, shot, query, seed, start=start, stream=f"mini_imagenet/{split}")
 
 
 def _open_builder(root: pathlib.Path | None) -> object:

@@ -16,6 +16,7 @@ def omniglot(
     shot: int = 1,
     query: int = 15,
     seed: int = 0,
+    start: int = 0,
     data_dir: str | os.PathLike[str] | None = None,
     image_size: int = 28,
     rotations: bool = True,
@@ -33,6 +34,8 @@ def omniglot(
         query: Number of query examples of a class, at least 1; shot + query is at most 20.
             Defaults to 15.
         seed: Non-negative integer. Defaults to 0.
+        start: Number of episodes to pass over, such as those of an earlier run, at no cost.
+            Defaults to 0.
         data_dir: Folder of TensorFlow Datasets. Defaults to `None`: its default folder.
         image_size: Height and width in pixels, at least 8. Defaults to 28.
         rotations: Whether each class of an episode is turned by 0, 90, 180 or 270 degrees, the same
@@ -65,4 +68,6 @@ def omniglot(
     # The splits of TFDS are by alphabet; ours are by character and take from both.
     pool = load_pool(builder, "train+test", names, size, channels=1)
     np.subtract(255, pool.examples, out=pool.examples)  # black ink on white becomes ink 1
-    return pool.episodes(way, shot, query, seed, f"omniglot/{split}", rotations)
+    return pool.episodes(
+        way, shot, query, seed, start=start, stream=f"omniglot/{split}", rotations=rotations
+    )

@@ -15,6 +15,7 @@ def sinusoid(
     shot: int = 10,
     query: int = 10,
     seed: int = 0,
+    start: int = 0,
     amplitude: tuple[float, float] = (0.1, 5.0),
     phase: tuple[float, float] = (0.0, math.pi),
     x_range: tuple[float, float] = (-5.0, 5.0),
@@ -29,6 +30,8 @@ def sinusoid(
         shot: Number of support points, at least 1. Defaults to 10.
         query: Number of query points, at least 1. Defaults to 10.
         seed: Non-negative integer. Defaults to 0.
+        start: Number of episodes to pass over, such as those of an earlier run, at no cost.
+            Defaults to 0.
         amplitude: Range of A. Defaults to `(0.1, 5.0)`.
         phase: Range of p in radians. Defaults to `(0, pi)`.
         x_range: Range of x in radians. Defaults to `(-5, 5)`.
@@ -64,7 +67,7 @@ def sinusoid(
         y = uniform(amplitude_key, [], *amplitude) * tf.sin(x - shift)
         return (x[:shot], y[:shot]), (x[shot:], y[shot:])
 
-    return stream_of_episodes(sample, seed, f"sinusoid/{split}")
+    return stream_of_episodes(sample, seed, f"sinusoid/{split}", start)
 
 
 def _check_range(name: str, value: Any) -> tuple[float, float]:

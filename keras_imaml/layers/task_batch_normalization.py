@@ -102,9 +102,7 @@ class TaskBatchNormalization(keras.layers.BatchNormalization):
         if x.dtype in (tf.float16, tf.bfloat16):
             x = tf.cast(x, tf.float32)
         mean = tf.reduce_mean(x, axis=self._reduction_axes, keepdims=True)
-        variance = tf.reduce_mean(
-            tf.square(x - mean), axis=self._reduction_axes, keepdims=True
-        )
+        variance = tf.reduce_mean(tf.square(x - mean), axis=self._reduction_axes, keepdims=True)
         return mean, variance
 
     def get_config(self) -> dict[str, Any]:

@@ -104,9 +104,7 @@ class ConjugateGradient(Configurable):
             best_norm = tf.where(better, r_norm, best_norm)
             converged = go & (r_norm <= self.tolerance)
             status = tf.where(s.active & ~sound, int(Status.NON_FINITE), s.status)
-            status = tf.where(
-                s.active & sound & ~positive, int(Status.NEGATIVE_CURVATURE), status
-            )
+            status = tf.where(s.active & sound & ~positive, int(Status.NEGATIVE_CURVATURE), status)
             status = tf.where(converged, int(Status.CONVERGED), status)
             z = precondition(r)
             rz = dot(r, z)

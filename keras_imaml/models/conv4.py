@@ -17,7 +17,9 @@ def Conv4(  # noqa: N802
     dtype: Any = None,
     name: str = "conv4",
 ) -> keras.Model:
-    """Four blocks of convolution, normalisation and activation that halve the image, and a linear head.
+    """Four blocks of convolution, normalisation and activation, and a linear head.
+
+    Each block halves the image.
 
     Args:
         classes: Number of logits.

@@ -43,9 +43,7 @@ def MLP(  # noqa: N802
     if len(input_shape) > 1:
         x = keras.layers.Flatten(dtype=dtype)(x)
     for number, units in enumerate(hidden, start=1):
-        x = keras.layers.Dense(
-            units, activation=activation, dtype=dtype, name=f"hidden_{number}"
-        )(x)
-    return keras.Model(
-        inputs, keras.layers.Dense(outputs, dtype=dtype, name="head")(x), name=name
-    )
+        x = keras.layers.Dense(units, activation=activation, dtype=dtype, name=f"hidden_{number}")(
+            x
+        )
+    return keras.Model(inputs, keras.layers.Dense(outputs, dtype=dtype, name="head")(x), name=name)

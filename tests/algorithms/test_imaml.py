@@ -56,8 +56,6 @@ def test_equals_the_closed_form_on_a_quadratic(run, curvature, per):
     np.testing.assert_allclose(meta.diagnostics["linear_residual"], 0, atol=1e-10)
 
 
-
-
 @pytest.mark.parametrize(
     ("adapt", "transductive"),
     [

@@ -63,3 +63,11 @@ def test_seed_and_split_fix_the_waves():
 def test_bad_settings_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         sinusoid(**change)
+
+
+def test_start_passes_over_episodes():
+    whole = list(sinusoid(seed=4).take(5))
+    late = list(sinusoid(seed=4, start=3).take(2))
+    for expected, received in zip(whole[3:], late, strict=True):
+        np.testing.assert_array_equal(received[0][0], expected[0][0])
+        np.testing.assert_array_equal(received[1][1], expected[1][1])

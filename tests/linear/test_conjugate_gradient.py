@@ -1,4 +1,4 @@
-"""Every linear solver against dense algebra, and what conjugate gradient does when things go wrong."""
+"""Conjugate gradient against dense algebra, and what it does when things go wrong."""
 
 import keras
 import numpy as np

@@ -1,0 +1,5 @@
+"""Keras callbacks for meta-learning runs."""
+
+from keras_imaml.callbacks.checkpoints import Checkpoints as Checkpoints
+from keras_imaml.callbacks.progress import Progress as Progress
+from keras_imaml.callbacks.sinusoid_plot import SinusoidPlot as SinusoidPlot

@@ -1,0 +1,107 @@
+"""Checkpoints of a training run, from which it goes on."""
+
+import os
+import time
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_imaml.validation import check_integer
+
+
+class Checkpoints(keras.callbacks.Callback):
+    """Save a learner and its optimizer at the end of every epoch, and restore the newest.
+
+    Writes are atomic: an interrupted one leaves the earlier checkpoints as they were. The number
+    of meta-steps and the seconds that were spent training are part of a checkpoint.
+
+    Args:
+        learner: A compiled `keras_imaml.MetaLearner`.
+        directory: The folder of the checkpoints; made if missing.
+        keep: How many checkpoints to keep. Defaults to `2`.
+
+    Example:
+
+    ```python
+    checkpoints = ki.callbacks.Checkpoints(learner, "runs/mine/checkpoints")
+    step = checkpoints.restore()                      # 0 at the first run
+    tasks = ki.data.glyphs("train", start=16 * step).batch(16)
+    learner.fit(tasks, steps_per_epoch=100, epochs=10, initial_epoch=step // 100,
+                callbacks=[checkpoints])
+    ```
+    """
+
+    def __init__(self, learner: Any, directory: str, keep: int = 2) -> None:
+        super().__init__()
+        check_integer("keep", keep, minimum=1)
+        self.learner = learner
+        self.seconds = tf.Variable(0.0, dtype=tf.float64, trainable=False)
+        self._since = time.monotonic()
+        checkpoint = tf.train.Checkpoint(variables=_Variables(learner), seconds=self.seconds)
+        self.manager = tf.train.CheckpointManager(checkpoint, directory, max_to_keep=keep)
+
+    @property
+    def step(self) -> int:
+        """Meta-steps that the learner has made."""
+        return int(self.learner.optimizer.iterations.numpy())
+
+    def restore(self) -> int:
+        """Restore the newest checkpoint, if there is one.
+
+        Returns:
+            The number of meta-steps that the learner has made.
+
+        Raises:
+            ValueError: If the checkpoint is of another network or optimizer.
+        """
+        if self.manager.latest_checkpoint:
+            try:
+                status = self.manager.checkpoint.restore(self.manager.latest_checkpoint)
+                status.assert_consumed()
+            except (AssertionError, ValueError, tf.errors.OpError) as error:
+                raise ValueError(
+                    "The checkpoint does not fit this learner. Expected one of the same network, "
+                    "algorithm and optimizer: use another folder, or the settings it was made "
+                    f"with. Received: {self.manager.latest_checkpoint}"
+                ) from error
+        self._since = time.monotonic()
+        return self.step
+
+    def save(self) -> str:
+        """Write a checkpoint now, unless there is one of this step; return its path."""
+        latest = self.manager.latest_checkpoint
+        if latest and latest.endswith(f"-{self.step}"):
+            return latest
+        now = time.monotonic()
+        self.seconds.assign_add(now - self._since)
+        self._since = now
+        try:
+            return self.manager.save(checkpoint_number=self.step)
+        except (OSError, tf.errors.OpError) as error:
+            raise OSError(
+                f"Could not write a checkpoint to {self.manager.directory!r}: is the disk full, "
+                "or the folder read-only? Earlier checkpoints are as they were."
+            ) from error
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Start the clock; make sure that the folder can be written before any step is made."""
+        os.makedirs(self.manager.directory, exist_ok=True)
+        self._since = time.monotonic()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Save."""
+        self.save()
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Save what the last epoch has not."""
+        self.save()
+
+
+class _Variables(tf.Module):
+    """All variables of a learner and its optimizer, in their order."""
+
+    def __init__(self, learner: Any) -> None:
+        super().__init__()
+        self.learner = [v.value for v in learner.variables]
+        self.optimizer = [v.value for v in learner.optimizer.variables]

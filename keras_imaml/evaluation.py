@@ -1,0 +1,141 @@
+"""Evaluation over many tasks, with a confidence interval over tasks."""
+
+import dataclasses
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_imaml.learner import MetaLearner
+from keras_imaml.validation import check_integer
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """How well a learner adapts to tasks.
+
+    Attributes:
+        tasks: Number of tasks that were evaluated, bad ones left out.
+        bad_tasks: Number of tasks with NaN or infinity.
+        transductive: Whether query examples shared their normalisation statistics.
+        loss: Mean query loss after adaptation.
+        loss_ci95: Half the width of its 95 % interval over tasks.
+        loss_before: Mean query loss of the meta-learned weights, without adaptation.
+        accuracy: Mean query accuracy after adaptation, from 0 to 1; None for a regression.
+        ci95: Half the width of its 95 % interval over tasks, `1.96 std / sqrt(tasks)`.
+        accuracy_before: Mean query accuracy without adaptation.
+    """
+
+    tasks: int
+    bad_tasks: int
+    transductive: bool
+    loss: float
+    loss_ci95: float
+    loss_before: float
+    accuracy: float | None
+    ci95: float | None
+    accuracy_before: float | None
+
+    def __str__(self) -> str:
+        mode = "transductive" if self.transductive else "non-transductive"
+        where = f"{self.tasks} tasks, {mode}, 95 % interval"
+        if self.accuracy is None or self.ci95 is None:
+            return (
+                f"query loss {self.loss:.4f} +- {self.loss_ci95:.4f} ({where}; "
+                f"{self.loss_before:.4f} before adaptation)"
+            )
+        return (
+            f"accuracy {100 * self.accuracy:.2f} +- {100 * self.ci95:.2f} % ({where}), "
+            f"query loss {self.loss:.4f}"
+        )
+
+
+def evaluate(
+    learner: MetaLearner, tasks: tf.data.Dataset, num_tasks: int = 600, verbose: bool = True
+) -> Evaluation:
+    """Adapt to `num_tasks` tasks and evaluate their query sets.
+
+    Args:
+        learner: A compiled learner.
+        tasks: Meta-batches, as for `learner.fit`.
+        num_tasks: How many tasks; the last batch is cut to meet it. Defaults to `600`.
+        verbose: Whether to show a progress bar. Defaults to `True`.
+
+    Returns:
+        An `Evaluation`. Accuracies are of the largest output against integer labels.
+
+    Raises:
+        ValueError: If the data ends before `num_tasks` tasks, or every task is bad.
+
+    Example:
+
+    ```python
+    tasks = ki.data.glyphs("test", seed=0).batch(16)
+    print(ki.evaluate(learner, tasks, num_tasks=600))
+    ```
+    """
+    check_integer("num_tasks", num_tasks, minimum=1)
+    step = tf.function(lambda data: _step(learner, data), reduce_retracing=True)
+    bar = keras.utils.Progbar(num_tasks, verbose=int(verbose), unit_name="task")
+    columns: dict[str, list[np.ndarray]] = {}
+    done = 0
+    for data in tasks:
+        values = {name: value.numpy()[: num_tasks - done] for name, value in step(data).items()}
+        for name, value in values.items():
+            columns.setdefault(name, []).append(value)
+        done += len(values["loss"])
+        bar.update(done)
+        if done == num_tasks:
+            break
+    if done < num_tasks:
+        raise ValueError(
+            f"The data ended after {done} tasks. Expected {num_tasks}: repeat the data, or ask "
+            f"for fewer. Received: num_tasks={num_tasks}"
+        )
+    results = {name: np.concatenate(parts) for name, parts in columns.items()}
+    sound = results.pop("sound")
+    if not sound.any():
+        raise ValueError(
+            f"None of the {num_tasks} tasks could be evaluated: NaN or infinity in the data, in "
+            "the learned weights, or from an inner loop that diverges (lower its learning rate)."
+        )
+    means = {name: float(values[sound].mean()) for name, values in results.items()}
+    return Evaluation(
+        tasks=int(sound.sum()),
+        bad_tasks=int((~sound).sum()),
+        transductive=learner.transductive,
+        loss=means["loss"],
+        loss_ci95=_half_width(results["loss"][sound]),
+        loss_before=means["loss_before"],
+        accuracy=means.get("accuracy"),
+        ci95=_half_width(results["accuracy"][sound]) if "accuracy" in results else None,
+        accuracy_before=means.get("accuracy_before"),
+    )
+
+
+def _step(learner: MetaLearner, data: Any) -> dict[str, tf.Tensor]:
+    objective = learner.objective(data, training=False)
+    adapted = learner.algorithm.adapt(objective)
+    losses, outputs = objective.query_losses(adapted.phi)
+    start = learner.parameters.broadcast(learner.parameters.theta(), objective.tasks.count)
+    losses_before, outputs_before = objective.query_losses(start)
+    values = {
+        "loss": losses,
+        "loss_before": losses_before,
+        "sound": objective.sound & adapted.sound & tf.math.is_finite(losses),
+    }
+    labels = objective.tasks.query_y
+    if isinstance(labels, tf.Tensor) and labels.dtype.is_integer:
+        values["accuracy"] = _accuracy(labels, outputs)
+        values["accuracy_before"] = _accuracy(labels, outputs_before)
+    return values
+
+
+def _accuracy(labels: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
+    right = tf.equal(tf.argmax(outputs, axis=-1, output_type=labels.dtype), labels)
+    return tf.reduce_mean(tf.cast(right, tf.float64), axis=1)
+
+
+def _half_width(values: np.ndarray) -> float:
+    return float(1.96 * values.std() / np.sqrt(len(values)))

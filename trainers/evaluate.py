@@ -1,0 +1,49 @@
+r"""Evaluate a run on tasks of one split, with a 95 % interval over tasks.
+
+    python -m trainers.evaluate --run_dir=runs/glyphs --split=test --tasks=600
+
+Flags of the run may be overridden, such as --transductive, --inner_steps or --shot.
+"""
+
+import os
+from collections.abc import Sequence
+
+from absl import flags
+
+from trainers import settings
+
+FLAGS = flags.FLAGS
+flags.DEFINE_enum("split", "test", ["train", "validation", "test"], "Where tasks come from.")
+flags.DEFINE_integer("tasks", 600, "Number of tasks.", lower_bound=1)
+flags.DEFINE_integer("verbose", 1, "Progress bar: 0 no, 1 yes.")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Evaluate as the flags say."""
+    settings.add_flags_of_run(argv)
+
+    import keras_imaml as ki
+    from trainers import experiment, result
+
+    episodes = experiment.tasks(FLAGS.split)
+    learner = experiment.learner(episodes)
+    checkpoints = ki.callbacks.Checkpoints(learner, os.path.join(FLAGS.run_dir, "checkpoints"))
+    step = checkpoints.restore()
+    if not step:
+        settings.refuse(f"--run_dir={FLAGS.run_dir} holds no checkpoint: train it first")
+    evaluation = ki.evaluate(learner, experiment.batches(episodes), FLAGS.tasks, FLAGS.verbose > 0)
+    file = os.path.join(FLAGS.run_dir, f"evaluation_{FLAGS.split}.json")
+    result.write(
+        file,
+        evaluation,
+        split=FLAGS.split,
+        seed=FLAGS.seed,
+        steps=step,
+        wall_seconds=float(checkpoints.seconds.numpy()),
+    )
+    print(f"{FLAGS.split}: {evaluation}, after {step} steps")
+    print(f"Written to {file}")
+
+
+if __name__ == "__main__":
+    settings.run(main)

@@ -1,0 +1,74 @@
+"""From flags to data, network and learner."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+from absl import flags
+
+import keras_imaml as ki
+
+FLAGS = flags.FLAGS
+
+
+def tasks(split: str, start: int = 0) -> tf.data.Dataset:
+    """Episodes of `--dataset`, without a task axis."""
+    sizes = {"shot": FLAGS.shot, "query": FLAGS.query, "seed": FLAGS.seed, "start": start}
+    if FLAGS.dataset == "sinusoid":
+        return ki.data.sinusoid(split, **sizes)
+    sizes["way"] = FLAGS.way
+    if FLAGS.dataset == "glyphs":
+        return ki.data.glyphs(split, image_size=FLAGS.image_size, **sizes)
+    if FLAGS.dataset == "folder":
+        return ki.data.from_folder(
+            FLAGS.data_dir, split, image_size=FLAGS.image_size, channels=FLAGS.channels, **sizes
+        )
+    return getattr(ki.data, FLAGS.dataset)(split, data_dir=FLAGS.data_dir, **sizes)
+
+
+def batches(episodes: tf.data.Dataset) -> tf.data.Dataset:
+    """Meta-batches of `--tasks_per_step` tasks."""
+    return episodes.batch(FLAGS.tasks_per_step, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+
+
+def learner(episodes: tf.data.Dataset, steps: int = 1) -> ki.MetaLearner:
+    """A compiled learner for tasks like those of `episodes`, with an outer schedule of `steps`."""
+    (support, _), _ = episodes.element_spec
+    if FLAGS.dataset == "sinusoid":
+        model = ki.models.MLP(1, input_shape=(1,))
+        loss: Any = "mse"
+        metrics = None
+    else:
+        model = ki.models.Conv4(
+            FLAGS.way,
+            input_shape=tuple(support.shape[1:]),
+            filters=FLAGS.filters,
+            downsample=FLAGS.downsample,
+        )
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        metrics = ["accuracy"]
+    made = ki.MetaLearner(
+        model, _algorithm(), adapt=FLAGS.adapt or None, transductive=FLAGS.transductive
+    )
+    rate = FLAGS.outer_learning_rate
+    if FLAGS.outer_schedule == "cosine":
+        rate = keras.optimizers.schedules.CosineDecay(rate, decay_steps=max(steps, 1))
+    made.compile(optimizer=keras.optimizers.Adam(rate), loss=loss, metrics=metrics)
+    return made
+
+
+def _algorithm() -> ki.IMAML:
+    nesterov = FLAGS.inner_solver == "nesterov"
+    return ki.IMAML(
+        proximal_strength=ki.ProximalStrength(
+            FLAGS.proximal_strength, per=FLAGS.proximal_per, learned=FLAGS.learn_proximal_strength
+        ),
+        inner=ki.inner.GradientDescent(
+            steps=FLAGS.inner_steps,
+            learning_rate=FLAGS.inner_learning_rate,
+            momentum=FLAGS.inner_momentum if nesterov else 0.0,
+            nesterov=nesterov,
+        ),
+        linear=ki.linear.ConjugateGradient(max_steps=FLAGS.linear_steps),
+        curvature=FLAGS.curvature,
+    )

@@ -1,0 +1,28 @@
+"""result.json: what a run reached, with what, and how long it took."""
+
+import dataclasses
+import json
+import os
+import platform
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+import keras_imaml as ki
+
+
+def write(path: str, evaluation: ki.Evaluation, **facts: Any) -> None:
+    """Write the evaluation and `facts` as JSON, all at once."""
+    versions = {
+        "keras_imaml": ki.__version__,
+        "keras": keras.__version__,
+        "tensorflow": tf.__version__,
+        "python": platform.python_version(),
+    }
+    content = {**dataclasses.asdict(evaluation), **facts, "versions": versions}
+    partial = f"{path}.partial"
+    with open(partial, "w", encoding="utf-8") as stream:
+        json.dump(content, stream, indent=2)
+        stream.write("\n")
+    os.replace(partial, path)

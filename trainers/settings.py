@@ -1,0 +1,170 @@
+"""The flags that the trainers share, and how a run folder keeps them. TensorFlow stays unloaded."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from absl import app, flags, logging
+
+FLAGS = flags.FLAGS
+DATASETS = ("glyphs", "sinusoid", "omniglot", "mini_imagenet", "cifar_fs", "folder")
+_NEEDS_DATA_DIR = ("folder",)
+_RUN_FLAGS: list[str] = []
+
+
+def _run(define: Callable, name: str, *arguments: object, **settings: object) -> None:
+    """Define a flag that belongs to a run: it is kept in the run folder's flags.txt."""
+    define(name, *arguments, **settings)
+    _RUN_FLAGS.append(name)
+
+
+flags.DEFINE_string("run_dir", None, "Folder of the run: checkpoints, logs, result.json.")
+_run(flags.DEFINE_enum, "dataset", "glyphs", DATASETS, "Where tasks come from.")
+_run(flags.DEFINE_string, "data_dir", None, "TFDS data_dir, or folder of class folders.")
+_run(flags.DEFINE_integer, "way", 5, "Classes a task.", lower_bound=2)
+_run(flags.DEFINE_integer, "shot", 1, "Support examples a class.", lower_bound=1)
+_run(flags.DEFINE_integer, "query", 15, "Query examples a class.", lower_bound=1)
+_run(flags.DEFINE_integer, "image_size", 28, "Pixels a side (folder, glyphs).", lower_bound=8)
+_run(flags.DEFINE_integer, "channels", 1, "Channels of folder images.", lower_bound=1)
+_run(flags.DEFINE_integer, "tasks_per_step", 16, "Tasks of a meta-batch.", lower_bound=1)
+_run(flags.DEFINE_integer, "steps_per_epoch", 100, "Meta-steps an epoch.", lower_bound=1)
+_run(flags.DEFINE_enum, "algorithm", "imaml", ["imaml"], "How the meta-gradient is made.")
+_run(
+    flags.DEFINE_enum,
+    "inner_solver",
+    "gradient_descent",
+    ["gradient_descent", "nesterov"],
+    "How tasks are adapted to.",
+)
+_run(flags.DEFINE_integer, "inner_steps", 16, "Inner iterations.", lower_bound=1)
+_run(flags.DEFINE_float, "inner_learning_rate", 0.1, "Step size of the inner solver.")
+_run(flags.DEFINE_float, "inner_momentum", 0.9, "Momentum of --inner_solver=nesterov.")
+_run(flags.DEFINE_float, "proximal_strength", 2.0, "lambda of the proximal term.")
+_run(flags.DEFINE_enum, "proximal_per", "model", ["model", "layer", "weight"], "One lambda per.")
+_run(flags.DEFINE_bool, "learn_proximal_strength", False, "Meta-learn lambda.")
+_run(
+    flags.DEFINE_enum,
+    "curvature",
+    "gauss_newton",
+    ["gauss_newton", "hessian"],
+    "Curvature of the implicit system.",
+)
+_run(
+    flags.DEFINE_enum,
+    "linear_solver",
+    "conjugate_gradient",
+    ["conjugate_gradient"],
+    "Solver of the implicit system.",
+)
+_run(flags.DEFINE_integer, "linear_steps", 5, "Steps of the linear solver.", lower_bound=1)
+_run(flags.DEFINE_float, "outer_learning_rate", 1e-3, "Learning rate of the outer Adam.")
+_run(
+    flags.DEFINE_enum,
+    "outer_schedule",
+    "constant",
+    ["constant", "cosine"],
+    "Outer learning rate over the run.",
+)
+_run(flags.DEFINE_list, "adapt", [], "Names of layers or weights that adapt; empty: all.")
+_run(
+    flags.DEFINE_bool,
+    "transductive",
+    False,
+    "Normalise a query set by its own statistics, as the paper does.",
+)
+_run(flags.DEFINE_integer, "filters", 64, "Features of Conv4.", lower_bound=1)
+_run(
+    flags.DEFINE_enum,
+    "downsample",
+    "stride",
+    ["stride", "average", "max"],
+    "How Conv4 halves images.",
+)
+_run(flags.DEFINE_integer, "seed", 0, "Seed of weights and episodes.", lower_bound=0)
+for _name in ("inner_learning_rate", "proximal_strength", "outer_learning_rate"):
+    flags.register_validator(_name, lambda value: value > 0, f"--{_name} must be above 0")
+flags.register_validator(
+    "inner_momentum", lambda value: 0 < value < 1, "--inner_momentum must be between 0 and 1"
+)
+
+
+@flags.multi_flags_validator(["dataset", "data_dir"], "--dataset=folder needs --data_dir")
+def _has_data(values: dict) -> bool:
+    return bool(values["data_dir"]) or values["dataset"] not in _NEEDS_DATA_DIR
+
+
+@flags.multi_flags_validator(["data_dir"], "--data_dir must be an existing folder")
+def _data_exists(values: dict) -> bool:
+    return values["data_dir"] is None or os.path.isdir(values["data_dir"])
+
+
+def run(main: Callable[[Sequence[str]], None], required: Sequence[str] = ("run_dir",)) -> None:
+    """Parse the flags and call `main`; refuse wrong flags, and report errors, in one line."""
+    logging.set_verbosity(logging.WARNING)
+    # Sorted out before TensorFlow is imported, which takes seconds.
+    app.run(_reporting(main), flags_parser=lambda argv: _parse(argv, required))
+
+
+def add_flags_of_run(argv: Sequence[str]) -> None:
+    """Parse again with the flags of `--run_dir`'s flags.txt under those of the command line."""
+    file = os.path.join(FLAGS.run_dir, "flags.txt")
+    if not os.path.isfile(file):
+        refuse(f"--run_dir={FLAGS.run_dir} holds no flags.txt: expected the folder of a run")
+    FLAGS.unparse_flags()
+    FLAGS([argv[0], f"--flagfile={file}", *argv[1:]])
+
+
+def keep_flags() -> None:
+    """Write flags.txt, or refuse a run folder that was made with other settings."""
+    os.makedirs(FLAGS.run_dir, exist_ok=True)
+    file = os.path.join(FLAGS.run_dir, "flags.txt")
+    ours = [FLAGS[name].serialize() for name in _RUN_FLAGS]
+    ours = [line for line in ours if line]
+    if os.path.isfile(file):
+        with open(file, encoding="utf-8") as stream:
+            theirs = stream.read().splitlines()
+        changed = sorted(set(ours) ^ set(theirs))
+        if changed:
+            refuse(
+                f"--run_dir={FLAGS.run_dir} is of a run with other settings (they differ in "
+                f"{' '.join(changed)}): use another folder, or the settings in its flags.txt"
+            )
+        return
+    partial = f"{file}.partial"
+    with open(partial, "w", encoding="utf-8") as stream:
+        stream.write("\n".join(ours) + "\n")
+    os.replace(partial, file)
+
+
+def refuse(message: str) -> None:
+    """Stop with one line on standard error and exit status 2."""
+    print(f"{os.path.basename(sys.argv[0])}: {message}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+def _parse(argv: Sequence[str], required: Sequence[str]) -> list[str]:
+    try:
+        rest = FLAGS(argv)
+    except flags.Error as error:
+        refuse(" ".join(str(error).split()))
+    if FLAGS.is_parsed() and len(rest) > 1:
+        refuse(f"unexpected arguments {rest[1:]}: every setting is a --flag=value")
+    for name in required:
+        if not getattr(FLAGS, name):
+            refuse(f"--{name} is missing")
+    return list(argv)
+
+
+def _reporting(main: Callable[[Sequence[str]], None]) -> Callable[[Sequence[str]], None]:
+    def guarded(argv: Sequence[str]) -> None:
+        try:
+            main(argv)
+        except (ValueError, OSError) as error:
+            if FLAGS.debug:
+                raise
+            refuse(" ".join(str(error).split()))
+
+    return guarded
+
+
+flags.DEFINE_bool("debug", False, "Show the whole traceback of an error.")

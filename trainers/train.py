@@ -1,0 +1,101 @@
+r"""Meta-train, evaluate on held-out tasks, and export.
+
+    python -m trainers.train --flagfile=trainers/presets/glyphs_5way_1shot.flags \
+        --run_dir=runs/glyphs
+
+The run folder holds flags.txt, checkpoints/, logs/ (TensorBoard), result.json, learner.keras and
+saved_model/. Ctrl-C keeps a checkpoint; the same command goes on from there.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+
+from absl import flags
+
+from trainers import settings
+
+FLAGS = flags.FLAGS
+flags.DEFINE_integer("steps", 1000, "Meta-steps.", lower_bound=1)
+flags.DEFINE_integer(
+    "validation_tasks", 64, "Tasks of the validation after an epoch.", lower_bound=0
+)
+flags.DEFINE_integer("test_tasks", 600, "Tasks of the final evaluation.", lower_bound=1)
+flags.DEFINE_integer("verbose", 1, "Progress: 0 none, 1 bars, 2 a line an epoch.")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Train as the flags say."""
+    settings.keep_flags()
+
+    import keras
+
+    import keras_imaml as ki
+    from trainers import experiment, result
+
+    keras.utils.set_random_seed(FLAGS.seed)
+    run_dir, size = FLAGS.run_dir, FLAGS.tasks_per_step
+    logs = os.path.join(run_dir, "logs")
+    held_out = experiment.batches(experiment.tasks("test"))  # bad data shows before any work
+    validation = experiment.tasks("validation")
+    learner = experiment.learner(validation, FLAGS.steps)
+    checkpoints = ki.callbacks.Checkpoints(learner, os.path.join(run_dir, "checkpoints"))
+    step = checkpoints.restore()
+    callbacks = [checkpoints, keras.callbacks.TensorBoard(logs, write_graph=False)]
+    if FLAGS.dataset == "sinusoid":
+        callbacks.append(ki.callbacks.SinusoidPlot(validation, logs))
+    training = experiment.batches(experiment.tasks("train", start=step * size))
+    if step:
+        print(f"Going on from step {step} of {run_dir}", flush=True)
+    try:
+        while step < FLAGS.steps:
+            # An epoch that was interrupted is finished first, and the last may be a short one.
+            epoch, done = divmod(step, FLAGS.steps_per_epoch)
+            whole = (FLAGS.steps - step) // FLAGS.steps_per_epoch if done == 0 else 0
+            length = min(FLAGS.steps_per_epoch - done, FLAGS.steps - step)
+            learner.fit(
+                training,
+                steps_per_epoch=length,
+                initial_epoch=epoch,
+                epochs=epoch + max(whole, 1),
+                validation_data=experiment.batches(validation) if FLAGS.validation_tasks else None,
+                validation_steps=max(1, FLAGS.validation_tasks // size),
+                callbacks=callbacks,
+                verbose=FLAGS.verbose,
+            )
+            step = checkpoints.step
+            training = experiment.batches(experiment.tasks("train", start=step * size))
+    except KeyboardInterrupt:
+        path = checkpoints.save()
+        print(
+            f"\nInterrupted at step {checkpoints.step}; kept {path}. "
+            "The same command goes on from there."
+        )
+        raise SystemExit(130) from None
+    training_seconds = float(checkpoints.seconds.numpy())
+
+    print(f"Evaluating on {FLAGS.test_tasks} tasks of classes that were never trained on")
+    evaluation = ki.evaluate(learner, held_out, FLAGS.test_tasks, verbose=FLAGS.verbose > 0)
+    result.write(
+        os.path.join(run_dir, "result.json"),
+        evaluation,
+        split="test",
+        seed=FLAGS.seed,
+        steps=step,
+        wall_seconds=training_seconds,
+    )
+    learner.save(os.path.join(run_dir, "learner.keras"))
+    saved_model = os.path.join(run_dir, "saved_model")
+    learner.export(saved_model, verbose=False)
+    print(f"Held-out {evaluation}, after {step} steps, {training_seconds:.0f} s of training")
+    print(f"TensorBoard: {_tensorboard()} --logdir {logs}")
+    print(f"SavedModel: {saved_model}")
+
+
+def _tensorboard() -> str:
+    beside = os.path.join(os.path.dirname(sys.executable), "tensorboard")
+    return beside if os.path.exists(beside) else "tensorboard"
+
+
+if __name__ == "__main__":
+    settings.run(main)
