@@ -1,12 +1,14 @@
 """Meta-learning with implicit gradients, for Keras on TensorFlow."""
 
+from keras_imaml import requirements as requirements  # first: says what is missing
+
+# isort: split
 from keras_imaml import callbacks as callbacks
 from keras_imaml import data as data
 from keras_imaml import inner as inner
 from keras_imaml import layers as layers
 from keras_imaml import linear as linear
 from keras_imaml import models as models
-from keras_imaml import requirements as requirements  # first: says what is missing
 from keras_imaml.algorithms import IMAML as IMAML
 from keras_imaml.evaluation import Evaluation as Evaluation
 from keras_imaml.evaluation import evaluate as evaluate

@@ -33,7 +33,7 @@ def traced_when_eager(function: Callable[..., Any]) -> Callable[..., Any]:
 
     Vectorisation traces what it vectorises; executing eagerly it would do so at every call.
     """
-    traced = tf.function(function, reduce_retracing=True)
+    traced = tf.function(function, autograph=False, reduce_retracing=True)
     return lambda *arguments: (traced if tf.executing_eagerly() else function)(*arguments)
 
 

@@ -76,7 +76,7 @@ def evaluate(
     ```
     """
     check_integer("num_tasks", num_tasks, minimum=1)
-    step = tf.function(lambda data: _step(learner, data), reduce_retracing=True)
+    step = tf.function(lambda data: _step(learner, data), autograph=False, reduce_retracing=True)
     bar = keras.utils.Progbar(num_tasks, verbose=int(verbose), unit_name="task")
     columns: dict[str, list[np.ndarray]] = {}
     done = 0

@@ -71,10 +71,16 @@ def grouped_conv2d(x: tf.Tensor, filters: tf.Tensor, **attributes: Any) -> tf.Te
 
 def task_conv2d(x: tf.Tensor, filters: tf.Tensor, **attributes: Any) -> tf.Tensor:
     """As `grouped_conv2d`, one convolution after the other; every dtype and device has that."""
-    outputs = [
-        tf.raw_ops.Conv2D(input=one, filter=bank, **attributes)
-        for one, bank in zip(tf.unstack(x), tf.unstack(filters), strict=True)
-    ]
+    groups = x.shape[-1] // filters.shape[-2]  # of a layer that has groups itself
+    outputs = []
+    for one, bank in zip(tf.unstack(x), tf.unstack(filters), strict=True):
+        parts = [
+            tf.raw_ops.Conv2D(input=channels, filter=features, **attributes)
+            for channels, features in zip(
+                tf.split(one, groups, axis=-1), tf.split(bank, groups, axis=-1), strict=True
+            )
+        ]
+        outputs.append(tf.concat(parts, axis=-1))
     return tf.stack(outputs)
 
 

@@ -79,7 +79,8 @@ class MetaLearner(keras.Model):
         self.network = TaskNetwork(model, self.parameters)
         self.task_loss = TaskLoss(self._loss_of_one, self.parameters.dtype)
         self.diagnostics = {
-            name: keras.metrics.Mean(name=name) for name in (*algorithm.diagnostics, "bad_tasks")
+            name: keras.metrics.Mean(name=name)
+            for name in (*algorithm.diagnostics, "bad_tasks", "transductive")
         }
         self.built = True
 
@@ -155,13 +156,12 @@ class MetaLearner(keras.Model):
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         gradients = [None if g is None else g / replicas for g in meta.gradients]
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
-        unsound = 1.0 - tf.reduce_mean(tf.cast(meta.sound, tf.float32))
         return self._log(
             objective,
             meta.query_losses,
             meta.query_outputs,
             meta.sound,
-            {**meta.diagnostics, "bad_tasks": unsound},
+            meta.diagnostics,
         )
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
@@ -170,8 +170,7 @@ class MetaLearner(keras.Model):
         adapted = self.algorithm.adapt(objective)
         losses, outputs = objective.query_losses(adapted.phi)
         sound = objective.sound & adapted.sound & tf.math.is_finite(losses)
-        unsound = 1.0 - tf.reduce_mean(tf.cast(sound, tf.float32))
-        return self._log(objective, losses, outputs, sound, {"bad_tasks": unsound})
+        return self._log(objective, losses, outputs, sound, {})
 
     def objective(self, data: Any, training: bool) -> TaskObjective:
         """The support and query losses of one element of the data, as functions of `phi`."""
@@ -207,7 +206,7 @@ class MetaLearner(keras.Model):
         """
         self._assert_compile_called("adapt")
         if self._adaptation is None:
-            self._adaptation = tf.function(self._adapt_one, reduce_retracing=True)
+            self._adaptation = tf.function(self._adapt_one, autograph=False, reduce_retracing=True)
         x, y = keras.tree.map_structure(tf.convert_to_tensor, (support_x, support_y))
         phi, sound = self._adaptation(x, y)
         if not bool(sound):
@@ -296,6 +295,11 @@ class MetaLearner(keras.Model):
         self._loss_tracker.update_state(tf.boolean_mask(losses, sound))
         if self._compile_loss.metrics:
             self._compile_loss(y, outputs)  # updates the mean loss of each output
+        diagnostics = {
+            **diagnostics,
+            "bad_tasks": 1.0 - tf.reduce_mean(tf.cast(sound, tf.float32)),
+            "transductive": tf.cast(self.transductive, tf.float32),
+        }
         for name, value in diagnostics.items():
             self.diagnostics[name].update_state(value)
         logs = self.compute_metrics(None, y, outputs)

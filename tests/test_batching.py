@@ -56,7 +56,9 @@ def subclassed(d):
 
 def nested(d):
     inputs = image(d)
-    return keras.Model(inputs, layers.Dense(2, dtype=d)(sequential(d)(functional_features(d)(inputs))))
+    return keras.Model(
+        inputs, layers.Dense(2, dtype=d)(sequential(d)(functional_features(d)(inputs)))
+    )
 
 
 def functional_features(d):

@@ -38,10 +38,6 @@ def sources(folder, pattern="*.py"):
     return sorted(str(path.relative_to(ROOT)) for path in (ROOT / folder).rglob(pattern))
 
 
-def is_script(source):
-    return "if __name__ ==" in (ROOT / source).read_text(encoding="utf-8")
-
-
 def imported(source):
     """Files of this project that a file of it imports."""
 
@@ -71,33 +67,48 @@ def test_every_module_is_in_one_library(targets, folder):
         assert len(owners) == 1, f"{source} is in the srcs of {owners or 'no py_library'} in BUILD"
 
 
-def test_every_script_has_a_binary(targets):
-    for source in filter(is_script, sources("trainers")):
-        name = source.removesuffix(".py")
-        kind = targets[name]["kind"] if name in targets else None
-        assert kind == "py_binary", (
-            f"Add to BUILD:\n\npy_binary(\n"
-            f'    name = "{name}",\n'
-            f'    srcs = ["{source}"],\n'
-            f'    deps = [":trainers"],\n)\n'
-        )
-        assert source in targets[name]["srcs"]
+def check_targets(targets, kind, expected):
+    """`expected` holds, by name, the text of the target and the files that it must name."""
+    missing = [text for name, (text, _) in expected.items() if name not in targets]
+    assert not missing, "Add to BUILD:\n\n" + "\n".join(missing)
+    for name, (_, files) in expected.items():
+        assert targets[name]["kind"] == kind
+        assert set(files) <= set(targets[name]["srcs"])
+
+
+def test_every_program_has_a_binary(targets):
+    expected = {}
+    for source in sources("trainers"):
+        if "if __name__ ==" in (ROOT / source).read_text(encoding="utf-8"):
+            name = source.removesuffix(".py")
+            text = f"""py_binary(
+    name = "{name}",
+    srcs = ["{source}"],
+    deps = [":trainers"],
+)
+"""
+            expected[name] = text, [source]
+    check_targets(targets, "py_binary", expected)
 
 
 def test_every_test_file_has_a_target(targets):
+    expected = {}
     for source in sources("tests", "test_*.py"):
         name = source.removesuffix(".py")
-        kind = targets[name]["kind"] if name in targets else None
         first, second = sorted([source, "tests/run_pytest.py"])
-        assert kind == "py_test", (
-            f"Add to BUILD:\n\npy_test(\n"
-            f'    name = "{name}",\n'
-            f'    srcs = [\n        "{first}",\n        "{second}",\n    ],\n'
-            f'    main = "tests/run_pytest.py",\n'
-            f'    deps = [":tests/support"],\n)\n'
-        )
-        assert source in targets[name]["srcs"]
-        assert targets[name]["main"] == "tests/run_pytest.py"
+        text = f"""py_test(
+    name = "{name}",
+    srcs = [
+        "{first}",
+        "{second}",
+    ],
+    main = "tests/run_pytest.py",
+    deps = [":tests/support"],
+)
+"""
+        expected[name] = text, [source]
+    check_targets(targets, "py_test", expected)
+    assert all(targets[name]["main"] == "tests/run_pytest.py" for name in expected)
 
 
 def test_no_target_outlives_its_file(targets):

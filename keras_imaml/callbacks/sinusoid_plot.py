@@ -43,7 +43,7 @@ class SinusoidPlot(keras.callbacks.Callback):
     def draw(self) -> np.ndarray:
         """The picture, `[height, width, 3]`, uint8."""
         if self._predict is None:
-            self._predict = tf.function(self.model.adapt_and_predict)
+            self._predict = tf.function(self.model.adapt_and_predict, autograph=False)
         rows = []
         for (support_x, support_y), (query_x, query_y) in self.episodes:
             after = self._predict(support_x, support_y, query_x).numpy()

@@ -8,6 +8,8 @@ import tensorflow as tf
 from keras_imaml.curvature.linearization import Linearization
 from keras_imaml.objective import InnerProblem
 
+_ZERO = tf.UnconnectedGradients.ZERO
+
 
 class GaussNewton:
     """Products with `A = J' S J + lambda I`.
@@ -40,7 +42,9 @@ class GaussNewton:
                 with tf.GradientTape() as first:
                     first.watch(outputs)
                     losses = objective.loss(objective.tasks.support_y, outputs)
-                slope = first.gradient(losses, outputs)
+                # Without ZERO, what does not depend on something would be None, and None as an
+                # output gradient means ones.
+                slope = first.gradient(losses, outputs, unconnected_gradients=_ZERO)
 
             def transposed(u: Any) -> tf.Tensor:  # J' u
                 return inner.gradient(outputs, phi, output_gradients=u)
@@ -55,8 +59,12 @@ class GaussNewton:
                 gradient += penalty_gradient
 
         def product(v: tf.Tensor) -> tf.Tensor:
-            pushed_forward = outer.gradient(pulled_back, seed, output_gradients=v)  # J v
-            curved = second.gradient(slope, outputs, output_gradients=pushed_forward)  # S J v
+            pushed_forward = outer.gradient(  # J v
+                pulled_back, seed, output_gradients=v, unconnected_gradients=_ZERO
+            )
+            curved = second.gradient(  # S J v
+                slope, outputs, output_gradients=pushed_forward, unconnected_gradients=_ZERO
+            )
             total = transposed(curved) + inner_problem.strength * v
             if penalty_gradient is not None:
                 bent = outer.gradient(penalty_gradient, phi, output_gradients=v)

@@ -1,0 +1,97 @@
+"""Checkpoints: what they hold, and what happens when they cannot be read or written."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_imaml as ki
+
+
+def learner(hidden=(8,), optimizer="adam", seed=0):
+    keras.utils.set_random_seed(seed)
+    made = ki.MetaLearner(
+        ki.models.MLP(hidden=hidden),
+        ki.IMAML(
+            proximal_strength=ki.ProximalStrength(1.0, learned=True),
+            inner=ki.inner.GradientDescent(steps=2, learning_rate=0.01),
+        ),
+    )
+    made.compile(optimizer=optimizer, loss="mse")
+    return made
+
+
+def tasks(start=0):
+    return ki.data.sinusoid(shot=5, query=5, start=start * 4).batch(4, drop_remainder=True)
+
+
+def variables(made):
+    return [v.numpy() for v in (*made.variables, *made.optimizer.variables)]
+
+
+def train(made, checkpoints, step, steps):
+    made.fit(tasks(step), steps_per_epoch=steps, verbose=0, callbacks=[checkpoints])
+
+
+def test_a_resumed_run_equals_one_that_was_never_stopped(tmp_path):
+    whole = learner()
+    train(whole, ki.callbacks.Checkpoints(whole, str(tmp_path / "whole")), 0, 6)
+
+    first = learner()
+    train(first, ki.callbacks.Checkpoints(first, str(tmp_path / "parts")), 0, 4)
+    second = learner(seed=1)
+    checkpoints = ki.callbacks.Checkpoints(second, str(tmp_path / "parts"))
+    assert checkpoints.restore() == 4
+    train(second, checkpoints, 4, 2)
+    for expected, received in zip(variables(whole), variables(second), strict=True):
+        np.testing.assert_array_equal(received, expected)
+
+
+def test_nothing_to_restore_is_step_zero(tmp_path):
+    assert ki.callbacks.Checkpoints(learner(), str(tmp_path / "none")).restore() == 0
+
+
+def test_seconds_add_up_over_runs(tmp_path):
+    made = learner()
+    checkpoints = ki.callbacks.Checkpoints(made, str(tmp_path))
+    train(made, checkpoints, 0, 2)
+    spent = float(checkpoints.seconds)
+    assert spent > 0
+    again = learner()
+    resumed = ki.callbacks.Checkpoints(again, str(tmp_path))
+    resumed.restore()
+    assert float(resumed.seconds) == spent
+    train(again, resumed, 2, 2)
+    assert float(resumed.seconds) > spent
+
+
+def test_only_the_newest_are_kept(tmp_path):
+    made = learner()
+    checkpoints = ki.callbacks.Checkpoints(made, str(tmp_path), keep=2)
+    made.fit(tasks(), steps_per_epoch=1, epochs=4, verbose=0, callbacks=[checkpoints])
+    assert sorted(p.stem for p in tmp_path.glob("*.index")) == ["ckpt-3", "ckpt-4"]
+
+
+def test_saving_twice_at_one_step_writes_once(tmp_path):
+    made = learner()
+    checkpoints = ki.callbacks.Checkpoints(made, str(tmp_path))
+    train(made, checkpoints, 0, 1)
+    before = (tmp_path / "ckpt-1.index").stat().st_mtime_ns
+    assert checkpoints.save().endswith("ckpt-1")
+    assert (tmp_path / "ckpt-1.index").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("other", [{"hidden": (9,)}, {"hidden": (8, 8)}, {"optimizer": "sgd"}])
+def test_a_checkpoint_of_another_learner_is_refused(tmp_path, other):
+    made = learner()
+    train(made, ki.callbacks.Checkpoints(made, str(tmp_path)), 0, 1)
+    with pytest.raises(ValueError, match="does not fit this learner.*Received.*ckpt-1"):
+        ki.callbacks.Checkpoints(learner(**other), str(tmp_path)).restore()
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("in the way")
+    made = learner()
+    with pytest.raises(OSError, match="file"):
+        train(made, ki.callbacks.Checkpoints(made, str(blocked / "checkpoints")), 0, 1)
+    assert int(made.optimizer.iterations) == 0

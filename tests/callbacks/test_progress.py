@@ -1,0 +1,26 @@
+"""The progress bar shows the loss and the metrics, and no diagnostics."""
+
+from tests.callbacks.test_checkpoints import learner, tasks
+
+
+def test_diagnostics_are_in_the_history_and_not_on_the_bar(capsys):
+    made = learner()
+    history = made.fit(
+        tasks(), steps_per_epoch=2, validation_data=tasks(), validation_steps=1, verbose=1
+    )
+    shown = capsys.readouterr().out
+    assert "loss:" in shown
+    assert "val_loss:" in shown
+    for name in ("inner_residual", "linear_residual", "bad_tasks"):
+        assert name in history.history
+        assert name not in shown
+
+
+def test_quiet_is_quiet(capsys):
+    learner().fit(tasks(), steps_per_epoch=1, verbose=0)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_line_an_epoch(capsys):
+    learner().fit(tasks(), steps_per_epoch=2, epochs=2, verbose=2)
+    assert capsys.readouterr().out.count("loss:") == 2

@@ -1,0 +1,88 @@
+"""Evaluation over tasks: the figures, the interval, and what is refused."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_imaml as ki
+
+
+@pytest.fixture
+def learner():
+    made = ki.MetaLearner(
+        ki.models.MLP(3, input_shape=(4,), hidden=(8,)),
+        ki.IMAML(inner=ki.inner.GradientDescent(steps=5)),
+    )
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    made.compile(optimizer="adam", loss=loss)
+    return made
+
+
+def episodes(count=10, seed=0):
+    rng = np.random.default_rng(seed)
+    x = lambda n: rng.normal(size=(count, n, 4)).astype("float32")  # noqa: E731
+    y = lambda n: np.tile(np.arange(3, dtype="int32"), (count, n // 3))  # noqa: E731
+    return (x(3), y(3)), (x(6), y(6))
+
+
+def dataset(data):
+    return tf.data.Dataset.from_tensor_slices(data)
+
+
+def test_figures_equal_those_of_one_task_at_a_time(learner):
+    data = episodes()
+    result = ki.evaluate(learner, dataset(data).batch(4), num_tasks=10, verbose=False)
+    accuracies, losses = [], []
+    for (support_x, support_y), (query_x, query_y) in dataset(data).as_numpy_iterator():
+        logits = learner.adapt_and_predict(support_x, support_y, query_x).numpy()
+        accuracies.append(np.mean(logits.argmax(axis=1) == query_y))
+        losses.append(float(learner.loss(query_y, logits)))
+    assert result.tasks == 10
+    assert result.accuracy == pytest.approx(np.mean(accuracies))
+    assert result.ci95 == pytest.approx(1.96 * np.std(accuracies) / np.sqrt(10))
+    assert result.loss == pytest.approx(np.mean(losses), rel=1e-5)
+    before = np.argmax(learner.predict(data[1][0].reshape(-1, 4), verbose=0), axis=1)
+    assert result.accuracy_before == pytest.approx(np.mean(before == data[1][1].ravel()))
+
+
+def test_the_last_batch_is_cut(learner):
+    data = dataset(episodes()).batch(4)
+    assert ki.evaluate(learner, data, num_tasks=7, verbose=False).tasks == 7
+
+
+def test_bad_tasks_are_counted_and_left_out(learner):
+    clean, spoilt = episodes(), episodes()
+    spoilt[1][0][2, 1, 1] = np.nan
+    result = ki.evaluate(learner, dataset(spoilt).batch(5), num_tasks=10, verbose=False)
+    rest = tuple(tuple(np.delete(part, 2, axis=0) for part in pair) for pair in clean)
+    expected = ki.evaluate(learner, dataset(rest).batch(5), num_tasks=9, verbose=False)
+    assert (result.tasks, result.bad_tasks) == (9, 1)
+    assert result.accuracy == pytest.approx(expected.accuracy)
+
+
+def test_too_few_tasks_are_refused(learner):
+    with pytest.raises(ValueError, match="ended after 10 tasks. Expected 11"):
+        ki.evaluate(learner, dataset(episodes()).batch(4), num_tasks=11, verbose=False)
+
+
+def test_only_bad_tasks_are_refused(learner):
+    (support_x, support_y), query = episodes()
+    bad = ((support_x * np.nan, support_y), query)
+    with pytest.raises(ValueError, match="None of the 10 tasks could be evaluated"):
+        ki.evaluate(learner, dataset(bad).batch(5), num_tasks=10, verbose=False)
+
+
+def test_a_regression_has_no_accuracy():
+    made = ki.MetaLearner(ki.models.MLP(), ki.IMAML(inner=ki.inner.GradientDescent(steps=2)))
+    made.compile(optimizer="adam", loss="mse")
+    result = ki.evaluate(made, ki.data.sinusoid().batch(4), num_tasks=8, verbose=False)
+    assert result.accuracy is None
+    assert "before adaptation" in str(result)
+
+
+def test_the_mode_is_in_the_text(learner):
+    data = dataset(episodes()).batch(5)
+    assert "non-transductive" in str(ki.evaluate(learner, data, 10, verbose=False))
+    learner.transductive = True
+    assert ", transductive" in str(ki.evaluate(learner, data, 10, verbose=False))

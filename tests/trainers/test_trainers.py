@@ -1,0 +1,177 @@
+"""The command lines, as a user runs them."""
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+PRESETS = sorted((ROOT / "trainers" / "presets").rglob("*.flags"))
+SMALL = [
+    "--dataset=sinusoid",
+    "--tasks_per_step=4",
+    "--inner_steps=2",
+    "--inner_learning_rate=0.01",
+    "--steps_per_epoch=3",
+    "--validation_tasks=4",
+    "--test_tasks=8",
+]
+
+
+def command(name, *flags):
+    return [sys.executable, "-m", f"trainers.{name}", *map(str, flags)]
+
+
+def call(name, *flags, **settings):
+    return subprocess.run(
+        command(name, *flags), cwd=ROOT, capture_output=True, text=True, check=False, **settings
+    )
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        (["--way=1"], "way=1"),
+        (["--dataset=imagenet"], "should be one of"),
+        (["--steps=many"], "steps=many"),
+        (["--bogus=1"], "bogus"),
+        (["stray"], "unexpected arguments"),
+        (["--dataset=folder"], "needs --data_dir"),
+        (["--data_dir=/no/such/place"], "existing folder"),
+        (["--proximal_strength=0"], "above 0"),
+        (["--run_dir="], "--run_dir is missing"),
+    ],
+)
+def test_wrong_flags_are_refused_in_one_line(tmp_path, flags, reason):
+    since = time.monotonic()
+    result = call("train", f"--run_dir={tmp_path / 'run'}", *flags)
+    assert result.returncode == 2
+    (line,) = result.stderr.strip().splitlines()
+    assert reason in line
+    assert time.monotonic() - since < 3  # TensorFlow alone takes longer to load
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.stem)
+def test_presets_are_valid_flags(preset):
+    code = (
+        "from absl import flags; from trainers import train; "
+        f"flags.FLAGS(['train', '--flagfile={preset}', '--run_dir=x'])"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+@pytest.mark.slow
+def test_train_evaluate_and_resume(tmp_path):
+    run = tmp_path / "run"
+    first = call("train", f"--run_dir={run}", *SMALL, "--steps=4")
+    assert first.returncode == 0, first.stderr
+    assert "TensorBoard:" in first.stdout
+    assert f"SavedModel: {run}/saved_model" in first.stdout
+    result = json.loads((run / "result.json").read_text())
+    assert result["steps"] == 4
+    assert result["tasks"] == 8
+    assert result["split"] == "test"
+    assert result["transductive"] is False
+    assert result["loss"] > 0
+    assert set(result["versions"]) == {"keras_imaml", "keras", "tensorflow", "python"}
+    assert list((run / "logs").rglob("events*"))
+
+    again = call("train", f"--run_dir={run}", *SMALL, "--steps=7")
+    assert again.returncode == 0, again.stderr
+    assert "Going on from step 4" in again.stdout
+    whole = call("train", f"--run_dir={tmp_path / 'whole'}", *SMALL, "--steps=7")
+    assert whole.returncode == 0, whole.stderr
+    resumed, straight = (
+        json.loads((folder / "result.json").read_text()) for folder in (run, tmp_path / "whole")
+    )
+    assert resumed["loss"] == straight["loss"]
+
+    evaluated = call("evaluate", f"--run_dir={run}", "--tasks=8", "--inner_steps=2")
+    assert evaluated.returncode == 0, evaluated.stderr
+    assert json.loads((run / "evaluation_test.json").read_text())["loss"] == resumed["loss"]
+
+    other = call("train", f"--run_dir={run}", *SMALL, "--steps=7", "--shot=3")
+    assert other.returncode == 2
+    assert "other settings" in other.stderr
+    assert "--shot=3" in other.stderr
+
+
+@pytest.mark.slow
+def test_ctrl_c_keeps_a_checkpoint_and_the_same_command_goes_on(tmp_path):
+    flags = [f"--run_dir={tmp_path}", *SMALL, "--steps=100000", "--verbose=2"]
+    process = subprocess.Popen(
+        command("train", *flags, "--steps_per_epoch=50"),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    for line in process.stdout:
+        if "Epoch 3" in line:
+            break
+    process.send_signal(signal.SIGINT)
+    rest = process.stdout.read()
+    assert process.wait(60) == 130
+    assert "Interrupted at step" in rest
+    step = int(rest.split("Interrupted at step ")[1].split(";")[0])
+    assert step >= 100
+    again = call(
+        "train", *flags, "--steps_per_epoch=50", f"--steps={step + 10}", "--validation_tasks=0"
+    )
+    assert again.returncode == 0, again.stderr
+    assert f"Going on from step {step}" in again.stdout
+
+
+def class_folders(folder, names, images=4):
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for name in names:
+        (folder / name).mkdir(parents=True)
+        ink = rng.uniform(size=(28, 28)) > 0.7
+        for number in range(images):
+            pixels = (ink ^ (rng.uniform(size=ink.shape) > 0.98)) * 255
+            Image.fromarray(pixels.astype("uint8")).save(folder / name / f"{number}.png")
+
+
+@pytest.mark.slow
+def test_adapt_to_class_folders(tmp_path):
+    run, images = tmp_path / "run", tmp_path / "images"
+    flags = ["--way=3", "--filters=8", "--query=2", "--tasks_per_step=2", "--steps=2"]
+    trained = call(
+        "train", f"--run_dir={run}", *flags, "--test_tasks=4", "--validation_tasks=0",
+        "--inner_learning_rate=0.3", "--proximal_strength=0.1",
+    )  # fmt: skip
+    assert trained.returncode == 0, trained.stderr
+    class_folders(images, ["ash", "beech", "cedar"])
+    output = tmp_path / "adapted"
+    adapted = call("adapt", f"--run_dir={run}", f"--support_dir={images}", f"--output={output}")
+    assert adapted.returncode == 0, adapted.stderr
+    assert (output / "labels.txt").read_text().split() == ["ash", "beech", "cedar"]
+    code = (
+        "import sys, numpy as np, tensorflow as tf;"
+        f"served = tf.saved_model.load({str(output)!r});"
+        "print(served.serve(tf.zeros([2, 28, 28, 1])).shape)"
+    )
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert "(2, 3)" in loaded.stdout
+    shutil.rmtree(images / "ash")
+    wrong = call("adapt", f"--run_dir={run}", f"--support_dir={images}", f"--output={output}")
+    assert wrong.returncode == 2
+    assert "expected 3 folders" in wrong.stderr
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path):
+    result = call("evaluate", f"--run_dir={tmp_path}")
+    assert result.returncode == 2
+    assert "holds no flags.txt" in result.stderr
+    assert not os.listdir(tmp_path)
