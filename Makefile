@@ -8,6 +8,7 @@ preset ?= glyphs_5way_1shot
 run_dir ?= runs/$(preset)
 
 VENV := .venv
+PEERS := .venv-peers
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check
 
@@ -18,7 +19,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .PHONY: help
 help: ## List the targets.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: install
 install: $(VENV)/installed-dev ## Create .venv and install the package with its development tools.
@@ -52,6 +53,13 @@ bazel: $(VENV)/installed-dev ## Build and test with Bazel (docs/bazel.md).
 	bazel build //...
 	bazel test //...
 
+.PHONY: peers
+peers: $(PEERS)/installed ## Create .venv-peers with PyTorch, TorchOpt and JAX, for benchmark-speed.
+
+.PHONY: benchmark-speed
+benchmark-speed: $(VENV)/installed $(PEERS)/installed ## Time our meta-step beside theirs (arguments=...).
+	$(BIN)/python -m benchmarks.speed --peers_python=$(PEERS)/bin/python --at_least=2 $(arguments)
+
 .PHONY: clean
 clean: ## Remove caches and build products; .venv and runs stay.
 	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
@@ -77,3 +85,11 @@ $(VENV)/installed-dev: setup.py | $(BIN)/pip
 	@echo "Installing keras_imaml[dev] into $(VENV): TensorFlow takes a few minutes the first time"
 	@$(PIP) install --quiet --quiet --editable '.[dev]'
 	@touch $(VENV)/installed $@
+
+# The folder ignores itself: it is neither source nor linted.
+$(PEERS)/installed: benchmarks/peers/requirements.txt | $(BIN)/pip
+	@echo "Installing the peers into $(PEERS); a CPU build of torch is enough: see $<"
+	@$(PYTHON) -m venv $(PEERS)
+	@echo '*' > $(PEERS)/.gitignore
+	@$(PEERS)/bin/pip --disable-pip-version-check install --quiet --quiet --requirement $<
+	@touch $@

@@ -61,7 +61,6 @@ def build(problem: protocol.Problem) -> protocol.Worker:
 
     def whole_step():
         train_step(data)["loss"].numpy()
-        return None
 
     def answer(gradients) -> np.ndarray:
         gradients = meta_gradient(data) if gradients is None else gradients

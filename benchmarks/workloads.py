@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+from typing import Any
 
 import numpy as np
 
@@ -56,8 +57,13 @@ class Workload:
         return self.way * self.query
 
 
-_OMNIGLOT = {"image_size": 28, "channels": 1, "filters": 64, "downsample": "stride"}
-_MINI_IMAGENET = {"image_size": 84, "channels": 3, "filters": 32, "downsample": "average"}
+_OMNIGLOT: dict[str, Any] = {"image_size": 28, "channels": 1, "filters": 64, "downsample": "stride"}
+_MINI_IMAGENET: dict[str, Any] = {
+    "image_size": 84,
+    "channels": 3,
+    "filters": 32,
+    "downsample": "average",
+}
 
 WORKLOADS = {
     "A": Workload(

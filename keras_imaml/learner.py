@@ -112,6 +112,13 @@ class MetaLearner(keras.Model):
             optimizer=optimizer, loss=loss, metrics=metrics, jit_compile=jit_compile, **kwargs
         )
         self.optimizer.build(self.trainable_variables)
+        # What was traced before holds the loss of that time.
+        self.task_loss = TaskLoss(self._loss_of_one, self.parameters.dtype)
+        self._adaptation: Any = None
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compile as a saved learner was; Keras calls this when it loads one."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
 
     def fit(
         self,
@@ -141,7 +148,7 @@ class MetaLearner(keras.Model):
     def transductive(self, value: bool) -> None:
         self._transductive = bool(value)
         self.train_function = self.test_function = None  # both are traced for one of the two
-        self._adaptation: Any = None  # traced by `adapt`, for one of the two
+        self._adaptation = None  # traced by `adapt`, for one of the two
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """The network at the meta-learned weights, without adaptation."""
@@ -152,9 +159,12 @@ class MetaLearner(keras.Model):
         objective = self.objective(data, training=True)
         variables = self.trainable_variables
         meta = self.algorithm.meta_gradient(objective, variables)
-        # The optimizer sums over replicas; the meta-gradient is a mean over tasks.
+        # The optimizer sums over replicas; the meta-gradient is a mean over tasks. An optimizer
+        # that scales losses (for half precision) divides what it is given by its scale.
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        gradients = [None if g is None else g / replicas for g in meta.gradients]
+        gradients = [
+            None if g is None else self.optimizer.scale_loss(g / replicas) for g in meta.gradients
+        ]
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
         return self._log(
             objective,

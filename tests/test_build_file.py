@@ -122,7 +122,10 @@ def test_targets_depend_on_what_they_import(targets):
         target = targets[name.removeprefix(":")]
         return {*target["srcs"]}.union(*map(provided, target["deps"]))
 
-    for name, target in targets.items():
-        for source in target["srcs"]:
-            missing = {*imported(source)} - provided(name)
-            assert not missing, f"{name} in BUILD needs deps for {missing}, imported by {source}"
+    missing = [
+        f"{name} needs {file}, imported by {source}"
+        for name, target in targets.items()
+        for source in target["srcs"]
+        for file in {*imported(source)} - provided(name)
+    ]
+    assert not missing, "deps or srcs are missing in BUILD:\n\n" + "\n".join(sorted(missing))

@@ -44,7 +44,7 @@ class GaussNewton:
                     losses = objective.loss(objective.tasks.support_y, outputs)
                 # Without ZERO, what does not depend on something would be None, and None as an
                 # output gradient means ones.
-                slope = first.gradient(losses, outputs, unconnected_gradients=_ZERO)
+                slope = _dense(first.gradient(losses, outputs, unconnected_gradients=_ZERO))
 
             def transposed(u: Any) -> tf.Tensor:  # J' u
                 return inner.gradient(outputs, phi, output_gradients=u)
@@ -63,9 +63,9 @@ class GaussNewton:
                 pulled_back, seed, output_gradients=v, unconnected_gradients=_ZERO
             )
             curved = second.gradient(  # S J v
-                slope, outputs, output_gradients=pushed_forward, unconnected_gradients=_ZERO
+                slope, outputs, output_gradients=_dense(pushed_forward), unconnected_gradients=_ZERO
             )
-            total = transposed(curved) + inner_problem.strength * v
+            total = transposed(_dense(curved)) + inner_problem.strength * v
             if penalty_gradient is not None:
                 bent = outer.gradient(penalty_gradient, phi, output_gradients=v)
                 total = total if bent is None else total + bent
@@ -76,3 +76,8 @@ class GaussNewton:
             product=product,
             mixed=lambda w: outer.gradient(gradient, list(variables), output_gradients=w),
         )
+
+
+def _dense(gradients: Any) -> Any:
+    """Vectorisation over an unknown number of tasks gathers; the derivative of that is sparse."""
+    return tf.nest.map_structure(tf.convert_to_tensor, gradients)

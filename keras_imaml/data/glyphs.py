@@ -175,10 +175,10 @@ def _strokes(numbers: "_Numbers", jitter: "_Numbers | None") -> tuple[Floats, Fl
         free = np.stack([numbers.uniform(-0.7, 0.7), numbers.uniform(-0.7, 0.7)], axis=-1)
         joined, at = numbers.uniform() < 0.6, numbers.uniform()
         if jitter is not None:
-            direction = direction + 0.14 * jitter.bell()
-            turning = turning * (1 + 0.15 * jitter.bell()) + 0.15 * jitter.bell()
-            twist = twist + 0.3 * jitter.bell()
-            length = length * (1 + 0.10 * jitter.bell())
+            direction = direction + 0.09 * jitter.bell()
+            turning = turning * (1 + 0.1 * jitter.bell()) + 0.1 * jitter.bell()
+            twist = twist + 0.2 * jitter.bell()
+            length = length * (1 + 0.08 * jitter.bell())
         start = free
         if stroke:
             before = curves[-1]
@@ -186,7 +186,7 @@ def _strokes(numbers: "_Numbers", jitter: "_Numbers | None") -> tuple[Floats, Fl
             on_it = np.take_along_axis(before, position[..., None, None], axis=2)[:, :, 0]
             start = np.where(joined[..., None], on_it, free)
         if jitter is not None:
-            start = start + 0.06 * np.stack([jitter.bell(), jitter.bell()], axis=-1)
+            start = start + 0.04 * np.stack([jitter.bell(), jitter.bell()], axis=-1)
         angle = direction[..., None] + turning[..., None] * (t - 0.5)
         angle = angle + twist[..., None] * (6 * t * t - 6 * t + 1)
         piece = length / _POINTS

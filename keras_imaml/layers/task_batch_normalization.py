@@ -87,12 +87,14 @@ class TaskBatchNormalization(keras.layers.BatchNormalization):
         if self.recording:
             self.moving_mean.assign(tf.reshape(mean, self.moving_mean.shape))
             self.moving_variance.assign(tf.reshape(variance, self.moving_variance.shape))
+        shape = [1] * inputs.shape.rank
+        shape[self.axis] = -1
         inverse = tf.math.rsqrt(variance + self.epsilon)
         if self.scale:
-            inverse *= tf.cast(self.gamma, inverse.dtype)
+            inverse *= tf.reshape(tf.cast(self.gamma, inverse.dtype), shape)
         outputs = (tf.cast(inputs, inverse.dtype) - mean) * inverse
         if self.center:
-            outputs += tf.cast(self.beta, inverse.dtype)
+            outputs += tf.reshape(tf.cast(self.beta, inverse.dtype), shape)
         return tf.cast(outputs, self.compute_dtype)
 
     def statistics(self, inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -1,0 +1,110 @@
+"""Batch normalisation by the statistics of the task at hand."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_imaml as ki
+from keras_imaml.layers.task_batch_normalization import statistics_of_first
+
+
+def inputs(shape=(5, 4, 4, 3), dtype="float32", seed=0):
+    return np.random.default_rng(seed).normal(1.0, 2.0, size=shape).astype(dtype)
+
+
+def with_random_weights(layer, shape):
+    layer.build(shape)
+    rng = np.random.default_rng(1)
+    for variable in layer.trainable_variables:
+        variable.assign(rng.normal(size=variable.shape))
+    return layer
+
+
+@pytest.mark.parametrize("shape", [(5, 3), (5, 4, 3), (5, 3, 3, 3)])
+@pytest.mark.parametrize("settings", [{}, {"center": False}, {"scale": False}, {"axis": 1}])
+def test_equals_a_stock_layer_in_training(shape, settings):
+    ours = with_random_weights(ki.layers.TaskBatchNormalization(**settings), shape)
+    stock = with_random_weights(keras.layers.BatchNormalization(**settings), shape)
+    x = inputs(shape)
+    np.testing.assert_allclose(ours(x), stock(x, training=True), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("training", [True, False, None])
+def test_training_makes_no_difference_and_nothing_is_recorded(training):
+    layer = ki.layers.TaskBatchNormalization()
+    x = inputs()
+    np.testing.assert_array_equal(layer(x, training=training), layer(x))
+    np.testing.assert_array_equal(layer.moving_mean, np.zeros(3))
+    np.testing.assert_array_equal(layer.moving_variance, np.ones(3))
+
+
+def test_statistics_may_come_from_the_first_rows(run):
+    layer = ki.layers.TaskBatchNormalization(epsilon=1e-5)
+    x = inputs()
+    layer.build(x.shape)
+
+    def normalise(x):
+        with statistics_of_first(2):
+            return layer(x)
+
+    mean, deviation = x[:2].mean((0, 1, 2)), x[:2].std((0, 1, 2))
+    expected = (x - mean) / deviation
+    np.testing.assert_allclose(run(normalise, tf.constant(x)), expected, rtol=1e-3, atol=1e-4)
+    # Afterwards the statistics are those of all rows again.
+    np.testing.assert_allclose(np.mean(layer(x), (0, 1, 2)), np.zeros(3), atol=1e-5)
+
+
+def test_an_exception_ends_the_use_of_the_first_rows():
+    layer = ki.layers.TaskBatchNormalization()
+    x = inputs()
+    expected = layer(x)
+    with pytest.raises(RuntimeError, match="inside"), statistics_of_first(1):
+        raise RuntimeError("inside")
+    np.testing.assert_array_equal(layer(x), expected)
+
+
+def test_the_second_derivative_is_exact():
+    layer = ki.layers.TaskBatchNormalization(dtype="float64")
+    x, v, weights = (tf.constant(inputs((6, 3), "float64", seed)) for seed in range(3))
+
+    def gradient(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            loss = tf.reduce_sum(weights * tf.tanh(layer(x)))
+        return tape.gradient(loss, x)
+
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        slope = gradient(x)
+    product = tape.gradient(slope, x, output_gradients=v)
+    expected = (gradient(x + 1e-5 * v) - gradient(x - 1e-5 * v)) / 2e-5
+    np.testing.assert_allclose(product, expected, rtol=1e-5, atol=1e-8)
+
+
+def test_half_precision_is_summed_in_single_precision():
+    layer = ki.layers.TaskBatchNormalization(dtype="mixed_float16")
+    x = inputs((4096, 1)) + 300
+    outputs = layer(x)
+    assert outputs.dtype == tf.float16
+    np.testing.assert_allclose(tf.cast(outputs, tf.float32)[:, 0].numpy().std(), 1.0, rtol=0.02)
+
+
+def test_masks_are_refused():
+    layer = ki.layers.TaskBatchNormalization(name="norm")
+    with pytest.raises(ValueError, match="does not support masks.*'norm'"):
+        layer(inputs((2, 3, 4)), mask=np.ones((2, 3), bool))
+
+
+@pytest.mark.parametrize("name", ["synchronized", "renorm"])
+def test_statistics_over_replicas_are_refused(name):
+    with pytest.raises(ValueError, match=f"`{name}`.*Received: {name}=True"):
+        ki.layers.TaskBatchNormalization(**{name: True})
+
+
+def test_configuration_round_trip():
+    layer = ki.layers.TaskBatchNormalization(epsilon=0.01, scale=False, name="norm")
+    config = keras.saving.serialize_keras_object(layer)
+    restored = keras.saving.deserialize_keras_object(config)
+    assert type(restored) is ki.layers.TaskBatchNormalization
+    assert restored.get_config() == layer.get_config()

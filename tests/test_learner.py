@@ -1,0 +1,467 @@
+"""`MetaLearner`: fit, evaluate, adapt, save and load, and what it refuses."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_imaml as ki
+from tests import learners
+
+FIT = {"verbose": 0}
+
+
+def perceptron(outputs=3, name="mlp", **settings):
+    return ki.models.MLP(outputs, (4,), hidden=(6,), name=name, **settings)
+
+
+def vectors(tasks=4, seed=0, way=3, query=2):
+    """A meta-batch of random vectors of 4 numbers, with labels."""
+    rng = np.random.default_rng(seed)
+    draw = lambda n: rng.normal(size=(tasks, n, 4)).astype("float32")  # noqa: E731
+    labels = lambda n: np.tile(np.arange(way, dtype="int32"), (tasks, n))  # noqa: E731
+    return (draw(way), labels(1)), (draw(way * query), labels(query))
+
+
+def small(model=None, **settings):
+    """A learner of vectors: quick to trace."""
+    return learners.compiled(model or perceptron(), **settings)
+
+
+def data(tasks=4):
+    return learners.dataset(*(vectors(tasks, seed) for seed in range(4)))
+
+
+def numbers(learner):
+    return [v.numpy() for v in learner.variables]
+
+
+DIAGNOSTICS = {
+    "loss",
+    "accuracy",
+    "inner_residual",
+    "inner_steps",
+    "linear_residual",
+    "linear_steps",
+    "negative_curvature",
+    "first_order_cosine",
+    "bad_tasks",
+    "proximal_strength",
+    "transductive",
+}
+
+
+def test_fit_reports_loss_metrics_and_diagnostics():
+    learner = learners.compiled()
+    tasks = learners.dataset(learners.images(), learners.images(seed=1))
+    before = numbers(learner.model)
+    history = learner.fit(
+        tasks, steps_per_epoch=2, epochs=2, validation_data=tasks, validation_steps=1, **FIT
+    ).history
+    validation = {"val_loss", "val_accuracy", "val_bad_tasks", "val_transductive"}
+    assert set(history) == DIAGNOSTICS | validation
+    assert all(len(values) == 2 and np.all(np.isfinite(values)) for values in history.values())
+    assert history["bad_tasks"] == [0, 0]
+    assert history["proximal_strength"] == pytest.approx([1, 1])
+    assert history["linear_steps"] == [2, 2]
+    changed = [np.any(a != b) for a, b in zip(before, numbers(learner.model), strict=True)]
+    trained = [id(v) for v in learner.model.trainable_variables]
+    assert changed == [id(v) in trained for v in learner.model.variables]
+
+
+def test_episodes_of_arrays_train():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(40, 4)).astype("float32"), np.repeat(np.arange(5), 8)
+    tasks = ki.data.from_arrays(x, y, way=3, shot=1, query=2).batch(4)
+    history = small().fit(tasks, steps_per_epoch=2, **FIT).history
+    assert np.isfinite(history["loss"]).all()
+
+
+def test_the_loss_of_sinusoids_falls():
+    tasks = ki.data.sinusoid(shot=10, query=10, seed=0).batch(16, drop_remainder=True)
+    learner = ki.MetaLearner(
+        ki.models.MLP(hidden=(20, 20)),
+        ki.IMAML(
+            proximal_strength=0.5,
+            inner=ki.inner.GradientDescent(steps=10, learning_rate=0.05),
+        ),
+    )
+    learner.compile(optimizer=keras.optimizers.Adam(1e-2), loss="mse")
+    loss = learner.fit(tasks, steps_per_epoch=20, epochs=4, **FIT).history["loss"]
+    assert loss[-1] < 0.7 * loss[0]
+
+
+def test_fit_and_evaluate_agree_on_a_learner_that_does_not_change():
+    learner = small(rate=0.0)
+    trained = learner.fit(data(), steps_per_epoch=4, **FIT).history
+    evaluated = learner.evaluate(data(), steps=4, verbose=0, return_dict=True)
+    assert set(evaluated) == {"loss", "accuracy", "bad_tasks", "transductive"}
+    assert trained["loss"][0] == pytest.approx(evaluated["loss"], rel=1e-5)
+    assert trained["accuracy"][0] == pytest.approx(evaluated["accuracy"])
+
+
+def test_the_loss_is_that_of_tasks_adapted_one_by_one():
+    learner = small()
+    support, query = vectors()
+    result = learner.evaluate(data(), steps=1, verbose=0, return_dict=True)
+    losses, hits = [], []
+    for task in range(4):
+        z = learner.adapt_and_predict(support[0][task], support[1][task], query[0][task])
+        losses.append(float(learner.loss(query[1][task], z)))
+        hits.append(np.mean(np.argmax(z, -1) == query[1][task]))
+    assert result["loss"] == pytest.approx(np.mean(losses), rel=1e-5)
+    assert result["accuracy"] == pytest.approx(np.mean(hits))
+
+
+def test_eager_and_graph_runs_agree():
+    results = []
+    for eagerly in (False, True):
+        keras.utils.set_random_seed(0)
+        learner = small(run_eagerly=eagerly, adapt="head")
+        history = learner.fit(data(), steps_per_epoch=3, **FIT).history
+        results.append((history, numbers(learner)))
+    (graph, traced), (eager, executed) = results
+    for name in graph:
+        assert graph[name] == pytest.approx(eager[name], rel=1e-4, abs=1e-6), name
+    for a, b in zip(traced, executed, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_a_step_is_traced_once(monkeypatch):
+    traces = {"train": 0, "test": 0}
+
+    class Counting(ki.MetaLearner):
+        def train_step(self, data):
+            traces["train"] += 1
+            return super().train_step(data)
+
+        def test_step(self, data):
+            traces["test"] += 1
+            return super().test_step(data)
+
+    learner = Counting(perceptron(), learners.imaml())
+    learner.compile(optimizer="adam", loss=learners.cross_entropy())
+    settings = {"validation_data": data(), "validation_steps": 2, **FIT}
+    learner.fit(data(), steps_per_epoch=3, epochs=3, **settings)
+    learner.fit(data(), steps_per_epoch=3, epochs=2, **settings)
+    assert traces == {"train": 1, "test": 1}
+
+
+@pytest.mark.parametrize("adapt", [None, "head"])
+def test_a_task_with_nan_is_counted_and_left_out(adapt):
+    clean, spoilt = vectors(tasks=8), vectors(tasks=8)
+    spoilt[0][0][3, 1, 2] = np.nan
+    results = []
+    for batch in (spoilt, tuple(tuple(np.delete(p, 3, 0) for p in pair) for pair in clean)):
+        keras.utils.set_random_seed(0)
+        learner = small(adapt=adapt)
+        history = learner.fit(learners.dataset(batch), steps_per_epoch=3, **FIT).history
+        evaluated = learner.evaluate(learners.dataset(batch), steps=1, verbose=0, return_dict=True)
+        results.append((history, evaluated, numbers(learner.model)))
+    (with_nan, evaluated, ours), (without, expected, theirs) = results
+    assert with_nan["bad_tasks"] == evaluated["bad_tasks"] * np.ones(1) == [0.125]
+    assert without["bad_tasks"] == [0]
+    assert with_nan["loss"] == pytest.approx(without["loss"], rel=1e-4)
+    assert with_nan["accuracy"] == pytest.approx(without["accuracy"])
+    assert evaluated["loss"] == pytest.approx(expected["loss"], rel=1e-3)
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("adapt", [None, "head"])
+@pytest.mark.parametrize("part", [0, 1], ids=["support", "query"])
+def test_a_task_that_overflows_leaves_the_weights_finite(adapt, part):
+    batch = vectors(tasks=8)
+    batch[part][0][3] *= 1e30
+    learner = small(adapt=adapt)
+    history = learner.fit(learners.dataset(batch), steps_per_epoch=3, **FIT).history
+    assert all(np.all(np.isfinite(value)) for value in numbers(learner))
+    assert np.all(np.isfinite(history["loss"]))
+
+
+def test_a_batch_of_bad_tasks_alone_changes_nothing():
+    batch = vectors()
+    batch[0][0][:] = np.nan
+    learner = small()
+    before = numbers(learner.model)
+    history = learner.fit(learners.dataset(batch), steps_per_epoch=1, **FIT).history
+    assert history["bad_tasks"] == [1]
+    for a, b in zip(before, numbers(learner.model), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_weights_that_do_not_adapt_are_learned_and_so_is_the_strength():
+    strength = ki.ProximalStrength(1.0, per="layer", learned=True)
+    learner = small(algorithm=learners.imaml(proximal_strength=strength), adapt="head")
+    support, query = vectors()
+    before = numbers(learner.model)
+    lambdas = strength.value().numpy()
+    learner.fit(data(), steps_per_epoch=2, **FIT)
+    after = numbers(learner.model)
+    assert all(np.any(a != b) for a, b in zip(before, after, strict=True))
+    assert np.all(strength.value().numpy() != lambdas)
+    adapted = learner.adapt(support[0][0], support[1][0])
+    same = [np.array_equal(a, b) for a, b in zip(after, numbers(adapted), strict=True)]
+    assert same == [True, True, False, False]
+
+
+def test_a_saved_learner_goes_on_where_it_was(tmp_path):
+    strength = ki.ProximalStrength(1.0, learned=True)
+    learner = small(algorithm=learners.imaml(proximal_strength=strength), transductive=True)
+    learner.fit(data(), steps_per_epoch=2, **FIT)
+    learner.save(tmp_path / "learner.keras")
+    loaded = keras.saving.load_model(tmp_path / "learner.keras")
+    assert type(loaded) is ki.MetaLearner
+    assert loaded.get_config() == learner.get_config()
+    assert loaded.get_compile_config() == learner.get_compile_config()
+    assert loaded.transductive
+    for a, b in zip(learner.variables, loaded.variables, strict=True):
+        np.testing.assert_array_equal(a, b)
+    optimizers = (learner.optimizer.variables, loaded.optimizer.variables)
+    assert len(optimizers[0]) > 4
+    for a, b in zip(*optimizers, strict=True):
+        np.testing.assert_array_equal(a, b)
+    support, query = vectors()
+    task = support[0][0], support[1][0], query[0][0]
+    np.testing.assert_array_equal(learner.adapt_and_predict(*task), loaded.adapt_and_predict(*task))
+    results = [made.fit(data(), steps_per_epoch=2, **FIT).history for made in (learner, loaded)]
+    assert results[0] == pytest.approx(results[1], rel=1e-5)
+
+
+def test_configuration_round_trip():
+    learner = ki.MetaLearner(
+        perceptron(), learners.imaml(), adapt=("head", "bias"), transductive=True, name="ours"
+    )
+    restored = ki.MetaLearner.from_config(learner.get_config())
+    assert restored.name == "ours"
+    assert restored.get_config() == learner.get_config()
+
+
+def test_a_predicate_is_saved_as_the_weights_that_it_selects():
+    learner = ki.MetaLearner(perceptron(), learners.imaml(), adapt=lambda v: "bias" in v.name)
+    assert learner.get_config()["adapt"] == ["hidden_1/bias", "head/bias"]
+    restored = ki.MetaLearner.from_config(learner.get_config())
+    assert [v.path for v in restored.parameters.adapted] == ["hidden_1/bias", "head/bias"]
+
+
+def test_transduction_can_be_switched_at_any_time():
+    learner = learners.compiled()
+    tasks = learners.dataset(learners.images())
+    results = []
+    for transductive in (False, True, False):
+        learner.transductive = transductive
+        results.append(learner.evaluate(tasks, steps=1, verbose=0, return_dict=True))
+    assert [r["transductive"] for r in results] == [0, 1, 0]
+    assert results[0]["loss"] == results[2]["loss"]
+    assert abs(results[0]["loss"] - results[1]["loss"]) > 1e-3
+
+
+def test_compiling_again_takes_the_new_loss():
+    learner = small()
+    support, _ = vectors()
+    task = support[0][0], support[1][0]
+    one_hot = np.eye(3, dtype="float32")[task[1]]
+    first = learner.adapt_weights(*task)
+    learner.compile(optimizer="sgd", loss="mse")
+    second = learner.adapt_weights(task[0], one_hot)
+    assert np.abs(first - second).max() > 1e-4
+    learner.compile(optimizer="sgd", loss=learners.cross_entropy())
+    np.testing.assert_allclose(learner.adapt_weights(*task), first, rtol=1e-5, atol=1e-6)
+    # The shapes are those of the first call now: nothing tells the losses apart but compile.
+    learner.compile(
+        optimizer="sgd", loss=lambda y, z: -learners.cross_entropy()(y, z), run_eagerly=True
+    )
+    assert np.abs(learner.adapt_weights(*task) - first).max() > 1e-4
+
+
+def one_hot(batch):
+    (support_x, support_y), (query_x, query_y) = batch
+    return (support_x, np.eye(3, dtype="float32")[support_y]), (
+        query_x,
+        np.eye(3, dtype="float32")[query_y],
+    )
+
+
+def cubed_error(y, z):
+    return tf.reduce_mean(tf.abs(y - z) ** 3, axis=-1)
+
+
+@pytest.mark.parametrize(
+    ("loss", "metric"),
+    [
+        ("mse", "mae"),
+        ("mae", keras.metrics.MeanSquaredError()),
+        (keras.losses.CategoricalCrossentropy(from_logits=True), "accuracy"),
+        (keras.losses.CategoricalHinge(), keras.metrics.CategoricalAccuracy()),
+        (cubed_error, "cosine_similarity"),
+    ],
+    ids=str,
+)
+def test_losses_and_metrics_of_keras(loss, metric):
+    learner = small(loss=loss, metrics=[metric])
+    batch = one_hot(vectors())
+    result = learner.evaluate(learners.dataset(batch), steps=1, verbose=0, return_dict=True)
+    (support_x, support_y), (query_x, query_y) = batch
+    losses = keras.losses.get(loss)
+    expected = [
+        np.mean(losses(y, learner.adapt_and_predict(x, s, q)))
+        for x, s, q, y in zip(support_x, support_y, query_x, query_y, strict=True)
+    ]
+    assert result["loss"] == pytest.approx(np.mean(expected), rel=1e-4)
+    assert len(result) == 4  # loss, the metric, bad_tasks, transductive
+    assert np.isfinite(learner.train_on_batch(*learners_arguments(batch))).all()
+
+
+def learners_arguments(batch):
+    return tf.nest.map_structure(tf.constant, batch)
+
+
+def two_headed(structure):
+    inputs = keras.Input((4,))
+    hidden = keras.layers.Dense(5, activation="tanh", name="body")(inputs)
+    outputs = {
+        "kind": keras.layers.Dense(3, name="kind")(hidden),
+        "size": keras.layers.Dense(1, name="size")(hidden),
+    }
+    return keras.Model(inputs, outputs if structure is dict else list(outputs.values()))
+
+
+def two_targets(batch, structure):
+    def targets(x, y):
+        both = {"kind": y, "size": np.sum(x, axis=-1, keepdims=True)}
+        return both if structure is dict else tuple(both.values())
+
+    return tuple((x, targets(x, y)) for x, y in batch)
+
+
+@pytest.mark.parametrize("structure", [dict, list])
+def test_networks_of_several_outputs(structure):
+    losses = {"kind": learners.cross_entropy(), "size": "mse"}
+    metrics = {"kind": ["accuracy"], "size": ["mae"]}
+    if structure is list:
+        losses, metrics = list(losses.values()), list(metrics.values())
+    learner = ki.MetaLearner(two_headed(structure), learners.imaml())
+    learner.compile(optimizer="adam", loss=losses, metrics=metrics)
+    batch = two_targets(vectors(), structure)
+    tasks = tf.data.Dataset.from_tensors(batch).repeat()
+    history = learner.fit(tasks, steps_per_epoch=2, **FIT).history
+    assert {"loss", "kind_loss", "size_loss", "kind_accuracy", "size_mae"} <= set(history)
+    total = history["kind_loss"][0] + history["size_loss"][0]
+    assert history["loss"][0] == pytest.approx(total, rel=1e-4)
+    assert np.isfinite(list(history.values())).all()
+    task = tf.nest.map_structure(lambda part: part[0], batch)
+    model = learner.adapt(*task[0])
+    tf.nest.map_structure(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
+        model(task[1][0]),
+        learner.adapt_and_predict(*task[0], task[1][0]),
+    )
+
+
+def test_a_scale_of_the_loss_does_not_change_a_step():
+    results = []
+    for scale in (None, 1024.0):
+        keras.utils.set_random_seed(0)
+        learner = ki.MetaLearner(perceptron(), learners.imaml())
+        optimizer = keras.optimizers.SGD(0.1, loss_scale_factor=scale)
+        learner.compile(optimizer=optimizer, loss=learners.cross_entropy())
+        learner.fit(data(), steps_per_epoch=2, **FIT)
+        results.append(numbers(learner.model))
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_xla_gives_the_same_losses():
+    results = []
+    for compiled in (False, True):
+        keras.utils.set_random_seed(0)
+        learner = small(jit_compile=compiled)
+        results.append(learner.fit(data(), steps_per_epoch=3, **FIT).history)
+    for name in results[0]:
+        assert results[0][name] == pytest.approx(results[1][name], rel=1e-3, abs=1e-5), name
+
+
+def test_dropout_changes_from_step_to_step():
+    model = keras.Sequential(
+        [keras.Input((4,)), keras.layers.Dense(64), keras.layers.Dropout(0.5)]
+        + [keras.layers.Dense(3)]
+    )
+    learner = small(model, rate=0.0)
+    tasks = learners.dataset(vectors())
+    losses = [learner.fit(tasks, steps_per_epoch=1, **FIT).history["loss"][0] for _ in range(3)]
+    assert len(set(losses)) == 3
+
+
+def test_a_network_that_was_trained_before_is_taken():
+    network = perceptron()
+    network.compile(optimizer="adam", loss=learners.cross_entropy(), metrics=["accuracy"])
+    support, query = vectors()
+    network.fit(support[0][0], support[1][0], verbose=0)
+    learner = small(network)
+    assert learner.fit(data(), steps_per_epoch=1, **FIT).history["loss"][0] > 0.1
+    model = learner.adapt(support[0][0], support[1][0])
+    assert model(query[0][0]).shape == (6, 3)
+
+
+# What is refused, and what the message says.
+
+
+def test_stock_batch_normalization_is_refused_by_name():
+    layers = [keras.Input((4,)), keras.layers.BatchNormalization(name="culprit")]
+    model = keras.Sequential([*layers, keras.layers.Dense(3)])
+    with pytest.raises(ValueError, match="'culprit'.*TaskBatchNormalization"):
+        ki.MetaLearner(model, learners.imaml())
+    model.layers[0].trainable = False
+    history = small(model).fit(data(), steps_per_epoch=1, **FIT).history
+    assert np.isfinite(history["loss"]).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"model": keras.Sequential([keras.layers.Dense(3)])}, "Expected a built model"),
+        ({"adapt": "tail"}, "`adapt`.*head/kernel.*Received: 'tail'"),
+        ({"adapt": lambda variable: False}, "`adapt`.*at least one trainable weight"),
+        ({"algorithm": "imaml"}, "`algorithm`.*IMAML.*Received: algorithm='imaml'"),
+    ],
+)
+def test_arguments_are_checked(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        ki.MetaLearner(**{"model": perceptron(), "algorithm": learners.imaml(), **arguments})
+
+
+def test_a_loss_is_needed():
+    learner = ki.MetaLearner(perceptron(), learners.imaml())
+    with pytest.raises(ValueError, match="`loss`.*SparseCategoricalCrossentropy.*loss=None"):
+        learner.compile(optimizer="adam")
+
+
+def test_a_loss_of_probabilities_is_refused_with_gauss_newton():
+    learner = ki.MetaLearner(perceptron(), learners.imaml())
+    with pytest.raises(ValueError, match="not convex.*Received"):
+        learner.compile(loss="sparse_categorical_crossentropy")
+
+
+def test_adapt_needs_compile():
+    learner = ki.MetaLearner(perceptron(), learners.imaml())
+    support, _ = vectors()
+    with pytest.raises(ValueError, match="compile"):
+        learner.adapt(support[0][0], support[1][0])
+
+
+def test_elements_of_another_structure_are_refused():
+    support, query = vectors()
+    for wrong in (support[0], support, (*support, *query)):
+        with pytest.raises(ValueError, match="support_x, support_y.*task axis.*Received"):
+            small().fit(tf.data.Dataset.from_tensors(wrong), **FIT)
+
+
+def test_an_adaptation_that_diverges_is_reported():
+    learner = small(algorithm=learners.imaml(steps=50, proximal_strength=1e6))
+    support, _ = vectors()
+    with pytest.raises(ValueError, match="diverged.*lower the inner learning rate"):
+        learner.adapt(support[0][0], support[1][0])
+    support[0][0][0] = np.nan
+    with pytest.raises(ValueError, match="inputs are NaN"):
+        small().adapt(support[0][0], support[1][0])
