@@ -75,6 +75,8 @@ $(BIN)/pip:
 	    "On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 	@echo "Creating $(VENV)"
 	@$(PYTHON) -m venv $(VENV)
+	@# The pip of Python 3.10 searches for many minutes where a newer one needs seconds.
+	@$(BIN)/python -m pip --disable-pip-version-check install --quiet --quiet --upgrade pip
 
 $(VENV)/installed: setup.py | $(BIN)/pip
 	@echo "Installing keras_imaml into $(VENV): TensorFlow takes a few minutes the first time"

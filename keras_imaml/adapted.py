@@ -55,8 +55,15 @@ def _freeze_statistics(model: keras.Model, support_x: Any) -> None:
     if not layers:
         return
     for layer in layers:
-        layer.recording = True
+        layer.recording, layer.recordings = True, 0
     model(support_x)
     for layer in layers:
         layer.recording = False
+        if layer.recordings > 1:
+            raise ValueError(
+                f"The layer {layer.path!r} is used more than once, with other statistics each "
+                "time, and a stock BatchNormalization holds one set of them. Use one "
+                "TaskBatchNormalization for each place, or `adapt_and_predict`. "
+                f"Received: {layer.recordings} calls"
+            )
         layer.__class__ = keras.layers.BatchNormalization

@@ -17,7 +17,7 @@ import tensorflow as tf
 from keras_imaml.curvature import Curvature
 from keras_imaml.linear import LinearSolution, LinearSolver
 from keras_imaml.objective import InnerProblem
-from keras_imaml.vectors import finite, norm, select
+from keras_imaml.vectors import length, norm, select
 
 
 class ImplicitGradient(NamedTuple):
@@ -61,10 +61,11 @@ def implicit_gradient(
     """
     linearization = curvature.linearize(problem, phi, variables)
     strength = problem().strength
-    sound = sound & finite(query_gradient)
+    # A gradient whose square overflows would stay for ever in an optimizer that averages squares.
+    sound = sound & tf.math.is_finite(length(query_gradient))
     rhs = select(sound, query_gradient, tf.zeros_like(query_gradient))
     solution = linear.solve(linearization.product, rhs, preconditioner=lambda r: r / strength)
-    sound = sound & finite(solution.solution)
+    sound = sound & tf.math.is_finite(length(strength * solution.solution))
     w = select(sound, solution.solution, tf.zeros_like(rhs))
     count = tf.maximum(tf.reduce_sum(tf.cast(sound, w.dtype)), 1)
     return ImplicitGradient(

@@ -150,6 +150,11 @@ class MetaLearner(keras.Model):
         self.train_function = self.test_function = None  # both are traced for one of the two
         self._adaptation = None  # traced by `adapt`, for one of the two
 
+    @property
+    def output_names(self) -> list[str] | None:
+        """The names of the network's outputs, by which Keras names losses and metrics."""
+        return getattr(self.model, "output_names", None)
+
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """The network at the meta-learned weights, without adaptation."""
         return self.model(inputs, training=training)
@@ -166,6 +171,7 @@ class MetaLearner(keras.Model):
             None if g is None else self.optimizer.scale_loss(g / replicas) for g in meta.gradients
         ]
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        self._advance_seeds()
         return self._log(
             objective,
             meta.query_losses,
@@ -280,6 +286,12 @@ class MetaLearner(keras.Model):
         adapted = self.algorithm.adapt(objective)
         return adapted.phi[0], (adapted.sound & objective.sound)[0]
 
+    def _advance_seeds(self) -> None:
+        """Let dropout and the like draw anew in the next step; within a step they stay the same."""
+        for layer in self.model._flatten_layers():
+            for generator in layer._seed_generators:
+                generator.next()
+
     def _loss_of_one(self, y: Any, outputs: Any) -> tf.Tensor:
         if not self._compile_loss.built:
             self._compile_loss.build(y, outputs)
@@ -318,6 +330,8 @@ class MetaLearner(keras.Model):
 
 
 def _check_element(data: Any) -> Any:
+    if isinstance(data, tuple) and len(data) == 3 and data[2] is None:
+        data = data[:2]  # Keras adds sample weights, which there are none of
     try:
         (support_x, support_y), (query_x, query_y) = data
     except (TypeError, ValueError):

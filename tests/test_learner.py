@@ -1,5 +1,7 @@
 """`MetaLearner`: fit, evaluate, adapt, save and load, and what it refuses."""
 
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -83,7 +85,7 @@ def test_the_loss_of_sinusoids_falls():
         ki.models.MLP(hidden=(20, 20)),
         ki.IMAML(
             proximal_strength=0.5,
-            inner=ki.inner.GradientDescent(steps=10, learning_rate=0.05),
+            inner=ki.inner.GradientDescent(steps=10, learning_rate=0.01),
         ),
     )
     learner.compile(optimizer=keras.optimizers.Adam(1e-2), loss="mse")
@@ -212,8 +214,9 @@ def test_a_saved_learner_goes_on_where_it_was(tmp_path):
     learner.save(tmp_path / "learner.keras")
     loaded = keras.saving.load_model(tmp_path / "learner.keras")
     assert type(loaded) is ki.MetaLearner
-    assert loaded.get_config() == learner.get_config()
-    assert loaded.get_compile_config() == learner.get_compile_config()
+    for config in ("get_config", "get_compile_config"):
+        ours, theirs = (json.dumps(getattr(made, config)()) for made in (learner, loaded))
+        assert ours == theirs
     assert loaded.transductive
     for a, b in zip(learner.variables, loaded.variables, strict=True):
         np.testing.assert_array_equal(a, b)
@@ -309,10 +312,10 @@ def test_losses_and_metrics_of_keras(loss, metric):
     ]
     assert result["loss"] == pytest.approx(np.mean(expected), rel=1e-4)
     assert len(result) == 4  # loss, the metric, bad_tasks, transductive
-    assert np.isfinite(learner.train_on_batch(*learners_arguments(batch))).all()
+    assert np.isfinite(learner.train_on_batch(*tensors(batch))).all()
 
 
-def learners_arguments(batch):
+def tensors(batch):
     return tf.nest.map_structure(tf.constant, batch)
 
 
@@ -410,7 +413,7 @@ def test_a_network_that_was_trained_before_is_taken():
 def test_stock_batch_normalization_is_refused_by_name():
     layers = [keras.Input((4,)), keras.layers.BatchNormalization(name="culprit")]
     model = keras.Sequential([*layers, keras.layers.Dense(3)])
-    with pytest.raises(ValueError, match="'culprit'.*TaskBatchNormalization"):
+    with pytest.raises(ValueError, match="/culprit'.*TaskBatchNormalization"):
         ki.MetaLearner(model, learners.imaml())
     model.layers[0].trainable = False
     history = small(model).fit(data(), steps_per_epoch=1, **FIT).history

@@ -75,6 +75,7 @@ class TaskBatchNormalization(keras.layers.BatchNormalization):
                 )
         super().__init__(axis=axis, epsilon=epsilon, center=center, scale=scale, **kwargs)
         self.recording = False  # True while a model for one task takes down its statistics
+        self.recordings = 0
 
     def call(self, inputs: tf.Tensor, training: bool | None = None, mask: Any = None) -> tf.Tensor:
         """Normalise `inputs`; `training` makes no difference."""
@@ -85,6 +86,7 @@ class TaskBatchNormalization(keras.layers.BatchNormalization):
             )
         mean, variance = self.statistics(inputs)
         if self.recording:
+            self.recordings += 1
             self.moving_mean.assign(tf.reshape(mean, self.moving_mean.shape))
             self.moving_variance.assign(tf.reshape(variance, self.moving_variance.shape))
         shape = [1] * inputs.shape.rank

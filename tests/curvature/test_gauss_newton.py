@@ -168,3 +168,19 @@ def test_an_output_that_does_not_adapt_does_not_count():
     (ours,) = networks.products(graph, GaussNewton(), inner, phi, [v])
     (exact,) = networks.products(graph, Hessian(), inner, phi, [v])
     np.testing.assert_allclose(ours, exact, rtol=1e-9)
+
+
+def test_the_number_of_tasks_may_be_unknown():
+    problem = networks.network("dense")
+    inner, phi = networks.inner_problem(problem)
+    (v,) = networks.directions(phi, 1)
+    (expected,) = networks.products(graph, GaussNewton(), inner, phi, [v])
+
+    def product(phi, v, *parts):
+        objective = problems.objective_of(problem, tensors=type(problem.tensors)(*parts))
+        bound = inner._replace(objective=objective)
+        return GaussNewton().linearize(lambda: bound, phi, []).product(v)
+
+    signature = [tf.TensorSpec([None, *t.shape[1:]], t.dtype) for t in (phi, v, *problem.tensors)]
+    traced = tf.function(product, input_signature=signature)
+    np.testing.assert_allclose(traced(phi, v, *problem.tensors), expected, rtol=1e-9, atol=1e-12)

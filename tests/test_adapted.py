@@ -1,0 +1,185 @@
+"""A model for one task: plain Keras, with the predictions of the learner."""
+
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+
+import keras_imaml as ki
+from tests import learners
+
+
+@keras.saving.register_keras_serializable(package="keras_imaml_tests")
+class Subclassed(keras.Model):
+    """A network written in Python, with its own configuration."""
+
+    def __init__(self, units=3, **settings):
+        super().__init__(**settings)
+        self.units = units
+        self.convolution = layers.Conv2D(2, 3)
+        self.norm = ki.layers.TaskBatchNormalization()
+        self.head = layers.Dense(units)
+
+    def call(self, inputs, training=None):
+        x = self.norm(self.convolution(inputs), training=training)
+        return self.head(keras.ops.mean(keras.ops.relu(x), axis=(1, 2)))
+
+    def get_config(self):
+        return {**super().get_config(), "units": self.units}
+
+
+def functional():
+    return learners.conv4(filters=2)
+
+
+def sequential():
+    return keras.Sequential(
+        [
+            keras.Input((8, 8, 1)),
+            layers.Conv2D(2, 3),
+            ki.layers.TaskBatchNormalization(center=False, epsilon=0.1),
+            layers.Dropout(0.5),
+            layers.Flatten(),
+            layers.Dense(3),
+        ],
+        name="sequential",
+    )
+
+
+def nested():
+    inputs = keras.Input((8, 8, 1))
+    return keras.Model(inputs, sequential()(layers.AveragePooling2D(1)(inputs)))
+
+
+def subclassed():
+    model = Subclassed()
+    model(tf.zeros([1, 8, 8, 1]))
+    return model
+
+
+NETWORKS = [functional, sequential, nested, subclassed]
+
+
+def task():
+    (support_x, support_y), (query_x, _) = learners.images(tasks=1)
+    return support_x[0], support_y[0], query_x[0]
+
+
+@pytest.mark.parametrize("build", NETWORKS)
+def test_it_is_plain_keras_with_the_predictions_of_the_learner(build):
+    learner = learners.compiled(build())
+    support_x, support_y, query_x = task()
+    before = [v.numpy() for v in learner.model.variables]
+    model = learner.adapt(support_x, support_y, name="mine")
+    assert model.name == "mine"
+    ours = {type(x).__module__ for x in [model, *model._flatten_layers()]}
+    assert not any(module.startswith("keras_imaml.") for module in ours)
+    expected = learner.adapt_and_predict(support_x, support_y, query_x)
+    np.testing.assert_allclose(model(query_x), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(model(query_x[:1]), expected[:1], rtol=1e-4, atol=1e-5)
+    # The learner is as it was, and what happens to the new model does not reach it.
+    for variable in model.variables:
+        variable.assign(tf.zeros_like(variable))
+    for value, variable in zip(before, learner.model.variables, strict=True):
+        np.testing.assert_array_equal(value, variable)
+    again = learner.adapt_and_predict(support_x, support_y, query_x)
+    np.testing.assert_array_equal(again, expected)
+    assert np.abs(expected - learner.model(query_x)).max() > 1e-4
+
+
+def load_without_this_package(script, *arguments):
+    """Run a script in a process that cannot import keras_imaml."""
+    guard = "import sys; sys.modules['keras_imaml'] = None\n"
+    result = subprocess.run(
+        [sys.executable, "-c", guard + script, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+
+
+def test_it_loads_without_this_package(tmp_path):
+    support_x, support_y, query_x = task()
+    np.save(tmp_path / "x.npy", query_x)
+    for build in (functional, sequential, nested):
+        model = learners.compiled(build()).adapt(support_x, support_y)
+        model.save(tmp_path / f"{build.__name__}.keras")
+        np.save(tmp_path / f"{build.__name__}.npy", model(query_x))
+    script = """
+import pathlib, sys
+import keras, numpy as np
+folder = pathlib.Path(sys.argv[1])
+x = np.load(folder / "x.npy")
+for name in ("functional", "sequential", "nested"):
+    model = keras.saving.load_model(folder / f"{name}.keras")
+    np.testing.assert_allclose(model(x), np.load(folder / f"{name}.npy"), rtol=1e-4, atol=1e-5)
+"""
+    load_without_this_package(script, tmp_path)
+
+
+def test_a_subclassed_network_saves_and_loads(tmp_path):
+    support_x, support_y, query_x = task()
+    model = learners.compiled(subclassed()).adapt(support_x, support_y)
+    model.save(tmp_path / "model.keras")
+    # Its own class makes TaskBatchNormalization again; the weights of both layers are the same.
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert type(loaded) is Subclassed
+    for a, b in zip(model.variables, loaded.variables, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_it_exports_as_a_saved_model(tmp_path):
+    support_x, support_y, query_x = task()
+    model = learners.compiled(sequential()).adapt(support_x, support_y)
+    model.export(tmp_path / "task", verbose=False)
+    served = tf.saved_model.load(tmp_path / "task")
+    np.testing.assert_allclose(served.serve(query_x), model(query_x), rtol=1e-4, atol=1e-5)
+
+
+def test_it_can_be_trained_further():
+    support_x, support_y, _ = task()
+    model = learners.compiled(sequential()).adapt(support_x, support_y)
+    model.compile(optimizer="sgd", loss=learners.cross_entropy())
+    history = model.fit(support_x, support_y, verbose=0).history
+    assert np.isfinite(history["loss"]).all()
+
+
+def test_weights_that_do_not_adapt_are_copied():
+    learner = learners.compiled(functional(), adapt="head")
+    support_x, support_y, _ = task()
+    model = learner.adapt(support_x, support_y)
+    for ours, theirs in zip(model.trainable_variables, learner.model.trainable_variables):  # noqa: B905
+        assert np.array_equal(ours, theirs) == ("head" not in ours.path)
+
+
+@keras.saving.register_keras_serializable(package="keras_imaml_tests")
+class WithoutConfig(keras.Model):
+    def __init__(self, units):
+        super().__init__()
+        self.head = layers.Dense(units)
+
+    def call(self, inputs):
+        return self.head(keras.ops.mean(inputs, axis=(1, 2)))
+
+
+def test_a_network_that_cannot_be_copied_is_refused_with_the_remedy():
+    model = WithoutConfig(3)
+    model(tf.zeros([1, 8, 8, 1]))
+    support_x, support_y, _ = task()
+    with pytest.raises(ValueError, match="get_config.*Received: WithoutConfig"):
+        learners.compiled(model).adapt(support_x, support_y)
+
+
+def test_a_normalisation_that_is_used_twice_is_refused():
+    """One stock layer cannot hold the statistics of two places."""
+    inputs = keras.Input((8, 8, 1))
+    norm = ki.layers.TaskBatchNormalization(name="twice")
+    x = norm(layers.Conv2D(1, 3)(norm(inputs)))
+    model = keras.Model(inputs, layers.Dense(3)(layers.Flatten()(x)))
+    support_x, support_y, _ = task()
+    with pytest.raises(ValueError, match="'twice'.*more than once"):
+        learners.compiled(model).adapt(support_x, support_y)
