@@ -3,6 +3,7 @@
 from keras_imaml import requirements as requirements  # first: says what is missing
 
 # isort: split
+from keras_imaml import algorithms as algorithms
 from keras_imaml import callbacks as callbacks
 from keras_imaml import data as data
 from keras_imaml import inner as inner
@@ -10,6 +11,8 @@ from keras_imaml import layers as layers
 from keras_imaml import linear as linear
 from keras_imaml import models as models
 from keras_imaml.algorithms import IMAML as IMAML
+from keras_imaml.algorithms import MAML as MAML
+from keras_imaml.algorithms import Reptile as Reptile
 from keras_imaml.evaluation import Evaluation as Evaluation
 from keras_imaml.evaluation import evaluate as evaluate
 from keras_imaml.learner import MetaLearner as MetaLearner

@@ -72,6 +72,9 @@ class TaskNetwork:
         self.normalizes_by_batch = any(
             isinstance(layer, TaskBatchNormalization) for layer in model._flatten_layers()
         )
+        self.penalised = bool(model.losses) or any(
+            getattr(layer, "activity_regularizer", None) for layer in model._flatten_layers()
+        )
         self._evaluate = traced_when_eager(self._vectorized)
 
     def __call__(

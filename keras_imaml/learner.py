@@ -286,6 +286,19 @@ class MetaLearner(keras.Model):
         adapted = self.algorithm.adapt(objective)
         return adapted.phi[0], (adapted.sound & objective.sound)[0]
 
+    def _symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
+        """Create what metrics keep, before the first step; Keras asks for it under a strategy."""
+        (_, _), (x, y) = _check_element(data_batch)
+
+        def flat(part: Any) -> keras.KerasTensor:  # the query sets of all tasks, one after another
+            return keras.KerasTensor((None, *part.shape[2:]), part.dtype.name)
+
+        x, y = keras.tree.map_structure(flat, (x, y))
+        outputs = self.model.compute_output_spec(x)
+        for part in (self._compile_loss, self._compile_metrics):
+            if part is not None and not part.built:
+                part.build(y, outputs)
+
     def _advance_seeds(self) -> None:
         """Let dropout and the like draw anew in the next step; within a step they stay the same."""
         for layer in self.model._flatten_layers():

@@ -55,6 +55,18 @@ class TaskObjective:
         self.training = training
         self.transductive = transductive
 
+    def merged(self) -> "TaskObjective":
+        """The same tasks with support and query examples together as the support set."""
+        join = lambda s, q: tf.concat([s, tf.cast(q, s.dtype)], axis=1)  # noqa: E731
+        tasks = self.tasks
+        merged = Tasks(
+            tf.nest.map_structure(join, tasks.support_x, tasks.query_x),
+            tf.nest.map_structure(join, tasks.support_y, tasks.query_y),
+            tasks.query_x,
+            tasks.query_y,
+        )
+        return TaskObjective(self.network, self.loss, merged, self.training, self.transductive)
+
     def support(self, phi: tf.Tensor) -> Evaluation:
         """The network on the support sets."""
         return self.network(phi, self.tasks.support_x, training=True)
@@ -106,14 +118,17 @@ class InnerProblem(NamedTuple):
     def value(self, phi: tf.Tensor) -> tf.Tensor:
         """`G_t(phi_t)`, `[tasks]`."""
         away = phi - self.theta
-        return self.objective.support_losses(phi) + 0.5 * dot(self.strength * away, away)
+        support = tf.ensure_shape(self.objective.support_losses(phi), phi.shape[:1])
+        return support + 0.5 * dot(self.strength * away, away)
 
     def gradient(self, phi: tf.Tensor) -> tf.Tensor:
         """`grad G_t(phi_t)`, `[tasks, size]`."""
         with tf.GradientTape() as tape:
             tape.watch(phi)
             support = self.objective.support_losses(phi)
-        return tape.gradient(support, phi) + self.proximal_gradient(phi)
+        # Loops over tasks need the shape that vectorisation over unknown examples forgets.
+        gradient = tf.ensure_shape(tape.gradient(support, phi), phi.shape)
+        return gradient + self.proximal_gradient(phi)
 
     def proximal_gradient(self, phi: tf.Tensor) -> tf.Tensor:
         """`lambda (phi_t - theta)`, `[tasks, size]`."""

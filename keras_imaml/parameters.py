@@ -1,7 +1,7 @@
 """Which weights of a network adapt to a task, and their flat form `phi [tasks, size]`."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -87,6 +87,14 @@ class Parameters:
             tf.reshape(part, [tasks, *variable.shape])
             for part, variable in zip(parts, self.adapted, strict=True)
         ]
+
+    def for_variables(self, flat: tf.Tensor, variables: Sequence[Any]) -> list[Any]:
+        """A vector `[size]` over theta, as one tensor (or None) for each of `variables`."""
+        values = {
+            id(variable): value[0]
+            for variable, value in zip(self.adapted, self.unravel(flat[None]), strict=True)
+        }
+        return [values.get(id(variable)) for variable in variables]
 
     def broadcast(self, theta: tf.Tensor, tasks: int | tf.Tensor) -> tf.Tensor:
         """`theta [size]` as the starting point of every task, `[tasks, size]`."""

@@ -57,18 +57,35 @@ def learner(episodes: tf.data.Dataset, steps: int = 1) -> ki.MetaLearner:
     return made
 
 
-def _algorithm() -> ki.IMAML:
-    nesterov = FLAGS.inner_solver == "nesterov"
-    return ki.IMAML(
-        proximal_strength=ki.ProximalStrength(
-            FLAGS.proximal_strength, per=FLAGS.proximal_per, learned=FLAGS.learn_proximal_strength
-        ),
-        inner=ki.inner.GradientDescent(
-            steps=FLAGS.inner_steps,
-            learning_rate=FLAGS.inner_learning_rate,
-            momentum=FLAGS.inner_momentum if nesterov else 0.0,
-            nesterov=nesterov,
-        ),
-        linear=ki.linear.ConjugateGradient(max_steps=FLAGS.linear_steps),
-        curvature=FLAGS.curvature,
+def _algorithm() -> ki.algorithms.Algorithm:
+    if FLAGS.algorithm == "reptile":
+        return ki.Reptile(_inner())
+    if FLAGS.algorithm in ("maml", "fomaml"):
+        return ki.MAML(_inner(), first_order=FLAGS.algorithm == "fomaml")
+    strength = ki.ProximalStrength(
+        FLAGS.proximal_strength, per=FLAGS.proximal_per, learned=FLAGS.learn_proximal_strength
     )
+    return ki.IMAML(strength, _inner(), _linear(), FLAGS.curvature)
+
+
+def _inner() -> Any:
+    steps, rate = FLAGS.inner_steps, FLAGS.inner_learning_rate
+    if FLAGS.inner_solver == "adam":
+        return ki.inner.Adam(steps, rate)
+    if FLAGS.inner_solver == "newton_cg":
+        return ki.inner.NewtonCG(steps, curvature=FLAGS.curvature)
+    if FLAGS.inner_solver == "lbfgs":
+        return ki.inner.LBFGS(steps, first_step=rate)
+    if FLAGS.inner_solver == "nesterov":
+        return ki.inner.GradientDescent(steps, rate, FLAGS.inner_momentum, nesterov=True)
+    return ki.inner.GradientDescent(steps, rate)
+
+
+def _linear() -> Any:
+    steps = FLAGS.linear_steps
+    return {
+        "conjugate_gradient": ki.linear.ConjugateGradient(max_steps=steps),
+        "neumann": ki.linear.Neumann(max_steps=steps),
+        "nystrom": ki.linear.Nystrom(rank=steps),
+        "dual": ki.linear.Dual(),
+    }[FLAGS.linear_solver]

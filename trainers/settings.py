@@ -28,12 +28,18 @@ _run(flags.DEFINE_integer, "image_size", 28, "Pixels a side (folder, glyphs).", 
 _run(flags.DEFINE_integer, "channels", 1, "Channels of folder images.", lower_bound=1)
 _run(flags.DEFINE_integer, "tasks_per_step", 16, "Tasks of a meta-batch.", lower_bound=1)
 _run(flags.DEFINE_integer, "steps_per_epoch", 100, "Meta-steps an epoch.", lower_bound=1)
-_run(flags.DEFINE_enum, "algorithm", "imaml", ["imaml"], "How the meta-gradient is made.")
+_run(
+    flags.DEFINE_enum,
+    "algorithm",
+    "imaml",
+    ["imaml", "maml", "fomaml", "reptile"],
+    "How the meta-gradient is made.",
+)
 _run(
     flags.DEFINE_enum,
     "inner_solver",
     "gradient_descent",
-    ["gradient_descent", "nesterov"],
+    ["gradient_descent", "nesterov", "adam", "newton_cg", "lbfgs"],
     "How tasks are adapted to.",
 )
 _run(flags.DEFINE_integer, "inner_steps", 16, "Inner iterations.", lower_bound=1)
@@ -53,10 +59,16 @@ _run(
     flags.DEFINE_enum,
     "linear_solver",
     "conjugate_gradient",
-    ["conjugate_gradient"],
+    ["conjugate_gradient", "neumann", "nystrom", "dual"],
     "Solver of the implicit system.",
 )
-_run(flags.DEFINE_integer, "linear_steps", 5, "Steps of the linear solver.", lower_bound=1)
+_run(
+    flags.DEFINE_integer,
+    "linear_steps",
+    5,
+    "Steps (nystrom: rank) of the linear solver.",
+    lower_bound=1,
+)
 _run(flags.DEFINE_float, "outer_learning_rate", 1e-3, "Learning rate of the outer Adam.")
 _run(
     flags.DEFINE_enum,
@@ -96,6 +108,22 @@ def _has_data(values: dict) -> bool:
 @flags.multi_flags_validator(["data_dir"], "--data_dir must be an existing folder")
 def _data_exists(values: dict) -> bool:
     return values["data_dir"] is None or os.path.isdir(values["data_dir"])
+
+
+@flags.multi_flags_validator(
+    ["algorithm", "inner_solver"],
+    "--algorithm=maml and fomaml need --inner_solver=gradient_descent or nesterov",
+)
+def _is_differentiable(values: dict) -> bool:
+    plain = values["inner_solver"] in ("gradient_descent", "nesterov")
+    return plain or values["algorithm"] not in ("maml", "fomaml")
+
+
+@flags.multi_flags_validator(
+    ["linear_solver", "curvature"], "--linear_solver=dual needs --curvature=gauss_newton"
+)
+def _has_factors(values: dict) -> bool:
+    return values["linear_solver"] != "dual" or values["curvature"] == "gauss_newton"
 
 
 def run(main: Callable[[Sequence[str]], None], required: Sequence[str] = ("run_dir",)) -> None:

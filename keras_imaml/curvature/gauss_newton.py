@@ -6,6 +6,7 @@ from typing import Any
 import tensorflow as tf
 
 from keras_imaml.curvature.linearization import Linearization
+from keras_imaml.curvature.products import GaussNewtonProduct
 from keras_imaml.objective import InnerProblem
 
 _ZERO = tf.UnconnectedGradients.ZERO
@@ -44,33 +45,45 @@ class GaussNewton:
                     losses = objective.loss(objective.tasks.support_y, outputs)
                 # Without ZERO, what does not depend on something would be None, and None as an
                 # output gradient means ones.
-                slope = _dense(first.gradient(losses, outputs, unconnected_gradients=_ZERO))
+                slope = tf.nest.map_structure(
+                    tf.convert_to_tensor,  # it may be sparse, see `_flat`
+                    first.gradient(losses, outputs, unconnected_gradients=_ZERO),
+                )
 
             def transposed(u: Any) -> tf.Tensor:  # J' u
-                return inner.gradient(outputs, phi, output_gradients=u)
+                return tf.ensure_shape(inner.gradient(outputs, phi, output_gradients=u), phi.shape)
 
             seed = tf.nest.map_structure(tf.zeros_like, outputs)
             outer.watch(seed)
             pulled_back = transposed(seed)
             gradient = transposed(slope) + inner_problem.proximal_gradient(phi)
-            # The model's own penalties (weight regularisers) enter with their full Hessian.
-            penalty_gradient = inner.gradient(penalty, phi)
-            if penalty_gradient is not None:
+            if objective.network.penalised:  # penalties enter with their full Hessian
+                penalty_gradient = inner.gradient(penalty, phi)
                 gradient += penalty_gradient
 
-        def product(v: tf.Tensor) -> tf.Tensor:
-            pushed_forward = outer.gradient(  # J v
+        def push_forward(v: tf.Tensor) -> tf.Tensor:  # J v
+            image = outer.gradient(
                 pulled_back, seed, output_gradients=v, unconnected_gradients=_ZERO
             )
-            curved = second.gradient(  # S J v
-                slope, outputs, output_gradients=_dense(pushed_forward), unconnected_gradients=_ZERO
-            )
-            total = transposed(_dense(curved)) + inner_problem.strength * v
-            if penalty_gradient is not None:
-                bent = outer.gradient(penalty_gradient, phi, output_gradients=v)
-                total = total if bent is None else total + bent
-            return total
+            return _flat(image)
 
+        def bend(u: tf.Tensor) -> tf.Tensor:  # S u
+            u = _like(u, outputs)
+            return _flat(
+                second.gradient(slope, outputs, output_gradients=u, unconnected_gradients=_ZERO)
+            )
+
+        def penalty_product(v: tf.Tensor) -> tf.Tensor:
+            bent = outer.gradient(penalty_gradient, phi, output_gradients=v)
+            return tf.zeros_like(v) if bent is None else bent
+
+        product = GaussNewtonProduct(
+            push_forward=push_forward,
+            bend=bend,
+            pull_back=lambda u: transposed(_like(u, outputs)),
+            strength=inner_problem.strength,
+            penalty=penalty_product if objective.network.penalised else None,
+        )
         return Linearization(
             gradient=gradient,
             product=product,
@@ -78,6 +91,19 @@ class GaussNewton:
         )
 
 
-def _dense(gradients: Any) -> Any:
-    """Vectorisation over an unknown number of tasks gathers; the derivative of that is sparse."""
-    return tf.nest.map_structure(tf.convert_to_tensor, gradients)
+def _flat(outputs: Any) -> tf.Tensor:
+    """Outputs of all kinds as one vector a task, `[tasks, outputs]`."""
+    # Vectorisation over an unknown number of tasks gathers; the derivative of that is sparse.
+    parts = [tf.convert_to_tensor(part) for part in tf.nest.flatten(outputs)]
+    return tf.concat([tf.reshape(part, [tf.shape(part)[0], -1]) for part in parts], axis=1)
+
+
+def _like(vectors: tf.Tensor, outputs: Any) -> Any:
+    """The inverse of `_flat`, in the structure of `outputs`."""
+    parts = tf.nest.flatten(outputs)
+    if len(parts) == 1:
+        return tf.nest.pack_sequence_as(outputs, [tf.reshape(vectors, tf.shape(parts[0]))])
+    sizes = [tf.size(part) // tf.shape(part)[0] for part in parts]
+    pieces = tf.split(vectors, sizes, axis=1)
+    shaped = [tf.reshape(v, tf.shape(p)) for v, p in zip(pieces, parts, strict=True)]
+    return tf.nest.pack_sequence_as(outputs, shaped)

@@ -27,6 +27,8 @@ class Hessian:
             gradient = problem().gradient(phi)
         return Linearization(
             gradient=gradient,
-            product=lambda v: tape.gradient(gradient, phi, output_gradients=v),
+            product=lambda v: tf.ensure_shape(
+                tape.gradient(gradient, phi, output_gradients=v), phi.shape
+            ),
             mixed=lambda w: tape.gradient(gradient, list(variables), output_gradients=w),
         )

@@ -1,5 +1,8 @@
 """Inner solvers: adapt the weights of all tasks of a meta-batch at once."""
 
+from keras_imaml.inner.adam import Adam as Adam
 from keras_imaml.inner.gradient_descent import GradientDescent as GradientDescent
+from keras_imaml.inner.lbfgs import LBFGS as LBFGS
+from keras_imaml.inner.newton_cg import NewtonCG as NewtonCG
 from keras_imaml.inner.solution import InnerSolution as InnerSolution
 from keras_imaml.inner.solution import InnerSolver as InnerSolver

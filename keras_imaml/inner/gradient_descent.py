@@ -62,9 +62,9 @@ class GradientDescent(Configurable):
                 f"Received: momentum={self.momentum!r}"
             )
 
-    def minimize(self, problem: InnerProblem) -> InnerSolution:
+    def minimize(self, problem: InnerProblem, start: tf.Tensor | None = None) -> InnerSolution:
         """See `InnerSolver.minimize`."""
-        start = problem.start()
+        start = problem.start() if start is None else start
         tasks = tf.shape(start)[:1]
 
         def body(
@@ -104,4 +104,4 @@ class GradientDescent(Configurable):
             maximum_iterations=self.steps,
             parallel_iterations=1,
         )
-        return InnerSolution(phi, steps, first, finite(phi))
+        return InnerSolution(phi, steps, steps, first, finite(phi))

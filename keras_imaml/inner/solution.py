@@ -13,12 +13,15 @@ class InnerSolution(NamedTuple):
     Attributes:
         phi: `[tasks, size]`, near the minimiser of the inner objective.
         steps: `[tasks]`, int32, iterations that were spent on the task.
+        gradients: `[tasks]`, int32, what they cost in gradients of the inner objective; a product
+            with the curvature counts as two, a value of the objective as a third.
         initial_gradient_norm: `[tasks]`, `||grad G(theta)||`, against which residuals are read.
         sound: `[tasks]`, bool, tasks whose weights are finite.
     """
 
     phi: tf.Tensor
     steps: tf.Tensor
+    gradients: tf.Tensor
     initial_gradient_norm: tf.Tensor
     sound: tf.Tensor
 
@@ -26,6 +29,11 @@ class InnerSolution(NamedTuple):
 class InnerSolver(Protocol):
     """The interface of every inner solver of this package."""
 
-    def minimize(self, problem: InnerProblem) -> InnerSolution:
-        """Minimise `problem.value` for each task, from `problem.start()`."""
+    def minimize(self, problem: InnerProblem, start: tf.Tensor | None = None) -> InnerSolution:
+        """Minimise `problem.value` for each task.
+
+        Args:
+            problem: The inner problem.
+            start: `[tasks, size]`, where to start. Defaults to `problem.start()`.
+        """
         ...

@@ -17,6 +17,7 @@ class Status(enum.IntEnum):
     MAX_STEPS = 1
     NEGATIVE_CURVATURE = 2
     NON_FINITE = 3
+    DIVERGED = 4
 
     @property
     def advice(self) -> str:
@@ -39,6 +40,11 @@ _ADVICE = {
     Status.NON_FINITE: (
         "A product or the right-hand side holds NaN or infinity. Look at the inputs of the task, "
         "lower the inner learning rate, or increase `proximal_strength`."
+    ),
+    Status.DIVERGED: (
+        "The iteration moved away from the solution: its step is too long for the largest "
+        "eigenvalue, or the system is indefinite. Increase `scale`, or use "
+        "keras_imaml.linear.ConjugateGradient(). The first-order direction was returned."
     ),
 }
 

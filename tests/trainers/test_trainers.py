@@ -46,6 +46,8 @@ def call(name, *flags, **settings):
         (["--dataset=folder"], "needs --data_dir"),
         (["--data_dir=/no/such/place"], "existing folder"),
         (["--proximal_strength=0"], "above 0"),
+        (["--algorithm=maml", "--inner_solver=lbfgs"], "--algorithm=maml"),
+        (["--linear_solver=dual", "--curvature=hessian"], "--linear_solver=dual"),
         (["--run_dir="], "--run_dir is missing"),
     ],
 )

@@ -1,0 +1,84 @@
+"""Reptile: move theta towards the adapted weights."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_imaml.algorithms.algorithm import Algorithm, MetaGradient, masked_mean
+from keras_imaml.inner import Adam, InnerSolution, InnerSolver
+from keras_imaml.objective import InnerProblem, TaskObjective
+from keras_imaml.vectors import norm, select
+
+
+@keras.saving.register_keras_serializable(package="keras_imaml")
+class Reptile(Algorithm):
+    """Train on all examples of a task, and take `theta - phi` for the meta-gradient.
+
+    No second derivatives, and no use of the split into support and query: in training, the inner
+    solver sees both. Evaluation adapts to the support set alone.
+
+    Args:
+        inner: The inner solver. Defaults to `keras_imaml.inner.Adam(steps=8)`.
+
+    Example:
+
+    ```python
+    learner = ki.MetaLearner(ki.models.Conv4(5), ki.Reptile(), transductive=True)
+    learner.compile(optimizer=keras.optimizers.SGD(1.0), loss=...)
+    ```
+
+    References:
+        Nichol, Achiam, Schulman: On First-Order Meta-Learning Algorithms, 2018.
+    """
+
+    diagnostics = ("inner_steps", "distance")
+
+    def __init__(self, inner: InnerSolver | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.inner = inner or Adam(steps=8)
+
+    def inner_problem(self, objective: TaskObjective) -> InnerProblem:
+        """The support loss, from theta."""
+        theta = self.parameters.theta()
+        return InnerProblem(objective, theta, tf.zeros([], theta.dtype))
+
+    def adapt(self, objective: TaskObjective) -> InnerSolution:
+        """See `Algorithm.adapt`: a task whose inner loop diverges stays at theta."""
+        problem = self.inner_problem(objective)
+        solution = self.inner.minimize(problem)
+        return solution._replace(phi=select(solution.sound, solution.phi, problem.start()))
+
+    def meta_gradient(self, objective: TaskObjective, variables: Sequence[Any]) -> MetaGradient:
+        """See `Algorithm.meta_gradient`."""
+        adapted = self.adapt(objective.merged())
+        losses, outputs = objective.query_losses(adapted.phi)
+        sound = objective.sound & adapted.sound & tf.math.is_finite(losses)
+        theta = self.parameters.theta()
+        away = select(sound, theta - adapted.phi, tf.zeros_like(adapted.phi))
+        count = tf.maximum(tf.reduce_sum(tf.cast(sound, away.dtype)), 1)
+        mean = tf.reduce_sum(away, axis=0) / count
+        return MetaGradient(
+            gradients=self.parameters.for_variables(mean, variables),
+            per_task=away,
+            query_losses=losses,
+            query_outputs=outputs,
+            sound=sound,
+            diagnostics={
+                "inner_steps": masked_mean(tf.cast(adapted.steps, away.dtype), sound),
+                "distance": masked_mean(norm(away), sound),
+            },
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments of the constructor."""
+        return {
+            **super().get_config(),
+            "inner": keras.saving.serialize_keras_object(self.inner),
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Reptile":
+        """The inverse of `get_config`."""
+        return cls(**{**config, "inner": keras.saving.deserialize_keras_object(config["inner"])})

@@ -1,0 +1,36 @@
+"""The Gauss-Newton product, with its factors for solvers that know what to do with them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import tensorflow as tf
+
+Linear = Callable[[tf.Tensor], tf.Tensor]
+
+
+@dataclass(frozen=True)
+class GaussNewtonProduct:
+    """`v -> (J' S J + P + lambda I) v`; outputs are flat, `[tasks, outputs of a support set]`.
+
+    Attributes:
+        push_forward: `v -> J v`, `[tasks, size] -> [tasks, outputs]`.
+        bend: `z -> S z`, the Hessian of the support loss with respect to the outputs.
+        pull_back: `u -> J' u`, `[tasks, outputs] -> [tasks, size]`.
+        strength: lambda, a scalar or `[size]`.
+        penalty: `v -> P v`, the Hessian of the model's own penalties; None without any.
+    """
+
+    push_forward: Linear
+    bend: Linear
+    pull_back: Linear
+    strength: tf.Tensor
+    penalty: Linear | None = None
+
+    def __call__(self, v: tf.Tensor) -> tf.Tensor:
+        total = self.pull_back(self.bend(self.push_forward(v))) + self.strength * v
+        return total if self.penalty is None else total + self.penalty(v)
+
+    @property
+    def penalised(self) -> bool:
+        """Whether penalties of the model take part."""
+        return self.penalty is not None

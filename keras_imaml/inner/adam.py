@@ -1,0 +1,101 @@
+"""Adam on the inner objective, as a pure update: no variables, all tasks in step."""
+
+from dataclasses import dataclass
+
+import keras
+import tensorflow as tf
+
+from keras_imaml.configurable import Configurable
+from keras_imaml.inner.solution import InnerSolution
+from keras_imaml.objective import InnerProblem
+from keras_imaml.validation import check_integer, check_number
+from keras_imaml.vectors import finite, norm, select
+
+
+@keras.saving.register_keras_serializable(package="keras_imaml")
+@dataclass(frozen=True)
+class Adam(Configurable):
+    """Adam with bias correction; its moments start afresh in every task.
+
+    Args:
+        steps: Iterations, at most. Defaults to `16`.
+        learning_rate: Step size, in weights. Defaults to `0.01`.
+        beta_1: Decay of the mean gradient. Defaults to `0.9`.
+        beta_2: Decay of the mean squared gradient. Defaults to `0.999`.
+        epsilon: Added to the root of the mean square. Defaults to `1e-7`.
+        tolerance: A task stops when `||grad G(phi)||` has fallen below this share of its value at
+            theta. Defaults to `0.0`.
+
+    Example:
+
+    ```python
+    ki.IMAML(inner=ki.inner.Adam(steps=16, learning_rate=0.02))
+    ```
+
+    References:
+        Kingma and Ba, 2015.
+    """
+
+    steps: int = 16
+    learning_rate: float = 0.01
+    beta_1: float = 0.9
+    beta_2: float = 0.999
+    epsilon: float = 1e-7
+    tolerance: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_integer("steps", self.steps, minimum=1)
+        check_number("learning_rate", self.learning_rate, minimum=0.0, exclusive=True)
+        for name in ("beta_1", "beta_2"):
+            if check_number(name, getattr(self, name), minimum=0.0) >= 1:
+                raise ValueError(
+                    f"Invalid value for `{name}`. Expected a number of at least 0 and below 1. "
+                    f"Received: {name}={getattr(self, name)!r}"
+                )
+        check_number("epsilon", self.epsilon, minimum=0.0, exclusive=True)
+        check_number("tolerance", self.tolerance, minimum=0.0)
+
+    def minimize(self, problem: InnerProblem, start: tf.Tensor | None = None) -> InnerSolution:
+        """See `InnerSolver.minimize`."""
+        start = problem.start() if start is None else start
+        tasks = tf.shape(start)[:1]
+
+        def body(
+            step: tf.Tensor,
+            phi: tf.Tensor,
+            mean: tf.Tensor,
+            square: tf.Tensor,
+            active: tf.Tensor,
+            steps: tf.Tensor,
+            first: tf.Tensor,
+        ) -> tuple[tf.Tensor, ...]:
+            gradient = problem.gradient(phi)
+            size = norm(gradient)
+            first = tf.where(tf.equal(step, 0), size, first)
+            if self.tolerance:
+                active &= size > self.tolerance * first
+            mean += (1 - self.beta_1) * (gradient - mean)
+            square += (1 - self.beta_2) * (tf.square(gradient) - square)
+            count = tf.cast(step + 1, phi.dtype)
+            unbiased = mean / (1 - self.beta_1**count)
+            spread = tf.sqrt(square / (1 - self.beta_2**count))
+            change = -self.learning_rate * unbiased / (spread + self.epsilon)
+            phi += select(active, change, tf.zeros_like(change))
+            return step + 1, phi, mean, square, active, steps + tf.cast(active, tf.int32), first
+
+        _, phi, _, _, _, steps, first = tf.while_loop(
+            lambda step, phi, mean, square, active, steps, first: tf.reduce_any(active),
+            body,
+            (
+                tf.constant(0),
+                start,
+                tf.zeros_like(start),
+                tf.zeros_like(start),
+                tf.ones(tasks, tf.bool),
+                tf.zeros(tasks, tf.int32),
+                tf.zeros(tasks, start.dtype),
+            ),
+            maximum_iterations=self.steps,
+            parallel_iterations=1,
+        )
+        return InnerSolution(phi, steps, steps, first, finite(phi))

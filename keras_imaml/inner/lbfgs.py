@@ -1,0 +1,141 @@
+"""L-BFGS on the inner objective, batched over tasks."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import keras
+import tensorflow as tf
+
+from keras_imaml.configurable import Configurable
+from keras_imaml.inner.line_search import backtrack
+from keras_imaml.inner.solution import InnerSolution
+from keras_imaml.objective import InnerProblem
+from keras_imaml.validation import check_integer, check_number
+from keras_imaml.vectors import dot, finite, norm, select
+
+
+class _State(NamedTuple):
+    step: tf.Tensor
+    phi: tf.Tensor
+    value: tf.Tensor
+    gradient: tf.Tensor
+    moves: tf.Tensor  # [memory, tasks, size], the newest last
+    changes: tf.Tensor  # [memory, tasks, size], of the gradient over each move
+    active: tf.Tensor
+    steps: tf.Tensor
+    gradients: tf.Tensor
+
+
+@keras.saving.register_keras_serializable(package="keras_imaml")
+@dataclass(frozen=True)
+class LBFGS(Configurable):
+    """Quasi-Newton steps from the last few moves, with an Armijo line search.
+
+    Args:
+        steps: Iterations, at most. Defaults to `10`.
+        memory: Moves that are remembered. Defaults to `5`.
+        first_step: Length of the first step as a multiple of the gradient. Defaults to `0.1`.
+        backtracks: Halvings of a step, at most. Defaults to `8`.
+        tolerance: A task stops when `||grad G(phi)||` has fallen below this share of its value at
+            theta. Defaults to `0.0`.
+
+    Example:
+
+    ```python
+    ki.IMAML(inner=ki.inner.LBFGS(steps=8))
+    ```
+
+    References:
+        Liu and Nocedal, 1989; Nocedal and Wright, 2006, algorithm 7.4.
+    """
+
+    steps: int = 10
+    memory: int = 5
+    first_step: float = 0.1
+    backtracks: int = 8
+    tolerance: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_integer("steps", self.steps, minimum=1)
+        check_integer("memory", self.memory, minimum=1)
+        check_number("first_step", self.first_step, minimum=0.0, exclusive=True)
+        check_integer("backtracks", self.backtracks, minimum=0)
+        check_number("tolerance", self.tolerance, minimum=0.0)
+
+    def minimize(self, problem: InnerProblem, start: tf.Tensor | None = None) -> InnerSolution:
+        """See `InnerSolver.minimize`."""
+        start = problem.start() if start is None else start
+        gradient = problem.gradient(start)
+        first = norm(gradient)
+
+        def body(*loop: tf.Tensor) -> _State:
+            s = _State(*loop)
+            direction = -self._inverse_product(s)
+            slope = dot(s.gradient, direction)
+            downhill = slope < 0
+            direction = select(downhill, direction, -self.first_step * s.gradient)
+            slope = tf.where(downhill, slope, -self.first_step * dot(s.gradient, s.gradient))
+            step = backtrack(
+                problem, s.phi, s.value, direction, slope, s.active, halvings=self.backtracks
+            )
+            after = problem.gradient(step.phi)
+            move, change = step.phi - s.phi, after - s.gradient
+            # Only moves along which the gradient grows keep the estimate positive definite.
+            useful = s.active & (dot(move, change) > 1e-10 * norm(move) * norm(change))
+
+            def keep(old: tf.Tensor, new: tf.Tensor) -> tf.Tensor:
+                new = select(useful, new, tf.zeros_like(new))
+                return tf.concat([old[1:], new[None]], axis=0)
+
+            size = norm(after)
+            return _State(
+                step=s.step + 1,
+                phi=step.phi,
+                value=step.value,
+                gradient=after,
+                moves=keep(s.moves, move),
+                changes=keep(s.changes, change),
+                active=s.active & step.accepted & (size > self.tolerance * first),
+                steps=s.steps + tf.cast(s.active, tf.int32),
+                gradients=s.gradients + tf.where(s.active, 1 + step.evaluations // 3, 0),
+            )
+
+        tasks = tf.shape(start)[:1]
+        empty = tf.zeros(tf.concat([[self.memory], tf.shape(start)], 0), start.dtype)
+        end = _State(
+            *tf.while_loop(
+                lambda *loop: tf.reduce_any(_State(*loop).active),
+                body,
+                _State(
+                    step=tf.constant(0),
+                    phi=start,
+                    value=problem.value(start),
+                    gradient=gradient,
+                    moves=empty,
+                    changes=empty,
+                    active=tf.math.is_finite(first) & (first > 0),
+                    steps=tf.zeros(tasks, tf.int32),
+                    gradients=tf.ones(tasks, tf.int32),
+                ),
+                maximum_iterations=self.steps,
+                parallel_iterations=1,
+            )
+        )
+        return InnerSolution(end.phi, end.steps, end.gradients, first, finite(end.phi))
+
+    def _inverse_product(self, s: _State) -> tf.Tensor:
+        """The two-loop recursion; empty places of the memory change nothing."""
+        pairs = list(zip(tf.unstack(s.moves), tf.unstack(s.changes), strict=True))
+        weights = [tf.math.divide_no_nan(tf.ones([], a.dtype), dot(a, b)) for a, b in pairs]
+        q, shares = s.gradient, []
+        for (move, change), weight in zip(reversed(pairs), reversed(weights), strict=True):
+            share = weight * dot(move, q)
+            q -= share[:, None] * change
+            shares.append(share)
+        newest = weights[-1]
+        scale = tf.math.divide_no_nan(tf.ones_like(newest), newest * dot(*[pairs[-1][1]] * 2))
+        fresh = tf.equal(newest, 0)
+        q *= tf.where(fresh, tf.constant(self.first_step, q.dtype), scale)[:, None]
+        for (move, change), weight, share in zip(pairs, weights, reversed(shares), strict=True):
+            q += (share - weight * dot(change, q))[:, None] * move
+        return q

@@ -1,0 +1,81 @@
+"""Backtracking line search on all tasks at once."""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from keras_imaml.objective import InnerProblem
+from keras_imaml.vectors import select
+
+SUFFICIENT = 1e-4  # the share of the predicted decrease that a step must reach (Armijo)
+
+
+class Step(NamedTuple):
+    """Where a line search ended.
+
+    Attributes:
+        phi: `[tasks, size]`; unchanged for tasks without an acceptable step.
+        value: `[tasks]`, G there.
+        accepted: `[tasks]`, bool.
+        evaluations: `[tasks]`, int32, values of G that were spent.
+    """
+
+    phi: tf.Tensor
+    value: tf.Tensor
+    accepted: tf.Tensor
+    evaluations: tf.Tensor
+
+
+def backtrack(
+    problem: InnerProblem,
+    phi: tf.Tensor,
+    value: tf.Tensor,
+    direction: tf.Tensor,
+    slope: tf.Tensor,
+    active: tf.Tensor,
+    halvings: int,
+) -> Step:
+    """Halve the step along `direction` until `G(phi + t d) <= G(phi) + 1e-4 t slope`.
+
+    Args:
+        problem: The inner problem.
+        phi: `[tasks, size]`, where the step starts.
+        value: `[tasks]`, `G(phi)`.
+        direction: `[tasks, size]`, downhill.
+        slope: `[tasks]`, `grad G . direction`, negative.
+        active: `[tasks]`, the tasks to search for.
+        halvings: How often to halve, at most.
+
+    References:
+        Armijo, 1966; Nocedal and Wright, 2006, algorithm 3.1.
+    """
+
+    def body(size: tf.Tensor, *loop: tf.Tensor) -> tuple:
+        step = Step(*loop)
+        searching = active & ~step.accepted
+        there = phi + size * direction
+        reached = problem.value(there)
+        good = searching & (reached <= value + SUFFICIENT * size * slope)
+        return (
+            size / 2,
+            select(good, there, step.phi),
+            tf.where(good, reached, step.value),
+            step.accepted | good,
+            step.evaluations + tf.cast(searching, tf.int32),
+        )
+
+    tasks = tf.shape(active)
+    _, *end = tf.while_loop(
+        lambda size, *loop: tf.reduce_any(active & ~Step(*loop).accepted),
+        body,
+        (
+            tf.ones([], phi.dtype),
+            phi,
+            value,
+            tf.zeros(tasks, tf.bool),
+            tf.zeros(tasks, tf.int32),
+        ),
+        maximum_iterations=halvings + 1,
+        parallel_iterations=1,
+    )
+    return Step(*end)

@@ -1,0 +1,115 @@
+"""The Neumann series: a fixed number of fixed steps."""
+
+from dataclasses import dataclass
+
+import keras
+import tensorflow as tf
+
+from keras_imaml.configurable import Configurable
+from keras_imaml.linear.solution import LinearSolution, Operator, Status
+from keras_imaml.validation import check_integer, check_number
+from keras_imaml.vectors import dot, finite, norm, select
+
+
+@keras.saving.register_keras_serializable(package="keras_imaml")
+@dataclass(frozen=True)
+class Neumann(Configurable):
+    """Solve `A w = v` by `w <- w + M^-1 (v - A w) / scale`, task by task.
+
+    The sum of the first terms of the Neumann series of `A^-1`. It needs the step to be a
+    contraction: `scale` at least half the largest eigenvalue of `M^-1 A`. Conjugate gradient
+    takes far fewer products; this one is here because others use it.
+
+    Args:
+        max_steps: Terms, one product with `A` each. Defaults to `20`.
+        scale: What the step is divided by. `None` estimates the largest eigenvalue of `M^-1 A`
+            of each task by `power_steps` products. Defaults to `None`.
+        power_steps: Products of that estimate. Defaults to `5`.
+        tolerance: Relative residual at which a task has converged. Defaults to `1e-6`.
+
+    Example:
+
+    ```python
+    ki.IMAML(linear=ki.linear.Neumann(max_steps=30))
+    ```
+
+    References:
+        Lorraine, Vicol, Duvenaud: Optimizing Millions of Hyperparameters by Implicit
+        Differentiation, 2020.
+    """
+
+    max_steps: int = 20
+    scale: float | None = None
+    power_steps: int = 5
+    tolerance: float = 1e-6
+
+    def __post_init__(self) -> None:
+        check_integer("max_steps", self.max_steps, minimum=1)
+        check_integer("power_steps", self.power_steps, minimum=1)
+        check_number("tolerance", self.tolerance, minimum=0.0)
+        if self.scale is not None:
+            check_number("scale", self.scale, minimum=0.0, exclusive=True)
+
+    def solve(
+        self, operator: Operator, rhs: tf.Tensor, preconditioner: Operator | None = None
+    ) -> LinearSolution:
+        """See `LinearSolver.solve`."""
+        precondition = preconditioner or tf.identity
+        size = norm(rhs)
+        sound = tf.math.is_finite(size)
+        solvable = sound & (size > 0)
+        b = select(solvable, rhs / tf.where(solvable, size, 1)[:, None], tf.zeros_like(rhs))
+        scale = self._scale(operator, b, precondition)
+
+        def body(step: tf.Tensor, x: tf.Tensor, r: tf.Tensor, *best: tf.Tensor) -> tuple:
+            best_x, best_norm, steps = best
+            active = best_norm > self.tolerance
+            x = select(active, x + precondition(r) / scale, x)
+            r = select(active, b - operator(x), r)
+            better = active & (norm(r) < best_norm)
+            return (
+                step + 1,
+                x,
+                r,
+                select(better, x, best_x),
+                tf.where(better, norm(r), best_norm),
+                steps + tf.cast(active, tf.int32),
+            )
+
+        start = tf.zeros_like(b)
+        _, _, _, x, residual, steps = tf.while_loop(
+            lambda step, x, r, best_x, best_norm, steps: tf.reduce_any(best_norm > self.tolerance),
+            body,
+            (
+                tf.constant(0),
+                start,
+                b,
+                start,
+                tf.where(solvable, tf.ones_like(size), 0),
+                tf.zeros(tf.shape(rhs)[:1], tf.int32),
+            ),
+            maximum_iterations=self.max_steps,
+            parallel_iterations=1,
+        )
+        status = tf.where(residual <= self.tolerance, int(Status.CONVERGED), int(Status.MAX_STEPS))
+        # Nothing better than zero, or a product that is not finite: say which.
+        stuck = solvable & (residual >= 1)
+        broken = ~sound | (stuck & ~finite(operator(b)))
+        status = tf.where(stuck, int(Status.DIVERGED), status)
+        status = tf.where(broken, int(Status.NON_FINITE), status)
+        x = select(stuck & ~broken, precondition(b), x)
+        return LinearSolution(
+            x * tf.where(solvable, size, 0)[:, None], residual, steps, tf.cast(status, tf.int32)
+        )
+
+    def _scale(self, operator: Operator, b: tf.Tensor, precondition: Operator) -> tf.Tensor:
+        if self.scale is not None:
+            return tf.constant(self.scale, b.dtype)
+        v, largest = b, tf.ones_like(b[:, 0])
+        for _ in range(self.power_steps):
+            v = precondition(operator(v))
+            largest = norm(v)
+            v = v / tf.where(largest > 0, largest, 1)[:, None]
+        # The estimate is from below: the margin keeps the step a contraction.
+        rayleigh = tf.abs(dot(v, precondition(operator(v))))
+        return 1.1 * tf.maximum(tf.maximum(largest, rayleigh), 1e-12)[:, None]
