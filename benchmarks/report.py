@@ -91,3 +91,15 @@ def machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "load_average_at_start": load,
     }
+
+
+def busy(facts: Mapping[str, Any]) -> str:
+    """A warning if other programs ran when this one started; empty if not."""
+    load = facts["load_average_at_start"]
+    if not load or load < 0.5:
+        return ""
+    return (
+        f"Warning: the load average was {load:.1f} at the start, so other programs are running. "
+        "They slow the peers that wait for all threads at barriers (PyTorch) more than us: do not "
+        "quote these ratios.\n"
+    )

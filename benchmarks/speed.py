@@ -50,6 +50,7 @@ def main(argv: Sequence[str]) -> None:
         "versions": {},
         "workloads": {},
     }
+    print(report.busy(result["machine"]), end="", flush=True)
     for letter in FLAGS.workloads:
         figures = measure(letter, folder, result["versions"])
         result["workloads"][letter] = figures

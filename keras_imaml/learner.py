@@ -310,7 +310,9 @@ class MetaLearner(keras.Model):
             self._compile_loss.build(y, outputs)
         # A stateless scope keeps the per-output trackers of Keras out of the inner loop.
         with keras.StatelessScope():
-            return self._compile_loss(y, outputs)
+            loss = self._compile_loss(y, outputs)
+        # Keras divides every loss by the number of replicas; the loss of a task has but one.
+        return loss * tf.distribute.get_strategy().num_replicas_in_sync
 
     def _log(
         self,

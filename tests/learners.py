@@ -36,14 +36,22 @@ def conv4(filters=4, **settings):
     return ki.models.Conv4(3, input_shape=(8, 8, 1), filters=filters, **settings)
 
 
-def compiled(model=None, algorithm=None, loss=None, metrics=("accuracy",), rate=1e-2, **settings):
+def compiled(
+    model=None,
+    algorithm=None,
+    loss=None,
+    metrics=("accuracy",),
+    rate=1e-2,
+    optimizer=None,
+    **settings,
+):
     """A learner of 3-way tasks with 8 x 8 images, ready to fit."""
     compile_settings = {
         name: settings.pop(name) for name in ("run_eagerly", "jit_compile") if name in settings
     }
     learner = ki.MetaLearner(model or conv4(), algorithm or imaml(), **settings)
     learner.compile(
-        optimizer=keras.optimizers.Adam(rate),
+        optimizer=optimizer or keras.optimizers.Adam(rate),
         loss=loss or cross_entropy(),
         metrics=list(metrics),
         **compile_settings,

@@ -27,15 +27,17 @@ with strategy.scope() if strategy else contextlib.nullcontext():
     learner = learners.compiled(
         learners.conv4(filters=2),
         learners.imaml(proximal_strength=ki.ProximalStrength(1.0, learned=True)),
+        # The biases before a normalisation have no gradient but rounding, which Adam would scale.
+        optimizer=keras.optimizers.SGD(0.1),
     )
 batches = [learners.images(tasks=4, seed=seed) for seed in range(3)]
-history = learner.fit(learners.dataset(*batches), steps_per_epoch=3, verbose=0).history
-result = learner.evaluate(learners.dataset(*batches), steps=2, verbose=0, return_dict=True)
+tasks = learners.dataset(*batches)
+history = learner.fit(tasks, steps_per_epoch=3, verbose=0).history
+result = learner.evaluate(tasks, steps=2, verbose=0, return_dict=True)
 np.savez(
     sys.argv[2],
-    loss=history["loss"],
-    accuracy=history["accuracy"],
-    validation=result["loss"],
+    **history,
+    **{f"val_{name}": value for name, value in result.items()},
     **{f"weight_{i}": v.numpy() for i, v in enumerate(learner.trainable_variables)},
 )
 """
@@ -54,4 +56,4 @@ def test_two_replicas_learn_what_one_device_learns(tmp_path):
     one, two = train(1, tmp_path / "one.npz"), train(2, tmp_path / "two.npz")
     assert set(one) == set(two)
     for name in one:
-        np.testing.assert_allclose(one[name], two[name], rtol=1e-4, atol=1e-5, err_msg=name)
+        np.testing.assert_allclose(one[name], two[name], rtol=1e-5, atol=1e-5, err_msg=name)

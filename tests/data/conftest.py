@@ -5,12 +5,10 @@ import pathlib
 
 import pytest
 
-_FALLBACK = pathlib.Path(__file__).parents[2].parent / "shared" / "datasets" / "tfds"
-
 
 @pytest.fixture(scope="session")
 def published_data() -> pathlib.Path:
-    folder = pathlib.Path(os.environ.get("KERAS_IMAML_DATA_DIR", _FALLBACK))
+    folder = pathlib.Path(os.environ.get("KERAS_IMAML_DATA_DIR", "not set"))
     if not folder.is_dir():
         pytest.skip("needs the published data sets: set KERAS_IMAML_DATA_DIR to a TFDS folder")
     return folder

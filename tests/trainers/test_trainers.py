@@ -12,7 +12,7 @@ import time
 import numpy as np
 import pytest
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+ROOT = pathlib.Path(__file__).absolute().parents[2]
 PRESETS = sorted((ROOT / "trainers" / "presets").rglob("*.flags"))
 SMALL = [
     "--dataset=sinusoid",
