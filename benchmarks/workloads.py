@@ -87,7 +87,7 @@ def build_network(workload: Workload, seed: int):
     * Large kernels: normalisation makes the network the same function whatever their scale, and
       the curvature smaller. `H + lambda I` is then positive definite for every task, so that
       conjugate gradient is the same algorithm everywhere.
-    * Offsets of three standard deviations, up and down by turns: few activations are next to the
+    * Offsets of 3.5 standard deviations, up and down by turns: few activations are next to the
       kink of the rectifier, where the last digit of float32 would decide about the gradient. The
       last block is scaled down, to keep the inner loop of the head stable.
     """
@@ -100,7 +100,7 @@ def build_network(workload: Workload, seed: int):
         return ki.models.MLP(1, hidden=workload.hidden)
     shape = (workload.image_size, workload.image_size, workload.channels)
     network = ki.models.Conv4(workload.way, shape, workload.filters, workload.downsample)
-    offsets = 3.0 * (-1.0) ** np.arange(workload.filters)
+    offsets = 3.5 * (-1.0) ** np.arange(workload.filters)
     for block in range(1, 5):
         kernel = network.get_layer(f"conv_{block}").kernel
         kernel.assign(16.0 * kernel)

@@ -138,6 +138,7 @@ class Plain(keras.Model):
 """
 
 
+@pytest.mark.slow
 def test_a_subclassed_network_loads_without_this_package(tmp_path):
     scope = {"keras": keras}
     exec(SUBCLASS, scope)

@@ -45,7 +45,9 @@ def test_is_the_same_eagerly(kind):
     np.testing.assert_allclose(eager, traced, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("downsample", ["stride", "average", "max"])
+@pytest.mark.parametrize(
+    "downsample", ["stride", pytest.param("average", marks=pytest.mark.slow), "max"]
+)
 def test_conv4_equals_finite_differences(downsample):
     settings = {} if downsample == "stride" else {"activation": "gelu"}
     problem = networks.conv4(downsample, **settings)
