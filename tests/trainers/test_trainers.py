@@ -57,7 +57,7 @@ def test_wrong_flags_are_refused_in_one_line(tmp_path, flags, reason):
     assert result.returncode == 2
     (line,) = result.stderr.strip().splitlines()
     assert reason in line
-    assert time.monotonic() - since < 3  # TensorFlow alone takes longer to load
+    assert time.monotonic() - since < 5  # no TensorFlow, no data, no network was loaded
     assert not (tmp_path / "run").exists()
 
 
