@@ -273,11 +273,11 @@ def test_compiling_again_takes_the_new_loss():
     assert np.abs(first - second).max() > 1e-4
     learner.compile(optimizer="sgd", loss=learners.cross_entropy())
     np.testing.assert_allclose(learner.adapt_weights(*task), first, rtol=1e-5, atol=1e-6)
-    # The shapes are those of the first call now: nothing tells the losses apart but compile.
-    learner.compile(
-        optimizer="sgd", loss=lambda y, z: -learners.cross_entropy()(y, z), run_eagerly=True
-    )
-    assert np.abs(learner.adapt_weights(*task) - first).max() > 1e-4
+    # Eagerly too, where the shapes do not tell the losses apart.
+    query = vectors()[1][0][0]
+    before = learner.adapt_and_predict(*task, query)
+    learner.compile(optimizer="sgd", loss=lambda y, z: -learners.cross_entropy()(y, z))
+    assert np.abs(learner.adapt_and_predict(*task, query) - before).max() > 1e-4
 
 
 def one_hot(batch):

@@ -58,7 +58,7 @@ class GaussNewton:
             pulled_back = transposed(seed)
             gradient = transposed(slope) + inner_problem.proximal_gradient(phi)
             if objective.network.penalised:  # penalties enter with their full Hessian
-                penalty_gradient = inner.gradient(penalty, phi)
+                penalty_gradient = inner.gradient(penalty, phi, unconnected_gradients=_ZERO)
                 gradient += penalty_gradient
 
         def push_forward(v: tf.Tensor) -> tf.Tensor:  # J v

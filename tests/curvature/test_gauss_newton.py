@@ -184,3 +184,18 @@ def test_the_number_of_tasks_may_be_unknown():
     signature = [tf.TensorSpec([None, *t.shape[1:]], t.dtype) for t in (phi, v, *problem.tensors)]
     traced = tf.function(product, input_signature=signature)
     np.testing.assert_allclose(traced(phi, v, *problem.tensors), expected, rtol=1e-9, atol=1e-12)
+
+
+def test_a_regularizer_of_weights_that_do_not_adapt_does_not_count(run):
+    problem = networks.perceptron(
+        problems.mean_squared_error, regularizer=keras.regularizers.L2(0.5)
+    )
+    objective = problems.objective_of(problem, adapt=problem.model.layers[-1].name)
+    inner = networks.InnerProblem(
+        objective, objective.parameters.theta(), tf.constant(networks.STRENGTH, tf.float64)
+    )
+    phi = inner.start() + 0.1
+    vectors = networks.directions(phi, 1)
+    (ours,) = networks.products(run, GaussNewton(), inner, phi, vectors)
+    (exact,) = networks.products(run, Hessian(), inner, phi, vectors)  # linear in phi: equal
+    np.testing.assert_allclose(ours, exact, rtol=1e-9)
