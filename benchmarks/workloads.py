@@ -101,10 +101,11 @@ def build_network(workload: Workload, seed: int):
     shape = (workload.image_size, workload.image_size, workload.channels)
     network = ki.models.Conv4(workload.way, shape, workload.filters, workload.downsample)
     offsets = 3.5 * (-1.0) ** np.arange(workload.filters)
+    features = network.get_layer("head").kernel.shape[0]
     for block in range(1, 5):
         kernel = network.get_layer(f"conv_{block}").kernel
         kernel.assign(16.0 * kernel)
-        scale = 0.15 if block == 4 else 1.0
+        scale = 2.4 / features**0.5 if block == 4 else 1.0
         network.get_layer(f"norm_{block}").gamma.assign(np.full(workload.filters, scale))
         network.get_layer(f"norm_{block}").beta.assign(scale * offsets)
     return network
