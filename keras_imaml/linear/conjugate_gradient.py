@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras_imaml.configurable import Configurable
 from keras_imaml.linear.solution import LinearSolution, Operator, Status
 from keras_imaml.validation import check_integer, check_number
-from keras_imaml.vectors import dot, length, norm, select
+from keras_imaml.vectors import dot, length, norm, rounding, select
 
 
 class _State(NamedTuple):
@@ -75,7 +75,7 @@ class ConjugateGradient(Configurable):
         """See `LinearSolver.solve`."""
         precondition = preconditioner or tf.identity
         rhs = tf.convert_to_tensor(rhs)
-        epsilon = tf.constant(rhs.dtype.as_numpy_dtype(_machine_epsilon(rhs.dtype)))
+        epsilon = tf.constant(rhs.dtype.as_numpy_dtype(rounding(rhs.dtype)))
         scale = norm(rhs)
         finite = tf.math.is_finite(scale)
         solvable = finite & (scale > 0)
@@ -155,7 +155,3 @@ class ConjugateGradient(Configurable):
             steps=end.steps,
             status=end.status,
         )
-
-
-def _machine_epsilon(dtype: tf.DType) -> float:
-    return {tf.float64: 2.3e-16, tf.float32: 1.2e-7}.get(dtype, 1e-3)

@@ -8,7 +8,7 @@ import tensorflow as tf
 from keras_imaml.configurable import Configurable
 from keras_imaml.linear.solution import LinearSolution, Operator, Status
 from keras_imaml.validation import check_integer, check_number
-from keras_imaml.vectors import finite, norm, select
+from keras_imaml.vectors import finite, norm, rounding, select
 
 
 @keras.saving.register_keras_serializable(package="keras_imaml")
@@ -70,7 +70,7 @@ class Nystrom(Configurable):
         # Values of a pseudo-inverse below this share of the largest are rounding.
         core = tf.einsum("rd,tdk->trk", probes, images)
         values, vectors = tf.linalg.eigh((core + tf.linalg.matrix_transpose(core)) / 2)
-        small = 10 * _rounding(rhs.dtype) * tf.reduce_max(tf.abs(values), 1, keepdims=True)
+        small = 10 * rounding(rhs.dtype) * tf.reduce_max(tf.abs(values), 1, keepdims=True)
         kept = values > tf.maximum(small, 1e-30)
         factor = tf.where(kept, tf.math.rsqrt(tf.where(kept, values, 1)), 0)
         thin = tf.einsum("tdr,trk->tdk", images, vectors) * factor[:, None]  # B ~ thin thin'
@@ -86,8 +86,3 @@ class Nystrom(Configurable):
         status = tf.where(sound & whole, status, int(Status.NON_FINITE))
         steps = tf.fill(tf.shape(rhs)[:1], rank + 1)
         return LinearSolution(w, residual, steps, tf.cast(status, tf.int32))
-
-
-def _rounding(dtype: tf.DType) -> float:
-    """The relative size of rounding errors of a dtype."""
-    return {tf.float64: 2.3e-16, tf.float32: 1.2e-7}.get(dtype, 1e-3)
