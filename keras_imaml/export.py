@@ -14,7 +14,8 @@ def export_learner(
 
     * `predict` (also the default): the network at the meta-learned weights.
     * `adapt_and_predict`: `support_x, support_y, query_x` of one task, with any number of
-      examples and queries; gives the outputs for the query set after adaptation.
+      examples and queries; gives the outputs for the query set after adaptation. With a learned
+      loss, `support_x, query_x`.
 
     Args:
         learner: A compiled `keras_imaml.MetaLearner`.
@@ -38,15 +39,17 @@ def export_learner(
     archive = ExportArchive()
     archive.track(learner)
     archive.add_endpoint("predict", lambda x: learner.model(x, training=False), [examples])
-    archive.add_endpoint(
-        "adapt_and_predict",
-        learner.adapt_and_predict,
-        [
-            _named(examples, "support_x"),
-            target_spec or _targets(learner),
-            _named(examples, "query_x"),
-        ],
-    )
+    support_x, query_x = _named(examples, "support_x"), _named(examples, "query_x")
+    if learner.learned_loss is None:
+        adapt_and_predict = learner.adapt_and_predict
+        specs = [support_x, target_spec or _targets(learner), query_x]
+    else:
+        specs = [support_x, query_x]
+
+        def adapt_and_predict(support_x: Any, query_x: Any) -> Any:
+            return learner.adapt_and_predict(support_x, (), query_x)
+
+    archive.add_endpoint("adapt_and_predict", adapt_and_predict, specs)
     archive.write_out(filepath, verbose=verbose)
 
 

@@ -10,7 +10,8 @@ from keras_imaml.algorithms import Algorithm
 from keras_imaml.batching import TaskLoss, TaskNetwork
 from keras_imaml.callbacks.progress import Progress
 from keras_imaml.export import export_learner
-from keras_imaml.objective import TaskObjective, Tasks
+from keras_imaml.learned_loss import LearnedLoss
+from keras_imaml.objective import Level, TaskObjective, Tasks
 from keras_imaml.parameters import Adapt, Parameters
 from keras_imaml.second_order import check_layers
 
@@ -34,6 +35,8 @@ class MetaLearner(keras.Model):
             statistics (as in the paper), so that the query examples of a task see one another.
             `False` uses the statistics of the support set, and is what an adapted model delivers
             when it is deployed. Defaults to `False`.
+        learned_loss: A `keras_imaml.LearnedLoss` by which tasks adapt to unlabelled support
+            inputs. Defaults to `None`: they adapt by the loss of `compile`.
 
     Example:
 
@@ -61,6 +64,7 @@ class MetaLearner(keras.Model):
         algorithm: Algorithm,
         adapt: Adapt = None,
         transductive: bool = False,
+        learned_loss: LearnedLoss | None = None,
         **kwargs: Any,
     ) -> None:
         if not isinstance(algorithm, Algorithm):
@@ -68,16 +72,30 @@ class MetaLearner(keras.Model):
                 "Invalid value for `algorithm`. Expected an algorithm such as "
                 f"keras_imaml.IMAML(). Received: algorithm={algorithm!r}"
             )
+        if getattr(algorithm, "parameters", None) is not None:
+            raise ValueError(
+                "Invalid value for `algorithm`. Expected one of its own for every learner: it "
+                f"holds what belongs to one network. Received: {algorithm.name!r}, which is in use"
+            )
+        if learned_loss is not None:
+            algorithm.check_learned_loss()
         super().__init__(**kwargs)
         check_layers(model)
         self.model = model
-        self.parameters = Parameters(model, adapt)
+        self.learned_loss = learned_loss
+        adapts_by = learned_loss.prepare(model) if learned_loss else model
+        if learned_loss:
+            check_layers(adapts_by)
+        self.parameters = Parameters(model, adapt, learned_loss and learned_loss.network)
         algorithm.prepare(self.parameters)
         self.algorithm = algorithm
         self.adapt_spec = adapt
         self.transductive = bool(transductive)
-        self.network = TaskNetwork(model, self.parameters)
-        self.task_loss = TaskLoss(self._loss_of_one, self.parameters.dtype)
+        self._inner_network = TaskNetwork(adapts_by, self.parameters)
+        self._outer_network = (
+            TaskNetwork(model, self.parameters) if learned_loss else self._inner_network
+        )
+        self._trace_losses()
         self.diagnostics = {
             name: keras.metrics.Mean(name=name)
             for name in (*algorithm.diagnostics, "bad_tasks", "transductive")
@@ -107,14 +125,13 @@ class MetaLearner(keras.Model):
                 "Invalid value for `loss`. Expected a Keras loss such as keras.losses."
                 "SparseCategoricalCrossentropy(from_logits=True). Received: loss=None"
             )
-        self.algorithm.check_loss(loss)
+        if self.learned_loss is None:
+            self.algorithm.check_loss(loss)
         super().compile(
             optimizer=optimizer, loss=loss, metrics=metrics, jit_compile=jit_compile, **kwargs
         )
         self.optimizer.build(self.trainable_variables)
-        # What was traced before holds the loss of that time.
-        self.task_loss = TaskLoss(self._loss_of_one, self.parameters.dtype)
-        self._adaptation: Any = None
+        self._trace_losses()
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compile as a saved learner was; Keras calls this when it loads one."""
@@ -148,7 +165,7 @@ class MetaLearner(keras.Model):
     def transductive(self, value: bool) -> None:
         self._transductive = bool(value)
         self.train_function = self.test_function = None  # both are traced for one of the two
-        self._adaptation = None  # traced by `adapt`, for one of the two
+        self._adaptation: Any = None  # traced by `adapt`, for one of the two
 
     @property
     def output_names(self) -> list[str] | None:
@@ -192,14 +209,14 @@ class MetaLearner(keras.Model):
         """The support and query losses of one element of the data, as functions of `phi`."""
         (support_x, support_y), (query_x, query_y) = _check_element(data)
         tasks = Tasks(support_x, support_y, query_x, query_y)
-        return TaskObjective(self.network, self.task_loss, tasks, training, self.transductive)
+        return TaskObjective(*self._levels, tasks, training, self.transductive)
 
-    def adapt(self, support_x: Any, support_y: Any, name: str | None = None) -> keras.Model:
+    def adapt(self, support_x: Any, support_y: Any = None, name: str | None = None) -> keras.Model:
         """Adapt to one task.
 
         Args:
             support_x: Inputs of the support set, `[examples, ...]`.
-            support_y: Their targets, `[examples, ...]`.
+            support_y: Their targets, `[examples, ...]`; not needed with a learned loss.
             name: The name of the new model. Defaults to the network's name.
 
         Returns:
@@ -210,17 +227,24 @@ class MetaLearner(keras.Model):
         phi = self.adapt_weights(support_x, support_y)
         return adapted_model(self.model, self.parameters, phi, support_x, name)
 
-    def adapt_weights(self, support_x: Any, support_y: Any) -> tf.Tensor:
+    def adapt_weights(self, support_x: Any, support_y: Any = None) -> tf.Tensor:
         """The adapted weights for one task, flat: `[size]`.
 
         Args:
             support_x: Inputs of the support set, `[examples, ...]`.
-            support_y: Their targets, `[examples, ...]`.
+            support_y: Their targets, `[examples, ...]`; not needed with a learned loss.
 
         Raises:
-            ValueError: If the inner loop diverges.
+            ValueError: If the inner loop diverges, or labels are missing.
         """
         self._assert_compile_called("adapt")
+        if support_y is None:
+            if self.learned_loss is None:
+                raise ValueError(
+                    "Invalid value for `support_y`. Expected the targets of the support set: only "
+                    "a learner with learned_loss=... adapts without. Received: support_y=None"
+                )
+            support_y = ()
         if self._adaptation is None:
             self._adaptation = tf.function(self._adapt_one, autograph=False, reduce_retracing=True)
         x, y = keras.tree.map_structure(tf.convert_to_tensor, (support_x, support_y))
@@ -262,6 +286,7 @@ class MetaLearner(keras.Model):
             "algorithm": keras.saving.serialize_keras_object(self.algorithm),
             "adapt": adapt,
             "transductive": self.transductive,
+            "learned_loss": keras.saving.serialize_keras_object(self.learned_loss),
             "name": self.name,
         }
 
@@ -269,8 +294,8 @@ class MetaLearner(keras.Model):
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "MetaLearner":
         """The inverse of `get_config`."""
         config = dict(config)
-        for name in ("model", "algorithm"):
-            config[name] = keras.saving.deserialize_keras_object(config[name], custom_objects)
+        for name in ("model", "algorithm", "learned_loss"):
+            config[name] = keras.saving.deserialize_keras_object(config.get(name), custom_objects)
         return cls(**config)
 
     def _single(self, support_x: Any, support_y: Any, query_x: Any) -> TaskObjective:
@@ -279,7 +304,7 @@ class MetaLearner(keras.Model):
             add_axis, (support_x, support_y, query_x)
         )
         tasks = Tasks(support_x, support_y, query_x, ())
-        return TaskObjective(self.network, self.task_loss, tasks, False, self.transductive)
+        return TaskObjective(*self._levels, tasks, False, self.transductive)
 
     def _adapt_one(self, support_x: Any, support_y: Any) -> tuple[tf.Tensor, tf.Tensor]:
         objective = self._single(support_x, support_y, ())
@@ -301,9 +326,18 @@ class MetaLearner(keras.Model):
 
     def _advance_seeds(self) -> None:
         """Let dropout and the like draw anew in the next step; within a step they stay the same."""
-        for layer in self.model._flatten_layers():
+        for layer in self._flatten_layers():
             for generator in layer._seed_generators:
                 generator.next()
+
+    def _trace_losses(self) -> None:
+        """Forget what was traced: it holds the loss of that time."""
+        dtype = self.parameters.dtype
+        supervised = TaskLoss(self._loss_of_one, dtype)
+        learned = TaskLoss(self._learned_loss_of_one, dtype)
+        inner = Level(self._inner_network, learned if self.learned_loss else supervised)
+        self._levels = (inner, Level(self._outer_network, supervised))
+        self._adaptation = None
 
     def _loss_of_one(self, y: Any, outputs: Any) -> tf.Tensor:
         if not self._compile_loss.built:
@@ -313,6 +347,11 @@ class MetaLearner(keras.Model):
             loss = self._compile_loss(y, outputs)
         # Keras divides every loss by the number of replicas; the loss of a task has but one.
         return loss * tf.distribute.get_strategy().num_replicas_in_sync
+
+    def _learned_loss_of_one(self, y: Any, residual: Any) -> tf.Tensor:
+        del y  # labels are not looked at
+        assert self.learned_loss is not None
+        return self.learned_loss.value(residual)
 
     def _log(
         self,

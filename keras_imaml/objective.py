@@ -24,6 +24,13 @@ class Tasks(NamedTuple):
         return first.shape[0] if first.shape[0] is not None else tf.shape(first)[0]
 
 
+class Level(NamedTuple):
+    """What one of the two levels evaluates: a network, and the loss of its outputs."""
+
+    network: TaskNetwork
+    loss: TaskLoss
+
+
 class TaskObjective:
     """The support and the query loss of a meta-batch.
 
@@ -31,8 +38,9 @@ class TaskObjective:
     zeros, so that it cannot spoil what the tasks compute together.
 
     Args:
-        network: The network that all tasks share.
-        loss: The loss of each task.
+        inner: The network and the loss of the support set.
+        outer: The network and the loss of the query set; the same, unless the loss that tasks
+            adapt by is learned.
         tasks: The data.
         training: Whether the query set is evaluated in training mode.
         transductive: Whether `TaskBatchNormalization` may look at the whole query set; if not,
@@ -41,15 +49,15 @@ class TaskObjective:
 
     def __init__(
         self,
-        network: TaskNetwork,
-        loss: TaskLoss,
+        inner: Level,
+        outer: Level,
         tasks: Tasks,
         training: bool,
         transductive: bool,
     ) -> None:
-        self.network = network
-        self.parameters = network.parameters
-        self.loss = loss
+        self.inner = inner
+        self.outer = outer
+        self.parameters = outer.network.parameters
         self.sound = _sound(tasks)
         self.tasks = Tasks(*(_clear(part, self.sound) for part in tasks))
         self.training = training
@@ -65,16 +73,17 @@ class TaskObjective:
             tasks.query_x,
             tasks.query_y,
         )
-        return TaskObjective(self.network, self.loss, merged, self.training, self.transductive)
+        return TaskObjective(self.inner, self.outer, merged, self.training, self.transductive)
 
     def support(self, phi: tf.Tensor) -> Evaluation:
-        """The network on the support sets."""
-        return self.network(phi, self.tasks.support_x, training=True)
+        """The inner level's network on the support sets."""
+        return self.inner.network(phi, self.tasks.support_x, training=True)
 
     def query(self, phi: tf.Tensor) -> Evaluation:
-        """The network on the query sets."""
-        if self.transductive or not self.network.normalizes_by_batch:
-            return self.network(phi, self.tasks.query_x, training=self.training)
+        """The outer level's network on the query sets."""
+        network = self.outer.network
+        if self.transductive or not network.normalizes_by_batch:
+            return network(phi, self.tasks.query_x, training=self.training)
         both = tf.nest.map_structure(
             lambda s, q: tf.concat([s, tf.cast(q, s.dtype)], axis=1),
             self.tasks.support_x,
@@ -82,18 +91,18 @@ class TaskObjective:
         )
         first = tf.nest.flatten(self.tasks.support_x)[0]
         rows = first.shape[1] if first.shape[1] is not None else tf.shape(first)[1]
-        outputs, penalty = self.network(phi, both, self.training, support_rows=rows)
+        outputs, penalty = network(phi, both, self.training, support_rows=rows)
         return Evaluation(tf.nest.map_structure(lambda z: z[:, rows:], outputs), penalty)
 
     def support_losses(self, phi: tf.Tensor) -> tf.Tensor:
         """`Lhat_t(phi_t)` for each task, `[tasks]`."""
         outputs, penalty = self.support(phi)
-        return self.loss(self.tasks.support_y, outputs) + penalty
+        return self.inner.loss(self.tasks.support_y, outputs) + penalty
 
     def query_losses(self, phi: tf.Tensor) -> tuple[tf.Tensor, Any]:
         """`L_t(phi_t)` for each task, `[tasks]`, and the outputs that gave it."""
         outputs, penalty = self.query(phi)
-        return self.loss(self.tasks.query_y, outputs) + penalty, outputs
+        return self.outer.loss(self.tasks.query_y, outputs) + penalty, outputs
 
 
 class InnerProblem(NamedTuple):

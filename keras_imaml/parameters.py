@@ -30,12 +30,16 @@ class Parameters:
         adapt: Which trainable weights adapt. `None`: all. A name or several: the weights whose
             path has that name among its parts, such as `"head"` (a layer), `"kernel"`, or
             `"conv_1/kernel"`. A predicate: `variable -> bool`. Defaults to `None`.
+        beside: A network that is evaluated together with the model; its weights never adapt.
+            Defaults to `None`.
 
     Raises:
         ValueError: If the model is not built, nothing is selected, or a name selects nothing.
     """
 
-    def __init__(self, model: keras.Model, adapt: Adapt = None) -> None:
+    def __init__(
+        self, model: keras.Model, adapt: Adapt = None, beside: keras.Model | None = None
+    ) -> None:
         if not model.built or not model.trainable_variables:
             raise ValueError(
                 "Invalid value for `model`. Expected a built model with trainable weights; call "
@@ -47,6 +51,9 @@ class Parameters:
         self.adapted = [v for v, yes in zip(trainable, chosen, strict=True) if yes]
         self.shared = [v for v, yes in zip(trainable, chosen, strict=True) if not yes]
         self.fixed = list(model.non_trainable_variables)
+        if beside is not None:
+            self.shared += beside.trainable_variables
+            self.fixed += beside.non_trainable_variables
         if not self.adapted:
             raise ValueError(
                 "Invalid value for `adapt`. Expected it to select at least one trainable weight "

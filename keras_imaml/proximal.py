@@ -4,23 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import keras
-import numpy as np
-import tensorflow as tf
 
-from keras_imaml.parameters import Parameters
-from keras_imaml.validation import check_choice, check_number
-
-_REASON = (
-    " Without the proximal term the adapted weights do not depend on theta, and the implicit "
-    "meta-gradient does not exist."
-)
+from keras_imaml.positive import PositiveParameter
 
 
 @keras.saving.register_keras_serializable(package="keras_imaml")
-class ProximalStrength(keras.layers.Layer):
+class ProximalStrength(PositiveParameter):
     """The strength lambda of the term `lambda / 2 ||phi - theta||^2` of the inner objective.
-
-    It is kept as its logarithm, so that it stays positive whatever the optimizer does.
 
     Args:
         initial: lambda, in units of support loss per squared weight. A number above 0, or with
@@ -40,6 +30,12 @@ class ProximalStrength(keras.layers.Layer):
         Rajeswaran et al., 2019, section 2.2 (lambda may be learned, and may be a matrix).
     """
 
+    role = "proximal_strength"
+    reason = (
+        " Without the proximal term the adapted weights do not depend on theta, and the implicit "
+        "meta-gradient does not exist."
+    )
+
     def __init__(
         self,
         initial: float | Mapping[str, float] = 2.0,
@@ -47,72 +43,4 @@ class ProximalStrength(keras.layers.Layer):
         learned: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        self.per = check_choice("per", per, ("model", "layer", "weight"))
-        if isinstance(initial, Mapping):
-            if per != "layer":
-                raise ValueError(
-                    "Invalid value for `initial`. Expected a number unless per='layer'. "
-                    f"Received: initial={dict(initial)} with per={per!r}"
-                )
-            for name, value in initial.items():
-                check_number(f"initial[{name!r}]", value, 0.0, exclusive=True, reason=_REASON)
-            self.initial: float | dict[str, float] = {k: float(v) for k, v in initial.items()}
-        else:
-            self.initial = check_number(
-                "proximal_strength", initial, 0.0, exclusive=True, reason=_REASON
-            )
-        self.learned = bool(learned)
-        self.repeats: list[int] | None = None
-
-    def prepare(self, parameters: Parameters) -> None:
-        """Create the variable for these parameters (the learner calls this once)."""
-        groups = parameters.groups
-        if self.per == "layer":
-            values = np.array([self._initial_of(group.name) for group in groups])
-            self.repeats = [group.size for group in groups]
-        else:
-            shape = () if self.per == "model" else (parameters.size,)
-            values = np.full(shape, self.initial)
-        if isinstance(self.initial, dict):
-            self._check_names([group.name for group in groups])
-        self.logarithm = self.add_weight(
-            name="log_proximal_strength",
-            shape=values.shape,
-            initializer=lambda shape, dtype=None: tf.constant(np.log(values), dtype),
-            dtype=parameters.dtype,
-            trainable=self.learned,
-        )
-        self.built = True
-
-    def value(self) -> tf.Tensor:
-        """lambda, a scalar or `[size]`: one number for each of `phi`."""
-        values = tf.exp(tf.convert_to_tensor(self.logarithm.value))
-        return values if self.repeats is None else tf.repeat(values, self.repeats)
-
-    def get_config(self) -> dict[str, Any]:
-        """The arguments of the constructor."""
-        config = super().get_config()
-        return {**config, "initial": self.initial, "per": self.per, "learned": self.learned}
-
-    def _initial_of(self, path: str) -> float:
-        if not isinstance(self.initial, dict):
-            return self.initial
-        for name, value in self.initial.items():
-            if f"/{name}/" in f"/{path}/":
-                return value
-        if "default" not in self.initial:
-            raise ValueError(
-                "Invalid value for `initial`. Expected a number for every layer, or one under "
-                f"'default'. Received: initial={self.initial}, which has none for {path!r}"
-            )
-        return self.initial["default"]
-
-    def _check_names(self, paths: list[str]) -> None:
-        named = set(self.initial) - {"default"}  # type: ignore[arg-type]
-        for name in sorted(named):
-            if not any(f"/{name}/" in f"/{path}/" for path in paths):
-                raise ValueError(
-                    "Invalid value for `initial`. Expected names of layers with adapted weights, "
-                    f"which are {paths}. Received: {name!r}"
-                )
+        super().__init__(initial, per, learned, **kwargs)

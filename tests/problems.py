@@ -6,7 +6,7 @@ import tensorflow as tf
 
 import keras_imaml as ki
 from keras_imaml.batching import TaskLoss, TaskNetwork
-from keras_imaml.objective import TaskObjective, Tasks
+from keras_imaml.objective import Level, TaskObjective, Tasks
 from keras_imaml.parameters import Parameters
 
 
@@ -80,6 +80,6 @@ def objective_of(
 ) -> TaskObjective:
     """The objective of a problem's data under its model."""
     network = TaskNetwork(problem.model, Parameters(problem.model, adapt))
-    loss = TaskLoss(problem.loss, network.parameters.dtype)
+    level = Level(network, TaskLoss(problem.loss, network.parameters.dtype))
     tensors = problem.tensors if tensors is None else tensors
-    return TaskObjective(network, loss, tensors, training, transductive)
+    return TaskObjective(level, level, tensors, training, transductive)

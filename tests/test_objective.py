@@ -98,8 +98,8 @@ def test_labels_are_always_sound():
     problem = problems.Images()
     assert problems.objective_of(problem).sound.numpy().tolist() == [True, True]
     labels_only = Tasks(*(tf.zeros([2, 3], tf.int32) for _ in range(4)))
-    network = problems.objective_of(problem).network
-    objective = TaskObjective(network, None, labels_only, True, True)
+    level = problems.objective_of(problem).inner
+    objective = TaskObjective(level, level, labels_only, True, True)
     assert objective.sound.numpy().tolist() == [True, True]
 
 

@@ -6,9 +6,12 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from keras_imaml.inner import InnerSolution
-from keras_imaml.objective import TaskObjective
+from keras_imaml.inner import InnerSolution, InnerSolver
+from keras_imaml.inner.gradient_descent import STRONGLY_CONVEX
+from keras_imaml.learning_rate import LearningRate
+from keras_imaml.objective import InnerProblem, TaskObjective
 from keras_imaml.parameters import Parameters
+from keras_imaml.vectors import select
 
 
 class MetaGradient(NamedTuple):
@@ -35,23 +38,42 @@ class Algorithm(keras.layers.Layer):
     """Base of the algorithms: how tasks are adapted to, and what the meta-gradient is.
 
     An algorithm is a Keras layer so that the variables it owns (a learned proximal strength, a
-    learned loss) train and save with the learner. Subclasses write `adapt` and `meta_gradient`.
+    learned step size) train and save with the learner. Subclasses set `inner`, give the `strength`
+    of the proximal term, and write `meta_gradient`.
     """
 
     diagnostics: tuple[str, ...] = ()
     """Names of the scalars that `meta_gradient` reports."""
+    inner: InnerSolver
 
     def check_loss(self, loss: Any) -> None:
         """Refuse a loss that the algorithm cannot work with, by a `ValueError`."""
 
+    def check_learned_loss(self) -> None:
+        """Refuse to train a learned adaptation loss, by a `ValueError`."""
+
     def prepare(self, parameters: Parameters) -> None:
         """Create the variables that depend on the network; the learner calls this once."""
+        rate = getattr(self.inner, "learning_rate", None)
+        if isinstance(rate, LearningRate):
+            self.learning_rate = rate  # Keras then finds its variables
+            rate.prepare(parameters)
         self.parameters = parameters
         self.built = True
 
-    def adapt(self, objective: TaskObjective) -> InnerSolution:
-        """Solve the inner problem of every task. Adapted weights are finite for every task."""
+    def strength(self) -> tf.Tensor:
+        """lambda of the inner objective: a scalar or `[size]`."""
         raise NotImplementedError
+
+    def inner_problem(self, objective: TaskObjective) -> InnerProblem:
+        """The inner objective at the current meta-parameters."""
+        return InnerProblem(objective, self.parameters.theta(), self.strength())
+
+    def adapt(self, objective: TaskObjective) -> InnerSolution:
+        """Solve the inner problem of every task; one whose inner loop diverges stays at theta."""
+        problem = self.inner_problem(objective)
+        solution = self.inner.minimize(problem)
+        return solution._replace(phi=select(solution.sound, solution.phi, problem.start()))
 
     def meta_gradient(self, objective: TaskObjective, variables: Sequence[Any]) -> MetaGradient:
         """Adapt to every task, and differentiate the mean query loss.
@@ -63,8 +85,43 @@ class Algorithm(keras.layers.Layer):
         """
         raise NotImplementedError
 
+    def get_config(self) -> dict[str, Any]:
+        """The arguments of the constructor."""
+        inner = keras.saving.serialize_keras_object(self.inner)
+        return {**super().get_config(), "inner": inner}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        """The inverse of `get_config`."""
+        return cls(
+            **{name: keras.saving.deserialize_keras_object(value) for name, value in config.items()}
+        )
+
+    def _check_inner(self, proximal: bool, learns_rate: bool) -> None:
+        """Refuse an inner solver with settings that mean nothing to this algorithm."""
+        if not proximal and getattr(self.inner, "momentum", None) == STRONGLY_CONVEX:
+            raise ValueError(
+                f"Invalid value for `inner`. Expected a number as `momentum`: {STRONGLY_CONVEX!r} "
+                "takes the convexity from a proximal term, and the inner objective has none. "
+                f"Received: inner={self.inner!r}"
+            )
+        rate = getattr(self.inner, "learning_rate", None)
+        if isinstance(rate, LearningRate) and rate.learned and not learns_rate:
+            raise ValueError(
+                "Invalid value for `inner`. Expected a `LearningRate` with learned=False: only "
+                "keras_imaml.MAML with first_order=False differentiates the inner steps, on which "
+                f"the step size acts. Received: inner={self.inner!r}"
+            )
+
 
 def masked_mean(values: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
     """The mean of `values [tasks]` where `mask` holds; 0 where it holds nowhere."""
     values = tf.where(mask, values, tf.zeros_like(values))
     return tf.math.divide_no_nan(tf.reduce_sum(values), tf.reduce_sum(tf.cast(mask, values.dtype)))
+
+
+def add_gradients(a: Any, b: Any) -> Any:
+    """The sum of two gradients of one variable, either of which may be None."""
+    if a is None or b is None:
+        return b if a is None else a
+    return a + b

@@ -6,16 +6,35 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_imaml.algorithms.algorithm import Algorithm, MetaGradient, masked_mean
+from keras_imaml.algorithms.algorithm import (
+    Algorithm,
+    MetaGradient,
+    add_gradients,
+    masked_mean,
+)
 from keras_imaml.curvature import CURVATURES
 from keras_imaml.implicit import ImplicitGradient, implicit_gradient
 from keras_imaml.inner import GradientDescent, InnerSolution, InnerSolver
 from keras_imaml.linear import ConjugateGradient, LinearSolver, Status
-from keras_imaml.objective import InnerProblem, TaskObjective
+from keras_imaml.objective import TaskObjective
 from keras_imaml.parameters import Parameters
 from keras_imaml.proximal import ProximalStrength
 from keras_imaml.validation import check_choice
-from keras_imaml.vectors import dot, norm, select
+from keras_imaml.vectors import dot, norm
+
+# Keras losses by their names, as far as Gauss-Newton cannot work with them.
+_FLAT = {
+    "mean_absolute_error",
+    "mean_absolute_percentage_error",
+    "hinge",
+    "categorical_hinge",
+}
+_NOT_CONVEX = {"cosine_similarity", "dice", "tversky", "circle_loss", "circle"}
+_OF_PROBABILITIES = {
+    "categorical_crossentropy",
+    "sparse_categorical_crossentropy",
+    "categorical_focal_crossentropy",
+}
 
 
 @keras.saving.register_keras_serializable(package="keras_imaml")
@@ -71,24 +90,31 @@ class IMAML(Algorithm):
             proximal_strength = ProximalStrength(proximal_strength)
         self.proximal_strength = proximal_strength
         self.inner = inner or GradientDescent()
+        self._check_inner(proximal=True, learns_rate=False)
         self.linear = linear or ConjugateGradient()
         self.curvature = check_choice("curvature", curvature, CURVATURES)
 
     def check_loss(self, loss: Any) -> None:
         """See `Algorithm.check_loss`: Gauss-Newton needs a loss that is convex in the outputs."""
+        if self.curvature != "gauss_newton":
+            return
         for part in keras.tree.flatten(loss):
-            name = part if isinstance(part, str) else getattr(part, "name", "")
-            of_probabilities = not getattr(part, "from_logits", False)
-            if (
-                self.curvature == "gauss_newton"
-                and name.lower().replace("_", "").endswith("categoricalcrossentropy")
-                and of_probabilities
-            ):
+            name = _name(part)
+            if name in _FLAT:
                 raise ValueError(
-                    "Invalid value for `loss`. Expected a loss of logits with "
-                    "curvature='gauss_newton': the cross-entropy of probabilities is not convex "
-                    "in them. End the network without softmax and pass keras.losses."
-                    "SparseCategoricalCrossentropy(from_logits=True), or use "
+                    f"Invalid value for `loss`. {part!r} has no second derivative for the outputs, "
+                    "so that its Gauss-Newton curvature is zero and no linear solver has anything "
+                    "to solve. Expected a loss with one, such as 'mse' or 'huber', or "
+                    "keras_imaml.IMAML(curvature='hessian'). Received: "
+                    f"loss={part!r}, linear={self.linear!r}"
+                )
+            of_probabilities = name in _OF_PROBABILITIES and not getattr(part, "from_logits", False)
+            if name in _NOT_CONVEX or of_probabilities:
+                why = "the cross-entropy of probabilities" if of_probabilities else repr(part)
+                raise ValueError(
+                    "Invalid value for `loss`. Expected one that is convex in the outputs with "
+                    f"curvature='gauss_newton'; {why} is not. End the network without softmax and "
+                    "pass keras.losses.SparseCategoricalCrossentropy(from_logits=True), or use "
                     f"curvature='hessian'. Received: loss={part!r}"
                 )
 
@@ -97,15 +123,9 @@ class IMAML(Algorithm):
         self.proximal_strength.prepare(parameters)
         super().prepare(parameters)
 
-    def inner_problem(self, objective: TaskObjective) -> InnerProblem:
-        """The inner objective at the current meta-parameters."""
-        return InnerProblem(objective, self.parameters.theta(), self.proximal_strength.value())
-
-    def adapt(self, objective: TaskObjective) -> InnerSolution:
-        """See `Algorithm.adapt`: a task whose inner loop diverges stays at theta."""
-        problem = self.inner_problem(objective)
-        solution = self.inner.minimize(problem)
-        return solution._replace(phi=select(solution.sound, solution.phi, problem.start()))
+    def strength(self) -> tf.Tensor:
+        """See `Algorithm.strength`."""
+        return self.proximal_strength.value()
 
     def meta_gradient(self, objective: TaskObjective, variables: Sequence[Any]) -> MetaGradient:
         """See `Algorithm.meta_gradient`."""
@@ -128,7 +148,7 @@ class IMAML(Algorithm):
         weights /= tf.maximum(tf.reduce_sum(weights), 1)
         direct = tape.gradient(query_losses, list(variables), output_gradients=weights)
         return MetaGradient(
-            gradients=[_add(a, b) for a, b in zip(direct, implicit.gradients, strict=True)],
+            gradients=list(map(add_gradients, direct, implicit.gradients)),
             per_task=implicit.per_task,
             query_losses=query_losses,
             query_outputs=query_outputs,
@@ -163,21 +183,13 @@ class IMAML(Algorithm):
         return {
             **super().get_config(),
             "proximal_strength": keras.saving.serialize_keras_object(self.proximal_strength),
-            "inner": keras.saving.serialize_keras_object(self.inner),
             "linear": keras.saving.serialize_keras_object(self.linear),
             "curvature": self.curvature,
         }
 
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "IMAML":
-        """The inverse of `get_config`."""
-        config = dict(config)
-        for name in ("proximal_strength", "inner", "linear"):
-            config[name] = keras.saving.deserialize_keras_object(config[name])
-        return cls(**config)
 
-
-def _add(a: Any, b: Any) -> Any:
-    if a is None or b is None:
-        return b if a is None else a
-    return a + b
+def _name(loss: Any) -> str:
+    """The name of a Keras loss, however it was given."""
+    if isinstance(loss, str):
+        loss = keras.losses.get(loss)
+    return str(getattr(loss, "name", None) or getattr(loss, "__name__", ""))

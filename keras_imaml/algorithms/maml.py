@@ -6,8 +6,14 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_imaml.algorithms.algorithm import Algorithm, MetaGradient, masked_mean
-from keras_imaml.inner import GradientDescent, InnerSolution
+from keras_imaml import unrolling
+from keras_imaml.algorithms.algorithm import (
+    Algorithm,
+    MetaGradient,
+    add_gradients,
+    masked_mean,
+)
+from keras_imaml.inner import GradientDescent
 from keras_imaml.objective import InnerProblem, TaskObjective
 from keras_imaml.validation import check_number
 from keras_imaml.vectors import finite, norm, select
@@ -28,16 +34,21 @@ class MAML(Algorithm):
             then the query gradient at the adapted weights. Defaults to `False`.
         proximal_strength: lambda of a term `lambda/2 ||phi - theta||^2` in the inner objective,
             0 or above. Defaults to `0.0`.
+        recompute: Whether to compute an inner step a second time on the way back instead of
+            keeping its activations. Memory then grows by one `phi` a step, for about a third more
+            time. Defaults to `False`.
 
     Example:
 
     ```python
     ki.MAML(inner=ki.inner.GradientDescent(steps=5, learning_rate=0.4))
     ki.MAML(first_order=True)
+    ki.MAML(inner=ki.inner.GradientDescent(5, ki.LearningRate(0.1, per="layer")))  # Meta-SGD
     ```
 
     References:
-        Finn, Abbeel, Levine, 2017; Nichol, Achiam, Schulman, 2018 (first order).
+        Finn, Abbeel, Levine, 2017; Nichol, Achiam, Schulman, 2018 (first order); Li et al., 2017
+        (Meta-SGD); Chen et al., 2016 (recomputation).
     """
 
     diagnostics = ("inner_residual", "inner_steps")
@@ -47,6 +58,7 @@ class MAML(Algorithm):
         inner: GradientDescent | None = None,
         first_order: bool = False,
         proximal_strength: float = 0.0,
+        recompute: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -59,46 +71,62 @@ class MAML(Algorithm):
             )
         self.first_order = bool(first_order)
         self.proximal_strength = check_number("proximal_strength", proximal_strength, minimum=0.0)
+        self.recompute = bool(recompute)
+        if self.recompute and self.inner.tolerance:
+            raise ValueError(
+                "Invalid value for `inner`. Expected one with tolerance=0.0 with recompute=True, "
+                f"which takes all steps. Received: inner={inner!r}"
+            )
+        self._check_inner(proximal=self.proximal_strength > 0, learns_rate=not self.first_order)
 
-    def inner_problem(self, objective: TaskObjective) -> InnerProblem:
-        """The inner objective at the current meta-parameters."""
-        theta = self.parameters.theta()
-        return InnerProblem(objective, theta, tf.constant(self.proximal_strength, theta.dtype))
+    def strength(self) -> tf.Tensor:
+        """See `Algorithm.strength`."""
+        return tf.constant(self.proximal_strength, self.parameters.dtype)
 
-    def adapt(self, objective: TaskObjective) -> InnerSolution:
-        """See `Algorithm.adapt`: a task whose inner loop diverges stays at theta."""
-        problem = self.inner_problem(objective)
-        solution = self.inner.minimize(problem)
-        return solution._replace(phi=select(solution.sound, solution.phi, problem.start()))
+    def check_learned_loss(self) -> None:
+        """See `Algorithm.check_learned_loss`."""
+        if self.first_order:
+            raise ValueError(
+                "Invalid value for `learned_loss`. Expected None with first_order=True, which "
+                "leaves out how the adapted weights depend on the loss they adapt by. Use "
+                "keras_imaml.MAML() or keras_imaml.IMAML()."
+            )
 
     def meta_gradient(self, objective: TaskObjective, variables: Sequence[Any]) -> MetaGradient:
         """See `Algorithm.meta_gradient`."""
+
+        def problem(theta: tf.Tensor) -> InnerProblem:
+            return InnerProblem(objective, theta, self.strength())
+
+        kept = unrolling.recomputed if self.recompute else unrolling.taped
+        unroll = unrolling.first_order if self.first_order else kept
+        start = self.inner_problem(objective).start()
+        path = unroll(problem, start, self.inner)
+        phi = path.solution.phi
         with tf.GradientTape(persistent=True) as tape:
-            problem = self.inner_problem(objective)
-            # One theta a task: what a bad task does to its own derivative stays with it.
-            start = problem.start()
-            tape.watch(start)
-            adapted = self.inner.minimize(problem._replace(theta=start), start)
-            phi = adapted.phi
-            if self.first_order:
-                phi = start + tf.stop_gradient(phi - start)
+            tape.watch(phi)
             losses, outputs = objective.query_losses(phi)
-        per_task = tape.gradient(losses, start)
-        sound = objective.sound & adapted.sound & tf.math.is_finite(losses) & finite(per_task)
-        per_task = select(sound, per_task, tf.zeros_like(per_task))
-        weights = tf.cast(sound, losses.dtype)
+        query_gradient = tape.gradient(losses, phi)
+        sound = objective.sound & path.solution.sound & tf.math.is_finite(losses)
+        weights = tf.cast(sound, losses.dtype)[:, None]
         weights /= tf.maximum(tf.reduce_sum(weights), 1)
-        shared = tape.gradient(losses, self.parameters.shared, output_gradients=weights)
-        shared_by_id = {id(v): g for v, g in zip(self.parameters.shared, shared, strict=True)}
+        adapted = {id(variable) for variable in self.parameters.adapted}
+        others = [variable for variable in variables if id(variable) not in adapted]
+        v = weights * select(sound, query_gradient, tf.zeros_like(query_gradient))
+        for_start, through_path = path.pull_back(v, others)
+        per_task = tf.math.divide_no_nan(for_start, weights)
+        sound &= finite(per_task)
+        per_task = select(sound, per_task, tf.zeros_like(per_task))
+        count = tf.maximum(tf.reduce_sum(tf.cast(sound, losses.dtype)), 1)
         for_theta = self.parameters.for_variables(
-            tf.reduce_sum(weights[:, None] * per_task, axis=0), variables
+            tf.reduce_sum(per_task, axis=0) / count, variables
         )
-        gradients = [
-            shared_by_id.get(id(variable), gradient)
-            for variable, gradient in zip(variables, for_theta, strict=True)
-        ]
+        direct = tape.gradient(losses, others, output_gradients=weights[:, 0])
+        for_others = map(add_gradients, direct, through_path)
+        gradients = [next(for_others) if g is None else g for g in for_theta]
         residual = tf.math.divide_no_nan(
-            norm(problem.gradient(tf.stop_gradient(phi))), adapted.initial_gradient_norm
+            norm(self.inner_problem(objective).gradient(phi)),
+            path.solution.initial_gradient_norm,
         )
         return MetaGradient(
             gradients=gradients,
@@ -108,7 +136,7 @@ class MAML(Algorithm):
             sound=sound,
             diagnostics={
                 "inner_residual": masked_mean(residual, sound),
-                "inner_steps": masked_mean(tf.cast(adapted.steps, residual.dtype), sound),
+                "inner_steps": masked_mean(tf.cast(path.solution.steps, residual.dtype), sound),
             },
         )
 
@@ -116,13 +144,7 @@ class MAML(Algorithm):
         """The arguments of the constructor."""
         return {
             **super().get_config(),
-            "inner": keras.saving.serialize_keras_object(self.inner),
             "first_order": self.first_order,
             "proximal_strength": self.proximal_strength,
+            "recompute": self.recompute,
         }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "MAML":
-        """The inverse of `get_config`."""
-        inner = keras.saving.deserialize_keras_object(config["inner"])
-        return cls(**{**config, "inner": inner})

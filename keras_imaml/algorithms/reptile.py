@@ -7,8 +7,8 @@ import keras
 import tensorflow as tf
 
 from keras_imaml.algorithms.algorithm import Algorithm, MetaGradient, masked_mean
-from keras_imaml.inner import Adam, InnerSolution, InnerSolver
-from keras_imaml.objective import InnerProblem, TaskObjective
+from keras_imaml.inner import Adam, InnerSolver
+from keras_imaml.objective import TaskObjective
 from keras_imaml.vectors import norm, select
 
 
@@ -38,17 +38,19 @@ class Reptile(Algorithm):
     def __init__(self, inner: InnerSolver | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.inner = inner or Adam(steps=8)
+        self._check_inner(proximal=False, learns_rate=False)
 
-    def inner_problem(self, objective: TaskObjective) -> InnerProblem:
-        """The support loss, from theta."""
-        theta = self.parameters.theta()
-        return InnerProblem(objective, theta, tf.zeros([], theta.dtype))
+    def strength(self) -> tf.Tensor:
+        """See `Algorithm.strength`: there is no proximal term."""
+        return tf.zeros([], self.parameters.dtype)
 
-    def adapt(self, objective: TaskObjective) -> InnerSolution:
-        """See `Algorithm.adapt`: a task whose inner loop diverges stays at theta."""
-        problem = self.inner_problem(objective)
-        solution = self.inner.minimize(problem)
-        return solution._replace(phi=select(solution.sound, solution.phi, problem.start()))
+    def check_learned_loss(self) -> None:
+        """See `Algorithm.check_learned_loss`."""
+        raise ValueError(
+            "Invalid value for `learned_loss`. Expected None with keras_imaml.Reptile: it moves "
+            "theta towards what the inner loss leads to, and has no gradient to train that loss "
+            "by. Use keras_imaml.IMAML or keras_imaml.MAML."
+        )
 
     def meta_gradient(self, objective: TaskObjective, variables: Sequence[Any]) -> MetaGradient:
         """See `Algorithm.meta_gradient`."""
@@ -70,15 +72,3 @@ class Reptile(Algorithm):
                 "distance": masked_mean(norm(away), sound),
             },
         )
-
-    def get_config(self) -> dict[str, Any]:
-        """The arguments of the constructor."""
-        return {
-            **super().get_config(),
-            "inner": keras.saving.serialize_keras_object(self.inner),
-        }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "Reptile":
-        """The inverse of `get_config`."""
-        return cls(**{**config, "inner": keras.saving.deserialize_keras_object(config["inner"])})

@@ -42,7 +42,7 @@ class GaussNewton:
                 second.watch(outputs)
                 with tf.GradientTape() as first:
                     first.watch(outputs)
-                    losses = objective.loss(objective.tasks.support_y, outputs)
+                    losses = objective.inner.loss(objective.tasks.support_y, outputs)
                 # Without ZERO, what does not depend on something would be None, and None as an
                 # output gradient means ones.
                 slope = tf.nest.map_structure(
@@ -57,7 +57,7 @@ class GaussNewton:
             outer.watch(seed)
             pulled_back = transposed(seed)
             gradient = transposed(slope) + inner_problem.proximal_gradient(phi)
-            if objective.network.penalised:  # penalties enter with their full Hessian
+            if objective.inner.network.penalised:  # penalties enter with their full Hessian
                 penalty_gradient = inner.gradient(penalty, phi, unconnected_gradients=_ZERO)
                 gradient += penalty_gradient
 
@@ -82,7 +82,7 @@ class GaussNewton:
             bend=bend,
             pull_back=lambda u: transposed(_like(u, outputs)),
             strength=inner_problem.strength,
-            penalty=penalty_product if objective.network.penalised else None,
+            penalty=penalty_product if objective.inner.network.penalised else None,
         )
         return Linearization(
             gradient=gradient,

@@ -7,3 +7,4 @@ from keras_imaml.data.glyphs import glyphs as glyphs
 from keras_imaml.data.mini_imagenet import mini_imagenet as mini_imagenet
 from keras_imaml.data.omniglot import omniglot as omniglot
 from keras_imaml.data.sinusoid import sinusoid as sinusoid
+from keras_imaml.data.unlabelled_sinusoid import unlabelled_sinusoid as unlabelled_sinusoid

@@ -6,10 +6,10 @@ import keras
 import tensorflow as tf
 
 from keras_imaml.configurable import Configurable
+from keras_imaml.inner.descent import Rule, descend
 from keras_imaml.inner.solution import InnerSolution
 from keras_imaml.objective import InnerProblem
 from keras_imaml.validation import check_integer, check_number
-from keras_imaml.vectors import finite, norm, select
 
 
 @keras.saving.register_keras_serializable(package="keras_imaml")
@@ -58,44 +58,16 @@ class Adam(Configurable):
     def minimize(self, problem: InnerProblem, start: tf.Tensor | None = None) -> InnerSolution:
         """See `InnerSolver.minimize`."""
         start = problem.start() if start is None else start
-        tasks = tf.shape(start)[:1]
 
-        def body(
-            step: tf.Tensor,
-            phi: tf.Tensor,
-            mean: tf.Tensor,
-            square: tf.Tensor,
-            active: tf.Tensor,
-            steps: tf.Tensor,
-            first: tf.Tensor,
+        def update(
+            step: tf.Tensor, gradient: tf.Tensor, mean: tf.Tensor, square: tf.Tensor
         ) -> tuple[tf.Tensor, ...]:
-            gradient = problem.gradient(phi)
-            size = norm(gradient)
-            first = tf.where(tf.equal(step, 0), size, first)
-            if self.tolerance:
-                active &= size > self.tolerance * first
             mean += (1 - self.beta_1) * (gradient - mean)
             square += (1 - self.beta_2) * (tf.square(gradient) - square)
-            count = tf.cast(step + 1, phi.dtype)
+            count = tf.cast(step + 1, gradient.dtype)
             unbiased = mean / (1 - self.beta_1**count)
             spread = tf.sqrt(square / (1 - self.beta_2**count))
-            change = -self.learning_rate * unbiased / (spread + self.epsilon)
-            phi += select(active, change, tf.zeros_like(change))
-            return step + 1, phi, mean, square, active, steps + tf.cast(active, tf.int32), first
+            return -self.learning_rate * unbiased / (spread + self.epsilon), mean, square
 
-        _, phi, _, _, _, steps, first = tf.while_loop(
-            lambda step, phi, mean, square, active, steps, first: tf.reduce_any(active),
-            body,
-            (
-                tf.constant(0),
-                start,
-                tf.zeros_like(start),
-                tf.zeros_like(start),
-                tf.ones(tasks, tf.bool),
-                tf.zeros(tasks, tf.int32),
-                tf.zeros(tasks, start.dtype),
-            ),
-            maximum_iterations=self.steps,
-            parallel_iterations=1,
-        )
-        return InnerSolution(phi, steps, steps, first, finite(phi))
+        moments = (tf.zeros_like(start), tf.zeros_like(start))
+        return descend(problem, start, Rule(update, moments), self.steps, self.tolerance)

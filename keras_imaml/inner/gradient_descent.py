@@ -6,10 +6,13 @@ import keras
 import tensorflow as tf
 
 from keras_imaml.configurable import Configurable
+from keras_imaml.inner.descent import Rule, descend
 from keras_imaml.inner.solution import InnerSolution
+from keras_imaml.learning_rate import LearningRate
 from keras_imaml.objective import InnerProblem
-from keras_imaml.validation import check_integer, check_number
-from keras_imaml.vectors import finite, norm, select
+from keras_imaml.validation import check_choice, check_integer, check_number
+
+STRONGLY_CONVEX = "strongly_convex"
 
 
 @keras.saving.register_keras_serializable(package="keras_imaml")
@@ -21,11 +24,14 @@ class GradientDescent(Configurable):
 
     Args:
         steps: Iterations, at most. Defaults to `16` (the paper's number for 5-way Omniglot).
-        learning_rate: Step size, in squared weights per unit of loss. It must stay below
+        learning_rate: Step size, in squared weights per unit of loss, or a
+            `keras_imaml.LearningRate`, one a layer or a weight. It must stay below
             `2 / (largest curvature + lambda)`. Defaults to `0.1`.
         momentum: Share of the last step that is added to the next, at least 0 and below 1. For a
             condition number kappa of the inner problem the theory asks for
-            `(sqrt(kappa) - 1) / (sqrt(kappa) + 1)`. Defaults to `0.0`.
+            `(sqrt(kappa) - 1) / (sqrt(kappa) + 1)`; `"strongly_convex"` takes that, with
+            `kappa = 1 / (learning_rate lambda)`: right where the learning rate is one over the
+            largest curvature, and the support loss is convex. Defaults to `0.0`.
         nesterov: Whether the gradient is taken ahead, where the momentum leads (Nesterov), rather
             than here (heavy ball). Defaults to `False`.
         tolerance: A task stops when `||grad G(phi)||` has fallen below this share of its value at
@@ -34,7 +40,7 @@ class GradientDescent(Configurable):
     Example:
 
     ```python
-    ki.IMAML(inner=ki.inner.GradientDescent(steps=8, momentum=0.9, nesterov=True))
+    ki.IMAML(inner=ki.inner.GradientDescent(momentum="strongly_convex", nesterov=True))
     ```
 
     References:
@@ -42,19 +48,22 @@ class GradientDescent(Configurable):
     """
 
     steps: int = 16
-    learning_rate: float = 0.1
-    momentum: float = 0.0
+    learning_rate: float | LearningRate = 0.1
+    momentum: float | str = 0.0
     nesterov: bool = False
     tolerance: float = 0.0
 
     def __post_init__(self) -> None:
         check_integer("steps", self.steps, minimum=1)
-        check_number("learning_rate", self.learning_rate, minimum=0.0, exclusive=True)
+        if not isinstance(self.learning_rate, LearningRate):
+            check_number("learning_rate", self.learning_rate, minimum=0.0, exclusive=True)
         check_number("tolerance", self.tolerance, minimum=0.0)
-        if check_number("momentum", self.momentum, minimum=0.0) >= 1:
+        if isinstance(self.momentum, str):
+            check_choice("momentum", self.momentum, (STRONGLY_CONVEX,))
+        elif check_number("momentum", self.momentum, minimum=0.0) >= 1:
             raise ValueError(
-                "Invalid value for `momentum`. Expected a number of at least 0 and below 1. "
-                f"Received: momentum={self.momentum!r}"
+                "Invalid value for `momentum`. Expected a number of at least 0 and below 1, or "
+                f"{STRONGLY_CONVEX!r}. Received: momentum={self.momentum!r}"
             )
         if self.nesterov and self.momentum == 0:
             raise ValueError(
@@ -65,43 +74,32 @@ class GradientDescent(Configurable):
     def minimize(self, problem: InnerProblem, start: tf.Tensor | None = None) -> InnerSolution:
         """See `InnerSolver.minimize`."""
         start = problem.start() if start is None else start
-        tasks = tf.shape(start)[:1]
+        return descend(problem, start, self.rule(problem), self.steps, self.tolerance)
 
-        def body(
-            step: tf.Tensor,
-            phi: tf.Tensor,
-            velocity: tf.Tensor,
-            active: tf.Tensor,
-            steps: tf.Tensor,
-            first: tf.Tensor,
-        ) -> tuple[tf.Tensor, ...]:
-            ahead = phi + self.momentum * velocity if self.nesterov else phi
-            gradient = problem.gradient(ahead)
-            first = tf.cond(tf.equal(step, 0), lambda: norm(gradient), lambda: first)
-            change = -self.learning_rate * gradient
-            if self.momentum:
-                change += self.momentum * velocity
-            if self.tolerance:
-                active = norm(gradient) > self.tolerance * first
-                change = select(active, change, tf.zeros_like(change))
-            steps += tf.cast(active, tf.int32)
-            velocity = change if self.momentum else velocity
-            return step + 1, phi + change, velocity, active, steps, first
+    def rule(self, problem: InnerProblem) -> Rule:
+        """The method, for `descend`."""
+        rate = self._rate(problem.theta.dtype)
+        if not self.momentum:
+            return Rule(lambda step, gradient: (-rate * gradient,))
+        momentum = self._momentum(rate, problem.strength)
 
-        # Without momentum the velocity is not needed: an empty tensor takes its place.
-        velocity = tf.zeros_like(start) if self.momentum else tf.zeros([0], start.dtype)
-        _, phi, _, _, steps, first = tf.while_loop(
-            lambda step, phi, velocity, active, steps, first: tf.reduce_any(active),
-            body,
-            (
-                tf.constant(0),
-                start,
-                velocity,
-                tf.ones(tasks, tf.bool),
-                tf.zeros(tasks, tf.int32),
-                tf.zeros(tasks, start.dtype),
-            ),
-            maximum_iterations=self.steps,
-            parallel_iterations=1,
-        )
-        return InnerSolution(phi, steps, steps, first, finite(phi))
+        def update(step: tf.Tensor, gradient: tf.Tensor, velocity: tf.Tensor) -> tuple:
+            change = momentum * velocity - rate * gradient
+            return change, change
+
+        rest = (tf.zeros_like(problem.start()),)
+        if not self.nesterov:
+            return Rule(update, rest)
+        return Rule(update, rest, look=lambda phi, velocity: phi + momentum * velocity)
+
+    def _rate(self, dtype: tf.DType) -> tf.Tensor:
+        if isinstance(self.learning_rate, LearningRate):
+            return self.learning_rate.value()
+        return tf.constant(self.learning_rate, dtype)
+
+    def _momentum(self, rate: tf.Tensor, strength: tf.Tensor) -> tf.Tensor:
+        if isinstance(self.momentum, float | int):
+            return tf.constant(self.momentum, rate.dtype)
+        # The step 1/L and the strong convexity lambda give the condition number L / lambda.
+        root = tf.sqrt(tf.minimum(tf.reduce_min(rate) * tf.reduce_min(strength), 1))
+        return (1 - root) / (1 + root)

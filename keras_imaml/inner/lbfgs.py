@@ -121,7 +121,8 @@ class LBFGS(Configurable):
                 parallel_iterations=1,
             )
         )
-        return InnerSolution(end.phi, end.steps, end.gradients, first, finite(end.phi))
+        last = norm(end.gradient)
+        return InnerSolution(end.phi, end.steps, end.gradients, first, last, finite(end.phi))
 
     def _inverse_product(self, s: _State) -> tf.Tensor:
         """The two-loop recursion; empty places of the memory change nothing."""

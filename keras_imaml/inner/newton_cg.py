@@ -26,6 +26,7 @@ class _State(NamedTuple):
     steps: tf.Tensor
     gradients: tf.Tensor  # gradient-equivalents spent
     first: tf.Tensor  # ||grad G(theta)||
+    last: tf.Tensor  # ||grad G|| where the last step began
 
 
 @keras.saving.register_keras_serializable(package="keras_imaml")
@@ -118,6 +119,7 @@ class NewtonCG(Configurable):
                 steps=s.steps + tf.cast(active, tf.int32),
                 gradients=s.gradients + tf.where(active, spent + step.evaluations // 3, 0),
                 first=first,
+                last=tf.where(s.active, size, s.last),
             )
 
         tasks = tf.shape(start)[:1]
@@ -136,9 +138,12 @@ class NewtonCG(Configurable):
                     steps=tf.zeros(tasks, tf.int32),
                     gradients=tf.zeros(tasks, tf.int32),
                     first=zeros,
+                    last=zeros,
                 ),
                 maximum_iterations=self.steps,
                 parallel_iterations=1,
             )
         )
-        return InnerSolution(end.phi, end.steps, end.gradients, end.first, finite(end.phi))
+        return InnerSolution(
+            end.phi, end.steps, end.gradients, end.first, end.last, finite(end.phi)
+        )

@@ -16,6 +16,8 @@ class InnerSolution(NamedTuple):
         gradients: `[tasks]`, int32, what they cost in gradients of the inner objective; a product
             with the curvature counts as two, a value of the objective as a third.
         initial_gradient_norm: `[tasks]`, `||grad G(theta)||`, against which residuals are read.
+        gradient_norm: `[tasks]`, `||grad G||` at the last point where the solver took a gradient;
+            for first-order solvers that is one step before `phi`.
         sound: `[tasks]`, bool, tasks whose weights are finite.
     """
 
@@ -23,6 +25,7 @@ class InnerSolution(NamedTuple):
     steps: tf.Tensor
     gradients: tf.Tensor
     initial_gradient_norm: tf.Tensor
+    gradient_norm: tf.Tensor
     sound: tf.Tensor
 
 

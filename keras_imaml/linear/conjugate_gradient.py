@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from keras_imaml.configurable import Configurable
 from keras_imaml.linear.solution import LinearSolution, Operator, Status
-from keras_imaml.validation import check_integer, check_number
+from keras_imaml.validation import check_choice, check_integer, check_number
 from keras_imaml.vectors import dot, length, norm, rounding, select
 
 
@@ -46,6 +46,9 @@ class ConjugateGradient(Configurable):
         tolerance: Relative residual `||v - A w|| / ||v||` at which a task stops. Defaults to
             `1e-6`.
         refresh: Steps between true residuals (one more product each). Defaults to `10`.
+        start: `"zero"`, or `"first_order"`: start from `M^-1 v`, which for the meta-gradient is
+            the first-order direction, at one more product. It saves iterations where the
+            curvature has low rank (small support sets). Defaults to `"zero"`.
 
     Example:
 
@@ -63,11 +66,13 @@ class ConjugateGradient(Configurable):
     max_steps: int = 5
     tolerance: float = 1e-6
     refresh: int = 10
+    start: str = "zero"
 
     def __post_init__(self) -> None:
         check_integer("max_steps", self.max_steps, minimum=1)
         check_number("tolerance", self.tolerance, minimum=0.0)
         check_integer("refresh", self.refresh, minimum=1)
+        check_choice("start", self.start, ("zero", "first_order"))
 
     def solve(
         self, operator: Operator, rhs: tf.Tensor, preconditioner: Operator | None = None
@@ -80,6 +85,18 @@ class ConjugateGradient(Configurable):
         finite = tf.math.is_finite(scale)
         solvable = finite & (scale > 0)
         b = select(solvable, rhs / tf.where(solvable, scale, 1)[:, None], tf.zeros_like(rhs))
+
+        guess, residual = tf.zeros_like(b), b
+        best_norm = tf.where(solvable, tf.ones_like(scale), 0)
+        warm = self.start == "first_order"
+        if warm:
+            guess = precondition(b)
+            residual = b - operator(guess)
+            usable = solvable & tf.math.is_finite(length(residual))
+            guess = select(usable, guess, tf.zeros_like(b))
+            residual = select(usable, residual, b)
+        nearer = length(residual) < best_norm
+        done = solvable & nearer & (length(residual) <= self.tolerance)
 
         def body(*loop: tf.Tensor) -> _State:
             s = _State(*loop)
@@ -96,8 +113,9 @@ class ConjugateGradient(Configurable):
                 r = tf.cond(due, lambda: select(go, b - operator(x), r), lambda: r)
             # Curvature that is negative at the first step leaves nothing better than M^-1 b.
             first = s.active & sound & ~positive & tf.equal(s.step, 0)
-            best_x = select(first, s.p, s.best_x)
-            best_norm = tf.where(first, length(b - product), s.best_norm)
+            best_x = select(first, guess if warm else s.p, s.best_x)
+            alone = length(residual) if warm else length(b - product)
+            best_norm = tf.where(first, alone, s.best_norm)
             r_norm = length(r)
             better = go & (r_norm < best_norm)
             best_x = select(better, x, best_x)
@@ -122,23 +140,23 @@ class ConjugateGradient(Configurable):
                 active=go & ~converged,
             )
 
-        z = precondition(b)
+        z = precondition(residual)
         tasks = tf.shape(rhs)[:1]
         start = _State(
             step=tf.constant(0),
-            x=tf.zeros_like(b),
-            r=b,
+            x=guess,
+            r=residual,
             p=z,
-            rz=dot(b, z),
-            best_x=tf.zeros_like(b),
-            best_norm=tf.where(solvable, tf.ones_like(scale), 0),
-            steps=tf.zeros(tasks, tf.int32),
+            rz=dot(residual, z),
+            best_x=select(nearer, guess, tf.zeros_like(b)) if warm else guess,
+            best_norm=tf.where(nearer, length(residual), best_norm) if warm else best_norm,
+            steps=tf.fill(tasks, int(warm)),
             status=tf.where(
                 finite,
-                tf.where(solvable, int(Status.MAX_STEPS), int(Status.CONVERGED)),
+                tf.where(solvable & ~done, int(Status.MAX_STEPS), int(Status.CONVERGED)),
                 int(Status.NON_FINITE),
             ),
-            active=solvable,
+            active=solvable & ~done,
         )
         end = _State(
             *tf.while_loop(

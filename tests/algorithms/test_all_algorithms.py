@@ -11,6 +11,8 @@ from tests import problems
 ALGORITHMS = {
     "imaml": lambda: ki.IMAML(1.0, ki.inner.GradientDescent(steps=3)),
     "maml": lambda: ki.MAML(ki.inner.GradientDescent(steps=3)),
+    "maml_recomputed": lambda: ki.MAML(ki.inner.GradientDescent(steps=3), recompute=True),
+    "meta_sgd": lambda: ki.MAML(ki.inner.GradientDescent(3, ki.LearningRate(0.1))),
     "fomaml": lambda: ki.MAML(ki.inner.GradientDescent(steps=3), first_order=True),
     "reptile": lambda: ki.Reptile(ki.inner.GradientDescent(steps=3)),
 }
@@ -69,67 +71,35 @@ def test_configuration_round_trip(algorithm):
     assert restored.get_config() == algorithm.get_config()
 
 
-@pytest.mark.parametrize("transductive", [True, False])
-def test_maml_equals_finite_differences(transductive):
-    problem = problems.Images(activation="softplus")
-    algorithm = ki.MAML(ki.inner.GradientDescent(steps=3, learning_rate=0.05))
-    objective = problems.objective_of(problem, transductive=transductive)
-    algorithm.prepare(objective.parameters)
-    variables = problem.model.trainable_variables
-    step = tf.function(lambda: algorithm.meta_gradient(objective, variables), autograph=False)
-    meta = step()
-    rng = np.random.default_rng(0)
-    for variable, gradient in zip(variables, meta.gradients, strict=True):
-        direction = rng.normal(size=variable.shape)
-        start, values = variable.numpy(), []
-        for sign in (1, -1):
-            variable.assign(start + sign * 1e-6 * direction)
-            values.append(float(tf.reduce_mean(step().query_losses)))
-        variable.assign(start)
-        measured = (values[0] - values[1]) / 2e-6
-        assert float(np.sum(gradient * direction)) == pytest.approx(measured, rel=1e-5, abs=1e-8)
+def test_one_algorithm_serves_one_learner(algorithm):
+    ki.MetaLearner(ki.models.MLP(), algorithm)
+    with pytest.raises(ValueError, match="algorithm.*one of its own.*Received"):
+        ki.MetaLearner(ki.models.MLP(), algorithm)
 
 
-def test_first_order_is_the_query_gradient_at_the_adapted_weights():
-    problem = problems.LinearRegression()
-    objective = problems.objective_of(problem)
-    algorithm = ALGORITHMS["fomaml"]()
-    algorithm.prepare(objective.parameters)
-    meta = algorithm.meta_gradient(objective, problem.model.trainable_variables)
-    phi = algorithm.adapt(objective).phi.numpy()
-    np.testing.assert_allclose(meta.per_task, problem.query_gradient(phi), rtol=1e-9)
-    assert not np.allclose(phi, problem.theta)
+STRONGLY_CONVEX = ki.inner.GradientDescent(momentum="strongly_convex", nesterov=True)
+LEARNED_RATE = ki.inner.GradientDescent(learning_rate=ki.LearningRate(0.1))
 
 
-def test_implicit_equals_unrolled_at_convergence():
-    problem = problems.LinearRegression()
-    objective = problems.objective_of(problem)
-    variables = problem.model.trainable_variables
-    inner = ki.inner.GradientDescent(steps=600, learning_rate=0.1)
-    implicit = ki.IMAML(0.7, inner, ki.linear.ConjugateGradient(max_steps=50))
-    implicit.prepare(objective.parameters)
-    unrolled = ki.MAML(inner, proximal_strength=0.7)
-    unrolled.prepare(objective.parameters)
-    np.testing.assert_allclose(
-        unrolled.meta_gradient(objective, variables).gradients[0],
-        implicit.meta_gradient(objective, variables).gradients[0],
-        rtol=1e-6,
-    )
-
-
-def test_reptile_moves_towards_the_minimum_of_all_examples():
-    problem = problems.LinearRegression()
-    objective = problems.objective_of(problem)
-    algorithm = ki.Reptile(ki.inner.GradientDescent(steps=1, learning_rate=0.1))
-    algorithm.prepare(objective.parameters)
-    meta = algorithm.meta_gradient(objective, problem.model.trainable_variables)
-    x = np.concatenate([problem.data.support_x, problem.data.query_x], axis=1)
-    y = np.concatenate([problem.data.support_y, problem.data.query_y], axis=1)
-    left = np.einsum("tni,i->tn", x, problem.theta) - y[..., 0]
-    gradient = 2 / x.shape[1] * np.einsum("tni,tn->ti", x, left)
-    np.testing.assert_allclose(meta.per_task, 0.1 * gradient, rtol=1e-9)
-
-
-def test_maml_refuses_solvers_that_it_cannot_differentiate():
-    with pytest.raises(ValueError, match="can be differentiated.*Received"):
-        ki.MAML(ki.inner.NewtonCG())
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda: ki.MAML(STRONGLY_CONVEX), "momentum.*no"),
+        (lambda: ki.MAML(STRONGLY_CONVEX, proximal_strength=0.0), "convexity.*none"),
+        (lambda: ki.Reptile(STRONGLY_CONVEX), "convexity.*none"),
+        (lambda: ki.IMAML(1.0, LEARNED_RATE), "learned=False"),
+        (lambda: ki.Reptile(LEARNED_RATE), "learned=False"),
+        (lambda: ki.MAML(LEARNED_RATE, first_order=True), "learned=False"),
+        (lambda: ki.MAML(ki.inner.NewtonCG()), "can be differentiated"),
+        (
+            lambda: ki.MAML(ki.inner.GradientDescent(tolerance=1e-3), recompute=True),
+            "tolerance=0.0",
+        ),
+        (lambda: ki.IMAML(0.0), "does not depend on theta"),
+        (lambda: ki.IMAML(-1.0), "does not depend on theta"),
+        (lambda: ki.MAML(proximal_strength=-1.0), "at least 0"),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused_with_the_reason(make, reason):
+    with pytest.raises(ValueError, match=f"Invalid value for.*{reason}.*Received"):
+        make()

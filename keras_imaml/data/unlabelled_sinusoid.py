@@ -1,0 +1,55 @@
+"""Sine waves whose support points carry no labels: where the points lie tells the wave."""
+
+import math
+
+import tensorflow as tf
+
+from keras_imaml.data.class_splits import SPLITS
+from keras_imaml.data.episodes import split_key, stream_of_episodes, uniform
+from keras_imaml.validation import check_choice, check_integer
+
+
+def unlabelled_sinusoid(
+    split: str = "train", shot: int = 5, query: int = 10, seed: int = 0, start: int = 0
+) -> tf.data.Dataset:
+    """Episodes of `y = sin(x + b)` with b 0 or pi, to be adapted to from inputs alone.
+
+    The support inputs are uniform in [pi/4, pi/2] if b is 0, and in [-pi/2, -pi/4] if b is pi.
+    They have no labels. The query inputs are uniform in [-2 pi, 2 pi]. Without adaptation nothing
+    better than y = 0 can be said, which has a mean squared error of 0.5.
+
+    Args:
+        split: `"train"`, `"validation"` or `"test"`. Defaults to `"train"`.
+        shot: Number of support points, at least 1. Defaults to 5.
+        query: Number of query points, at least 1. Defaults to 10.
+        seed: Non-negative integer. Defaults to 0.
+        start: Number of episodes to pass over, at no cost. Defaults to 0.
+
+    Returns:
+        An infinite `tf.data.Dataset` of `((support_x, ()), (query_x, query_y))`, float32 of shape
+        `(shot, 1)` and `(query, 1)`.
+
+    Raises:
+        ValueError: If a number is not valid.
+
+    Example:
+
+    ```python
+    tasks = ki.data.unlabelled_sinusoid(seed=0).batch(16, drop_remainder=True)
+    (support_x, _), (query_x, query_y) = next(iter(tasks))
+    ```
+    """
+    check_choice("split", split, SPLITS)
+    check_integer("shot", shot, 1)
+    check_integer("query", query, 1)
+
+    def sample(key: tf.Tensor) -> tuple:
+        side_key, support_key, query_key = split_key(key, 3)
+        flipped = uniform(side_key, []) < 0.5
+        support_x = uniform(support_key, [shot, 1], math.pi / 4, math.pi / 2)
+        support_x = tf.where(flipped, -support_x, support_x)
+        query_x = uniform(query_key, [query, 1], -2 * math.pi, 2 * math.pi)
+        query_y = tf.where(flipped, -1.0, 1.0) * tf.sin(query_x)
+        return (support_x, ()), (query_x, query_y)
+
+    return stream_of_episodes(sample, seed, f"unlabelled_sinusoid/{split}", start)

@@ -1,0 +1,86 @@
+"""The loop that all first-order inner solvers share: all tasks in step, each with its own stop."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from keras_imaml.inner.solution import InnerSolution
+from keras_imaml.objective import InnerProblem
+from keras_imaml.vectors import finite, norm, select
+
+
+class Rule(NamedTuple):
+    """A first-order method: how a step follows from the gradient and a state.
+
+    Attributes:
+        update: `(step, gradient, *state) -> (change, *state)`; phi moves by the change.
+        begin: The state before the first step.
+        look: `(phi, *state) ->` where the gradient is taken.
+    """
+
+    update: Callable[..., tuple]
+    begin: tuple[tf.Tensor, ...] = ()
+    look: Callable[..., tf.Tensor] = lambda phi, *state: phi
+
+    def step(
+        self, problem: InnerProblem, number: tf.Tensor, phi: tf.Tensor, *state: tf.Tensor
+    ) -> tuple[tf.Tensor, ...]:
+        """One step from `phi`: the gradient, the change and the next state."""
+        gradient = problem.gradient(self.look(phi, *state))
+        return gradient, *self.update(number, gradient, *state)
+
+
+def descend(
+    problem: InnerProblem, start: tf.Tensor, rule: Rule, steps: int, tolerance: float
+) -> InnerSolution:
+    """Repeat `phi <- phi + change`. Nothing of the path is kept: memory does not grow with it.
+
+    Args:
+        problem: The inner problem.
+        start: `[tasks, size]`.
+        rule: The method.
+        steps: Iterations, at most.
+        tolerance: A task stops when `||grad G||` has fallen below this share of its first value;
+            0 runs all steps.
+    """
+    tasks = tf.shape(start)[:1]
+
+    def body(
+        step: tf.Tensor,
+        phi: tf.Tensor,
+        active: tf.Tensor,
+        spent: tf.Tensor,
+        first: tf.Tensor,
+        last: tf.Tensor,
+        *state: tf.Tensor,
+    ) -> tuple[tf.Tensor, ...]:
+        gradient, change, *state_after = rule.step(problem, step, phi, *state)
+        # Without a tolerance only the first and the last norm are of interest.
+        wanted = tf.equal(step, 0) | tf.equal(step, steps - 1) | (tolerance > 0)
+        size = tf.cond(wanted, lambda: norm(gradient), lambda: last)
+        first = tf.where(tf.equal(step, 0), size, first)
+        last = tf.where(active, size, last)
+        if tolerance:
+            active &= size > tolerance * first
+            change = select(active, change, tf.zeros_like(change))
+        spent += tf.cast(active, tf.int32)
+        return step + 1, phi + change, active, spent, first, last, *state_after
+
+    none: Any = tf.zeros(tasks, start.dtype)
+    _, phi, _, spent, first, last, *_ = tf.while_loop(
+        lambda step, phi, active, *_: tf.reduce_any(active),
+        body,
+        (
+            tf.constant(0),
+            start,
+            tf.ones(tasks, tf.bool),
+            tf.zeros(tasks, tf.int32),
+            none,
+            none,
+            *rule.begin,
+        ),
+        maximum_iterations=steps,
+        parallel_iterations=1,
+    )
+    return InnerSolution(phi, spent, spent, first, last, finite(phi))

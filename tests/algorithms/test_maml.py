@@ -1,0 +1,107 @@
+"""MAML against finite differences, and the three ways to take its path."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_imaml as ki
+from tests import problems
+
+
+def descent(steps=3, learning_rate=0.05, **settings):
+    return ki.inner.GradientDescent(steps, learning_rate, **settings)
+
+
+def prepared(algorithm, problem, **settings):
+    """A graph that gives the meta-gradient, and the variables it is for."""
+    objective = problems.objective_of(problem, **settings)
+    algorithm.prepare(objective.parameters)
+    variables = [*problem.model.trainable_variables, *algorithm.trainable_variables]
+    step = tf.function(lambda: algorithm.meta_gradient(objective, variables), autograph=False)
+    return step, variables
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize("transductive", [True, False])
+def test_equals_finite_differences(transductive, recompute):
+    problem = problems.Images(activation="softplus")
+    rate = ki.LearningRate(0.05, per="layer")
+    momentum = {"momentum": 0.5, "nesterov": True} if recompute else {}
+    algorithm = ki.MAML(descent(learning_rate=rate, **momentum), recompute=recompute)
+    step, variables = prepared(
+        algorithm, problem, transductive=transductive, adapt=["conv_4", "head", "gamma"]
+    )
+    meta = step()
+    rng = np.random.default_rng(0)
+    for variable, gradient in zip(variables, meta.gradients, strict=True):
+        direction = rng.normal(size=variable.shape)
+        start, values = variable.numpy(), []
+        for sign in (1, -1):
+            variable.assign(start + sign * 1e-6 * direction)
+            values.append(float(tf.reduce_mean(step().query_losses)))
+        variable.assign(start)
+        measured = (values[0] - values[1]) / 2e-6
+        assert float(np.sum(gradient * direction)) == pytest.approx(measured, rel=1e-5, abs=1e-8)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.6])
+def test_recomputation_gives_the_same_gradient(run, momentum):
+    problem = problems.LinearRegression()
+    results = []
+    for recompute in (False, True):
+        inner = descent(6, ki.LearningRate(0.1, per="weight"), momentum=momentum)
+        algorithm = ki.MAML(inner, proximal_strength=0.3, recompute=recompute)
+        objective = problems.objective_of(problem)
+        algorithm.prepare(objective.parameters)
+        variables = [*problem.model.trainable_variables, *algorithm.trainable_variables]
+        results.append(run(lambda a=algorithm, o=objective, v=variables: a.meta_gradient(o, v)))
+    kept, again = results
+    for a, b in zip(kept.gradients, again.gradients, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12)
+    np.testing.assert_allclose(kept.per_task, again.per_task, rtol=1e-12)
+    residuals = [float(r.diagnostics["inner_residual"]) for r in results]
+    assert residuals[0] == pytest.approx(residuals[1])
+
+
+def test_recomputation_keeps_only_where_the_steps_went():
+    def kept(recompute):
+        """How many tensors the graph stacks up for the way back."""
+        problem = problems.Images(dtype="float32")
+        step, _ = prepared(ki.MAML(descent(), recompute=recompute), problem)
+        definition = step.get_concrete_function().graph.as_graph_def()
+        ops = [op for function in definition.library.function for op in function.node_def]
+        return sum(op.op == "TensorListPushBack" for op in ops)
+
+    assert kept(True) == 0  # phi is written to places that are known in advance
+    assert kept(False) > 20
+
+
+def test_first_order_is_the_query_gradient_at_the_adapted_weights():
+    problem = problems.LinearRegression()
+    algorithm = ki.MAML(descent(), first_order=True)
+    step, _ = prepared(algorithm, problem)
+    phi = algorithm.adapt(problems.objective_of(problem)).phi.numpy()
+    np.testing.assert_allclose(step().per_task, problem.query_gradient(phi), rtol=1e-9)
+    assert not np.allclose(phi, problem.theta)
+
+
+def test_equals_the_implicit_gradient_at_convergence():
+    problem = problems.LinearRegression()
+    inner = descent(600, 0.1)
+    implicit, _ = prepared(ki.IMAML(0.7, inner, ki.linear.ConjugateGradient(50)), problem)
+    unrolled, _ = prepared(ki.MAML(inner, proximal_strength=0.7), problem)
+    np.testing.assert_allclose(unrolled().gradients[0], implicit().gradients[0], rtol=1e-6)
+
+
+def test_learned_rates_train_and_stay_positive():
+    problem = problems.LinearRegression()
+    algorithm = ki.MAML(descent(2, ki.LearningRate(0.01, per="weight")))
+    step, variables = prepared(algorithm, problem)
+    (logarithm,) = algorithm.trainable_variables
+    before = float(tf.reduce_mean(step().query_losses))
+    for _ in range(20):
+        logarithm.assign_sub(0.5 * step().gradients[-1])
+    assert float(tf.reduce_mean(step().query_losses)) < before
+    rates = algorithm.learning_rate.value().numpy()
+    assert np.all(rates > 0)
+    assert np.any(np.abs(rates - 0.01) > 1e-3)
