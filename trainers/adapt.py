@@ -23,7 +23,7 @@ flags.DEFINE_bool("invert", False, "Turn dark ink on light paper into light on d
 def main(argv: Sequence[str]) -> None:
     """Adapt as the flags say."""
     settings.add_flags_of_run(argv)
-    if FLAGS.dataset == "sinusoid":
+    if FLAGS.dataset in ("sinusoid", "unlabelled_sinusoid"):
         settings.refuse("the run is of sinusoids: expected one of images")
 
     import numpy as np

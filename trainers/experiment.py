@@ -14,8 +14,8 @@ FLAGS = flags.FLAGS
 def tasks(split: str, start: int = 0) -> tf.data.Dataset:
     """Episodes of `--dataset`, without a task axis."""
     sizes = {"shot": FLAGS.shot, "query": FLAGS.query, "seed": FLAGS.seed, "start": start}
-    if FLAGS.dataset == "sinusoid":
-        return ki.data.sinusoid(split, **sizes)
+    if FLAGS.dataset in ("sinusoid", "unlabelled_sinusoid"):
+        return getattr(ki.data, FLAGS.dataset)(split, **sizes)
     sizes["way"] = FLAGS.way
     if FLAGS.dataset == "glyphs":
         return ki.data.glyphs(split, image_size=FLAGS.image_size, **sizes)
@@ -34,7 +34,7 @@ def batches(episodes: tf.data.Dataset) -> tf.data.Dataset:
 def learner(episodes: tf.data.Dataset, steps: int = 1) -> ki.MetaLearner:
     """A compiled learner for tasks like those of `episodes`, with an outer schedule of `steps`."""
     (support, _), _ = episodes.element_spec
-    if FLAGS.dataset == "sinusoid":
+    if is_regression():
         model = ki.models.MLP(1, input_shape=(1,))
         loss: Any = "mse"
         metrics = None
@@ -48,7 +48,11 @@ def learner(episodes: tf.data.Dataset, steps: int = 1) -> ki.MetaLearner:
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         metrics = ["accuracy"]
     made = ki.MetaLearner(
-        model, _algorithm(), adapt=FLAGS.adapt or None, transductive=FLAGS.transductive
+        model,
+        _algorithm(),
+        adapt=FLAGS.adapt or None,
+        transductive=FLAGS.transductive,
+        learned_loss=_learned_loss(model) if FLAGS.learned_loss else None,
     )
     rate = FLAGS.outer_learning_rate
     if FLAGS.outer_schedule == "cosine":
@@ -57,11 +61,24 @@ def learner(episodes: tf.data.Dataset, steps: int = 1) -> ki.MetaLearner:
     return made
 
 
+def is_regression() -> bool:
+    """Whether the tasks are of numbers, not of classes."""
+    return FLAGS.dataset in ("sinusoid", "unlabelled_sinusoid")
+
+
+def _learned_loss(model: keras.Model) -> ki.LearnedLoss:
+    """A perceptron on the flat activations of the network."""
+    seen = [layer for layer in model.layers[1:] if len(layer.output.shape) == 2]
+    width = sum(layer.output.shape[-1] for layer in seen)
+    network = ki.models.MLP(8, (width,), hidden=(32, 32), activation="tanh", name="learned_loss")
+    return ki.LearnedLoss(network, [layer.name for layer in seen])
+
+
 def _algorithm() -> ki.algorithms.Algorithm:
     if FLAGS.algorithm == "reptile":
         return ki.Reptile(_inner())
     if FLAGS.algorithm in ("maml", "fomaml"):
-        return ki.MAML(_inner(), first_order=FLAGS.algorithm == "fomaml")
+        return ki.MAML(_inner(), first_order=FLAGS.algorithm == "fomaml", recompute=FLAGS.recompute)
     strength = ki.ProximalStrength(
         FLAGS.proximal_strength, per=FLAGS.proximal_per, learned=FLAGS.learn_proximal_strength
     )
@@ -70,6 +87,8 @@ def _algorithm() -> ki.algorithms.Algorithm:
 
 def _inner() -> Any:
     steps, rate = FLAGS.inner_steps, FLAGS.inner_learning_rate
+    if FLAGS.learn_inner_rate != "none":
+        rate = ki.LearningRate(rate, per=FLAGS.learn_inner_rate)
     if FLAGS.inner_solver == "adam":
         return ki.inner.Adam(steps, rate)
     if FLAGS.inner_solver == "newton_cg":
@@ -77,14 +96,18 @@ def _inner() -> Any:
     if FLAGS.inner_solver == "lbfgs":
         return ki.inner.LBFGS(steps, first_step=rate)
     if FLAGS.inner_solver == "nesterov":
-        return ki.inner.GradientDescent(steps, rate, FLAGS.inner_momentum, nesterov=True)
+        convex = FLAGS.strongly_convex_momentum
+        momentum = "strongly_convex" if convex else FLAGS.inner_momentum
+        return ki.inner.GradientDescent(steps, rate, momentum, nesterov=True)
     return ki.inner.GradientDescent(steps, rate)
 
 
 def _linear() -> Any:
     steps = FLAGS.linear_steps
     return {
-        "conjugate_gradient": ki.linear.ConjugateGradient(max_steps=steps),
+        "conjugate_gradient": ki.linear.ConjugateGradient(
+            max_steps=steps, start=FLAGS.linear_start
+        ),
         "neumann": ki.linear.Neumann(max_steps=steps),
         "nystrom": ki.linear.Nystrom(rank=steps),
         "dual": ki.linear.Dual(),

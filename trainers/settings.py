@@ -7,7 +7,15 @@ from collections.abc import Callable, Sequence
 from absl import app, flags, logging
 
 FLAGS = flags.FLAGS
-DATASETS = ("glyphs", "sinusoid", "omniglot", "mini_imagenet", "cifar_fs", "folder")
+DATASETS = (
+    "glyphs",
+    "sinusoid",
+    "unlabelled_sinusoid",
+    "omniglot",
+    "mini_imagenet",
+    "cifar_fs",
+    "folder",
+)
 _NEEDS_DATA_DIR = ("folder",)
 _RUN_FLAGS: list[str] = []
 
@@ -45,6 +53,26 @@ _run(
 _run(flags.DEFINE_integer, "inner_steps", 16, "Inner iterations.", lower_bound=1)
 _run(flags.DEFINE_float, "inner_learning_rate", 0.1, "Step size of the inner solver.")
 _run(flags.DEFINE_float, "inner_momentum", 0.9, "Momentum of --inner_solver=nesterov.")
+_run(
+    flags.DEFINE_bool,
+    "strongly_convex_momentum",
+    False,
+    "Take that momentum from --proximal_strength and --inner_learning_rate.",
+)
+_run(
+    flags.DEFINE_enum,
+    "learn_inner_rate",
+    "none",
+    ["none", "model", "layer", "weight"],
+    "Meta-learn one step size per (--algorithm=maml; weight: Meta-SGD).",
+)
+_run(flags.DEFINE_bool, "recompute", False, "Compute inner steps twice, to save memory (maml).")
+_run(
+    flags.DEFINE_bool,
+    "learned_loss",
+    False,
+    "Adapt by a learned loss of the unlabelled support inputs (DAML).",
+)
 _run(flags.DEFINE_float, "proximal_strength", 2.0, "lambda of the proximal term.")
 _run(flags.DEFINE_enum, "proximal_per", "model", ["model", "layer", "weight"], "One lambda per.")
 _run(flags.DEFINE_bool, "learn_proximal_strength", False, "Meta-learn lambda.")
@@ -68,6 +96,13 @@ _run(
     5,
     "Steps (nystrom: rank) of the linear solver.",
     lower_bound=1,
+)
+_run(
+    flags.DEFINE_enum,
+    "linear_start",
+    "zero",
+    ["zero", "first_order"],
+    "Where --linear_solver=conjugate_gradient starts.",
 )
 _run(flags.DEFINE_float, "outer_learning_rate", 1e-3, "Learning rate of the outer Adam.")
 _run(
@@ -126,6 +161,39 @@ def _has_factors(values: dict) -> bool:
     return values["linear_solver"] != "dual" or values["curvature"] == "gauss_newton"
 
 
+@flags.multi_flags_validator(
+    ["algorithm", "learn_inner_rate", "recompute"],
+    "--learn_inner_rate and --recompute need --algorithm=maml, which takes the path of the inner "
+    "steps",
+)
+def _takes_the_path(values: dict) -> bool:
+    wanted = values["learn_inner_rate"] != "none" or values["recompute"]
+    return not wanted or values["algorithm"] == "maml"
+
+
+@flags.multi_flags_validator(
+    ["algorithm", "learned_loss"],
+    "--learned_loss needs --algorithm=imaml or maml: fomaml and reptile cannot train it",
+)
+def _trains_the_loss(values: dict) -> bool:
+    return not values["learned_loss"] or values["algorithm"] in ("imaml", "maml")
+
+
+@flags.multi_flags_validator(
+    ["dataset", "learned_loss"], "--dataset=unlabelled_sinusoid needs --learned_loss"
+)
+def _has_labels(values: dict) -> bool:
+    return values["learned_loss"] or values["dataset"] != "unlabelled_sinusoid"
+
+
+@flags.multi_flags_validator(
+    ["algorithm", "strongly_convex_momentum"],
+    "--strongly_convex_momentum needs --algorithm=imaml, which has a proximal term",
+)
+def _is_convex(values: dict) -> bool:
+    return not values["strongly_convex_momentum"] or values["algorithm"] == "imaml"
+
+
 def run(main: Callable[[Sequence[str]], None], required: Sequence[str] = ("run_dir",)) -> None:
     """Parse the flags and call `main`; refuse wrong flags, and report errors, in one line."""
     logging.set_verbosity(logging.WARNING)
@@ -151,7 +219,12 @@ def keep_flags() -> None:
     if os.path.isfile(file):
         with open(file, encoding="utf-8") as stream:
             theirs = stream.read().splitlines()
-        changed = sorted(set(ours) ^ set(theirs))
+        # Flags that are newer than the run were at their defaults when it was made.
+        known = {_name_of(line) for line in theirs}
+        newer = {
+            name for name in _RUN_FLAGS if name not in known and FLAGS[name].using_default_value
+        }
+        changed = sorted(line for line in set(ours) ^ set(theirs) if _name_of(line) not in newer)
         if changed:
             refuse(
                 f"--run_dir={FLAGS.run_dir} is of a run with other settings (they differ in "
@@ -162,6 +235,11 @@ def keep_flags() -> None:
     with open(partial, "w", encoding="utf-8") as stream:
         stream.write("\n".join(ours) + "\n")
     os.replace(partial, file)
+
+
+def _name_of(line: str) -> str:
+    name = line.removeprefix("--").partition("=")[0]
+    return name if name in _RUN_FLAGS else name.removeprefix("no")
 
 
 def refuse(message: str) -> None:

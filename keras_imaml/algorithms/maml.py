@@ -52,6 +52,7 @@ class MAML(Algorithm):
     """
 
     diagnostics = ("inner_residual", "inner_steps")
+    inner: GradientDescent
 
     def __init__(
         self,

@@ -48,6 +48,11 @@ def call(name, *flags, **settings):
         (["--proximal_strength=0"], "above 0"),
         (["--algorithm=maml", "--inner_solver=lbfgs"], "--algorithm=maml"),
         (["--linear_solver=dual", "--curvature=hessian"], "--linear_solver=dual"),
+        (["--learn_inner_rate=layer"], "--learn_inner_rate"),
+        (["--recompute"], "--recompute"),
+        (["--learned_loss", "--algorithm=reptile"], "--learned_loss"),
+        (["--dataset=unlabelled_sinusoid"], "needs --learned_loss"),
+        (["--strongly_convex_momentum", "--algorithm=reptile"], "--strongly_convex_momentum"),
         (["--run_dir="], "--run_dir is missing"),
     ],
 )

@@ -1,0 +1,145 @@
+r"""Train every algorithm on sine waves and on drawn characters, and print what each reaches.
+
+    python -m benchmarks.algorithms --output_dir=runs/algorithms
+
+Each line is a run of `trainers.train` with a folder of its own: a second call goes on where the
+first was interrupted, and only prints lines of runs that are done. The last line says whether all
+of them reached what is expected of them; exit status 1 if not.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from absl import app, flags
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("output_dir", "runs/algorithms", "One run folder a line is made in it.")
+flags.DEFINE_list("only", [], "Names of runs, such as sinusoid/maml; empty: all.")
+flags.DEFINE_integer("seed", 0, "Seed of weights and episodes.", lower_bound=0)
+
+PRESETS = os.path.join(os.path.dirname(os.path.dirname(__file__)), "trainers", "presets")
+_MAML = ("--algorithm=maml", "--inner_steps=5")
+_ADAM = ("--algorithm=reptile", "--inner_solver=adam")
+
+
+class Run(NamedTuple):
+    """A run and what is expected: an accuracy, or a query loss this many times lower after."""
+
+    preset: str
+    flags: tuple[str, ...]
+    accuracy: float = 0.0
+    times_lower: float = 0.0
+
+
+_SINE = ("--steps=3000", "--validation_tasks=0")
+_GLYPHS = ("--validation_tasks=0",)
+RUNS = {
+    "sinusoid/imaml": Run("sinusoid", _SINE, times_lower=5),
+    "sinusoid/imaml_newton_cg": Run(
+        "sinusoid", (*_SINE, "--inner_solver=newton_cg", "--inner_steps=4"), times_lower=5
+    ),
+    "sinusoid/maml": Run("sinusoid", (*_SINE, *_MAML), times_lower=5),
+    "sinusoid/meta_sgd": Run(
+        "sinusoid", (*_SINE, *_MAML, "--learn_inner_rate=weight"), times_lower=5
+    ),
+    "sinusoid/fomaml": Run(
+        "sinusoid", (*_SINE, "--algorithm=fomaml", "--inner_steps=5"), times_lower=5
+    ),
+    "sinusoid/reptile": Run(
+        "sinusoid",
+        (*_SINE, *_ADAM, "--inner_steps=32", "--inner_learning_rate=0.02"),
+        times_lower=5,
+    ),
+    "unlabelled_sinusoid/daml": Run(
+        "unlabelled_sinusoid", ("--validation_tasks=0",), times_lower=5
+    ),
+    "unlabelled_sinusoid/implicit_daml": Run(
+        "unlabelled_sinusoid",
+        (
+            "--validation_tasks=0",
+            "--algorithm=imaml",
+            "--curvature=hessian",
+            "--inner_solver=lbfgs",
+            "--inner_steps=10",
+            "--linear_steps=10",
+            "--proximal_strength=5",
+        ),
+        times_lower=5,
+    ),
+    "glyphs/imaml": Run("glyphs_5way_1shot", _GLYPHS, accuracy=0.9),
+    "glyphs/maml": Run(
+        "glyphs_5way_1shot", (*_GLYPHS, *_MAML, "--inner_learning_rate=0.4"), accuracy=0.9
+    ),
+    "glyphs/meta_sgd": Run(
+        "glyphs_5way_1shot",
+        (*_GLYPHS, *_MAML, "--inner_learning_rate=0.4", "--learn_inner_rate=layer"),
+        accuracy=0.9,
+    ),
+    "glyphs/fomaml": Run(
+        "glyphs_5way_1shot",
+        (*_GLYPHS, "--algorithm=fomaml", "--inner_steps=5", "--inner_learning_rate=0.4"),
+        accuracy=0.9,
+    ),
+    "glyphs/reptile": Run(
+        "glyphs_5way_1shot",
+        (*_GLYPHS, *_ADAM, "--inner_steps=10", "--inner_learning_rate=0.003"),
+        accuracy=0.8,
+    ),
+}
+
+
+def main(argv: Sequence[str]) -> None:
+    """Train, and print a table in Markdown."""
+    del argv
+    unknown = sorted(set(FLAGS.only) - set(RUNS))
+    if unknown:
+        raise app.UsageError(f"--only: expected names of {list(RUNS)}; received {unknown}")
+    print("| run | before adaptation | after | tasks | steps | seconds | expected | |")
+    print("|---|---|---|---|---|---|---|---|", flush=True)
+    reached = [_line(name, run) for name, run in RUNS.items() if name in (FLAGS.only or RUNS)]
+    print(f"\nseed {FLAGS.seed}; {sum(reached)} of {len(reached)} reached")
+    raise SystemExit(not all(reached))
+
+
+def _line(name: str, run: Run) -> bool:
+    folder = os.path.join(FLAGS.output_dir, name)
+    command = [
+        *(sys.executable, "-m", "trainers.train"),
+        f"--flagfile={os.path.join(PRESETS, run.preset)}.flags",
+        *run.flags,
+        f"--seed={FLAGS.seed}",
+        f"--run_dir={folder}",
+        "--verbose=0",
+    ]
+    file = os.path.join(folder, "result.json")
+    if not os.path.isfile(file):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr}")
+    with open(file, encoding="utf-8") as stream:
+        result = json.load(stream)
+    reached, cells = _cells(result, run)
+    print(
+        f"| {name} | {' | '.join(cells)} | {'reached' if reached else 'not reached'} |", flush=True
+    )
+    return reached
+
+
+def _cells(result: dict[str, Any], run: Run) -> tuple[bool, list[str]]:
+    counts = [str(result["tasks"]), str(result["steps"]), f"{result['wall_seconds']:.0f}"]
+    if run.accuracy:
+        before, after, half = (100 * result[k] for k in ("accuracy_before", "accuracy", "ci95"))
+        figures = [f"{before:.2f} %", f"{after:.2f} +- {half:.2f} %"]
+        return result["accuracy"] >= run.accuracy, [*figures, *counts, f"{100 * run.accuracy:g} %"]
+    before, after, half = (result[k] for k in ("loss_before", "loss", "loss_ci95"))
+    figures = [f"{before:.4f}", f"{after:.4f} +- {half:.4f}"]
+    expected = f"{run.times_lower:g} times lower"
+    return before >= run.times_lower * after, [*figures, *counts, expected]
+
+
+if __name__ == "__main__":
+    app.run(main)
