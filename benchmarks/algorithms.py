@@ -22,8 +22,7 @@ flags.DEFINE_list("only", [], "Names of runs, such as sinusoid/maml; empty: all.
 flags.DEFINE_integer("seed", 0, "Seed of weights and episodes.", lower_bound=0)
 
 PRESETS = os.path.join(os.path.dirname(os.path.dirname(__file__)), "trainers", "presets")
-_MAML = ("--algorithm=maml", "--inner_steps=5")
-_ADAM = ("--algorithm=reptile", "--inner_solver=adam")
+_REPTILE = ("--algorithm=reptile", "--inner_solver=adam")
 
 
 class Run(NamedTuple):
@@ -36,24 +35,21 @@ class Run(NamedTuple):
 
 
 _SINE = ("--steps=3000", "--validation_tasks=0")
+_SINE_PATH = (*_SINE, "--inner_solver=gradient_descent", "--inner_steps=10")
 _GLYPHS = ("--validation_tasks=0",)
+_GLYPHS_PATH = (*_GLYPHS, "--inner_steps=5", "--inner_learning_rate=0.4")
 RUNS = {
     "sinusoid/imaml": Run("sinusoid", _SINE, times_lower=5),
-    "sinusoid/imaml_newton_cg": Run(
-        "sinusoid", (*_SINE, "--inner_solver=newton_cg", "--inner_steps=4"), times_lower=5
-    ),
-    "sinusoid/maml": Run("sinusoid", (*_SINE, *_MAML), times_lower=5),
+    "sinusoid/maml": Run("sinusoid", (*_SINE_PATH, "--algorithm=maml"), times_lower=5),
     "sinusoid/meta_sgd": Run(
-        "sinusoid", (*_SINE, *_MAML, "--learn_inner_rate=weight"), times_lower=5
+        "sinusoid", (*_SINE_PATH, "--algorithm=maml", "--learn_inner_rate=weight"), times_lower=5
     ),
     "sinusoid/fomaml": Run(
-        "sinusoid", (*_SINE, "--algorithm=fomaml", "--inner_steps=5"), times_lower=5
-    ),
-    "sinusoid/reptile": Run(
         "sinusoid",
-        (*_SINE, *_ADAM, "--inner_steps=32", "--inner_learning_rate=0.02"),
+        (*_SINE_PATH, "--algorithm=fomaml", "--inner_learning_rate=0.01"),
         times_lower=5,
     ),
+    "sinusoid/reptile": Run("sinusoid", (*_SINE, *_REPTILE, "--inner_steps=64"), times_lower=5),
     "unlabelled_sinusoid/daml": Run(
         "unlabelled_sinusoid", ("--validation_tasks=0",), times_lower=5
     ),
@@ -71,22 +67,16 @@ RUNS = {
         times_lower=5,
     ),
     "glyphs/imaml": Run("glyphs_5way_1shot", _GLYPHS, accuracy=0.9),
-    "glyphs/maml": Run(
-        "glyphs_5way_1shot", (*_GLYPHS, *_MAML, "--inner_learning_rate=0.4"), accuracy=0.9
-    ),
+    "glyphs/maml": Run("glyphs_5way_1shot", (*_GLYPHS_PATH, "--algorithm=maml"), accuracy=0.9),
     "glyphs/meta_sgd": Run(
         "glyphs_5way_1shot",
-        (*_GLYPHS, *_MAML, "--inner_learning_rate=0.4", "--learn_inner_rate=layer"),
+        (*_GLYPHS_PATH, "--algorithm=maml", "--learn_inner_rate=layer"),
         accuracy=0.9,
     ),
-    "glyphs/fomaml": Run(
-        "glyphs_5way_1shot",
-        (*_GLYPHS, "--algorithm=fomaml", "--inner_steps=5", "--inner_learning_rate=0.4"),
-        accuracy=0.9,
-    ),
+    "glyphs/fomaml": Run("glyphs_5way_1shot", (*_GLYPHS_PATH, "--algorithm=fomaml"), accuracy=0.9),
     "glyphs/reptile": Run(
         "glyphs_5way_1shot",
-        (*_GLYPHS, *_ADAM, "--inner_steps=10", "--inner_learning_rate=0.003"),
+        (*_GLYPHS, *_REPTILE, "--inner_steps=10", "--inner_learning_rate=0.003"),
         accuracy=0.8,
     ),
 }

@@ -111,5 +111,9 @@ class TaskNetwork:
             penalty = tf.add_n(losses) if losses else tf.zeros([], self.parameters.dtype)
             return Evaluation(outputs, tf.cast(penalty, self.parameters.dtype))
 
+        every = (self.parameters.unravel(phi), x)
+        if phi.shape[0] == 1:  # nothing to fold: the network as it is
+            one = one_task(tf.nest.map_structure(lambda part: part[0], every))
+            return tf.nest.map_structure(lambda part: part[None], one)
         with grouped_convolutions():
-            return tf.vectorized_map(one_task, (self.parameters.unravel(phi), x), warn=False)
+            return tf.vectorized_map(one_task, every, warn=False)

@@ -1,11 +1,13 @@
 """The inner and the outer objective of a meta-batch, as functions of `phi [tasks, size]`."""
 
+import copy
 from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
 from keras_imaml.batching import Evaluation, TaskLoss, TaskNetwork
+from keras_imaml.chunks import rows
 from keras_imaml.vectors import dot, finite, select
 
 
@@ -74,6 +76,14 @@ class TaskObjective:
             tasks.query_y,
         )
         return TaskObjective(self.inner, self.outer, merged, self.training, self.transductive)
+
+    def part(self, first: tf.Tensor, count: int) -> "TaskObjective":
+        """The objective of `count` tasks from number `first` on."""
+        chosen = copy.copy(self)
+
+        chosen.sound = rows(self.sound, first, count)
+        chosen.tasks = tf.nest.map_structure(lambda x: rows(x, first, count), self.tasks)
+        return chosen
 
     def support(self, phi: tf.Tensor) -> Evaluation:
         """The inner level's network on the support sets."""

@@ -57,7 +57,8 @@ def learner(episodes: tf.data.Dataset, steps: int = 1) -> ki.MetaLearner:
     rate = FLAGS.outer_learning_rate
     if FLAGS.outer_schedule == "cosine":
         rate = keras.optimizers.schedules.CosineDecay(rate, decay_steps=max(steps, 1))
-    made.compile(optimizer=keras.optimizers.Adam(rate), loss=loss, metrics=metrics)
+    optimizer = keras.optimizers.Adam(rate, global_clipnorm=FLAGS.outer_clip_norm or None)
+    made.compile(optimizer=optimizer, loss=loss, metrics=metrics)
     return made
 
 

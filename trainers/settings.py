@@ -106,6 +106,13 @@ _run(
 )
 _run(flags.DEFINE_float, "outer_learning_rate", 1e-3, "Learning rate of the outer Adam.")
 _run(
+    flags.DEFINE_float,
+    "outer_clip_norm",
+    0.0,
+    "Largest norm of a meta-gradient; 0: any.",
+    lower_bound=0.0,
+)
+_run(
     flags.DEFINE_enum,
     "outer_schedule",
     "constant",

@@ -19,6 +19,7 @@ from keras_imaml.linear import ConjugateGradient, LinearSolver, Status
 from keras_imaml.objective import TaskObjective
 from keras_imaml.parameters import Parameters
 from keras_imaml.proximal import ProximalStrength
+from keras_imaml.query_gradient import query_gradient
 from keras_imaml.validation import check_choice
 from keras_imaml.vectors import dot, norm
 
@@ -113,9 +114,9 @@ class IMAML(Algorithm):
                 why = "the cross-entropy of probabilities" if of_probabilities else repr(part)
                 raise ValueError(
                     "Invalid value for `loss`. Expected one that is convex in the outputs with "
-                    f"curvature='gauss_newton'; {why} is not. End the network without softmax and "
-                    "pass keras.losses.SparseCategoricalCrossentropy(from_logits=True), or use "
-                    f"curvature='hessian'. Received: loss={part!r}"
+                    f"curvature='gauss_newton'; {why} is not convex. End the network without "
+                    "softmax and pass keras.losses.SparseCategoricalCrossentropy("
+                    f"from_logits=True), or use curvature='hessian'. Received: loss={part!r}"
                 )
 
     def prepare(self, parameters: Parameters) -> None:
@@ -131,29 +132,25 @@ class IMAML(Algorithm):
         """See `Algorithm.meta_gradient`."""
         adapted = self.adapt(objective)
         phi = tf.stop_gradient(adapted.phi)
-        with tf.GradientTape(persistent=True) as tape:
-            tape.watch(phi)
-            query_losses, query_outputs = objective.query_losses(phi)
-        query_gradient = tape.gradient(query_losses, phi)
+        query = query_gradient(objective, phi, objective.sound & adapted.sound, variables)
         implicit = implicit_gradient(
             problem=lambda: self.inner_problem(objective),
             phi=phi,
-            query_gradient=query_gradient,
+            query_gradient=query.for_phi,
             variables=variables,
-            sound=objective.sound & adapted.sound & tf.math.is_finite(query_losses),
+            sound=query.sound,
             curvature=CURVATURES[self.curvature](),
             linear=self.linear,
         )
-        weights = tf.cast(implicit.sound, query_losses.dtype)
-        weights /= tf.maximum(tf.reduce_sum(weights), 1)
-        direct = tape.gradient(query_losses, list(variables), output_gradients=weights)
+        count = tf.maximum(tf.reduce_sum(tf.cast(implicit.sound, phi.dtype)), 1)
+        direct = [None if g is None else g / tf.cast(count, g.dtype) for g in query.direct]
         return MetaGradient(
             gradients=list(map(add_gradients, direct, implicit.gradients)),
             per_task=implicit.per_task,
-            query_losses=query_losses,
-            query_outputs=query_outputs,
+            query_losses=query.losses,
+            query_outputs=query.outputs,
             sound=implicit.sound,
-            diagnostics=self._diagnostics(adapted, implicit, query_gradient),
+            diagnostics=self._diagnostics(adapted, implicit, query.for_phi),
         )
 
     def _diagnostics(

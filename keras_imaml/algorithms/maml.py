@@ -15,6 +15,7 @@ from keras_imaml.algorithms.algorithm import (
 )
 from keras_imaml.inner import GradientDescent
 from keras_imaml.objective import InnerProblem, TaskObjective
+from keras_imaml.query_gradient import query_gradient
 from keras_imaml.validation import check_number
 from keras_imaml.vectors import finite, norm, select
 
@@ -104,27 +105,27 @@ class MAML(Algorithm):
         start = self.inner_problem(objective).start()
         path = unroll(problem, start, self.inner)
         phi = path.solution.phi
-        with tf.GradientTape(persistent=True) as tape:
-            tape.watch(phi)
-            losses, outputs = objective.query_losses(phi)
-        query_gradient = tape.gradient(losses, phi)
-        sound = objective.sound & path.solution.sound & tf.math.is_finite(losses)
-        weights = tf.cast(sound, losses.dtype)[:, None]
+        query = query_gradient(objective, phi, objective.sound & path.solution.sound, variables)
+        weights = tf.cast(query.sound, phi.dtype)[:, None]
         weights /= tf.maximum(tf.reduce_sum(weights), 1)
+        v = weights * select(query.sound, query.for_phi, tf.zeros_like(phi))
         adapted = {id(variable) for variable in self.parameters.adapted}
         others = [variable for variable in variables if id(variable) not in adapted]
-        v = weights * select(sound, query_gradient, tf.zeros_like(query_gradient))
         for_start, through_path = path.pull_back(v, others)
         per_task = tf.math.divide_no_nan(for_start, weights)
-        sound &= finite(per_task)
+        sound = query.sound & finite(per_task)
         per_task = select(sound, per_task, tf.zeros_like(per_task))
-        count = tf.maximum(tf.reduce_sum(tf.cast(sound, losses.dtype)), 1)
-        for_theta = self.parameters.for_variables(
-            tf.reduce_sum(per_task, axis=0) / count, variables
-        )
-        direct = tape.gradient(losses, others, output_gradients=weights[:, 0])
-        for_others = map(add_gradients, direct, through_path)
-        gradients = [next(for_others) if g is None else g for g in for_theta]
+        count = tf.maximum(tf.reduce_sum(tf.cast(sound, phi.dtype)), 1)
+        mean = tf.reduce_sum(per_task, axis=0) / count
+        indirect = self.parameters.for_variables(mean, variables)
+        rest = iter(through_path)
+        gradients = [
+            add_gradients(
+                None if direct is None else direct / tf.cast(count, direct.dtype),
+                next(rest) if through is None else through,
+            )
+            for direct, through in zip(query.direct, indirect, strict=True)
+        ]
         residual = tf.math.divide_no_nan(
             norm(self.inner_problem(objective).gradient(phi)),
             path.solution.initial_gradient_norm,
@@ -132,8 +133,8 @@ class MAML(Algorithm):
         return MetaGradient(
             gradients=gradients,
             per_task=per_task,
-            query_losses=losses,
-            query_outputs=outputs,
+            query_losses=query.losses,
+            query_outputs=query.outputs,
             sound=sound,
             diagnostics={
                 "inner_residual": masked_mean(residual, sound),

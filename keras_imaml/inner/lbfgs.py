@@ -24,6 +24,7 @@ class _State(NamedTuple):
     active: tf.Tensor
     steps: tf.Tensor
     gradients: tf.Tensor
+    evaluations: tf.Tensor  # values of G spent
 
 
 @keras.saving.register_keras_serializable(package="keras_imaml")
@@ -97,7 +98,8 @@ class LBFGS(Configurable):
                 changes=keep(s.changes, change),
                 active=s.active & step.accepted & (size > self.tolerance * first),
                 steps=s.steps + tf.cast(s.active, tf.int32),
-                gradients=s.gradients + tf.where(s.active, 1 + step.evaluations // 3, 0),
+                gradients=s.gradients + tf.cast(s.active, tf.int32),
+                evaluations=s.evaluations + step.evaluations,
             )
 
         tasks = tf.shape(start)[:1]
@@ -116,13 +118,15 @@ class LBFGS(Configurable):
                     active=tf.math.is_finite(first) & (first > 0),
                     steps=tf.zeros(tasks, tf.int32),
                     gradients=tf.ones(tasks, tf.int32),
+                    evaluations=tf.ones(tasks, tf.int32),
                 ),
                 maximum_iterations=self.steps,
                 parallel_iterations=1,
             )
         )
+        gradients = end.gradients + (end.evaluations + 2) // 3  # a value is a third
         last = norm(end.gradient)
-        return InnerSolution(end.phi, end.steps, end.gradients, first, last, finite(end.phi))
+        return InnerSolution(end.phi, end.steps, gradients, first, last, finite(end.phi))
 
     def _inverse_product(self, s: _State) -> tf.Tensor:
         """The two-loop recursion; empty places of the memory change nothing."""

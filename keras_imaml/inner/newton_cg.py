@@ -24,7 +24,8 @@ class _State(NamedTuple):
     damping: tf.Tensor
     active: tf.Tensor
     steps: tf.Tensor
-    gradients: tf.Tensor  # gradient-equivalents spent
+    gradients: tf.Tensor  # gradients spent; a product counts as two
+    evaluations: tf.Tensor  # values of G spent
     first: tf.Tensor  # ||grad G(theta)||
     last: tf.Tensor  # ||grad G|| where the last step began
 
@@ -40,14 +41,18 @@ class NewtonCG(Configurable):
 
     Args:
         steps: Newton steps, at most. Defaults to `4`.
-        linear_steps: Products with the curvature a step. Defaults to `5` (the paper's number).
+        linear_steps: Products with the curvature a step, at most. Defaults to `5` (the paper's
+            number).
         curvature: `"gauss_newton"` or `"hessian"`. Defaults to `"gauss_newton"`.
         damping: mu at the start, in units of curvature. `0` switches damping off. Defaults to
             `0.01`.
         backtracks: Halvings of a step, at most. Defaults to `8`.
-        warm_start: Whether a linear solve starts from the last direction. Defaults to `True`.
+        warm_start: Whether a linear solve starts from the last direction, which takes two more
+            products a step. Defaults to `False`.
         tolerance: A task stops when `||grad G(phi)||` has fallen below this share of its value at
             theta. Defaults to `0.0`.
+        linear_tolerance: Relative residual at which the linear solve of a task ends: far from the
+            minimiser a better direction is not worth its products. Defaults to `0.3`.
 
     Example:
 
@@ -65,12 +70,14 @@ class NewtonCG(Configurable):
     curvature: str = "gauss_newton"
     damping: float = 0.01
     backtracks: int = 8
-    warm_start: bool = True
+    warm_start: bool = False
     tolerance: float = 0.0
+    linear_tolerance: float = 0.3
 
     def __post_init__(self) -> None:
         check_integer("steps", self.steps, minimum=1)
         check_integer("linear_steps", self.linear_steps, minimum=1)
+        check_number("linear_tolerance", self.linear_tolerance, minimum=0.0)
         check_choice("curvature", self.curvature, CURVATURES)
         check_number("damping", self.damping, minimum=0.0)
         check_integer("backtracks", self.backtracks, minimum=0)
@@ -80,7 +87,7 @@ class NewtonCG(Configurable):
         """See `InnerSolver.minimize`."""
         start = problem.start() if start is None else start
         curvature = CURVATURES[self.curvature]()
-        linear = ConjugateGradient(max_steps=self.linear_steps, tolerance=1e-3)
+        linear = ConjugateGradient(self.linear_steps, self.linear_tolerance)
 
         def body(*loop: tf.Tensor) -> _State:
             s = _State(*loop)
@@ -94,7 +101,8 @@ class NewtonCG(Configurable):
 
             guess = s.direction if self.warm_start else tf.zeros_like(s.direction)
             rest = -gradient - damped(guess) if self.warm_start else -gradient
-            direction = guess + linear.solve(damped, rest).solution
+            solution = linear.solve(damped, rest)
+            direction = guess + solution.solution
             slope = dot(gradient, direction)
             # Indefinite products or a stale warm start may lead uphill: go straight down instead.
             downhill = slope < 0
@@ -103,12 +111,14 @@ class NewtonCG(Configurable):
             step = backtrack(
                 problem, s.phi, s.value, direction, slope, active, halvings=self.backtracks
             )
-            bend = dot(direction, here.product(direction))
+            if self.warm_start:
+                bend = dot(direction, here.product(direction))
+            else:  # conjugate gradient leaves a residual that is orthogonal to its solution
+                bend = -slope - s.damping * dot(direction, direction)
             gain = tf.math.divide_no_nan(step.value - s.value, slope + bend / 2)
             eased = tf.where(gain > 0.75, s.damping * 2 / 3, s.damping)
             damping = tf.where(gain < 0.25, s.damping * 1.5, eased)
-            # A pass of the network is a third of a gradient; a product is two gradients.
-            spent = 1 + 2 * (self.linear_steps + 1 + int(self.warm_start))
+            spent = 1 + 2 * (solution.steps + 2 * int(self.warm_start))
             return _State(
                 step=s.step + 1,
                 phi=step.phi,
@@ -117,7 +127,8 @@ class NewtonCG(Configurable):
                 damping=tf.where(active, damping, s.damping),
                 active=active & step.accepted,
                 steps=s.steps + tf.cast(active, tf.int32),
-                gradients=s.gradients + tf.where(active, spent + step.evaluations // 3, 0),
+                gradients=s.gradients + tf.where(active, spent, 0),
+                evaluations=s.evaluations + step.evaluations,
                 first=first,
                 last=tf.where(s.active, size, s.last),
             )
@@ -137,6 +148,7 @@ class NewtonCG(Configurable):
                     active=tf.ones(tasks, tf.bool),
                     steps=tf.zeros(tasks, tf.int32),
                     gradients=tf.zeros(tasks, tf.int32),
+                    evaluations=tf.ones(tasks, tf.int32),
                     first=zeros,
                     last=zeros,
                 ),
@@ -144,6 +156,5 @@ class NewtonCG(Configurable):
                 parallel_iterations=1,
             )
         )
-        return InnerSolution(
-            end.phi, end.steps, end.gradients, end.first, end.last, finite(end.phi)
-        )
+        gradients = end.gradients + (end.evaluations + 2) // 3  # a value is a third
+        return InnerSolution(end.phi, end.steps, gradients, end.first, end.last, finite(end.phi))

@@ -47,8 +47,8 @@ class ConjugateGradient(Configurable):
             `1e-6`.
         refresh: Steps between true residuals (one more product each). Defaults to `10`.
         start: `"zero"`, or `"first_order"`: start from `M^-1 v`, which for the meta-gradient is
-            the first-order direction, at one more product. It saves iterations where the
-            curvature has low rank (small support sets). Defaults to `"zero"`.
+            the first-order direction, at one more product. With as many products in all it is
+            as good as `"zero"`, and no better. Defaults to `"zero"`.
 
     Example:
 
@@ -104,22 +104,27 @@ class ConjugateGradient(Configurable):
             curvature = dot(s.p, product)
             sound = tf.math.is_finite(curvature)
             positive = curvature > epsilon * length(s.p) * length(product)
+            # Curvature that is negative at the first step leaves nothing better than M^-1 b.
+            first = s.active & sound & ~positive & tf.equal(s.step, 0)
             go = s.active & sound & positive
+            # Rows that stand still get steps of zero; nothing in them may be infinite then.
+            product = select(go | first, product, tf.zeros_like(product))
             alpha = tf.where(go, s.rz / tf.where(go, curvature, 1), 0)
-            x = select(go, s.x + alpha[:, None] * s.p, s.x)
-            r = select(go, s.r - alpha[:, None] * product, s.r)
+            x = s.x + alpha[:, None] * s.p
+            r = s.r - alpha[:, None] * product
             if self.max_steps > self.refresh:
                 due = tf.equal((s.step + 1) % self.refresh, 0)
                 r = tf.cond(due, lambda: select(go, b - operator(x), r), lambda: r)
-            # Curvature that is negative at the first step leaves nothing better than M^-1 b.
-            first = s.active & sound & ~positive & tf.equal(s.step, 0)
-            best_x = select(first, guess if warm else s.p, s.best_x)
             alone = length(residual) if warm else length(b - product)
             best_norm = tf.where(first, alone, s.best_norm)
             r_norm = length(r)
             better = go & (r_norm < best_norm)
-            best_x = select(better, x, best_x)
             best_norm = tf.where(better, r_norm, best_norm)
+            best_x = tf.cond(
+                tf.reduce_all(better),  # as usual: nothing to copy
+                lambda: x,
+                lambda: select(better, x, select(first, guess if warm else s.p, s.best_x)),
+            )
             converged = go & (r_norm <= self.tolerance)
             status = tf.where(s.active & ~sound, int(Status.NON_FINITE), s.status)
             status = tf.where(s.active & sound & ~positive, int(Status.NEGATIVE_CURVATURE), status)
@@ -131,8 +136,8 @@ class ConjugateGradient(Configurable):
                 step=s.step + 1,
                 x=x,
                 r=r,
-                p=select(go, z + beta[:, None] * s.p, s.p),
-                rz=tf.where(go, rz, s.rz),
+                p=z + beta[:, None] * s.p,
+                rz=rz,
                 best_x=best_x,
                 best_norm=best_norm,
                 steps=s.steps + tf.cast(s.active, tf.int32),

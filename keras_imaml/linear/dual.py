@@ -65,12 +65,16 @@ class Dual(Configurable):
         rhs = select(sound, rhs, tf.zeros_like(rhs))
         small = operator.bend(operator.push_forward(rhs / operator.strength))  # S J M^-1 v
         kernel = self._columns(operator, small)  # S K, column by column
+        # Dense algebra stops for all tasks at a matrix of one that is not finite.
+        whole = finite(kernel) & finite(small)
+        kernel = select(whole, kernel, tf.zeros_like(kernel))
+        small = select(whole, small, tf.zeros_like(small))
         system = kernel + tf.eye(tf.shape(small)[1], dtype=rhs.dtype)
         # A refinement step takes back most of what single precision loses.
         y = tf.linalg.solve(system, small[..., None])
         y += tf.linalg.solve(system, small[..., None] - tf.matmul(system, y))
         w = (rhs - operator.pull_back(y[..., 0])) / operator.strength
-        whole = finite(w)
+        whole &= finite(w)
         w = select(whole, w, rhs / operator.strength)
         residual = tf.math.divide_no_nan(norm(rhs - operator(w)), norm(rhs))
         status = tf.where(residual <= self.tolerance, int(Status.CONVERGED), int(Status.MAX_STEPS))

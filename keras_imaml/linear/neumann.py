@@ -98,6 +98,7 @@ class Neumann(Configurable):
         status = tf.where(stuck, int(Status.DIVERGED), status)
         status = tf.where(broken, int(Status.NON_FINITE), status)
         x = select(stuck & ~broken, precondition(b), x)
+        steps += 0 if self.scale is not None else self.power_steps + 1
         return LinearSolution(
             x * tf.where(solvable, size, 0)[:, None], residual, steps, tf.cast(status, tf.int32)
         )

@@ -18,7 +18,8 @@ class Nystrom(Configurable):
 
     `rank` products with random vectors give `H ~ Y (O' Y)^+ Y'`, Y = H O; the rest is small dense
     algebra, without iterations. Exact when the rank of `H` is at most `rank`: for Gauss-Newton
-    products, support examples x (classes - 1).
+    products, support examples x (classes - 1). Negative curvature is left out: use it with
+    Gauss-Newton products, or look at the residual, which is true in any case.
 
     Args:
         rank: Number of products. Defaults to `20`.
@@ -67,6 +68,9 @@ class Nystrom(Configurable):
 
         images = tf.scan(product, probes, initializer=tf.zeros_like(rhs), parallel_iterations=1)
         images = tf.transpose(images, [1, 2, 0])  # Y = B O, [tasks, size, rank]
+        # Dense algebra stops for all tasks at a matrix of one that is not finite.
+        whole = finite(images)
+        images = select(whole, images, tf.zeros_like(images))
         # Values of a pseudo-inverse below this share of the largest are rounding.
         core = tf.einsum("rd,tdk->trk", probes, images)
         values, vectors = tf.linalg.eigh((core + tf.linalg.matrix_transpose(core)) / 2)
@@ -79,7 +83,7 @@ class Nystrom(Configurable):
         b = root * rhs
         inner = tf.linalg.solve(gram, tf.einsum("tdk,td->tk", thin, b)[..., None])[..., 0]
         w = root * (b - tf.einsum("tdk,tk->td", thin, inner))
-        whole = finite(w)
+        whole &= finite(w)
         w = select(whole, w, inverse(rhs))
         residual = tf.math.divide_no_nan(norm(rhs - operator(w)), norm(rhs))
         status = tf.where(residual <= self.tolerance, int(Status.CONVERGED), int(Status.MAX_STEPS))

@@ -215,6 +215,15 @@ def test_gauss_newton_refuses_losses_of_probabilities():
     ki.IMAML(curvature="gauss_newton").check_loss("mse")
 
 
+@pytest.mark.parametrize("linear", [ki.linear.Dual(), ki.linear.ConjugateGradient()])
+@pytest.mark.parametrize("loss", ["mae", keras.losses.MeanAbsoluteError(), "hinge"])
+def test_gauss_newton_refuses_losses_without_curvature(loss, linear):
+    with pytest.raises(ValueError, match="loss.*no second derivative.*Received.*linear"):
+        ki.IMAML(linear=linear).check_loss(loss)
+    ki.IMAML(curvature="hessian").check_loss(loss)
+    ki.IMAML(linear=linear).check_loss("huber")
+
+
 @pytest.mark.parametrize(
     ("per", "learned"), [*itertools.product(["model", "layer", "weight"], [True, False])]
 )

@@ -1,26 +1,23 @@
 """Gradient descent against the same loop in NumPy, and when it stops."""
 
-import keras
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from keras_imaml.inner import GradientDescent
-from keras_imaml.objective import InnerProblem
 from tests import problems
-
-STRENGTH = 0.7
-
-
-def inner_problem(problem, tensors=None):
-    objective = problems.objective_of(problem, tensors=tensors)
-    strength = tf.constant(STRENGTH, objective.parameters.dtype)
-    return InnerProblem(objective, objective.parameters.theta(), strength)
-
-
-def minimize(run, solver, problem, tensors=None):
-    inner = inner_problem(problem, tensors)
-    return run(lambda: solver.minimize(inner))
+from tests.inner.inner_problems import (
+    STRENGTH,
+    gradient,
+    graph,
+    inner_problem,
+    minimize,
+    of_different_difficulty,
+    path,
+    with_a_huge_task,
+)
 
 
 def in_numpy(problem, steps, learning_rate, momentum, nesterov):
@@ -28,9 +25,7 @@ def in_numpy(problem, steps, learning_rate, momentum, nesterov):
     velocity = np.zeros_like(phi)
     for _ in range(steps):
         ahead = phi + momentum * velocity if nesterov else phi
-        gradient = np.einsum("tij,tj->ti", problem.hessian, ahead) - problem.linear
-        gradient += STRENGTH * (ahead - problem.theta)
-        velocity = momentum * velocity - learning_rate * gradient
+        velocity = momentum * velocity - learning_rate * gradient(problem, ahead)
         phi = phi + velocity
     return phi
 
@@ -73,15 +68,6 @@ def test_converges_to_the_minimiser(nesterov):
     assert np.all(result.steps < 3000)
 
 
-def of_different_difficulty():
-    """The first task starts at its minimum, the second is well conditioned, the third is not."""
-    problem = problems.LinearRegression(size=3, support=3)
-    x = np.stack([np.eye(3), np.eye(3), np.diag([0.2, 1.0, 2.0])])
-    y = np.stack([x[0] @ problem.theta, [1.0, 2.0, 3.0], [1.0, 2.0, 3.0]])[..., None]
-    tensors = problem.tensors._replace(support_x=tf.constant(x), support_y=tf.constant(y))
-    return problem, tensors
-
-
 def test_each_task_stops_by_itself(run):
     problem, tensors = of_different_difficulty()
     solver = GradientDescent(steps=200, learning_rate=0.3, tolerance=1e-3)
@@ -112,16 +98,81 @@ def test_a_task_that_starts_at_its_minimum_takes_no_step():
 
 
 def test_a_diverging_task_is_not_sound_and_leaves_the_others(run):
-    problem = problems.LinearRegression(dtype="float32")
-    x = problem.data.support_x.copy()
-    x[1] *= 1e18
-    huge = problem.tensors._replace(support_x=tf.constant(x))
+    problem, huge = with_a_huge_task()
     solver = GradientDescent(steps=5, learning_rate=0.05)
     clean = minimize(run, solver, problem)
     result = minimize(run, solver, problem, huge)
     assert result.sound.numpy().tolist() == [True, False, True]
     for task in (0, 2):
         np.testing.assert_array_equal(result.phi[task], clean.phi[task])
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_momentum_for_strong_convexity_is_that_of_the_theory(run, nesterov):
+    problem = problems.LinearRegression()
+    root = np.sqrt(0.05 * STRENGTH)
+    explicit = (1 - root) / (1 + root)
+    results = [
+        minimize(run, GradientDescent(7, 0.05, momentum, nesterov), problem)
+        for momentum in ("strongly_convex", explicit)
+    ]
+    np.testing.assert_allclose(results[0].phi, results[1].phi, rtol=1e-10)
+    expected = in_numpy(problem, 7, 0.05, explicit, nesterov)
+    np.testing.assert_allclose(results[0].phi, expected, rtol=1e-10)
+
+
+def test_momentum_for_strong_convexity_takes_the_smallest_strength():
+    problem = problems.LinearRegression()
+    strength = np.geomspace(STRENGTH, 5.0, 6)
+    inner = inner_problem(problem, strength=strength)
+    root = np.sqrt(0.05 * STRENGTH)
+    solver = GradientDescent(7, 0.05, "strongly_convex")
+    explicit = GradientDescent(7, 0.05, (1 - root) / (1 + root))
+    np.testing.assert_allclose(solver.minimize(inner).phi, explicit.minimize(inner).phi, rtol=1e-10)
+    # A step so long that lambda alone would overshoot: no momentum, rather than a negative one.
+    long = GradientDescent(2, 2 / STRENGTH, "strongly_convex").minimize(inner).phi
+    plain = GradientDescent(2, 2 / STRENGTH).minimize(inner).phi
+    np.testing.assert_allclose(long, plain, rtol=1e-12)
+
+
+def test_momentum_for_strong_convexity_converges_as_fast_as_the_theory():
+    problem = problems.LinearRegression()
+    largest = np.linalg.eigvalsh(problem.hessian).max() + STRENGTH
+    rate, inner = 1 / largest, inner_problem(problem)
+    best = inner.value(tf.constant(problem.minimiser(problem.theta, STRENGTH))).numpy()
+    accelerated = GradientDescent(1, rate, "strongly_convex", nesterov=True)
+    gaps = {
+        (name, steps): graph(replace(solver, steps=steps).minimize, inner)
+        for name, solver in [("plain", GradientDescent(1, rate)), ("fast", accelerated)]
+        for steps in (10, 20, 40)
+    }
+    gaps = {key: inner.value(solution.phi).numpy() - best for key, solution in gaps.items()}
+    # Nesterov, 2004, theorem 2.2.3: G - G* <= (1 - sqrt(q))^k (G_0 - G* + lambda/2 |start|^2).
+    away = problem.theta - problem.minimiser(problem.theta, STRENGTH)
+    first = inner.value(inner.start()).numpy() - best + STRENGTH / 2 * np.sum(away**2, axis=1)
+    for steps in (10, 20, 40):
+        assert np.all(gaps["fast", steps] <= (1 - np.sqrt(rate * STRENGTH)) ** steps * first)
+    assert np.all(gaps["fast", 40] < gaps["plain", 40])
+
+
+def test_short_steps_go_down():
+    problem = problems.LinearRegression()
+    largest = np.linalg.eigvalsh(problem.hessian).max() + STRENGTH
+    values = path(lambda n: GradientDescent(n, 1 / largest), 5, inner_problem(problem))
+    assert np.all(np.diff(values, axis=0) < 0)
+
+
+@pytest.mark.parametrize("tolerance", [0.0, 1e-12])
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_reports_the_gradient_that_it_took_last(tolerance, nesterov):
+    problem = problems.LinearRegression()
+    solver = GradientDescent(4, 0.05, 0.8, nesterov, tolerance)
+    result = minimize(graph, solver, problem)
+    before, two_before = (in_numpy(problem, n, 0.05, 0.8, nesterov) for n in (3, 2))
+    there = before + 0.8 * (before - two_before) if nesterov else before
+    expected = np.linalg.norm(gradient(problem, there), axis=1)
+    np.testing.assert_allclose(result.gradient_norm, expected, rtol=1e-9)
+    assert result.gradients.numpy().tolist() == result.steps.numpy().tolist() == [4, 4, 4]
 
 
 def test_the_number_of_tasks_may_be_unknown():
@@ -147,6 +198,8 @@ def test_the_number_of_tasks_may_be_unknown():
         {"learning_rate": float("nan")},
         {"momentum": 1.0},
         {"momentum": -0.1},
+        {"momentum": "convex"},
+        {"momentum": ""},
         {"momentum": 0.0, "nesterov": True},
         {"tolerance": -1e-3},
     ],
@@ -156,9 +209,3 @@ def test_settings_are_checked(arguments):
     name = next(iter(arguments))
     with pytest.raises(ValueError, match=f"Invalid value for `{name}`.*Received"):
         GradientDescent(**arguments)
-
-
-def test_configuration_round_trip():
-    solver = GradientDescent(steps=3, learning_rate=0.2, momentum=0.9, nesterov=True)
-    config = keras.saving.serialize_keras_object(solver)
-    assert keras.saving.deserialize_keras_object(config) == solver

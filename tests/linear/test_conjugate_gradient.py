@@ -1,26 +1,12 @@
 """Conjugate gradient against dense algebra, and what it does when things go wrong."""
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from keras_imaml import linear
 from keras_imaml.linear import Status
-
-
-def systems(tasks=3, size=12, condition=50.0, dtype="float64", seed=0):
-    """Symmetric positive definite matrices with a known spectrum, and right-hand sides."""
-    rng = np.random.default_rng(seed)
-    matrices = []
-    for _ in range(tasks):
-        q, _ = np.linalg.qr(rng.normal(size=(size, size)))
-        matrices.append(q @ np.diag(np.geomspace(1.0, condition, size)) @ q.T)
-    return np.stack(matrices).astype(dtype), rng.normal(size=(tasks, size)).astype(dtype)
-
-
-def products(matrices):
-    return lambda v: tf.einsum("tij,tj->ti", tf.constant(matrices, v.dtype), v)
+from tests.linear.systems import dense, of_low_rank, products, residuals, systems
 
 
 @pytest.mark.parametrize(("dtype", "accuracy"), [("float64", 1e-10), ("float32", 2e-4)])
@@ -28,8 +14,7 @@ def test_equals_the_dense_solution(run, dtype, accuracy):
     matrices, rhs = systems(dtype=dtype)
     solver = linear.ConjugateGradient(max_steps=40, tolerance=1e-12 if dtype == "float64" else 1e-6)
     result = run(lambda b: solver.solve(products(matrices), b), tf.constant(rhs))
-    expected = np.linalg.solve(matrices.astype("float64"), rhs[..., None])[..., 0]
-    np.testing.assert_allclose(result.solution, expected, rtol=accuracy, atol=accuracy)
+    np.testing.assert_allclose(result.solution, dense(matrices, rhs), rtol=accuracy, atol=accuracy)
     assert np.all(result.status.numpy() == Status.CONVERGED)
 
 
@@ -127,21 +112,100 @@ def test_a_good_preconditioner_saves_steps():
     assert int(scaled.steps[0]) < int(plain.steps[0]) / 3
 
 
+@pytest.mark.parametrize(("dtype", "accuracy"), [("float64", 1e-10), ("float32", 1e-5)])
+def test_both_starts_end_at_the_same_solution(run, dtype, accuracy):
+    product, matrices, rhs = of_low_rank(dtype=dtype)
+    tolerance = 1e-13 if dtype == "float64" else 1e-6
+    for start in ("zero", "first_order"):
+        solver = linear.ConjugateGradient(max_steps=20, tolerance=tolerance, start=start)
+        result = run(lambda b, s=solver: s.solve(product, b, lambda r: r / 2), tf.constant(rhs))
+        np.testing.assert_allclose(
+            result.solution, dense(matrices, rhs), rtol=accuracy, atol=accuracy
+        )
+        assert np.all(result.status.numpy() == Status.CONVERGED)
+
+
+@pytest.mark.parametrize("steps", [2, 3])
+def test_a_first_order_start_saves_the_first_step_at_low_rank(steps):
+    product, matrices, rhs = of_low_rank(tasks=8, rank=6, size=40)
+    exact = dense(matrices, rhs)
+
+    def error(start, max_steps):  # in the norm that conjugate gradient minimises
+        solver = linear.ConjugateGradient(max_steps=max_steps, tolerance=0.0, start=start)
+        result = solver.solve(product, tf.constant(rhs), lambda r: r / 2)
+        assert np.all(result.steps.numpy() == max_steps + (start == "first_order"))
+        true = residuals(matrices, rhs, result.solution)
+        np.testing.assert_allclose(result.residual, true, rtol=1e-8)
+        away = result.solution - exact
+        return np.sqrt(np.einsum("ti,tij,tj->t", away, matrices, away))
+
+    ours = error("first_order", steps)
+    assert np.all(ours < error("zero", steps) / 2)
+    # Product for product nothing beats a start from zero, but the loss is small.
+    best = error("zero", steps + 1)
+    assert np.all(best <= ours * (1 + 1e-9)) and np.all(ours < 1.05 * best)
+
+
+def test_a_first_order_start_that_is_the_solution_costs_one_product(run):
+    product, matrices, rhs = of_low_rank()
+    rhs[0] -= matrices[0] @ rhs[0] / 2  # in the range of the low rank: work is left
+    matrices[1] = 2 * np.eye(9)  # solved by rhs / 2
+    solver = linear.ConjugateGradient(max_steps=20, tolerance=1e-12, start="first_order")
+    result = run(lambda b: solver.solve(products(matrices), b, lambda r: r / 2), tf.constant(rhs))
+    assert np.all(result.status.numpy() == Status.CONVERGED)
+    steps = result.steps.numpy()
+    assert steps[1] == 1 < min(steps[0], steps[2])
+    np.testing.assert_allclose(result.solution[1], rhs[1] / 2, rtol=1e-14)
+    assert result.residual[1] < 1e-15
+
+
+@pytest.mark.parametrize("start", ["zero", "first_order"])
+def test_curvature_that_is_negative_at_once_leaves_the_first_order_direction(run, start):
+    matrices = np.stack([np.diag([-0.5, -0.25, -1.0]), np.diag([1.0, 2.0, 3.0])])
+    rhs = np.array([[1.0, -2.0, 0.5], [1.0, 1.0, 1.0]])
+    solver = linear.ConjugateGradient(max_steps=10, start=start)
+    result = run(lambda b: solver.solve(products(matrices), b, lambda r: r / 2), tf.constant(rhs))
+    assert result.status.numpy().tolist() == [Status.NEGATIVE_CURVATURE, Status.CONVERGED]
+    np.testing.assert_allclose(result.solution[0], rhs[0] / 2, rtol=1e-12)
+    np.testing.assert_allclose(
+        result.residual[0], residuals(matrices, rhs, result.solution)[0], rtol=1e-12
+    )
+    np.testing.assert_allclose(result.solution[1], [1, 1 / 2, 1 / 3], rtol=1e-6)
+
+
+@pytest.mark.parametrize("max_steps", [1, 2, 5])
+def test_a_first_order_start_is_never_worse_than_nothing(max_steps):
+    # M^-1 v is far off where the curvature is large: its residual is 500 times that of zero.
+    matrices, rhs = systems(condition=1e3)
+    solver = linear.ConjugateGradient(max_steps=max_steps, start="first_order")
+    result = solver.solve(products(matrices), tf.constant(rhs))
+    assert np.all(result.residual.numpy() <= 1)
+    found = residuals(matrices, rhs, result.solution)
+    np.testing.assert_allclose(result.residual, found, rtol=1e-6)
+
+
+def test_a_first_order_start_survives_products_of_nan(run):
+    matrices, rhs = systems()
+    solver = linear.ConjugateGradient(max_steps=6, start="first_order")
+    clean = run(lambda b: solver.solve(products(matrices), b), tf.constant(rhs))
+    matrices[1] = np.nan
+    result = run(lambda b: solver.solve(products(matrices), b), tf.constant(rhs))
+    assert result.status[1] == Status.NON_FINITE
+    assert np.all(np.isfinite(result.solution))
+    for task in (0, 2):
+        np.testing.assert_array_equal(result.solution[task], clean.solution[task])
+
+
 def test_statuses_advise():
     for status in Status:
         assert len(status.advice) > 20
 
 
 @pytest.mark.parametrize(
-    "arguments", [{"max_steps": 0}, {"max_steps": 2.5}, {"tolerance": -1}, {"refresh": 0}]
+    "arguments",
+    [{"max_steps": 0}, {"max_steps": 2.5}, {"tolerance": -1}, {"refresh": 0}, {"start": "other"}],
 )
 def test_settings_are_checked(arguments):
     name = next(iter(arguments))
     with pytest.raises(ValueError, match=f"Invalid value for `{name}`.*Received"):
         linear.ConjugateGradient(**arguments)
-
-
-def test_configuration_round_trip():
-    solver = linear.ConjugateGradient(max_steps=9, tolerance=1e-3)
-    config = keras.saving.serialize_keras_object(solver)
-    assert keras.saving.deserialize_keras_object(config) == solver

@@ -1,0 +1,207 @@
+"""Figure 2 (b) and (c): memory and time of one meta-gradient, each in a process of its own.
+
+    python -m benchmarks.cost problem.npz imaml 16 3
+
+prints a line of JSON. The memory is the largest resident size of the process less what it held
+with the framework imported, the network built and the tasks read.
+"""
+
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from benchmarks.workers import ROOT
+
+ALGORITHMS = ("maml", "maml_recompute", "fomaml", "imaml")
+LINEAR_STEPS = 5
+_MEBIBYTE = 1 << 20
+_STRENGTH = 2.0
+_RATE = 0.05
+
+
+class CostError(RuntimeError):
+    """A process that was to be measured did not answer."""
+
+
+def write_problem(
+    path: str,
+    tasks: int,
+    way: int,
+    shot: int,
+    query: int,
+    filters: int = 64,
+    seed: int = 0,
+    data_dir: str | None = None,
+) -> str:
+    """Write tasks for the processes; says what the images are.
+
+    Args:
+        path: An npz file.
+        tasks: Of the meta-batch.
+        way: Classes a task.
+        shot: Support examples a class.
+        query: Query examples a class.
+        filters: Features of each convolution of Conv4.
+        seed: Of tasks and weights.
+        data_dir: TFDS folder with Omniglot; without it the images are random.
+    """
+    rng = np.random.default_rng(seed)
+    if data_dir:
+        import keras_imaml as ki
+
+        episodes = ki.data.omniglot("train", way, shot, query, seed, data_dir=data_dir)
+        (support_x, support_y), (query_x, query_y) = next(episodes.batch(tasks).as_numpy_iterator())
+    else:
+
+        def images(rows: int) -> np.ndarray:
+            return rng.random((tasks, rows, 28, 28, 1), np.float32)
+
+        def labels(rows: int) -> np.ndarray:
+            return np.tile(np.arange(way, dtype=np.int32), (tasks, rows))
+
+        support_x, support_y = images(way * shot), labels(shot)
+        query_x, query_y = images(way * query), labels(query)
+    np.savez(
+        path,
+        settings=json.dumps({"way": way, "filters": filters, "seed": seed}),
+        support_x=support_x,
+        support_y=support_y,
+        query_x=query_x,
+        query_y=query_y,
+    )
+    return "Omniglot" if data_dir else "random images of Omniglot's shape"
+
+
+def run(problem: str, algorithm: str, inner_steps: int, repeats: int) -> dict[str, Any]:
+    """Measure in a fresh process."""
+    command = [sys.executable, "-m", "benchmarks.cost", problem, algorithm, str(inner_steps)]
+    environment = {
+        **os.environ,
+        "CUDA_VISIBLE_DEVICES": "-1",
+        "KERAS_BACKEND": "tensorflow",
+        "PYTHONPATH": ROOT,
+    }
+    done = subprocess.run(
+        [*command, str(repeats)], capture_output=True, text=True, cwd=ROOT, env=environment
+    )
+    try:
+        return json.loads(done.stdout.splitlines()[-1])
+    except (IndexError, ValueError):
+        last = "\n".join(done.stderr.splitlines()[-5:])
+        raise CostError(
+            f"{algorithm} with {inner_steps} inner steps ended with code {done.returncode}:\n{last}"
+        ) from None
+
+
+def sweep(
+    problem: str, algorithm: str, grid: list[int], repeats: int, limit: float
+) -> Iterator[dict[str, Any]]:
+    """A row for each number of inner steps; those that would need too much memory are not run.
+
+    Memory grows no faster than linearly with the steps, and is foretold from the points before.
+
+    Args:
+        problem: The file of `write_problem`.
+        algorithm: One of `ALGORITHMS`.
+        grid: Numbers of inner steps, ascending.
+        repeats: Timed meta-gradients.
+        limit: Gibibytes.
+    """
+    rows: list[dict[str, Any]] = []
+    for steps in grid:
+        row: dict[str, Any] = {"algorithm": algorithm, "inner_steps": steps}
+        expected = _foretell(rows, steps)
+        if expected > 1024 * limit:
+            row["note"] = f"not run: about {expected / 1024:.1f} GiB, the limit is {limit:g} GiB"
+        else:
+            row.update(run(problem, algorithm, steps, repeats), note="")
+        rows.append(row)
+        yield row
+
+
+def _foretell(rows: list[dict[str, Any]], steps: int) -> float:
+    """Mebibytes at `steps`, on the line through the first and the last point; 0 if unknown."""
+    known = [(row["inner_steps"], row["memory_mib"]) for row in rows if "memory_mib" in row]
+    if not known:
+        return 0.0
+    (first, low), (last, high) = known[0], known[-1]
+    slope = max(high - low, 0.0) / (last - first) if last > first else 0.0
+    return high + slope * (steps - last)
+
+
+def _measure(problem: str, algorithm: str, inner_steps: int, repeats: int) -> dict[str, Any]:
+    with np.load(problem) as arrays:
+        settings = json.loads(str(arrays["settings"]))
+        parts = [arrays[name] for name in ("support_x", "support_y", "query_x", "query_y")]
+
+    import keras
+    import tensorflow as tf
+
+    import keras_imaml as ki
+
+    support_x, support_y, query_x, query_y = map(tf.constant, parts)
+    data = ((support_x, support_y), (query_x, query_y))
+    keras.utils.set_random_seed(settings["seed"])
+    network = ki.models.Conv4(settings["way"], filters=settings["filters"])
+    inner = ki.inner.GradientDescent(inner_steps, _RATE)
+    made = {
+        "maml": lambda: ki.MAML(inner, proximal_strength=_STRENGTH),
+        "maml_recompute": lambda: ki.MAML(inner, proximal_strength=_STRENGTH, recompute=True),
+        "fomaml": lambda: ki.MAML(inner, first_order=True, proximal_strength=_STRENGTH),
+        # Gauss-Newton is never indefinite: all linear steps are taken.
+        "imaml": lambda: ki.IMAML(
+            _STRENGTH, inner, ki.linear.ConjugateGradient(LINEAR_STEPS, tolerance=0.0)
+        ),
+    }[algorithm]()
+    learner = ki.MetaLearner(network, made, transductive=True)
+    learner.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    variables = learner.parameters.adapted
+    held, _ = _resident()
+
+    @tf.function(autograph=False)
+    def compute() -> Any:
+        meta = made.meta_gradient(learner.objective(data, training=True), variables)
+        return meta.gradients, tf.reduce_all(meta.sound)
+
+    gradients, sound = compute()
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        gradients, sound = compute()
+        gradients[-1].numpy()
+        seconds.append(time.perf_counter() - start)
+    _, peak = _resident()
+    if not sound:
+        raise CostError("the meta-gradient is not finite")
+    return {
+        "memory_mib": max(peak - held, 0) / _MEBIBYTE,
+        "seconds": statistics.median(seconds),
+        "fastest": min(seconds),
+    }
+
+
+def _resident() -> tuple[int, int]:
+    """Bytes that the process holds, and the most that it has held."""
+    try:
+        with open("/proc/self/status", encoding="ascii") as lines:
+            found = dict(re.findall(r"^(VmRSS|VmHWM):\s+(\d+) kB$", lines.read(), re.MULTILINE))
+        # Not ru_maxrss: a child's starts at the size that its parent had when it was started.
+        return 1024 * int(found["VmRSS"]), 1024 * int(found["VmHWM"])
+    except (OSError, KeyError):  # not Linux
+        import resource
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        peak *= 1 if sys.platform == "darwin" else 1024
+        return peak, peak
+
+
+if __name__ == "__main__":
+    print(json.dumps(_measure(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))))

@@ -1,0 +1,76 @@
+"""The tasks of a meta-batch a few at a time, where all at once would not fit the caches."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+CACHE_BYTES = 16 * 2**20
+"""Activations that are evaluated at once, about: what stays near the cores of a processor."""
+
+
+def tasks_at_once(model: keras.Model, tasks: Any, examples: Any) -> Any:
+    """How many tasks to evaluate together: a divisor of `tasks`, or all where one cannot tell.
+
+    Args:
+        model: The network; the sizes of its layers' outputs are known if it is functional.
+        tasks: Their number; static, or a tensor.
+        examples: Examples of each task; static, or a tensor.
+    """
+    if not isinstance(tasks, int) or not isinstance(examples, int):
+        return tasks
+    numbers = 0
+    for layer in model._flatten_layers(include_self=False, recursive=False):
+        for output in keras.tree.flatten(getattr(layer, "output", None)):
+            shape = getattr(output, "shape", ())[1:]
+            if any(size is None for size in shape):
+                return tasks
+            numbers += int(tf.TensorShape(shape).num_elements() or 0)
+    fit = CACHE_BYTES // max(1, 4 * numbers * examples)
+    return max(n for n in range(1, tasks + 1) if tasks % n == 0 and n <= max(1, fit))
+
+
+def rows(x: tf.Tensor, first: tf.Tensor, count: int) -> tf.Tensor:
+    """`count` rows of `x` from number `first` on, of a shape that is known in advance."""
+    return tf.ensure_shape(x[first : first + count], [count, *x.shape[1:]])
+
+
+def over_chunks(
+    function: Callable[[tf.Tensor], tuple[Any, list[tf.Tensor]]],
+    tasks: Any,
+    at_once: Any,
+    dtypes: Any,
+    sums: Sequence[tf.Tensor],
+) -> tuple[Any, list[tf.Tensor]]:
+    """Call `function(first)` for every chunk of tasks, one after the other.
+
+    Args:
+        function: From the number of the first task of a chunk to tensors `[at_once, ...]`, and
+            tensors to be added up.
+        tasks: The number of tasks.
+        at_once: A divisor of it. All of them: the function is called once, without a loop.
+        dtypes: The structure of the first, with a dtype in the place of each.
+        sums: Where the second start, such as zeros.
+
+    Returns:
+        The tensors of all chunks joined, `[tasks, ...]`, and the sums.
+    """
+    if at_once is tasks or (isinstance(tasks, int) and at_once == tasks):
+        parts, more = function(tf.constant(0))
+        return parts, [a + b for a, b in zip(sums, more, strict=True)]
+    count = tasks // at_once
+    arrays = tf.nest.map_structure(lambda dtype: tf.TensorArray(dtype, count), dtypes)
+
+    def body(number: tf.Tensor, arrays: Any, sums: list) -> tuple:
+        parts, more = function(number * at_once)
+        arrays = tf.nest.map_structure(lambda a, part: a.write(number, part), arrays, parts)
+        return number + 1, arrays, [a + b for a, b in zip(sums, more, strict=True)]
+
+    _, arrays, sums = tf.while_loop(
+        lambda number, *_: number < count,
+        body,
+        (tf.constant(0), arrays, list(sums)),
+        parallel_iterations=1,
+    )
+    return tf.nest.map_structure(lambda array: array.concat(), arrays), list(sums)

@@ -1,0 +1,88 @@
+"""The outer loss at adapted weights, and its first derivatives."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from keras_imaml.chunks import over_chunks, rows, tasks_at_once
+from keras_imaml.objective import TaskObjective
+
+
+class QueryGradient(NamedTuple):
+    """The query losses of a meta-batch, differentiated for phi and at fixed phi.
+
+    Attributes:
+        losses: `[tasks]`.
+        outputs: The network's outputs on the query sets.
+        sound: `[tasks]`, bool: tasks that were sound before, and whose loss is finite.
+        for_phi: `[tasks, size]`, `dL_t/dphi_t` of the sound tasks; anything for the others.
+        direct: One (or None) for each variable: the sum of `dL_t/dm` over the sound tasks.
+    """
+
+    losses: tf.Tensor
+    outputs: Any
+    sound: tf.Tensor
+    for_phi: tf.Tensor
+    direct: list[Any]
+
+
+def query_gradient(
+    objective: TaskObjective, phi: tf.Tensor, sound: tf.Tensor, variables: Sequence[Any]
+) -> QueryGradient:
+    """Evaluate and differentiate the query losses, as many tasks at once as the caches hold.
+
+    A query set is the largest thing that a meta-step evaluates, and it is evaluated once; its
+    activations for all tasks together would go through the main memory.
+
+    Args:
+        objective: The losses of the meta-batch.
+        phi: `[tasks, size]`.
+        sound: `[tasks]`, bool.
+        variables: The meta-parameters m. Weights that adapt enter through phi alone.
+    """
+    network, tasks = objective.outer.network, objective.tasks
+    shared = {id(v): v for v in network.parameters.shared}
+    direct = [v for v in variables if id(v) in shared]
+    count = tasks.count
+    at_once = tasks_at_once(network.model, count, tf.nest.flatten(tasks.query_x)[0].shape[1])
+    whole = at_once is count or at_once == count
+
+    def chunk(first: tf.Tensor) -> tuple[Any, list[tf.Tensor]]:
+        part = objective if whole else objective.part(first, at_once)
+        here = phi if whole else rows(phi, first, at_once)
+        good = sound if whole else rows(sound, first, at_once)
+        with tf.GradientTape() as tape:
+            tape.watch(here)
+            losses, outputs = part.query_losses(here)
+        good &= tf.math.is_finite(losses)
+        for_phi, *more = tape.gradient(
+            losses,
+            [here, *direct],
+            output_gradients=tf.cast(good, losses.dtype),
+            unconnected_gradients=tf.UnconnectedGradients.ZERO,
+        )
+        return (losses, outputs, good, for_phi), more
+
+    model = network.model
+    dtypes = (
+        phi.dtype,
+        None if whole else tf.nest.map_structure(lambda z: z.dtype, _output_structure(model)),
+        tf.bool,
+        phi.dtype,
+    )
+    zeros = [tf.zeros(v.shape, v.dtype) for v in direct]
+    (losses, outputs, good, for_phi), sums = over_chunks(chunk, count, at_once, dtypes, zeros)
+    by_id = {id(v): value for v, value in zip(direct, sums, strict=True)}
+    return QueryGradient(
+        losses,
+        outputs,
+        good,
+        tf.ensure_shape(for_phi, phi.shape),
+        [by_id.get(id(v)) for v in variables],
+    )
+
+
+def _output_structure(model: Any) -> Any:
+    """The outputs as the model's call returns them."""
+    return model.outputs[0] if len(model.outputs) == 1 else list(model.outputs)
