@@ -36,12 +36,21 @@ def rows(x: tf.Tensor, first: tf.Tensor, count: int) -> tf.Tensor:
     return tf.ensure_shape(x[first : first + count], [count, *x.shape[1:]])
 
 
+def part_size(tasks: Any, limit: int | None) -> int | None:
+    """The largest divisor of `tasks` within `limit`; None if they need not be split."""
+    if limit is None or (isinstance(tasks, int) and tasks <= limit):
+        return None
+    if not isinstance(tasks, int):
+        return 1
+    return max(n for n in range(1, limit + 1) if tasks % n == 0)
+
+
 def over_chunks(
     function: Callable[[tf.Tensor], tuple[Any, list[tf.Tensor]]],
     tasks: Any,
     at_once: Any,
     dtypes: Any,
-    sums: Sequence[tf.Tensor],
+    sums: Sequence[tf.Tensor] = (),
 ) -> tuple[Any, list[tf.Tensor]]:
     """Call `function(first)` for every chunk of tasks, one after the other.
 
@@ -51,14 +60,13 @@ def over_chunks(
         tasks: The number of tasks.
         at_once: A divisor of it. All of them: the function is called once, without a loop.
         dtypes: The structure of the first, with a dtype in the place of each.
-        sums: Where the second start, such as zeros.
+        sums: Zeros for the second.
 
     Returns:
         The tensors of all chunks joined, `[tasks, ...]`, and the sums.
     """
     if at_once is tasks or (isinstance(tasks, int) and at_once == tasks):
-        parts, more = function(tf.constant(0))
-        return parts, [a + b for a, b in zip(sums, more, strict=True)]
+        return function(tf.constant(0))
     count = tasks // at_once
     arrays = tf.nest.map_structure(lambda dtype: tf.TensorArray(dtype, count), dtypes)
 

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_imaml.learner import MetaLearner
+from keras_imaml.splitting import outcome
 from keras_imaml.validation import check_integer
 
 
@@ -116,19 +117,13 @@ def evaluate(
 
 def _step(learner: MetaLearner, data: Any) -> dict[str, tf.Tensor]:
     objective = learner.objective(data, training=False)
-    adapted = learner.algorithm.adapt(objective)
-    losses, outputs = objective.query_losses(adapted.phi)
-    start = learner.parameters.broadcast(learner.parameters.theta(), objective.tasks.count)
-    losses_before, outputs_before = objective.query_losses(start)
-    values = {
-        "loss": losses,
-        "loss_before": losses_before,
-        "sound": objective.sound & adapted.sound & tf.math.is_finite(losses),
-    }
+    after = outcome(learner.algorithm, objective, learner.tasks_per_chunk)
+    before = outcome(learner.algorithm, objective, learner.tasks_per_chunk, adapt=False)
+    values = {"loss": after.losses, "loss_before": before.losses, "sound": after.sound}
     labels = objective.tasks.query_y
     if isinstance(labels, tf.Tensor) and labels.dtype.is_integer:
-        values["accuracy"] = _accuracy(labels, outputs)
-        values["accuracy_before"] = _accuracy(labels, outputs_before)
+        values["accuracy"] = _accuracy(labels, after.outputs)
+        values["accuracy_before"] = _accuracy(labels, before.outputs)
     return values
 
 

@@ -14,6 +14,8 @@ from keras_imaml.learned_loss import LearnedLoss
 from keras_imaml.objective import Level, TaskObjective, Tasks
 from keras_imaml.parameters import Adapt, Parameters
 from keras_imaml.second_order import check_layers
+from keras_imaml.splitting import meta_gradient, outcome
+from keras_imaml.validation import check_integer
 
 
 @keras.saving.register_keras_serializable(package="keras_imaml")
@@ -37,6 +39,9 @@ class MetaLearner(keras.Model):
             when it is deployed. Defaults to `False`.
         learned_loss: A `keras_imaml.LearnedLoss` by which tasks adapt to unlabelled support
             inputs. Defaults to `None`: they adapt by the loss of `compile`.
+        tasks_per_chunk: How many tasks of a meta-batch are computed at the same time, at most; a
+            divisor of their number is taken. Less memory, for the same meta-gradient. Defaults to
+            `None`: all.
 
     Example:
 
@@ -65,6 +70,7 @@ class MetaLearner(keras.Model):
         adapt: Adapt = None,
         transductive: bool = False,
         learned_loss: LearnedLoss | None = None,
+        tasks_per_chunk: int | None = None,
         **kwargs: Any,
     ) -> None:
         if not isinstance(algorithm, Algorithm):
@@ -91,6 +97,9 @@ class MetaLearner(keras.Model):
         self.algorithm = algorithm
         self.adapt_spec = adapt
         self.transductive = bool(transductive)
+        if tasks_per_chunk is not None:
+            tasks_per_chunk = check_integer("tasks_per_chunk", tasks_per_chunk, minimum=1)
+        self.tasks_per_chunk = tasks_per_chunk
         self._inner_network = TaskNetwork(adapts_by, self.parameters)
         self._outer_network = (
             TaskNetwork(model, self.parameters) if learned_loss else self._inner_network
@@ -180,7 +189,7 @@ class MetaLearner(keras.Model):
         """One step of the outer level."""
         objective = self.objective(data, training=True)
         variables = self.trainable_variables
-        meta = self.algorithm.meta_gradient(objective, variables)
+        meta = meta_gradient(self.algorithm, objective, variables, self.tasks_per_chunk)
         # The optimizer sums over replicas; the meta-gradient is a mean over tasks. An optimizer
         # that scales losses (for half precision) divides what it is given by its scale.
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
@@ -200,10 +209,8 @@ class MetaLearner(keras.Model):
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         """Adapt to each task and evaluate its query set."""
         objective = self.objective(data, training=False)
-        adapted = self.algorithm.adapt(objective)
-        losses, outputs = objective.query_losses(adapted.phi)
-        sound = objective.sound & adapted.sound & tf.math.is_finite(losses)
-        return self._log(objective, losses, outputs, sound, {})
+        after = outcome(self.algorithm, objective, self.tasks_per_chunk)
+        return self._log(objective, *after, {})
 
     def objective(self, data: Any, training: bool) -> TaskObjective:
         """The support and query losses of one element of the data, as functions of `phi`."""
@@ -286,6 +293,7 @@ class MetaLearner(keras.Model):
             "algorithm": keras.saving.serialize_keras_object(self.algorithm),
             "adapt": adapt,
             "transductive": self.transductive,
+            "tasks_per_chunk": self.tasks_per_chunk,
             "learned_loss": keras.saving.serialize_keras_object(self.learned_loss),
             "name": self.name,
         }

@@ -65,6 +65,21 @@ class TaskObjective:
         self.training = training
         self.transductive = transductive
 
+    @property
+    def dtype(self) -> str:
+        """The dtype of the adapted weights and of the losses."""
+        return self.parameters.dtype
+
+    def output_dtypes(self) -> Any:
+        """The dtype of each output of the outer level's network, in their structure."""
+
+        def one_task(x: tf.Tensor) -> keras.KerasTensor:
+            return keras.KerasTensor((None, *x.shape[2:]), x.dtype.name)
+
+        model = self.outer.network.model
+        outputs = model.compute_output_spec(tf.nest.map_structure(one_task, self.tasks.query_x))
+        return keras.tree.map_structure(lambda output: tf.as_dtype(output.dtype), outputs)
+
     def merged(self) -> "TaskObjective":
         """The same tasks with support and query examples together as the support set."""
         join = lambda s, q: tf.concat([s, tf.cast(q, s.dtype)], axis=1)  # noqa: E731

@@ -64,13 +64,7 @@ def query_gradient(
         )
         return (losses, outputs, good, for_phi), more
 
-    model = network.model
-    dtypes = (
-        phi.dtype,
-        None if whole else tf.nest.map_structure(lambda z: z.dtype, _output_structure(model)),
-        tf.bool,
-        phi.dtype,
-    )
+    dtypes = None if whole else (phi.dtype, objective.output_dtypes(), tf.bool, phi.dtype)
     zeros = [tf.zeros(v.shape, v.dtype) for v in direct]
     (losses, outputs, good, for_phi), sums = over_chunks(chunk, count, at_once, dtypes, zeros)
     by_id = {id(v): value for v, value in zip(direct, sums, strict=True)}
@@ -81,8 +75,3 @@ def query_gradient(
         tf.ensure_shape(for_phi, phi.shape),
         [by_id.get(id(v)) for v in variables],
     )
-
-
-def _output_structure(model: Any) -> Any:
-    """The outputs as the model's call returns them."""
-    return model.outputs[0] if len(model.outputs) == 1 else list(model.outputs)

@@ -53,6 +53,7 @@ def learner(episodes: tf.data.Dataset, steps: int = 1) -> ki.MetaLearner:
         adapt=FLAGS.adapt or None,
         transductive=FLAGS.transductive,
         learned_loss=_learned_loss(model) if FLAGS.learned_loss else None,
+        tasks_per_chunk=FLAGS.tasks_per_chunk or None,
     )
     rate = FLAGS.outer_learning_rate
     if FLAGS.outer_schedule == "cosine":

@@ -35,6 +35,13 @@ _run(flags.DEFINE_integer, "query", 15, "Query examples a class.", lower_bound=1
 _run(flags.DEFINE_integer, "image_size", 28, "Pixels a side (folder, glyphs).", lower_bound=8)
 _run(flags.DEFINE_integer, "channels", 1, "Channels of folder images.", lower_bound=1)
 _run(flags.DEFINE_integer, "tasks_per_step", 16, "Tasks of a meta-batch.", lower_bound=1)
+_run(
+    flags.DEFINE_integer,
+    "tasks_per_chunk",
+    0,
+    "Tasks that are computed at the same time, at most; 0: all of a meta-batch.",
+    lower_bound=0,
+)
 _run(flags.DEFINE_integer, "steps_per_epoch", 100, "Meta-steps an epoch.", lower_bound=1)
 _run(
     flags.DEFINE_enum,

@@ -19,7 +19,8 @@ class MetaGradient(NamedTuple):
 
     Attributes:
         gradients: One (or None) for each variable: of the mean query loss of the sound tasks.
-        per_task: `[tasks, size]`, the meta-gradient for theta task by task.
+        per_task: `[tasks, size]`, the meta-gradient for theta task by task; None of a meta-batch
+            that was split.
         query_losses: `[tasks]`.
         query_outputs: The network's outputs on the query sets after adaptation.
         sound: `[tasks]`, bool: tasks without NaN or infinity. The others contribute nothing.
@@ -27,7 +28,7 @@ class MetaGradient(NamedTuple):
     """
 
     gradients: list[Any]
-    per_task: tf.Tensor
+    per_task: tf.Tensor | None
     query_losses: tf.Tensor
     query_outputs: Any
     sound: tf.Tensor

@@ -106,26 +106,21 @@ class MAML(Algorithm):
         path = unroll(problem, start, self.inner)
         phi = path.solution.phi
         query = query_gradient(objective, phi, objective.sound & path.solution.sound, variables)
-        weights = tf.cast(query.sound, phi.dtype)[:, None]
-        weights /= tf.maximum(tf.reduce_sum(weights), 1)
-        v = weights * select(query.sound, query.for_phi, tf.zeros_like(phi))
         adapted = {id(variable) for variable in self.parameters.adapted}
         others = [variable for variable in variables if id(variable) not in adapted]
-        for_start, through_path = path.pull_back(v, others)
-        per_task = tf.math.divide_no_nan(for_start, weights)
+        per_task, through_path = path.pull_back(
+            select(query.sound, query.for_phi, tf.zeros_like(phi)), others
+        )
         sound = query.sound & finite(per_task)
         per_task = select(sound, per_task, tf.zeros_like(per_task))
-        count = tf.maximum(tf.reduce_sum(tf.cast(sound, phi.dtype)), 1)
-        mean = tf.reduce_sum(per_task, axis=0) / count
-        indirect = self.parameters.for_variables(mean, variables)
+        for_theta = self.parameters.for_variables(tf.reduce_sum(per_task, axis=0), variables)
         rest = iter(through_path)
-        gradients = [
-            add_gradients(
-                None if direct is None else direct / tf.cast(count, direct.dtype),
-                next(rest) if through is None else through,
-            )
-            for direct, through in zip(query.direct, indirect, strict=True)
+        sums = [
+            add_gradients(direct, next(rest) if through is None else through)
+            for direct, through in zip(query.direct, for_theta, strict=True)
         ]
+        count = tf.maximum(tf.reduce_sum(tf.cast(sound, phi.dtype)), 1)
+        gradients = [None if g is None else g / tf.cast(count, g.dtype) for g in sums]
         residual = tf.math.divide_no_nan(
             norm(self.inner_problem(objective).gradient(phi)),
             path.solution.initial_gradient_norm,

@@ -95,8 +95,8 @@ LEARNED_RATE = ki.inner.GradientDescent(learning_rate=ki.LearningRate(0.1))
             lambda: ki.MAML(ki.inner.GradientDescent(tolerance=1e-3), recompute=True),
             "tolerance=0.0",
         ),
-        (lambda: ki.IMAML(0.0), "does not depend on theta"),
-        (lambda: ki.IMAML(-1.0), "does not depend on theta"),
+        (lambda: ki.IMAML(0.0), "do not depend on theta"),
+        (lambda: ki.IMAML(-1.0), "do not depend on theta"),
         (lambda: ki.MAML(proximal_strength=-1.0), "at least 0"),
     ],
 )

@@ -1,0 +1,123 @@
+"""A meta-batch in parts gives what it gives as a whole."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_imaml as ki
+from keras_imaml.chunks import part_size, tasks_at_once
+from keras_imaml.splitting import meta_gradient, outcome
+from tests import problems
+
+CASES = {
+    "imaml": (lambda: ki.IMAML(1.0), problems.LinearRegression, None),
+    "maml": (lambda: ki.MAML(), problems.LinearRegression, None),
+    "reptile": (lambda: ki.Reptile(), problems.LinearRegression, None),
+    "shared_weights": (
+        lambda: ki.IMAML(ki.ProximalStrength(1.0, learned=True)),
+        problems.Images,
+        "head",
+    ),
+}
+
+
+def both(case, tensors=None, split=2):
+    """The meta-gradient of the whole and of parts."""
+    algorithm, problem, adapt = CASES[case]
+    algorithm, problem = algorithm(), problem(tasks=6)
+    objective = problems.objective_of(problem, adapt=adapt)
+    algorithm.prepare(objective.parameters)
+    variables = [*problem.model.trainable_variables, *algorithm.trainable_variables]
+    tensors = tensors(problem.tensors) if tensors else problem.tensors
+
+    def step(limit):
+        objective = problems.objective_of(problem, adapt=adapt, tensors=tensors)
+        return meta_gradient(algorithm, objective, variables, limit)
+
+    whole, parts = (
+        tf.function(lambda limit=limit: step(limit), autograph=False)() for limit in (None, split)
+    )
+    return whole, parts
+
+
+def assert_equal(whole, parts):
+    for a, b in zip(whole.gradients, parts.gradients, strict=True):
+        assert (a is None) == (b is None)
+        if a is not None:
+            np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(whole.query_losses, parts.query_losses, rtol=1e-10)
+    np.testing.assert_allclose(whole.query_outputs, parts.query_outputs, rtol=1e-9, atol=1e-12)
+    np.testing.assert_array_equal(whole.sound, parts.sound)
+    for name, value in whole.diagnostics.items():
+        np.testing.assert_allclose(value, parts.diagnostics[name], rtol=1e-7, atol=1e-10)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_meta_gradient_is_that_of_the_whole(case):
+    whole, parts = both(case)
+    assert_equal(whole, parts)
+    assert parts.per_task is None
+
+
+def test_a_bad_task_counts_in_no_part():
+    def with_nan(tensors):
+        x = tensors.support_x.numpy()
+        x[3] = np.nan
+        return tensors._replace(support_x=tf.constant(x))
+
+    whole, parts = both("imaml", with_nan, split=3)
+    assert parts.sound.numpy().tolist() == [True, True, True, False, True, True]
+    assert_equal(whole, parts)
+
+
+@pytest.mark.parametrize("adapt", [True, False])
+def test_the_outcome_is_that_of_the_whole(adapt):
+    problem = problems.LinearRegression(tasks=4)
+    objective = problems.objective_of(problem, training=False)
+    algorithm = ki.IMAML(1.0)
+    algorithm.prepare(objective.parameters)
+    whole, parts = (
+        tf.function(lambda n=n: outcome(algorithm, objective, n, adapt), autograph=False)()
+        for n in (None, 1)
+    )
+    for a, b in zip(whole, parts, strict=True):
+        np.testing.assert_allclose(tf.cast(a, "float64"), tf.cast(b, "float64"), rtol=1e-9)
+
+
+def test_part_sizes_divide_the_number_of_tasks():
+    assert part_size(16, None) is None
+    assert part_size(16, 16) is None
+    assert part_size(16, 5) == 4
+    assert part_size(7, 3) == 1
+    assert part_size(tf.constant(6), 3) == 1  # known only when the graph runs
+
+
+def test_large_activations_are_evaluated_a_few_tasks_at_a_time():
+    network = ki.models.Conv4(5)
+    assert tasks_at_once(network, 16, 75) == 1
+    assert tasks_at_once(network, 16, 5) in (8, 16)
+    assert tasks_at_once(ki.models.MLP(), 256, 10) == 256
+    assert tasks_at_once(network, 16, None) == 16
+
+
+def test_a_learner_may_be_given_more_tasks_than_fit():
+    from tests import learners
+
+    weights = []
+    for limit in (None, 2):
+        keras.utils.set_random_seed(0)
+        optimizer = keras.optimizers.SGD(0.1)
+        learner = learners.compiled(tasks_per_chunk=limit, optimizer=optimizer)
+        learner.fit(learners.dataset(learners.images()), steps_per_epoch=2, verbose=0)
+        weights.append(learner.parameters.theta())
+        logs = learner.evaluate(learners.dataset(learners.images()), steps=1, verbose=0)
+    np.testing.assert_allclose(*weights, rtol=1e-4, atol=1e-5)
+    assert np.all(np.isfinite(logs))
+    assert learner.get_config()["tasks_per_chunk"] == 2
+
+
+@pytest.mark.parametrize("value", [0, -1, 2.5, "all"])
+def test_sizes_that_mean_nothing_are_refused(value):
+    with pytest.raises(ValueError, match="tasks_per_chunk.*at least 1"):
+        ki.MetaLearner(ki.models.MLP(), ki.IMAML(), tasks_per_chunk=value)
