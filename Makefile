@@ -2,10 +2,12 @@
 #
 #   make test PYTHON=python3.12                          another interpreter
 #   make train preset=sinusoid run_dir=/tmp/sinusoid     another preset, another place
+#   make test workers=8                                  more processes for the quick tests
 
 PYTHON ?= python3
 preset ?= glyphs_5way_1shot
 run_dir ?= runs/$(preset)
+workers ?= 2
 
 VENV := .venv
 PEERS := .venv-peers
@@ -30,7 +32,7 @@ train: $(VENV)/installed ## Meta-train on drawn characters, without a download (
 
 .PHONY: test
 test: lint ## Check style and types, then run the quick tests.
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -n $(workers) -m "not slow"
 
 .PHONY: test-slow
 test-slow: $(VENV)/installed-dev ## Run the slow tests.

@@ -63,6 +63,7 @@ setup(
         "dev": [
             "hypothesis>=6.100",
             "pytest>=8.0",
+            "pytest-xdist>=3.6",
             # Formatting and type errors differ from one release line to the next.
             "mypy>=2.4,<3",
             "ruff>=0.17,<0.18",
