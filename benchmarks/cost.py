@@ -2,8 +2,8 @@
 
     python -m benchmarks.cost problem.npz imaml 16 3
 
-prints a line of JSON. The memory is the largest resident size of the process less what it held
-with the framework imported, the network built and the tasks read.
+prints a line of JSON; `imaml:4` computes 4 tasks at a time. The memory is the largest resident size
+of the process less what it held with the framework imported, the network built and the tasks read.
 """
 
 import json
@@ -110,7 +110,7 @@ def sweep(
 
     Args:
         problem: The file of `write_problem`.
-        algorithm: One of `ALGORITHMS`.
+        algorithm: One of `ALGORITHMS`, and behind a colon the tasks that are computed at once.
         grid: Numbers of inner steps, ascending.
         repeats: Timed meta-gradients.
         limit: Gibibytes.
@@ -146,7 +146,9 @@ def _measure(problem: str, algorithm: str, inner_steps: int, repeats: int) -> di
     import tensorflow as tf
 
     import keras_imaml as ki
+    from keras_imaml.splitting import meta_gradient
 
+    algorithm, _, at_once = algorithm.partition(":")
     support_x, support_y, query_x, query_y = map(tf.constant, parts)
     data = ((support_x, support_y), (query_x, query_y))
     keras.utils.set_random_seed(settings["seed"])
@@ -168,7 +170,8 @@ def _measure(problem: str, algorithm: str, inner_steps: int, repeats: int) -> di
 
     @tf.function(autograph=False)
     def compute() -> Any:
-        meta = made.meta_gradient(learner.objective(data, training=True), variables)
+        objective = learner.objective(data, training=True)
+        meta = meta_gradient(made, objective, variables, int(at_once) if at_once else None)
         return meta.gradients, tf.reduce_all(meta.sound)
 
     gradients, sound = compute()

@@ -61,8 +61,6 @@ def implicit_gradient(
     """
     linearization = curvature.linearize(problem, phi, variables)
     strength = problem().strength
-    # A gradient whose square overflows would stay for ever in an optimizer that averages squares.
-    sound = sound & tf.math.is_finite(length(query_gradient))
     rhs = select(sound, query_gradient, tf.zeros_like(query_gradient))
     solution = linear.solve(linearization.product, rhs, preconditioner=lambda r: r / strength)
     sound = sound & tf.math.is_finite(length(strength * solution.solution))

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from keras_imaml.chunks import over_chunks, rows, tasks_at_once
 from keras_imaml.objective import TaskObjective
+from keras_imaml.vectors import length
 
 
 class QueryGradient(NamedTuple):
@@ -15,7 +16,8 @@ class QueryGradient(NamedTuple):
     Attributes:
         losses: `[tasks]`.
         outputs: The network's outputs on the query sets.
-        sound: `[tasks]`, bool: tasks that were sound before, and whose loss is finite.
+        sound: `[tasks]`, bool: tasks that were sound before, with a loss and a gradient that are
+            finite.
         for_phi: `[tasks, size]`, `dL_t/dphi_t` of the sound tasks; anything for the others.
         direct: One (or None) for each variable: the sum of `dL_t/dm` over the sound tasks.
     """
@@ -52,16 +54,17 @@ def query_gradient(
         part = objective if whole else objective.part(first, at_once)
         here = phi if whole else rows(phi, first, at_once)
         good = sound if whole else rows(sound, first, at_once)
-        with tf.GradientTape() as tape:
+        with tf.GradientTape(persistent=True) as tape:
             tape.watch(here)
             losses, outputs = part.query_losses(here)
-        good &= tf.math.is_finite(losses)
-        for_phi, *more = tape.gradient(
-            losses,
-            [here, *direct],
-            output_gradients=tf.cast(good, losses.dtype),
-            unconnected_gradients=tf.UnconnectedGradients.ZERO,
-        )
+        for_phi = tape.gradient(losses, here)
+        # A gradient whose square overflows would stay in an optimizer that averages squares.
+        good &= tf.math.is_finite(losses) & tf.math.is_finite(length(for_phi))
+        found = tape.gradient(losses, direct, output_gradients=tf.cast(good, losses.dtype))
+        more = [
+            tf.zeros(v.shape, v.dtype) if g is None else tf.convert_to_tensor(g)
+            for v, g in zip(direct, found, strict=True)
+        ]
         return (losses, outputs, good, for_phi), more
 
     dtypes = None if whole else (phi.dtype, objective.output_dtypes(), tf.bool, phi.dtype)

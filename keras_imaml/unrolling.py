@@ -13,7 +13,6 @@ from keras_imaml.inner import GradientDescent, InnerSolution
 from keras_imaml.objective import InnerProblem
 from keras_imaml.vectors import finite, norm
 
-_ZERO = tf.UnconnectedGradients.ZERO
 Problem = Callable[[tf.Tensor], InnerProblem]
 """Builds the inner problem from `theta [tasks, size]` and the current meta-parameters."""
 
@@ -90,9 +89,14 @@ def recomputed(problem: Problem, start: tf.Tensor, solver: GradientDescent) -> P
                 _, change, *state = solver.rule(again).step(again, number, *here)
                 after = [here[0] + change, *state]
             sources = [*here, start, *variables]
-            parts = tape.gradient(
-                after, sources, output_gradients=list(bars), unconnected_gradients=_ZERO
-            )
+            parts = [
+                tf.zeros_like(source) if part is None else tf.convert_to_tensor(part)
+                for source, part in zip(
+                    sources,
+                    tape.gradient(after, sources, output_gradients=list(bars)),
+                    strict=True,
+                )
+            ]
             bars, more = tuple(parts[: len(here)]), parts[len(here) :]
             return number - 1, bars, [a + b for a, b in zip(sums, more, strict=True)]
 
