@@ -7,6 +7,7 @@ import tensorflow as tf
 
 import keras_imaml as ki
 from keras_imaml.chunks import part_size, tasks_at_once
+from keras_imaml.query_gradient import query_gradient
 from keras_imaml.splitting import meta_gradient, outcome
 from tests import problems
 
@@ -121,3 +122,31 @@ def test_a_learner_may_be_given_more_tasks_than_fit():
 def test_sizes_that_mean_nothing_are_refused(value):
     with pytest.raises(ValueError, match="tasks_per_chunk.*at least 1"):
         ki.MetaLearner(ki.models.MLP(), ki.IMAML(), tasks_per_chunk=value)
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+@pytest.mark.parametrize("adapt", [None, "head"])
+def test_query_sets_in_chunks_give_the_same_gradient(monkeypatch, at_once, adapt):
+    problem = problems.Images(tasks=4, dtype="float32")
+    objective = problems.objective_of(problem, adapt=adapt)
+    phi = objective.parameters.broadcast(objective.parameters.theta(), 4)
+    phi += 0.01 * tf.random.stateless_normal(phi.shape, [1, 2])
+    sound = tf.constant([True, True, False, True])
+
+    def gradient():
+        variables = problem.model.trainable_variables
+        return tf.function(
+            lambda: query_gradient(objective, phi, sound, variables), autograph=False
+        )()
+
+    whole = gradient()
+    monkeypatch.setattr("keras_imaml.query_gradient.tasks_at_once", lambda *_: at_once)
+    chunks = gradient()
+    assert chunks.sound.numpy().tolist() == [True, True, False, True]
+    np.testing.assert_allclose(whole.losses, chunks.losses, rtol=1e-5)
+    np.testing.assert_allclose(whole.outputs, chunks.outputs, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(whole.for_phi, chunks.for_phi, rtol=1e-3, atol=1e-5)
+    for a, b in zip(whole.direct, chunks.direct, strict=True):
+        assert (a is None) == (b is None)
+        if a is not None:
+            np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
