@@ -119,6 +119,8 @@ def test_ctrl_c_keeps_a_checkpoint_and_the_same_command_goes_on(tmp_path):
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,
+        # Shells start background jobs with interrupts ignored, and a child inherits that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     for line in process.stdout:
         if "Epoch 3" in line:
