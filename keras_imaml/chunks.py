@@ -31,6 +31,11 @@ def tasks_at_once(model: keras.Model, tasks: Any, examples: Any) -> Any:
     return max(n for n in range(1, tasks + 1) if tasks % n == 0 and n <= max(1, fit))
 
 
+def is_whole(tasks: Any, at_once: Any) -> bool:
+    """Whether a chunk holds all tasks, as far as one can tell when the graph is built."""
+    return at_once is tasks or (isinstance(tasks, int) and at_once == tasks)
+
+
 def rows(x: tf.Tensor, first: tf.Tensor, count: int) -> tf.Tensor:
     """`count` rows of `x` from number `first` on, of a shape that is known in advance."""
     return tf.ensure_shape(x[first : first + count], [count, *x.shape[1:]])
@@ -65,7 +70,7 @@ def over_chunks(
     Returns:
         The tensors of all chunks joined, `[tasks, ...]`, and the sums.
     """
-    if at_once is tasks or (isinstance(tasks, int) and at_once == tasks):
+    if is_whole(tasks, at_once):
         return function(tf.constant(0))
     count = tasks // at_once
     arrays = tf.nest.map_structure(lambda dtype: tf.TensorArray(dtype, count), dtypes)

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from keras_imaml.chunks import over_chunks, rows, tasks_at_once
+from keras_imaml.chunks import is_whole, over_chunks, rows, tasks_at_once
 from keras_imaml.objective import TaskObjective
 from keras_imaml.vectors import length
 
@@ -48,7 +48,7 @@ def query_gradient(
     direct = [v for v in variables if id(v) in shared]
     count = tasks.count
     at_once = tasks_at_once(network.model, count, tf.nest.flatten(tasks.query_x)[0].shape[1])
-    whole = at_once is count or at_once == count
+    whole = is_whole(count, at_once)
 
     def chunk(first: tf.Tensor) -> tuple[Any, list[tf.Tensor]]:
         part = objective if whole else objective.part(first, at_once)

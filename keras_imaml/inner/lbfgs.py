@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from keras_imaml.configurable import Configurable
 from keras_imaml.inner.line_search import backtrack
-from keras_imaml.inner.solution import InnerSolution
+from keras_imaml.inner.solution import InnerSolution, with_values
 from keras_imaml.objective import InnerProblem
 from keras_imaml.validation import check_integer, check_number
 from keras_imaml.vectors import dot, finite, norm, select
@@ -124,7 +124,7 @@ class LBFGS(Configurable):
                 parallel_iterations=1,
             )
         )
-        gradients = end.gradients + (end.evaluations + 2) // 3  # a value is a third
+        gradients = with_values(end.gradients, end.evaluations)
         last = norm(end.gradient)
         return InnerSolution(end.phi, end.steps, gradients, first, last, finite(end.phi))
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras_imaml.configurable import Configurable
 from keras_imaml.curvature import CURVATURES
 from keras_imaml.inner.line_search import backtrack
-from keras_imaml.inner.solution import InnerSolution
+from keras_imaml.inner.solution import InnerSolution, with_values
 from keras_imaml.linear import ConjugateGradient
 from keras_imaml.objective import InnerProblem
 from keras_imaml.validation import check_choice, check_integer, check_number
@@ -156,5 +156,5 @@ class NewtonCG(Configurable):
                 parallel_iterations=1,
             )
         )
-        gradients = end.gradients + (end.evaluations + 2) // 3  # a value is a third
+        gradients = with_values(end.gradients, end.evaluations)
         return InnerSolution(end.phi, end.steps, gradients, end.first, end.last, finite(end.phi))

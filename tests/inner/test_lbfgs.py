@@ -17,7 +17,6 @@ from tests.inner.inner_problems import (
     minimize,
     of_different_difficulty,
     path,
-    with_a_huge_task,
 )
 
 
@@ -131,19 +130,6 @@ def test_a_task_without_an_acceptable_step_stays():
     assert result.steps[0] == 1 < result.steps[1]
     assert result.phi[0, 0] == 1
     assert result.gradient_norm[0] == 2
-
-
-def test_a_broken_task_stays_and_leaves_the_others(run):
-    problem, huge = with_a_huge_task()
-    huge = huge._replace(support_x=huge.support_x * [[[1.0]], [[1e18]], [[1.0]]])  # G overflows
-    clean = minimize(run, LBFGS(steps=3), problem)
-    result = minimize(run, LBFGS(steps=3), problem, huge)
-    for task in (0, 2):
-        np.testing.assert_array_equal(result.phi[task], clean.phi[task])
-    np.testing.assert_array_equal(result.phi[1], problem.theta)
-    assert result.steps.numpy().tolist() == [3, 0, 3]
-    assert np.all(result.sound)
-    assert not np.isfinite(result.gradient_norm[1])
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,14 @@
 """Backtracking: the condition that it promises, and what it spends on which task."""
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
+from keras_imaml.inner import LBFGS, NewtonCG
 from keras_imaml.inner.line_search import SUFFICIENT, backtrack
 from keras_imaml.vectors import dot
 from tests import problems
-from tests.inner.inner_problems import inner_problem
+from tests.inner.inner_problems import inner_problem, minimize, with_a_huge_task
 
 
 def downhill(length=1.0, active=(True, True, True), halvings=12):
@@ -74,3 +76,17 @@ def test_values_of_nan_are_no_decrease():
     step = backtrack(inner, phi, value, direction, slope, active, halvings=3)
     assert step.accepted.numpy().tolist() == [True, False, False]
     np.testing.assert_array_equal(step.phi[1:], phi[1:])
+
+
+@pytest.mark.parametrize(("solver", "steps"), [(LBFGS(steps=3), 3), (NewtonCG(steps=2), 2)])
+def test_a_broken_task_stays_and_leaves_the_others(run, solver, steps):
+    problem, huge = with_a_huge_task()
+    huge = huge._replace(support_x=huge.support_x * [[[1.0]], [[1e18]], [[1.0]]])  # G overflows
+    clean = minimize(run, solver, problem)
+    result = minimize(run, solver, problem, huge)
+    for task in (0, 2):
+        np.testing.assert_array_equal(result.phi[task], clean.phi[task])
+    np.testing.assert_array_equal(result.phi[1], problem.theta)
+    assert result.steps.numpy().tolist() == [steps, 0, steps]
+    assert np.all(result.sound)
+    assert not np.isfinite(result.gradient_norm[1])
