@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
+from keras_imaml.fallbacks import fallbacks_noted, layers_of, warn
 from keras_imaml.grouped_convolution import grouped_convolutions
 from keras_imaml.layers.task_batch_normalization import (
     TaskBatchNormalization,
@@ -75,6 +76,8 @@ class TaskNetwork:
         self.penalised = bool(model.losses) or any(
             getattr(layer, "activity_regularizer", None) for layer in model._flatten_layers()
         )
+        self._layers = [layer.name for layer in model._flatten_layers()]
+        self._warned: set[str] = set()
         self._evaluate = traced_when_eager(self._vectorized)
 
     def __call__(
@@ -115,5 +118,9 @@ class TaskNetwork:
         if phi.shape[0] == 1:  # nothing to fold: the network as it is
             one = one_task(tf.nest.map_structure(lambda part: part[0], every))
             return tf.nest.map_structure(lambda part: part[None], one)
-        with grouped_convolutions():
-            return tf.vectorized_map(one_task, every, warn=False)
+        with grouped_convolutions(), fallbacks_noted() as noted:
+            evaluation = tf.vectorized_map(one_task, every, warn=False)
+        layers = layers_of(noted, self._layers)
+        warn({name: kind for name, kind in layers.items() if name not in self._warned})
+        self._warned.update(layers)
+        return evaluation

@@ -7,44 +7,30 @@ it one call of the framework's grouped convolution, forwards and backwards.
 
 import contextlib
 import functools
-import threading
-from collections.abc import Iterator
 from typing import Any
 
 import tensorflow as tf
+
+from keras_imaml.replacement import Replacement
 
 try:
     from tensorflow.python.ops.parallel_for import pfor
 
     _registry = pfor._pfor_converter_registry
-    _stock = _registry["Conv2D"]
+    _stock = {
+        name: _registry[name] for name in ("Conv2D", "Conv2DBackpropInput", "DepthwiseConv2dNative")
+    }
 except (ImportError, AttributeError, KeyError):  # a private interface of TensorFlow: do without
-    pfor = _registry = _stock = None
-
-_lock = threading.RLock()
-_depth = 0
+    pfor = _registry = None
+    _stock = {}
 
 
-@contextlib.contextmanager
-def grouped_convolutions() -> Iterator[None]:
+def grouped_convolutions() -> contextlib.AbstractContextManager:
     """Within it, `tf.vectorized_map` folds convolutions with per-task filters into groups.
 
     Where TensorFlow does not offer the place to say so, nothing changes but the speed.
     """
-    global _depth
-    if _registry is None:
-        yield
-        return
-    with _lock:
-        _depth += 1
-        _registry["Conv2D"] = _convert
-    try:
-        yield
-    finally:
-        with _lock:
-            _depth -= 1
-            if _depth == 0:
-                _registry["Conv2D"] = _stock
+    return contextlib.nullcontext() if _registry is None else _replaced
 
 
 def grouped_conv2d(x: tf.Tensor, filters: tf.Tensor, **attributes: Any) -> tf.Tensor:
@@ -55,18 +41,8 @@ def grouped_conv2d(x: tf.Tensor, filters: tf.Tensor, **attributes: Any) -> tf.Te
         filters: One filter bank a task.
         **attributes: `strides`, `padding`, `dilations`, `explicit_paddings` of `Conv2D`.
     """
-    tasks, n, height, width, channels = _shape(x)
-    _, kernel_height, kernel_width, depth, features = _shape(filters)
-    y = tf.raw_ops.Conv2D(
-        input=tf.reshape(tf.transpose(x, [1, 2, 3, 0, 4]), [n, height, width, tasks * channels]),
-        filter=tf.reshape(
-            tf.transpose(filters, [1, 2, 3, 0, 4]),
-            [kernel_height, kernel_width, depth, tasks * features],
-        ),
-        **attributes,
-    )
-    _, out_height, out_width, _ = _shape(y)
-    return tf.transpose(tf.reshape(y, [n, out_height, out_width, tasks, features]), [3, 0, 1, 2, 4])
+    y = tf.raw_ops.Conv2D(input=_fold(x), filter=_fold(filters), **attributes)
+    return _unfold(y, _shape(x)[0])
 
 
 def task_conv2d(x: tf.Tensor, filters: tf.Tensor, **attributes: Any) -> tf.Tensor:
@@ -82,6 +58,41 @@ def task_conv2d(x: tf.Tensor, filters: tf.Tensor, **attributes: Any) -> tf.Tenso
         ]
         outputs.append(tf.concat(parts, axis=-1))
     return tf.stack(outputs)
+
+
+def grouped_conv2d_transpose(
+    x: tf.Tensor, filters: tf.Tensor, sizes: tf.Tensor, **attributes: Any
+) -> tf.Tensor:
+    """The adjoint of `grouped_conv2d` in its inputs: a transposed convolution, task by task.
+
+    Args:
+        x: `[T, n, h, w, f]`.
+        filters: `[T, kh, kw, c, f]`, one filter bank a task.
+        sizes: `[4]`, the shape of the result for one task: `(n, height, width, c)`.
+        **attributes: `strides`, `padding`, `dilations`, `explicit_paddings` of `Conv2D`.
+    """
+    tasks = _shape(x)[0]
+    y = tf.raw_ops.Conv2DBackpropInput(
+        input_sizes=sizes * tf.stack([1, 1, 1, tasks]),
+        filter=_fold(filters),
+        out_backprop=_fold(x),
+        **attributes,
+    )
+    return _unfold(y, tasks)
+
+
+def task_conv2d_transpose(
+    x: tf.Tensor, filters: tf.Tensor, sizes: tf.Tensor, **attributes: Any
+) -> tf.Tensor:
+    """As `grouped_conv2d_transpose`, one after the other; every dtype and device has that."""
+    return tf.stack(
+        [
+            tf.raw_ops.Conv2DBackpropInput(
+                input_sizes=sizes, filter=bank, out_backprop=one, **attributes
+            )
+            for one, bank in zip(tf.unstack(x), tf.unstack(filters), strict=True)
+        ]
+    )
 
 
 @functools.cache
@@ -120,34 +131,82 @@ def _backpropagate(x: tf.Tensor, filters: tf.Tensor) -> list[tf.Tensor]:
     ]
 
 
-def _convert(inputs: Any) -> Any:
-    operation = inputs.op
-    channels_last = operation.get_attr("data_format") == b"NHWC"
-    if not inputs.input(1)[1] or not channels_last:
-        return _stock(inputs)  # shared filters: TensorFlow folds the tasks into the batch itself
-    if supports_groups(operation.inputs[0].dtype):
-        convolve = grouped_conv2d
-    elif _static_tasks(inputs) is None:
-        return _stock(inputs)
-    else:
-        convolve = task_conv2d
+def _convert_conv2d(inputs: Any) -> Any:
+    convolve = _choose(inputs, grouped_conv2d, task_conv2d)
+    if convolve is None:
+        return _stock["Conv2D"](inputs)
     inputs.stack_inputs([0, 1])
-    y = convolve(
-        inputs.stacked_input(0),
-        inputs.stacked_input(1),
-        strides=operation.get_attr("strides"),
-        padding=operation.get_attr("padding").decode(),
-        dilations=operation.get_attr("dilations"),
-        explicit_paddings=operation.get_attr("explicit_paddings"),
-    )
+    y = convolve(inputs.stacked_input(0), inputs.stacked_input(1), **_attributes(inputs))
     return pfor.wrap(y, True)
 
 
-def _static_tasks(inputs: Any) -> int | None:
-    filters, _, _ = inputs.input(1)
-    return filters.shape[0]
+def _convert_conv2d_transpose(inputs: Any) -> Any:
+    convolve = _choose(inputs, grouped_conv2d_transpose, task_conv2d_transpose)
+    sizes, sizes_differ, _ = inputs.input(0)
+    if convolve is None or sizes_differ:
+        return _stock["Conv2DBackpropInput"](inputs)
+    inputs.stack_inputs([1, 2])
+    y = convolve(inputs.stacked_input(2), inputs.stacked_input(1), sizes, **_attributes(inputs))
+    return pfor.wrap(y, True)
+
+
+def _convert_depthwise(inputs: Any) -> Any:
+    filters, differ, _ = inputs.input(1)
+    if differ:  # TensorFlow folds the tasks into the channels itself
+        inputs.stack_inputs([0])
+        return _stock["DepthwiseConv2dNative"](inputs)
+    x = inputs.stacked_input(0)
+    tasks, n, *image = _shape(x)
+    attributes = {**_attributes(inputs), "data_format": inputs.get_attr("data_format").decode()}
+    y = tf.raw_ops.DepthwiseConv2dNative(
+        input=tf.reshape(x, [tasks * n, *image]), filter=filters, **attributes
+    )
+    return pfor.wrap(tf.reshape(y, [tasks, n, *_shape(y)[1:]]), True)
+
+
+def _choose(inputs: Any, grouped: Any, one_by_one: Any) -> Any:
+    """A convolution for per-task filters; None to leave it to TensorFlow."""
+    channels_last = inputs.get_attr("data_format") == b"NHWC"
+    filters, differ, _ = inputs.input(1)
+    if not differ or not channels_last:
+        return None  # shared filters: TensorFlow folds the tasks into the batch itself
+    if supports_groups(filters.dtype):
+        return grouped
+    return None if filters.shape[0] is None else one_by_one
+
+
+def _attributes(inputs: Any) -> dict[str, Any]:
+    return {
+        "strides": inputs.get_attr("strides"),
+        "padding": inputs.get_attr("padding").decode(),
+        "dilations": inputs.get_attr("dilations"),
+        "explicit_paddings": inputs.get_attr("explicit_paddings"),
+    }
+
+
+def _fold(x: tf.Tensor) -> tf.Tensor:
+    """`[T, a, b, c, d] -> [a, b, c, T d]`: images or filters of all tasks side by side."""
+    tasks, *rest, last = _shape(x)
+    return tf.reshape(tf.transpose(x, [1, 2, 3, 0, 4]), [*rest, tasks * last])
+
+
+def _unfold(y: tf.Tensor, tasks: Any) -> tf.Tensor:
+    """The inverse of `_fold`."""
+    *rest, last = _shape(y)
+    return tf.transpose(tf.reshape(y, [*rest, tasks, last // tasks]), [3, 0, 1, 2, 4])
 
 
 def _shape(x: tf.Tensor) -> list[Any]:
     dynamic = tf.shape(x)
     return [dynamic[i] if size is None else size for i, size in enumerate(x.shape)]
+
+
+_replaced = Replacement(
+    lambda converters: _registry.update(converters),
+    {
+        "Conv2D": _convert_conv2d,
+        "Conv2DBackpropInput": _convert_conv2d_transpose,
+        "DepthwiseConv2dNative": _convert_depthwise,
+    },
+    _stock,
+)

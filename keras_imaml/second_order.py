@@ -5,39 +5,24 @@ derivative as it is and makes the second one wrong: Hessian-vector products of L
 are off by half, silently. Within `exact_moments` the variance is differentiated in full.
 """
 
-import contextlib
-import threading
-from collections.abc import Iterator
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from keras_imaml.layers.task_batch_normalization import TaskBatchNormalization
+from keras_imaml.replacement import Replacement
 
-_lock = threading.RLock()
-_depth = 0
 _stock_moments = tf.nn.moments
 
 
-@contextlib.contextmanager
-def exact_moments() -> Iterator[None]:
+def exact_moments() -> Replacement:
     """Replace `tf.nn.moments` by one with exact derivatives while a network is traced.
 
     Keras looks the function up at each call, so LayerNormalization, GroupNormalization and
     everything else that is built on it becomes exact. The values are the same.
     """
-    global _depth
-    with _lock:
-        _depth += 1
-        tf.nn.moments = _moments
-    try:
-        yield
-    finally:
-        with _lock:
-            _depth -= 1
-            if _depth == 0:
-                tf.nn.moments = _stock_moments
+    return _replaced
 
 
 def check_layers(model: keras.Model) -> None:
@@ -67,3 +52,8 @@ def _moments(
     variance = tf.reduce_mean(tf.square(wide - mean), axis=axes, keepdims=keepdims)
     mean = mean if keepdims else tf.squeeze(mean, axes)
     return tf.cast(mean, x.dtype), tf.cast(variance, x.dtype)
+
+
+_replaced = Replacement(
+    lambda moments: setattr(tf.nn, "moments", moments), _moments, _stock_moments
+)

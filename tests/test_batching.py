@@ -10,8 +10,14 @@ import keras_imaml as ki
 from keras_imaml import grouped_convolution
 from keras_imaml.batching import TaskLoss, TaskNetwork
 from keras_imaml.parameters import Parameters
-
-TASKS, EXAMPLES = 3, 4
+from tests.batched import (
+    EXAMPLES,
+    TASKS,
+    check,
+    graph,
+    inputs_of_tasks,
+    weights_of_tasks,
+)
 
 
 @keras.saving.register_keras_serializable(package="keras_imaml_tests")
@@ -106,33 +112,6 @@ def normalized(d):
     )
 
 
-def other_convolutions(d):
-    return keras.Sequential(
-        [
-            image(d),
-            layers.DepthwiseConv2D(3, depth_multiplier=2, dtype=d),
-            layers.SeparableConv2D(3, 3, padding="same", dtype=d),
-            layers.Conv2DTranspose(2, 3, dtype=d),
-            layers.Reshape((36, 2), dtype=d),
-            layers.Conv1D(2, 3, dtype=d),
-            layers.Flatten(dtype=d),
-        ]
-    )
-
-
-def attention(d):
-    inputs = image(d)
-    x = layers.Reshape((36, 2), dtype=d)(inputs)
-    x = layers.MultiHeadAttention(2, 2, dtype=d)(x, x)
-    return keras.Model(inputs, layers.GlobalAveragePooling1D(dtype=d)(x))
-
-
-def recurrent(d):
-    inputs = image(d)
-    x = layers.Reshape((6, 12), dtype=d)(inputs)
-    return keras.Model(inputs, layers.GRU(2, dtype=d)(x))
-
-
 MODELS = [
     sequential,
     functional,
@@ -142,73 +121,13 @@ MODELS = [
     frozen,
     frozen_batch_normalization,
     normalized,
-    other_convolutions,
-    attention,
-    recurrent,
 ]
-
-
-def weights_of_tasks(parameters, tasks=TASKS, seed=0):
-    rng = np.random.default_rng(seed)
-    away = 0.3 * rng.normal(size=(tasks, parameters.size))
-    return tf.constant(parameters.theta().numpy() + away, parameters.dtype)
-
-
-def inputs_of_tasks(dtype="float64", shape=(6, 6, 2), seed=1):
-    rng = np.random.default_rng(seed)
-    return tf.constant(rng.normal(size=(TASKS, EXAMPLES, *shape)).astype(dtype))
-
-
-def task_by_task(model, parameters, phi, x, training=False):
-    """Outputs, and the gradient of the sum of their cubes, with the weights assigned."""
-    start = [v.numpy() for v in parameters.adapted]
-    outputs, gradients = [], []
-    for task in range(phi.shape[0]):
-        for variable, stack in zip(parameters.adapted, parameters.unravel(phi), strict=True):
-            variable.assign(stack[task])
-        with tf.GradientTape() as tape:
-            z = model(tf.nest.map_structure(lambda a, t=task: a[t], x), training=training)
-            total = tf.add_n([tf.reduce_sum(part**3) for part in tf.nest.flatten(z)])
-        parts = tape.gradient(
-            total, [v.value for v in parameters.adapted], unconnected_gradients="zero"
-        )
-        outputs.append(z)
-        gradients.append(np.concatenate([np.ravel(g) for g in parts]))
-    for variable, value in zip(parameters.adapted, start, strict=True):
-        variable.assign(value)
-    return tf.nest.map_structure(lambda *z: np.stack(z), *outputs), np.stack(gradients)
-
-
-def together(network, phi, x, training=False):
-    with tf.GradientTape() as tape:
-        tape.watch(phi)
-        outputs = network(phi, x, training=training).outputs
-        total = tf.add_n([tf.reduce_sum(part**3) for part in tf.nest.flatten(outputs)])
-    return outputs, tape.gradient(total, phi)
-
-
-def check(run, model, x, dtype="float64", adapt=None, training=False):
-    parameters = Parameters(model, adapt)
-    network = TaskNetwork(model, parameters)
-    phi = weights_of_tasks(parameters)
-    expected, expected_gradient = task_by_task(model, parameters, phi, x, training)
-    outputs, gradient = run(lambda phi, x: together(network, phi, x, training), phi, x)
-    tf.nest.assert_same_structure(outputs, expected)
-    exact = {"rtol": 1e-9, "atol": 1e-9}
-    loose = {"rtol": 2e-3, "atol": 2e-3 * max(1, np.abs(expected_gradient).max())}
-    close = exact if dtype == "float64" else loose
-    for ours, theirs in zip(tf.nest.flatten(outputs), tf.nest.flatten(expected), strict=True):
-        np.testing.assert_allclose(ours, theirs, **close)
-    np.testing.assert_allclose(gradient, expected_gradient, **close)
-
-
-GRAPH = staticmethod(lambda function, *arguments: tf.function(function)(*arguments))
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("build", MODELS)
 def test_models_equal_task_by_task_evaluation(build, dtype):
-    check(GRAPH, build(dtype), inputs_of_tasks(dtype), dtype)
+    check(graph, build(dtype), inputs_of_tasks(dtype), dtype)
 
 
 @pytest.mark.parametrize("build", [functional, normalized])
@@ -236,7 +155,7 @@ CONVOLUTIONS = [
 def test_convolutions_equal_task_by_task_evaluation(settings, dtype):
     settings = {"filters": 4, "kernel_size": 3, "dtype": dtype, **settings}
     model = keras.Sequential([image(dtype), layers.Conv2D(**settings)])
-    check(GRAPH, model, inputs_of_tasks(dtype), dtype)
+    check(graph, model, inputs_of_tasks(dtype), dtype)
 
 
 @pytest.mark.parametrize("adapt", ["head", "kernel"])
@@ -244,7 +163,7 @@ def test_shared_weights_stay_the_same_for_all_tasks(adapt):
     inputs = image("float64")
     x = layers.Conv2D(3, 3, activation="relu", dtype="float64")(inputs)
     outputs = layers.Dense(2, name="head", dtype="float64")(layers.Flatten(dtype="float64")(x))
-    check(GRAPH, keras.Model(inputs, outputs), inputs_of_tasks(), adapt=adapt)
+    check(graph, keras.Model(inputs, outputs), inputs_of_tasks(), adapt=adapt)
 
 
 def test_dictionaries_of_inputs_and_outputs(run):
@@ -265,7 +184,7 @@ def test_lists_of_inputs_and_outputs():
     x = layers.Concatenate()([layers.Dense(4)(left), layers.Dense(2)(right)])
     model = keras.Model([left, right], [layers.Dense(2)(x), layers.Dense(1)(x)])
     x = [inputs_of_tasks("float32", (3,)), inputs_of_tasks("float32", (2,), seed=2)]
-    check(GRAPH, model, x, dtype="float32")
+    check(graph, model, x, dtype="float32")
 
 
 def test_dropout_drops_in_training_only(run):
@@ -288,6 +207,7 @@ def test_one_evaluation_after_the_other_has_the_same_dropout():
     np.testing.assert_array_equal(first, second)
 
 
+@pytest.mark.filterwarnings("ignore:.*one task after the other")
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_unknown_numbers_of_examples_and_tasks(dtype):
     model = normalized(dtype)
@@ -308,7 +228,8 @@ def test_unknown_numbers_of_examples_and_tasks(dtype):
 
 def test_without_the_registry_of_tensorflow_the_outputs_are_the_same(monkeypatch):
     monkeypatch.setattr(grouped_convolution, "_registry", None)
-    check(GRAPH, sequential("float32"), inputs_of_tasks("float32"), "float32")
+    with pytest.warns(UserWarning, match="'conv2d' is evaluated one task after the other"):
+        check(graph, sequential("float32"), inputs_of_tasks("float32"), "float32")
 
 
 def test_the_model_keeps_its_weights():
@@ -357,7 +278,7 @@ def test_a_failing_call_restores_everything():
     with pytest.raises(ValueError, match="incompatible"):
         network(weights_of_tasks(parameters), tf.zeros([TASKS, 2, 5, 5, 7]), training=True)
     assert tf.nn.moments is moments
-    assert grouped_convolution._registry["Conv2D"] is grouped_convolution._stock
+    assert grouped_convolution._registry["Conv2D"] is grouped_convolution._stock["Conv2D"]
 
 
 def test_task_loss_is_taken_task_by_task(run):

@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras_imaml import grouped_convolution as module
 from keras_imaml.grouped_convolution import grouped_conv2d, grouped_convolutions, task_conv2d
 
-STOCK = module._stock
+STOCK = module._stock["Conv2D"]
 
 
 def registered():
@@ -115,10 +115,10 @@ def test_shared_filters_are_left_to_tensorflow():
 def test_the_registry_is_changed_only_within():
     assert registered() is STOCK
     with grouped_convolutions():
-        assert registered() is module._convert
+        assert registered() is module._convert_conv2d
         with grouped_convolutions():
             pass
-        assert registered() is module._convert
+        assert registered() is module._convert_conv2d
     assert registered() is STOCK
 
 
@@ -126,7 +126,7 @@ def test_an_exception_restores_the_registry():
     with pytest.raises(RuntimeError, match="inside"), grouped_convolutions():
         raise RuntimeError("inside")
     assert registered() is STOCK
-    assert module._depth == 0
+    assert module._replaced._depth == 0
 
 
 def test_without_a_registry_the_result_is_the_same(monkeypatch):

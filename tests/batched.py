@@ -1,0 +1,68 @@
+"""Evaluation of all tasks together, compared with one task after the other."""
+
+import numpy as np
+import tensorflow as tf
+
+from keras_imaml.batching import TaskNetwork
+from keras_imaml.parameters import Parameters
+
+TASKS, EXAMPLES = 3, 4
+
+
+def graph(function, *arguments):
+    """Run as a graph."""
+    return tf.function(function, autograph=False)(*arguments)
+
+
+def weights_of_tasks(parameters, tasks=TASKS, seed=0):
+    rng = np.random.default_rng(seed)
+    away = 0.3 * rng.normal(size=(tasks, parameters.size))
+    return tf.constant(parameters.theta().numpy() + away, parameters.dtype)
+
+
+def inputs_of_tasks(dtype="float64", shape=(6, 6, 2), seed=1):
+    rng = np.random.default_rng(seed)
+    return tf.constant(rng.normal(size=(TASKS, EXAMPLES, *shape)).astype(dtype))
+
+
+def task_by_task(model, parameters, phi, x, training=False):
+    """Outputs, and the gradient of the sum of their cubes, with the weights assigned."""
+    start = [v.numpy() for v in parameters.adapted]
+    outputs, gradients = [], []
+    for task in range(phi.shape[0]):
+        for variable, stack in zip(parameters.adapted, parameters.unravel(phi), strict=True):
+            variable.assign(stack[task])
+        with tf.GradientTape() as tape:
+            z = model(tf.nest.map_structure(lambda a, t=task: a[t], x), training=training)
+            total = tf.add_n([tf.reduce_sum(part**3) for part in tf.nest.flatten(z)])
+        parts = tape.gradient(
+            total, [v.value for v in parameters.adapted], unconnected_gradients="zero"
+        )
+        outputs.append(z)
+        gradients.append(np.concatenate([np.ravel(tf.convert_to_tensor(g)) for g in parts]))
+    for variable, value in zip(parameters.adapted, start, strict=True):
+        variable.assign(value)
+    return tf.nest.map_structure(lambda *z: np.stack(z), *outputs), np.stack(gradients)
+
+
+def together(network, phi, x, training=False):
+    with tf.GradientTape() as tape:
+        tape.watch(phi)
+        outputs = network(phi, x, training=training).outputs
+        total = tf.add_n([tf.reduce_sum(part**3) for part in tf.nest.flatten(outputs)])
+    return outputs, tape.gradient(total, phi)
+
+
+def check(run, model, x, dtype="float64", adapt=None, training=False):
+    parameters = Parameters(model, adapt)
+    network = TaskNetwork(model, parameters)
+    phi = weights_of_tasks(parameters)
+    expected, expected_gradient = task_by_task(model, parameters, phi, x, training)
+    outputs, gradient = run(lambda phi, x: together(network, phi, x, training), phi, x)
+    tf.nest.assert_same_structure(outputs, expected)
+    exact = {"rtol": 1e-9, "atol": 1e-9}
+    loose = {"rtol": 2e-3, "atol": 2e-3 * max(1, np.abs(expected_gradient).max())}
+    close = exact if dtype == "float64" else loose
+    for ours, theirs in zip(tf.nest.flatten(outputs), tf.nest.flatten(expected), strict=True):
+        np.testing.assert_allclose(ours, theirs, **close)
+    np.testing.assert_allclose(tf.convert_to_tensor(gradient), expected_gradient, **close)
