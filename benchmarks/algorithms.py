@@ -22,7 +22,6 @@ flags.DEFINE_list("only", [], "Names of runs, such as sinusoid/maml; empty: all.
 flags.DEFINE_integer("seed", 0, "Seed of weights and episodes.", lower_bound=0)
 
 PRESETS = os.path.join(os.path.dirname(os.path.dirname(__file__)), "trainers", "presets")
-_REPTILE = ("--algorithm=reptile", "--inner_solver=adam")
 
 
 class Run(NamedTuple):
@@ -37,7 +36,7 @@ class Run(NamedTuple):
 _SINE = ("--steps=3000", "--validation_tasks=0")
 _SINE_PATH = (*_SINE, "--inner_solver=gradient_descent", "--inner_steps=10")
 _GLYPHS = ("--validation_tasks=0",)
-_GLYPHS_PATH = (*_GLYPHS, "--inner_steps=5", "--inner_learning_rate=0.4")
+_GLYPHS_PATH = (*_GLYPHS, "--steps=1000", "--outer_clip_norm=10")
 RUNS = {
     "sinusoid/imaml": Run("sinusoid", _SINE, times_lower=5),
     "sinusoid/maml": Run("sinusoid", (*_SINE_PATH, "--algorithm=maml"), times_lower=5),
@@ -49,7 +48,11 @@ RUNS = {
         (*_SINE_PATH, "--algorithm=fomaml", "--inner_learning_rate=0.01"),
         times_lower=5,
     ),
-    "sinusoid/reptile": Run("sinusoid", (*_SINE, *_REPTILE, "--inner_steps=64"), times_lower=5),
+    "sinusoid/reptile": Run(
+        "sinusoid",
+        (*_SINE, "--algorithm=reptile", "--inner_solver=adam", "--inner_steps=64"),
+        times_lower=5,
+    ),
     "unlabelled_sinusoid/daml": Run(
         "unlabelled_sinusoid", ("--validation_tasks=0",), times_lower=5
     ),
@@ -76,7 +79,7 @@ RUNS = {
     "glyphs/fomaml": Run("glyphs_5way_1shot", (*_GLYPHS_PATH, "--algorithm=fomaml"), accuracy=0.9),
     "glyphs/reptile": Run(
         "glyphs_5way_1shot",
-        (*_GLYPHS, *_REPTILE, "--inner_steps=10", "--inner_learning_rate=0.003"),
+        (*_GLYPHS, "--steps=1000", "--algorithm=reptile"),
         accuracy=0.8,
     ),
 }
