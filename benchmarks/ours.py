@@ -14,6 +14,7 @@ import tensorflow as tf
 import keras_imaml as ki
 from benchmarks.peers import protocol
 from benchmarks.workloads import Workload, build_network
+from keras_imaml.splitting import meta_gradient
 
 
 def learner_for(settings: SimpleNamespace) -> ki.MetaLearner:
@@ -41,6 +42,7 @@ def learner_for(settings: SimpleNamespace) -> ki.MetaLearner:
 
 def build(problem: protocol.Problem) -> protocol.Worker:
     """See `protocol.Worker`."""
+    ki.parallel_tasks()
     learner = learner_for(problem.settings)
     variables = learner.parameters.adapted
     for variable, weight in zip(variables, problem.weights, strict=True):
@@ -49,13 +51,14 @@ def build(problem: protocol.Problem) -> protocol.Worker:
     data = ((support_x, support_y), (query_x, query_y))
 
     def meta(data):
-        return learner.algorithm.meta_gradient(learner.objective(data, training=True), variables)
+        objective = learner.objective(data, training=True)
+        return meta_gradient(learner.algorithm, objective, variables, None)
 
-    meta_gradient = tf.function(lambda data: meta(data).gradients)
+    gradients_of = tf.function(lambda data: meta(data).gradients)
     train_step = tf.function(learner.train_step)
 
     def step():
-        gradients = meta_gradient(data)
+        gradients = gradients_of(data)
         gradients[-1].numpy()
         return gradients
 
@@ -63,7 +66,7 @@ def build(problem: protocol.Problem) -> protocol.Worker:
         train_step(data)["loss"].numpy()
 
     def answer(gradients) -> np.ndarray:
-        gradients = meta_gradient(data) if gradients is None else gradients
+        gradients = gradients_of(data) if gradients is None else gradients
         return np.concatenate([g.numpy().ravel() for g in gradients])
 
     def notes() -> dict[str, float]:

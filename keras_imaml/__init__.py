@@ -18,5 +18,6 @@ from keras_imaml.evaluation import evaluate as evaluate
 from keras_imaml.learned_loss import LearnedLoss as LearnedLoss
 from keras_imaml.learner import MetaLearner as MetaLearner
 from keras_imaml.learning_rate import LearningRate as LearningRate
+from keras_imaml.pipelines import parallel_tasks as parallel_tasks
 from keras_imaml.proximal import ProximalStrength as ProximalStrength
 from keras_imaml.version import __version__ as __version__

@@ -92,13 +92,16 @@ class TaskObjective:
         )
         return TaskObjective(self.inner, self.outer, merged, self.training, self.transductive)
 
-    def part(self, first: tf.Tensor, count: int) -> "TaskObjective":
+    def part(self, first: int | tf.Tensor, count: int) -> "TaskObjective":
         """The objective of `count` tasks from number `first` on."""
-        chosen = copy.copy(self)
+        tasks = tf.nest.map_structure(lambda x: rows(x, first, count), self.tasks)
+        return self.replace(tasks, rows(self.sound, first, count))
 
-        chosen.sound = rows(self.sound, first, count)
-        chosen.tasks = tf.nest.map_structure(lambda x: rows(x, first, count), self.tasks)
-        return chosen
+    def replace(self, tasks: Tasks, sound: tf.Tensor) -> "TaskObjective":
+        """The objective of other tasks, whose inputs have been looked at (see `sound`)."""
+        other = copy.copy(self)
+        other.tasks, other.sound = tasks, sound
+        return other
 
     def support(self, phi: tf.Tensor) -> Evaluation:
         """The inner level's network on the support sets."""

@@ -1,6 +1,6 @@
-"""A meta-batch in parts, so that a large network fits: less memory, the same meta-gradient."""
+"""A meta-batch in parts, so that a large network fits and every core has some of the tasks."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -8,6 +8,7 @@ import tensorflow as tf
 from keras_imaml.algorithms import Algorithm, MetaGradient
 from keras_imaml.chunks import over_chunks, part_size
 from keras_imaml.objective import TaskObjective
+from keras_imaml.pipelines import pipelines, side_by_side
 
 
 class Outcome(NamedTuple):
@@ -30,19 +31,18 @@ def meta_gradient(
     variables: Sequence[Any],
     tasks_per_chunk: int | None,
 ) -> MetaGradient:
-    """`algorithm.meta_gradient`, of as many tasks at once as `tasks_per_chunk` allows.
+    """`algorithm.meta_gradient`, of at most `tasks_per_chunk` tasks at a time.
 
     Of the result, `per_task` is left empty if the tasks are split: it would take the memory of as
     many copies of the weights as there are tasks.
     """
-    tasks = objective.tasks.count
-    size = part_size(tasks, tasks_per_chunk)
-    if size is None:
+    limit, lanes = _limits(objective.tasks.count, tasks_per_chunk)
+    if lanes == 1 and part_size(objective.tasks.count, limit) is None:
         return algorithm.meta_gradient(objective, variables)
     missing: set[int] = set()  # variables without a gradient, noted when the graph is built
 
-    def chunk(first: tf.Tensor) -> tuple[Any, list[tf.Tensor]]:
-        meta = algorithm.meta_gradient(objective.part(first, size), variables)
+    def whole(part: TaskObjective) -> tuple[Any, list[tf.Tensor]]:
+        meta = algorithm.meta_gradient(part, variables)
         missing.update(i for i, g in enumerate(meta.gradients) if g is None)
         means = [
             tf.zeros(v.shape, v.dtype) if g is None else tf.convert_to_tensor(g)
@@ -54,12 +54,9 @@ def meta_gradient(
         return (meta.query_losses, meta.query_outputs, meta.sound), sums
 
     scalars = [tf.zeros([], objective.dtype) for _ in algorithm.diagnostics]
-    (losses, outputs, sound), (count, *sums) = over_chunks(
-        chunk,
-        tasks,
-        size,
-        (objective.dtype, objective.output_dtypes(), tf.bool),
-        [tf.zeros([], objective.dtype), *(tf.zeros(v.shape, v.dtype) for v in variables), *scalars],
+    zeros = [tf.zeros([], objective.dtype), *(tf.zeros(v.shape, v.dtype) for v in variables)]
+    (losses, outputs, sound), (count, *sums) = side_by_side(
+        lambda lane: _one_after_another(whole, lane, limit, [*zeros, *scalars]), objective, lanes
     )
     means = [total / tf.cast(tf.maximum(count, 1), total.dtype) for total in sums]
     gradients, diagnostics = means[: len(variables)], means[len(variables) :]
@@ -79,12 +76,10 @@ def outcome(
     tasks_per_chunk: int | None,
     adapt: bool = True,
 ) -> Outcome:
-    """Adapt (or not) to as many tasks at once as `tasks_per_chunk` allows; evaluate the queries."""
-    tasks = objective.tasks.count
-    size = part_size(tasks, tasks_per_chunk)
+    """Adapt (or not) to at most `tasks_per_chunk` tasks at a time; evaluate the query sets."""
+    limit, lanes = _limits(objective.tasks.count, tasks_per_chunk)
 
-    def chunk(first: tf.Tensor) -> tuple[Any, list[tf.Tensor]]:
-        part = objective if size is None else objective.part(first, size)
+    def whole(part: TaskObjective) -> tuple[Any, list[tf.Tensor]]:
         if adapt:
             adapted = algorithm.adapt(part)
             phi, sound = adapted.phi, part.sound & adapted.sound
@@ -93,5 +88,31 @@ def outcome(
         losses, outputs = part.query_losses(phi)
         return (losses, outputs, sound & tf.math.is_finite(losses)), []
 
-    dtypes = None if size is None else (objective.dtype, objective.output_dtypes(), tf.bool)
-    return Outcome(*over_chunks(chunk, tasks, size or tasks, dtypes)[0])
+    found, _ = side_by_side(lambda lane: _one_after_another(whole, lane, limit), objective, lanes)
+    return Outcome(*found)
+
+
+def _one_after_another(
+    function: Callable[[TaskObjective], tuple[Any, list[tf.Tensor]]],
+    objective: TaskObjective,
+    limit: int | None,
+    zeros: Sequence[tf.Tensor] = (),
+) -> tuple[Any, list[tf.Tensor]]:
+    """Call `function` for parts of at most `limit` tasks; see `over_chunks`."""
+    tasks = objective.tasks.count
+    size = part_size(tasks, limit)
+    if size is None:
+        return function(objective)
+    dtypes = (objective.dtype, objective.output_dtypes(), tf.bool)
+    return over_chunks(
+        lambda first: function(objective.part(first, size)), tasks, size, dtypes, zeros
+    )
+
+
+def _limits(tasks: Any, tasks_per_chunk: int | None) -> tuple[int | None, int]:
+    """The most tasks of a pipeline at a time (None: any number), and how many pipelines."""
+    lanes = min(pipelines(), tasks) if isinstance(tasks, int) else 1
+    if tasks_per_chunk is None:
+        return None, lanes
+    lanes = min(lanes, tasks_per_chunk)  # which counts the tasks of all pipelines together
+    return tasks_per_chunk // lanes, lanes

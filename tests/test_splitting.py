@@ -1,11 +1,14 @@
 """A meta-batch in parts gives what it gives as a whole."""
 
+from unittest import mock
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import keras_imaml as ki
+from keras_imaml import splitting
 from keras_imaml.chunks import part_size, tasks_at_once
 from keras_imaml.query_gradient import query_gradient
 from keras_imaml.splitting import meta_gradient, outcome
@@ -23,7 +26,7 @@ CASES = {
 }
 
 
-def both(case, tensors=None, split=2):
+def both(case, tensors=None, split=2, lanes=1):
     """The meta-gradient of the whole and of parts."""
     algorithm, problem, adapt = CASES[case]
     algorithm, problem = algorithm(), problem(tasks=6)
@@ -32,14 +35,13 @@ def both(case, tensors=None, split=2):
     variables = [*problem.model.trainable_variables, *algorithm.trainable_variables]
     tensors = tensors(problem.tensors) if tensors else problem.tensors
 
-    def step(limit):
+    @tf.function(autograph=False)
+    def step(limit, lanes):
         objective = problems.objective_of(problem, adapt=adapt, tensors=tensors)
-        return meta_gradient(algorithm, objective, variables, limit)
+        with mock.patch.object(splitting, "pipelines", return_value=lanes):
+            return meta_gradient(algorithm, objective, variables, limit)
 
-    whole, parts = (
-        tf.function(lambda limit=limit: step(limit), autograph=False)() for limit in (None, split)
-    )
-    return whole, parts
+    return step(None, 1), step(split, lanes)
 
 
 def assert_equal(whole, parts):
@@ -70,6 +72,29 @@ def test_a_bad_task_counts_in_no_part():
     whole, parts = both("imaml", with_nan, split=3)
     assert parts.sound.numpy().tolist() == [True, True, True, False, True, True]
     assert_equal(whole, parts)
+
+
+@pytest.mark.parametrize("lanes", [2, 4])
+@pytest.mark.parametrize("case", CASES)
+def test_pipelines_side_by_side_give_what_one_gives(case, lanes):
+    """6 tasks in 4 pipelines: parts of 1 and of 2 tasks."""
+    assert_equal(*both(case, split=None, lanes=lanes))
+
+
+@pytest.mark.parametrize(
+    ("tasks", "limit", "lanes", "expected"),
+    [
+        (16, None, 1, (None, 1)),
+        (16, None, 4, (None, 4)),
+        (2, None, 4, (None, 2)),
+        (16, 8, 2, (4, 2)),
+        (16, 1, 2, (1, 1)),
+        (tf.constant(6), None, 4, (None, 1)),
+    ],
+)
+def test_chunks_count_the_tasks_of_all_pipelines(monkeypatch, tasks, limit, lanes, expected):
+    monkeypatch.setattr(splitting, "pipelines", lambda: lanes)
+    assert splitting._limits(tasks, limit) == expected
 
 
 @pytest.mark.parametrize("adapt", [True, False])

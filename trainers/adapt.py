@@ -32,6 +32,7 @@ def main(argv: Sequence[str]) -> None:
     from keras_imaml.data.folder import load_examples
     from trainers import experiment
 
+    ki.parallel_tasks(FLAGS.cores or None)
     shape = experiment.tasks("test").element_spec[0][0].shape
     images, labels, names = load_examples(FLAGS.support_dir, shape[1], shape[3])
     if len(names) != FLAGS.way:

@@ -25,6 +25,7 @@ def main(argv: Sequence[str]) -> None:
     import keras_imaml as ki
     from trainers import experiment, result
 
+    ki.parallel_tasks(FLAGS.cores or None)
     episodes = experiment.tasks(FLAGS.split)
     learner = experiment.learner(episodes)
     checkpoints = ki.callbacks.Checkpoints(learner, os.path.join(FLAGS.run_dir, "checkpoints"))

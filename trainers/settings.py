@@ -287,4 +287,5 @@ def _reporting(main: Callable[[Sequence[str]], None]) -> Callable[[Sequence[str]
     return guarded
 
 
+flags.DEFINE_integer("cores", 0, "Cores, each with tasks of its own; 0: all.", lower_bound=0)
 flags.DEFINE_bool("debug", False, "Show the whole traceback of an error.")

@@ -33,6 +33,7 @@ def main(argv: Sequence[str]) -> None:
     import keras_imaml as ki
     from trainers import experiment, result
 
+    ki.parallel_tasks(FLAGS.cores or None)
     keras.utils.set_random_seed(FLAGS.seed)
     run_dir, size = FLAGS.run_dir, FLAGS.tasks_per_step
     logs = os.path.join(run_dir, "logs")

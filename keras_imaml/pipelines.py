@@ -1,0 +1,93 @@
+"""One pipeline of tasks a core, instead of many cores for each small operation."""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from keras_imaml.objective import TaskObjective
+from keras_imaml.validation import check_integer
+
+
+def parallel_tasks(cores: int | None = None) -> int:
+    """Let every core work on tasks of its own; call it before TensorFlow runs anything.
+
+    By default TensorFlow splits every operation over all cores, and they wait for one another
+    after each of the thousands of small operations of a meta-step. Tasks are independent: with one
+    thread an operation, a learner sends each core through parts of the meta-batch, which takes
+    about half the time. Meta-gradients are the same to rounding. The setting is TensorFlow's own,
+    `tf.config.threading`, and applies to the whole process; a learner finds it there.
+
+    Args:
+        cores: How many. Defaults to `None`: those that this process may use.
+
+    Returns:
+        The number of cores.
+
+    Raises:
+        RuntimeError: If TensorFlow has already started its threads.
+
+    Example:
+
+    ```python
+    import keras_imaml as ki
+
+    ki.parallel_tasks()                    # first of all
+    learner = ki.MetaLearner(ki.models.Conv4(5), ki.IMAML())
+    ```
+    """
+    if cores is None:
+        affinity = getattr(os, "sched_getaffinity", None)
+        cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    cores = check_integer("cores", cores, minimum=1)
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(1)
+        tf.config.threading.set_inter_op_parallelism_threads(cores)
+    except RuntimeError as error:
+        raise RuntimeError(
+            "keras_imaml.parallel_tasks() came too late: TensorFlow has already started its "
+            "threads. Call it before anything else runs, at the top of the program."
+        ) from error
+    return cores
+
+
+def pipelines() -> int:
+    """How many parts of a meta-batch to work on at the same time: 1 without `parallel_tasks`."""
+    if tf.config.threading.get_intra_op_parallelism_threads() != 1:
+        return 1
+    if tf.config.list_logical_devices("GPU"):
+        return 1  # all tasks together are what fills a GPU
+    return max(1, tf.config.threading.get_inter_op_parallelism_threads())
+
+
+def side_by_side(
+    function: Callable[[TaskObjective], tuple[Any, list[tf.Tensor]]],
+    objective: TaskObjective,
+    lanes: int,
+) -> tuple[Any, list[tf.Tensor]]:
+    """Call `function` for `lanes` parts of the tasks, none of which waits for another.
+
+    Args:
+        function: From the objective of a part to tensors `[tasks of the part, ...]`, and tensors
+            to be added up. It is traced once, or twice if the parts cannot have equal sizes.
+        objective: Of all tasks; their number is known.
+        lanes: How many parts.
+
+    Returns:
+        The tensors of all parts joined, `[tasks, ...]`, and the sums.
+    """
+    if lanes == 1:
+        return function(objective)
+    traced = tf.function(
+        lambda tasks, sound: function(objective.replace(tasks, sound)), autograph=False
+    )
+    results = []
+    for lane in range(lanes):
+        first, end = (objective.tasks.count * number // lanes for number in (lane, lane + 1))
+        part = objective.part(first, end - first)
+        results.append(traced(part.tasks, part.sound))
+    joined = tf.nest.map_structure(
+        lambda *parts: tf.concat(parts, axis=0), *(parts for parts, _ in results)
+    )
+    return joined, [tf.add_n(more) for more in zip(*(sums for _, sums in results), strict=True)]

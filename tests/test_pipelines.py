@@ -1,0 +1,61 @@
+"""Cores that work on tasks of their own. Threads are set once a process, so most of it is apart."""
+
+import subprocess
+import sys
+
+import pytest
+import tensorflow as tf
+
+import keras_imaml as ki
+from keras_imaml.pipelines import pipelines
+
+TRAIN = """
+import sys
+import keras, numpy as np, tensorflow as tf
+import keras_imaml as ki
+from keras_imaml.pipelines import pipelines
+
+if sys.argv[1] == "parallel":
+    assert ki.parallel_tasks(3) == 3
+    assert pipelines() == 3
+else:
+    assert pipelines() == 1
+keras.utils.set_random_seed(0)
+tasks = ki.data.glyphs("train", 3, 1, 2, seed=0, classes=20, image_size=14).batch(5)
+network = ki.models.Conv4(3, (14, 14, 1), 4)
+learner = ki.MetaLearner(network, ki.IMAML(inner=ki.inner.GradientDescent(steps=2)))
+learner.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True), ["accuracy"])
+history = learner.fit(tasks.take(4), verbose=0).history
+evaluation = learner.evaluate(tasks.take(2), verbose=0, return_dict=True)
+weights = np.concatenate([w.ravel() for w in network.get_weights()])
+np.savez(sys.argv[2], weights=weights, loss=history["loss"], after=evaluation["loss"])
+"""
+
+
+def test_training_in_pipelines_is_training(tmp_path):
+    import numpy as np
+
+    results = []
+    for how in ("parallel", "whole"):
+        file = tmp_path / f"{how}.npz"
+        subprocess.run([sys.executable, "-c", TRAIN, how, str(file)], check=True)
+        results.append(np.load(file))
+    ours, expected = results
+    for name in ("weights", "loss", "after"):
+        np.testing.assert_allclose(ours[name], expected[name], rtol=2e-4, atol=1e-5)
+
+
+def test_too_late_is_said():
+    tf.constant(0)  # TensorFlow has started
+    with pytest.raises(RuntimeError, match="Call it before anything else runs"):
+        ki.parallel_tasks()
+
+
+@pytest.mark.parametrize("cores", [0, -1, 1.5, "2"])
+def test_numbers_of_cores_are_checked(cores):
+    with pytest.raises(ValueError, match="Invalid value for `cores`"):
+        ki.parallel_tasks(cores)
+
+
+def test_without_it_there_is_one_pipeline():
+    assert pipelines() == 1
