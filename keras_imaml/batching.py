@@ -81,12 +81,16 @@ class TaskNetwork:
         self._evaluate = traced_when_eager(self._vectorized)
 
     def __call__(
-        self, phi: tf.Tensor, x: Any, training: bool, support_rows: int | tf.Tensor | None = None
+        self,
+        phi: tf.Tensor | None,
+        x: Any,
+        training: bool,
+        support_rows: int | tf.Tensor | None = None,
     ) -> Evaluation:
         """Evaluate the model.
 
         Args:
-            phi: Adapted weights, `[tasks, size]`.
+            phi: Adapted weights, `[tasks, size]`. None: the model has none.
             x: Inputs of the model, each `[tasks, examples, ...]`.
             training: The `training` flag for the layers.
             support_rows: The number of leading examples that give the statistics of
@@ -95,17 +99,20 @@ class TaskNetwork:
         return self._evaluate(phi, x, training, support_rows)
 
     def _vectorized(
-        self, phi: tf.Tensor, x: Any, training: bool, support_rows: int | tf.Tensor | None
+        self,
+        phi: tf.Tensor | None,
+        x: Any,
+        training: bool,
+        support_rows: int | tf.Tensor | None,
     ) -> Evaluation:
-        variables = [*self.parameters.adapted, *self.parameters.shared, *self.parameters.fixed]
-        common = [
-            tf.convert_to_tensor(v.value) for v in (*self.parameters.shared, *self.parameters.fixed)
-        ]
+        own = [] if phi is None else self.parameters.adapted
+        shared = [*self.parameters.shared, *self.parameters.fixed]
+        common = [tf.convert_to_tensor(v.value) for v in shared]
 
         def one_task(arguments: tuple) -> Evaluation:
             weights, examples = arguments
             scope = keras.StatelessScope(
-                state_mapping=list(zip(variables, [*weights, *common], strict=True)),
+                state_mapping=list(zip([*own, *shared], [*weights, *common], strict=True)),
                 collect_losses=True,
             )
             with scope, exact_moments(), statistics_of_first(support_rows):
@@ -114,8 +121,8 @@ class TaskNetwork:
             penalty = tf.add_n(losses) if losses else tf.zeros([], self.parameters.dtype)
             return Evaluation(outputs, tf.cast(penalty, self.parameters.dtype))
 
-        every = (self.parameters.unravel(phi), x)
-        if phi.shape[0] == 1:  # nothing to fold: the network as it is
+        every = ([] if phi is None else self.parameters.unravel(phi), x)
+        if tf.nest.flatten(x)[0].shape[0] == 1:  # nothing to fold: the network as it is
             one = one_task(tf.nest.map_structure(lambda part: part[0], every))
             return tf.nest.map_structure(lambda part: part[None], one)
         with grouped_convolutions(), fallbacks_noted() as noted:

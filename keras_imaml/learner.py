@@ -15,6 +15,7 @@ from keras_imaml.objective import Level, TaskObjective, Tasks
 from keras_imaml.parameters import Adapt, Parameters
 from keras_imaml.second_order import check_layers
 from keras_imaml.splitting import meta_gradient, outcome
+from keras_imaml.trunk import split
 from keras_imaml.validation import check_integer
 
 
@@ -100,9 +101,13 @@ class MetaLearner(keras.Model):
         if tasks_per_chunk is not None:
             tasks_per_chunk = check_integer("tasks_per_chunk", tasks_per_chunk, minimum=1)
         self.tasks_per_chunk = tasks_per_chunk
-        self._inner_network = TaskNetwork(adapts_by, self.parameters)
-        self._outer_network = (
-            TaskNetwork(model, self.parameters) if learned_loss else self._inner_network
+        # A joint set is normalised as one, and a learned loss reads activations of the trunk.
+        whole = learned_loss or algorithm.joins_examples
+        parts = None if whole else split(model, self.parameters)
+        self._trunk = parts and TaskNetwork(parts.trunk, self.parameters)
+        self._outer_network = TaskNetwork(parts.rest if parts else model, self.parameters)
+        self._inner_network = (
+            TaskNetwork(adapts_by, self.parameters) if learned_loss else self._outer_network
         )
         self._trace_losses()
         self.diagnostics = {
@@ -312,7 +317,7 @@ class MetaLearner(keras.Model):
             add_axis, (support_x, support_y, query_x)
         )
         tasks = Tasks(support_x, support_y, query_x, ())
-        return TaskObjective(*self._levels, tasks, False, self.transductive)
+        return TaskObjective(*self._levels, tasks, False, self.transductive).featured()
 
     def _adapt_one(self, support_x: Any, support_y: Any) -> tuple[tf.Tensor, tf.Tensor]:
         objective = self._single(support_x, support_y, ())
@@ -343,8 +348,11 @@ class MetaLearner(keras.Model):
         dtype = self.parameters.dtype
         supervised = TaskLoss(self._loss_of_one, dtype)
         learned = TaskLoss(self._learned_loss_of_one, dtype)
-        inner = Level(self._inner_network, learned if self.learned_loss else supervised)
-        self._levels = (inner, Level(self._outer_network, supervised))
+        loss = learned if self.learned_loss else supervised
+        self._levels = (
+            Level(self._inner_network, loss, self._trunk),
+            Level(self._outer_network, supervised, self._trunk),
+        )
         self._adaptation = None
 
     def _loss_of_one(self, y: Any, outputs: Any) -> tf.Tensor:

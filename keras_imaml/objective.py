@@ -27,10 +27,18 @@ class Tasks(NamedTuple):
 
 
 class Level(NamedTuple):
-    """What one of the two levels evaluates: a network, and the loss of its outputs."""
+    """What one of the two levels evaluates: a network, and the loss of its outputs.
+
+    Attributes:
+        network: The network; without its trunk, if it has one.
+        loss: The loss of its outputs.
+        trunk: What comes before the network and is the same for all tasks (see
+            `keras_imaml.trunk`), or None.
+    """
 
     network: TaskNetwork
     loss: TaskLoss
+    trunk: TaskNetwork | None = None
 
 
 class TaskObjective:
@@ -64,6 +72,7 @@ class TaskObjective:
         self.tasks = Tasks(*(_clear(part, self.sound) for part in tasks))
         self.training = training
         self.transductive = transductive
+        self.features: list[tf.Tensor] = []
 
     @property
     def dtype(self) -> str:
@@ -77,6 +86,8 @@ class TaskObjective:
             return keras.KerasTensor((None, *x.shape[2:]), x.dtype.name)
 
         model = self.outer.network.model
+        if self.outer.trunk is not None:
+            return tf.as_dtype(model.outputs[0].dtype)
         outputs = model.compute_output_spec(tf.nest.map_structure(one_task, self.tasks.query_x))
         return keras.tree.map_structure(lambda output: tf.as_dtype(output.dtype), outputs)
 
@@ -103,6 +114,34 @@ class TaskObjective:
         other.tasks, other.sound = tasks, sound
         return other
 
+    def featured(self) -> "TaskObjective":
+        """The objective of what comes after the trunk: its inputs are the `features`.
+
+        They are differentiated like meta-parameters. Without a trunk, the objective itself.
+        """
+        trunk = self.outer.trunk
+        if trunk is None or self.features:
+            return self
+        support_x, query_x = self.tasks.support_x, self.tasks.query_x
+        if not tf.nest.flatten(query_x):
+            support_x = trunk(None, support_x, training=True).outputs
+        elif self.transductive or not trunk.normalizes_by_batch:
+            support_x = trunk(None, support_x, training=True).outputs
+            query_x = trunk(None, query_x, training=self.training).outputs
+        else:
+            both, rows = self._joined()
+            outputs = trunk(None, both, self.training, support_rows=rows).outputs
+            support_x = tf.nest.map_structure(lambda z: z[:, :rows], outputs)
+            query_x = tf.nest.map_structure(lambda z: z[:, rows:], outputs)
+        other = self.replace(self.tasks._replace(support_x=support_x, query_x=query_x), self.sound)
+        other.features = tf.nest.flatten((support_x, query_x))
+        return other
+
+    def watch(self, tape: tf.GradientTape) -> None:
+        """Let a tape see the features, which are no variables."""
+        for feature in self.features:
+            tape.watch(feature)
+
     def support(self, phi: tf.Tensor) -> Evaluation:
         """The inner level's network on the support sets."""
         return self.inner.network(phi, self.tasks.support_x, training=True)
@@ -112,15 +151,19 @@ class TaskObjective:
         network = self.outer.network
         if self.transductive or not network.normalizes_by_batch:
             return network(phi, self.tasks.query_x, training=self.training)
+        both, rows = self._joined()
+        outputs, penalty = network(phi, both, self.training, support_rows=rows)
+        return Evaluation(tf.nest.map_structure(lambda z: z[:, rows:], outputs), penalty)
+
+    def _joined(self) -> tuple[Any, Any]:
+        """The inputs of support and query sets in one, and how many are of the support set."""
         both = tf.nest.map_structure(
             lambda s, q: tf.concat([s, tf.cast(q, s.dtype)], axis=1),
             self.tasks.support_x,
             self.tasks.query_x,
         )
         first = tf.nest.flatten(self.tasks.support_x)[0]
-        rows = first.shape[1] if first.shape[1] is not None else tf.shape(first)[1]
-        outputs, penalty = network(phi, both, self.training, support_rows=rows)
-        return Evaluation(tf.nest.map_structure(lambda z: z[:, rows:], outputs), penalty)
+        return both, first.shape[1] if first.shape[1] is not None else tf.shape(first)[1]
 
     def support_losses(self, phi: tf.Tensor) -> tf.Tensor:
         """`Lhat_t(phi_t)` for each task, `[tasks]`."""

@@ -41,13 +41,16 @@ def query_gradient(
         objective: The losses of the meta-batch.
         phi: `[tasks, size]`.
         sound: `[tasks]`, bool.
-        variables: The meta-parameters m. Weights that adapt enter through phi alone.
+        variables: The meta-parameters m, features (see `TaskObjective.featured`) among them.
+            Weights that adapt enter through phi alone.
     """
     network, tasks = objective.outer.network, objective.tasks
-    shared = {id(v): v for v in network.parameters.shared}
+    shared = {id(v) for v in (*network.parameters.shared, *objective.features)}
     direct = [v for v in variables if id(v) in shared]
     count = tasks.count
     at_once = tasks_at_once(network.model, count, tf.nest.flatten(tasks.query_x)[0].shape[1])
+    if objective.features:  # they have a gradient for each task, which is not summed
+        at_once = count
     whole = is_whole(count, at_once)
 
     def chunk(first: tf.Tensor) -> tuple[Any, list[tf.Tensor]]:
@@ -56,6 +59,7 @@ def query_gradient(
         good = sound if whole else rows(sound, first, at_once)
         with tf.GradientTape(persistent=True) as tape:
             tape.watch(here)
+            part.watch(tape)
             losses, outputs = part.query_losses(here)
         for_phi = tape.gradient(losses, here)
         # A gradient whose square overflows would stay in an optimizer that averages squares.

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from keras_imaml.algorithms import Algorithm, MetaGradient
+from keras_imaml.algorithms.algorithm import add_gradients
 from keras_imaml.chunks import over_chunks, part_size
 from keras_imaml.objective import TaskObjective
 from keras_imaml.pipelines import pipelines, side_by_side
@@ -38,11 +39,11 @@ def meta_gradient(
     """
     limit, lanes = _limits(objective.tasks.count, tasks_per_chunk)
     if lanes == 1 and part_size(objective.tasks.count, limit) is None:
-        return algorithm.meta_gradient(objective, variables)
+        return _through_trunk(algorithm, objective, variables)
     missing: set[int] = set()  # variables without a gradient, noted when the graph is built
 
     def whole(part: TaskObjective) -> tuple[Any, list[tf.Tensor]]:
-        meta = algorithm.meta_gradient(part, variables)
+        meta = _through_trunk(algorithm, part, variables)
         missing.update(i for i, g in enumerate(meta.gradients) if g is None)
         means = [
             tf.zeros(v.shape, v.dtype) if g is None else tf.convert_to_tensor(g)
@@ -80,6 +81,7 @@ def outcome(
     limit, lanes = _limits(objective.tasks.count, tasks_per_chunk)
 
     def whole(part: TaskObjective) -> tuple[Any, list[tf.Tensor]]:
+        part = part.featured()
         if adapt:
             adapted = algorithm.adapt(part)
             phi, sound = adapted.phi, part.sound & adapted.sound
@@ -90,6 +92,27 @@ def outcome(
 
     found, _ = side_by_side(lambda lane: _one_after_another(whole, lane, limit), objective, lanes)
     return Outcome(*found)
+
+
+def _through_trunk(
+    algorithm: Algorithm, objective: TaskObjective, variables: Sequence[Any]
+) -> MetaGradient:
+    """`algorithm.meta_gradient` for the features of a trunk, and from there for its weights."""
+    if objective.outer.trunk is None:
+        return algorithm.meta_gradient(objective, variables)
+    with tf.GradientTape() as tape:
+        featured = objective.featured()
+    meta = algorithm.meta_gradient(featured, [*variables, *featured.features])
+    own, slopes = meta.gradients[: len(variables)], meta.gradients[len(variables) :]
+    reached = [(f, g) for f, g in zip(featured.features, slopes, strict=True) if g is not None]
+    if not reached:
+        return meta._replace(gradients=own)
+    before = tape.gradient(
+        [feature for feature, _ in reached],
+        list(variables),
+        output_gradients=[slope for _, slope in reached],
+    )
+    return meta._replace(gradients=list(map(add_gradients, own, before)))
 
 
 def _one_after_another(

@@ -40,7 +40,9 @@ def taped(problem: Problem, start: tf.Tensor, solver: GradientDescent) -> Path:
     """Keep all that the steps computed: the memory of `steps` networks."""
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(start)
-        solution = solver.minimize(problem(start), start)
+        began = problem(start)
+        began.objective.watch(tape)
+        solution = solver.minimize(began, start)
 
     def pull_back(v: tf.Tensor, variables: Sequence[Any]) -> tuple[tf.Tensor, list[Any]]:
         for_start, *rest = tape.gradient(solution.phi, [start, *variables], output_gradients=v)
@@ -86,6 +88,7 @@ def recomputed(problem: Problem, start: tf.Tensor, solver: GradientDescent) -> P
             with tf.GradientTape() as tape:
                 tape.watch((here, start))
                 again = problem(start)
+                again.objective.watch(tape)
                 _, change, *state = solver.rule(again).step(again, number, *here)
                 after = [here[0] + change, *state]
             sources = [*here, start, *variables]

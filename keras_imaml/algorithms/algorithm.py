@@ -45,6 +45,8 @@ class Algorithm(keras.layers.Layer):
 
     diagnostics: tuple[str, ...] = ()
     """Names of the scalars that `meta_gradient` reports."""
+    joins_examples = False
+    """Whether training adapts to support and query examples in one set."""
     inner: InnerSolver
 
     def check_loss(self, loss: Any) -> None:

@@ -34,6 +34,7 @@ class Reptile(Algorithm):
     """
 
     diagnostics = ("inner_steps", "distance")
+    joins_examples = True
 
     def __init__(self, inner: InnerSolver | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)

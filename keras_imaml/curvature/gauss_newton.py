@@ -35,6 +35,7 @@ class GaussNewton:
             outer.watch(phi)
             inner_problem = problem()
             objective = inner_problem.objective
+            objective.watch(outer)
             with tf.GradientTape(persistent=True) as inner:
                 inner.watch(phi)
                 outputs, penalty = objective.support(phi)

@@ -24,7 +24,9 @@ class Hessian:
         """See `Curvature.linearize`."""
         with tf.GradientTape(persistent=True) as tape:
             tape.watch(phi)
-            gradient = problem().gradient(phi)
+            inner_problem = problem()
+            inner_problem.objective.watch(tape)
+            gradient = inner_problem.gradient(phi)
         return Linearization(
             gradient=gradient,
             product=lambda v: tf.ensure_shape(

@@ -1,0 +1,73 @@
+"""The part of a network that no task changes, evaluated once a meta-step instead of once a use.
+
+With `adapt="head"`, all of the network before the head gives the same features in every inner
+step and in every product with the curvature. The inner problem is then one of the head alone, and
+the features are meta-parameters like any other: the implicit rule gives the meta-gradient for
+them, and one backward pass takes it from there to the weights of the trunk.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import keras
+
+from keras_imaml.parameters import Parameters
+
+
+class Split(NamedTuple):
+    """A network in two parts, of the same layers.
+
+    Attributes:
+        trunk: From the inputs to the features, a list of tensors; nothing in it adapts.
+        rest: From the features to the outputs.
+    """
+
+    trunk: keras.Model
+    rest: keras.Model
+
+
+def split(model: keras.Model, parameters: Parameters) -> Split | None:
+    """Split a functional model where the first adapted weights enter.
+
+    Returns:
+        The two parts, or None where there is nothing to gain or no way to tell: a subclassed
+        model, adapted weights in the first layer with weights, a model with penalties of its own
+        (which count at both levels), with several inputs or outputs, or with dropout before the
+        first adapted weights (which the two levels draw differently).
+    """
+    nodes = _nodes(model)
+    if nodes is None or model.losses:
+        return None
+    if any(getattr(layer, "activity_regularizer", None) for layer in model._flatten_layers()):
+        return None
+    adapted = {id(variable) for variable in parameters.adapted}
+    same = {id(tensor) for tensor in model.inputs}  # for all tasks
+    features: dict[int, keras.KerasTensor] = {}
+    gained = False
+    for node in nodes:
+        inputs, operation = node.arguments.keras_tensors, node.operation
+        weights = getattr(operation, "variables", [])
+        if all(id(x) in same for x in inputs) and not adapted & {id(v) for v in weights}:
+            same.update(id(x) for x in node.outputs)
+            gained |= bool(weights)
+        else:
+            features.update({id(x): x for x in inputs if id(x) in same})
+    if not gained or id(model.outputs[0]) in same:
+        return None
+    found = list(features.values())
+    trunk = keras.Model(model.inputs[0], found)
+    if any(layer._seed_generators for layer in trunk._flatten_layers()):
+        return None
+    return Split(trunk, keras.Model(found, model.outputs[0]))
+
+
+def _nodes(model: keras.Model) -> Sequence[Any] | None:
+    """The calls of layers that make up a model, each after those that it depends on."""
+    ends = (getattr(model, "inputs", None), getattr(model, "outputs", None))
+    if any(end is None or len(end) != 1 for end in ends):
+        return None
+    by_depth = getattr(keras.Model(model.inputs, model.outputs), "_nodes_by_depth", None)
+    if by_depth is None:  # Keras keeps it to itself: do without
+        return None
+    nodes = [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]]
+    return [node for node in nodes if not node.is_input]

@@ -1,0 +1,242 @@
+"""What no task changes is evaluated once, and nothing but the time is different."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+
+import keras_imaml as ki
+from keras_imaml import learner as learner_module
+from keras_imaml.parameters import Parameters
+from keras_imaml.splitting import meta_gradient
+from keras_imaml.trunk import split
+
+CROSS_ENTROPY = keras.losses.SparseCategoricalCrossentropy(from_logits=True, dtype="float64")
+ALGORITHMS = {
+    "imaml": lambda: ki.IMAML(0.5),
+    "imaml_dual": lambda: ki.IMAML(0.5, linear=ki.linear.Dual()),
+    "imaml_hessian": lambda: ki.IMAML(5.0, curvature="hessian"),
+    "imaml_newton": lambda: ki.IMAML(0.5, inner=ki.inner.NewtonCG(steps=2)),
+    "learned_strength": lambda: ki.IMAML(ki.ProximalStrength(0.5, learned=True)),
+    "maml": lambda: ki.MAML(ki.inner.GradientDescent(3)),
+    "maml_recomputed": lambda: ki.MAML(ki.inner.GradientDescent(3), recompute=True),
+    "fomaml": lambda: ki.MAML(ki.inner.GradientDescent(3), first_order=True),
+    "reptile": lambda: ki.Reptile(ki.inner.Adam(2)),
+}
+CASES = [(algorithm, "head") for algorithm in ALGORITHMS]
+CASES += [("imaml", ["norm", "head"]), ("maml", ["norm", "head"])]  # from the middle
+
+
+def network(dtype):
+    """A convolution, a normalisation over the examples, and a head."""
+    return keras.Sequential(
+        [
+            keras.Input((8, 8, 1), dtype=dtype),
+            layers.Conv2D(4, 3, strides=2, activation="tanh", dtype=dtype),
+            ki.layers.TaskBatchNormalization(name="norm", dtype=dtype),
+            layers.Flatten(dtype=dtype),
+            layers.Dense(3, name="head", dtype=dtype),
+        ]
+    )
+
+
+def learner_of(algorithm, adapt, splits, monkeypatch, transductive=False, dtype="float64"):
+    keras.utils.set_random_seed(0)
+    if not splits:
+        monkeypatch.setattr(learner_module, "split", lambda *_: None)
+    learner = ki.MetaLearner(network(dtype), ALGORITHMS[algorithm](), adapt, transductive)
+    monkeypatch.undo()
+    learner.compile("sgd", CROSS_ENTROPY, ["accuracy"])
+    return learner
+
+
+def tasks(dtype="float64", count=4):
+    episodes = ki.data.glyphs("train", 3, 1, 2, seed=0, classes=20, image_size=8)
+    (support_x, support_y), (query_x, query_y) = next(iter(episodes.batch(count)))
+    return (tf.cast(support_x, dtype), support_y), (tf.cast(query_x, dtype), query_y)
+
+
+def gradients_of(learner, data, tasks_per_chunk=None):
+    @tf.function(autograph=False)
+    def step(data):
+        objective = learner.objective(data, training=True)
+        variables = learner.trainable_variables
+        return meta_gradient(learner.algorithm, objective, variables, tasks_per_chunk)
+
+    return step(data)
+
+
+@pytest.mark.parametrize("transductive", [True, False])
+@pytest.mark.parametrize(("algorithm", "adapt"), CASES, ids=str)
+def test_the_meta_gradient_is_that_of_the_whole_network(
+    monkeypatch, algorithm, adapt, transductive
+):
+    split_one, whole = (
+        learner_of(algorithm, adapt, splits, monkeypatch, transductive) for splits in (True, False)
+    )
+    assert (split_one._trunk is None) == (algorithm == "reptile")
+    assert whole._trunk is None
+    ours, expected = (gradients_of(learner, tasks()) for learner in (split_one, whole))
+    for variable, a, b in zip(
+        whole.trainable_variables, ours.gradients, expected.gradients, strict=True
+    ):
+        assert (a is None) == (b is None), variable.path
+        if a is not None:
+            scale = np.abs(b).max()
+            np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7 * max(scale, 1e-3))
+    np.testing.assert_allclose(ours.query_losses, expected.query_losses, rtol=1e-9)
+    for name in whole.algorithm.diagnostics:
+        np.testing.assert_allclose(
+            ours.diagnostics[name], expected.diagnostics[name], rtol=1e-6, atol=1e-9
+        )
+
+
+@pytest.mark.parametrize("algorithm", ["imaml", "maml"])
+def test_parts_of_the_meta_batch(monkeypatch, algorithm):
+    learner = learner_of(algorithm, "head", True, monkeypatch)
+    whole, parts = (gradients_of(learner, tasks(), n) for n in (None, 2))
+    for a, b in zip(whole.gradients, parts.gradients, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-11)
+
+
+def test_a_bad_task_leaves_the_others_alone(monkeypatch):
+    learner = learner_of("imaml", "head", True, monkeypatch)
+    (support_x, support_y), (query_x, query_y) = tasks(count=3)
+    broken = tf.tensor_scatter_nd_update(support_x, [[1, 0, 0, 0, 0]], [np.nan])
+    ours = gradients_of(learner, ((broken, support_y), (query_x, query_y)))
+    keep = lambda x: tf.gather(x, [0, 2])  # noqa: E731
+    expected = gradients_of(
+        learner, ((keep(support_x), keep(support_y)), (keep(query_x), keep(query_y)))
+    )
+    assert ours.sound.numpy().tolist() == [True, False, True]
+    for a, b in zip(ours.gradients, expected.gradients, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-11)
+
+
+def test_evaluation_and_adaptation_are_those_of_the_whole_network(monkeypatch):
+    split_one, whole = (
+        learner_of("imaml", "head", splits, monkeypatch, dtype="float32")
+        for splits in (True, False)
+    )
+    data = tasks("float32")
+    (support_x, support_y), (query_x, _) = tf.nest.map_structure(lambda x: x[0], data)
+    results = [
+        (
+            learner.test_on_batch(data[0], data[1], return_dict=True)["loss"],
+            learner.adapt(support_x, support_y).predict(query_x, verbose=0),
+            learner.adapt_and_predict(support_x, support_y, query_x),
+        )
+        for learner in (split_one, whole)
+    ]
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_the_trunk_is_not_in_the_inner_loop(monkeypatch):
+    """Convolutions of a step, in the loops and outside: as many as without an inner loop."""
+
+    def convolutions(splits):
+        learner = learner_of("imaml", "head", splits, monkeypatch, dtype="float32")
+        step = tf.function(learner.train_step, autograph=False)
+        graph = step.get_concrete_function(tasks("float32")).graph.as_graph_def()
+        inside = [node.op for function in graph.library.function for node in function.node_def]
+        return inside.count("Conv2D")
+
+    assert convolutions(False) > 0
+    assert convolutions(True) == 0
+
+
+def test_the_trunk_learns(monkeypatch):
+    learner = learner_of("imaml", "head", True, monkeypatch, dtype="float32")
+    before = [v.numpy() for v in learner.model.trainable_variables]
+    learner.train_on_batch(*tasks("float32"))
+    for start, variable in zip(before, learner.model.trainable_variables, strict=True):
+        assert np.abs(variable.numpy() - start).max() > 0, variable.path
+
+
+def parts_of(model, adapt):
+    return split(model, Parameters(model, adapt))
+
+
+def assert_same_function(model, parts):
+    x = np.random.default_rng(0).normal(size=(3, *model.inputs[0].shape[1:])).astype("float32")
+    np.testing.assert_array_equal(parts.rest(parts.trunk(x)), model(x))
+
+
+def test_a_sequential_model():
+    model = keras.Sequential(
+        [keras.Input((4,)), layers.Dense(3, "relu"), layers.Dense(2, name="head")]
+    )
+    parts = parts_of(model, "head")
+    assert [v.path for v in parts.rest.variables] == [v.path for v in model.layers[-1].variables]
+    assert_same_function(model, parts)
+
+
+def branches():
+    inputs = keras.Input((4,))
+    a, b = layers.Dense(3, name="a")(inputs), layers.Dense(3, name="b")(inputs)
+    c = layers.Add()([a, b])
+    return keras.Model(inputs, layers.Dense(2, name="c")(layers.Concatenate()([c, a])))
+
+
+def test_branches_that_meet_after_the_first_adapted_weights():
+    model = branches()
+    parts = parts_of(model, "b")
+    assert sorted(f.shape[-1] for f in parts.trunk.outputs) == [3, 4]  # `a`, and the input of `b`
+    assert_same_function(model, parts)
+
+
+def test_a_layer_that_is_used_twice():
+    inputs = keras.Input((4,))
+    shared = layers.Dense(4, "tanh", name="shared")
+    outputs = layers.Dense(2, name="head")(shared(shared(inputs)))
+    model = keras.Model(inputs, outputs)
+    assert_same_function(model, parts_of(model, "head"))
+    assert parts_of(model, "shared") is None
+
+
+def penalised():
+    regular = layers.Dense(3, kernel_regularizer="l2")
+    return keras.Sequential([keras.Input((4,)), regular, layers.Dense(2, name="head")])
+
+
+def with_dropout():
+    parts = [keras.Input((4,)), layers.Dense(3), layers.Dropout(0.5), layers.Dense(2, name="head")]
+    return keras.Sequential(parts)
+
+
+def several_inputs():
+    left, right = keras.Input((3,)), keras.Input((2,))
+    x = layers.Concatenate()([layers.Dense(4)(left), right])
+    return keras.Model([left, right], layers.Dense(2, name="head")(x))
+
+
+class Subclassed(keras.Model):
+    """A Python `call`."""
+
+    def __init__(self):
+        super().__init__()
+        self.body, self.head = layers.Dense(3), layers.Dense(2, name="head")
+
+    def call(self, inputs):
+        return self.head(self.body(inputs))
+
+
+def subclassed():
+    model = Subclassed()
+    model(tf.zeros([1, 4]))
+    return model
+
+
+@pytest.mark.parametrize("build", [penalised, with_dropout, several_inputs, subclassed])
+def test_where_it_cannot_be_told_the_network_stays_whole(build):
+    assert parts_of(build(), "head") is None
+
+
+@pytest.mark.parametrize("adapt", [None, "a"])
+def test_where_there_is_nothing_to_gain_the_network_stays_whole(adapt):
+    model = keras.Sequential(
+        [keras.Input((4,)), layers.Dense(3, name="a"), layers.Dense(2, name="b")]
+    )
+    assert parts_of(model, adapt) is None
