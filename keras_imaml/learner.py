@@ -324,6 +324,32 @@ class MetaLearner(keras.Model):
         adapted = self.algorithm.adapt(objective)
         return adapted.phi[0], (adapted.sound & objective.sound)[0]
 
+    def make_train_function(self, force: bool = False) -> Any:
+        """See `keras.Model.make_train_function`."""
+        if self.train_function is None or force:
+            super().make_train_function(force)
+            self.train_function = self._metrics_first(self.train_function)
+        return self.train_function
+
+    def make_test_function(self, force: bool = False) -> Any:
+        """See `keras.Model.make_test_function`."""
+        if self.test_function is None or force:
+            super().make_test_function(force)
+            self.test_function = self._metrics_first(self.test_function)
+        return self.test_function
+
+    def _metrics_first(self, function: Any) -> Any:
+        """Create variables before the first call: one that creates some is traced twice."""
+
+        def run(iterator: Any) -> Any:
+            parts = (self._compile_loss, self._compile_metrics)
+            spec = getattr(iterator, "element_spec", None)
+            if spec is not None and not all(part is None or part.built for part in parts):
+                self._symbolic_build(data_batch=spec)
+            return function(iterator)
+
+        return run
+
     def _symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         """Create what metrics keep, before the first step; Keras asks for it under a strategy."""
         (_, _), (x, y) = _check_element(data_batch)

@@ -71,8 +71,8 @@ def side_by_side(
     Args:
         function: From the objective of a part to tensors `[tasks of the part, ...]`, and tensors
             to be added up. It is traced once, or twice if the parts cannot have equal sizes.
-        objective: Of all tasks; their number is known.
-        lanes: How many parts.
+        objective: Of all tasks.
+        lanes: How many parts; no more than there are tasks, if that is known.
 
     Returns:
         The tensors of all parts joined, `[tasks, ...]`, and the sums.
@@ -82,12 +82,26 @@ def side_by_side(
     traced = tf.function(
         lambda tasks, sound: function(objective.replace(tasks, sound)), autograph=False
     )
-    results = []
+    count, results = objective.tasks.count, []
     for lane in range(lanes):
-        first, end = (objective.tasks.count * number // lanes for number in (lane, lane + 1))
-        part = objective.part(first, end - first)
-        results.append(traced(part.tasks, part.sound))
+        first, end = count * lane // lanes, count * (lane + 1) // lanes
+        if isinstance(count, int):
+            part = objective.part(first, end - first)
+            results.append(traced(part.tasks, part.sound))
+        else:
+            results.append(_some_or_none(traced, objective, first, end))
     joined = tf.nest.map_structure(
         lambda *parts: tf.concat(parts, axis=0), *(parts for parts, _ in results)
     )
     return joined, [tf.add_n(more) for more in zip(*(sums for _, sums in results), strict=True)]
+
+
+def _some_or_none(
+    traced: Callable[..., Any], objective: TaskObjective, first: tf.Tensor, end: tf.Tensor
+) -> tuple[Any, list[tf.Tensor]]:
+    """The tasks from `first` to `end`, of which there may be none when the graph runs."""
+    start = tf.minimum(first, objective.tasks.count - 1)  # a task that is not ours, marked as bad
+    stop = tf.maximum(end, start + 1)
+    tasks = tf.nest.map_structure(lambda x: x[start:stop], objective.tasks)
+    parts, sums = traced(tasks, objective.sound[start:stop] & (end > first))
+    return tf.nest.map_structure(lambda part: part[: end - first], parts), sums

@@ -66,13 +66,13 @@ def query_gradient(
         good &= tf.math.is_finite(losses) & tf.math.is_finite(length(for_phi))
         found = tape.gradient(losses, direct, output_gradients=tf.cast(good, losses.dtype))
         more = [
-            tf.zeros(v.shape, v.dtype) if g is None else tf.convert_to_tensor(g)
+            tf.zeros_like(v) if g is None else tf.convert_to_tensor(g)
             for v, g in zip(direct, found, strict=True)
         ]
         return (losses, outputs, good, for_phi), more
 
     dtypes = None if whole else (phi.dtype, objective.output_dtypes(), tf.bool, phi.dtype)
-    zeros = [tf.zeros(v.shape, v.dtype) for v in direct]
+    zeros = [] if whole else [tf.zeros(v.shape, v.dtype) for v in direct]
     (losses, outputs, good, for_phi), sums = over_chunks(chunk, count, at_once, dtypes, zeros)
     by_id = {id(v): value for v, value in zip(direct, sums, strict=True)}
     return QueryGradient(

@@ -134,7 +134,7 @@ def _one_after_another(
 
 def _limits(tasks: Any, tasks_per_chunk: int | None) -> tuple[int | None, int]:
     """The most tasks of a pipeline at a time (None: any number), and how many pipelines."""
-    lanes = min(pipelines(), tasks) if isinstance(tasks, int) else 1
+    lanes = min(pipelines(), tasks) if isinstance(tasks, int) else pipelines()
     if tasks_per_chunk is None:
         return None, lanes
     lanes = min(lanes, tasks_per_chunk)  # which counts the tasks of all pipelines together

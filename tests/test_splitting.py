@@ -81,6 +81,29 @@ def test_pipelines_side_by_side_give_what_one_gives(case, lanes):
     assert_equal(*both(case, split=None, lanes=lanes))
 
 
+@pytest.mark.parametrize("tasks", [1, 3, 6])
+@pytest.mark.parametrize("case", ["imaml", "shared_weights"])
+def test_pipelines_of_tasks_that_are_not_counted_before(case, tasks):
+    """4 pipelines for 1, 3 or 6 tasks: some have nothing to do."""
+    algorithm, problem, adapt = CASES[case]
+    algorithm, problem = algorithm(), problem(tasks=tasks)
+    objective = problems.objective_of(problem, adapt=adapt)
+    algorithm.prepare(objective.parameters)
+    variables = [*problem.model.trainable_variables, *algorithm.trainable_variables]
+
+    def step(lanes, tensors):
+        with mock.patch.object(splitting, "pipelines", return_value=lanes):
+            objective = problems.objective_of(problem, adapt=adapt, tensors=tensors)
+            return meta_gradient(algorithm, objective, variables, None)
+
+    unknown = tf.nest.map_structure(
+        lambda x: tf.TensorSpec([None, *x.shape[1:]], x.dtype), problem.tensors
+    )
+    dynamic = tf.function(lambda t: step(4, t), input_signature=[unknown], autograph=False)
+    known = tf.function(lambda t: step(1, t), autograph=False)
+    assert_equal(known(problem.tensors), dynamic(problem.tensors))
+
+
 @pytest.mark.parametrize(
     ("tasks", "limit", "lanes", "expected"),
     [
@@ -89,7 +112,7 @@ def test_pipelines_side_by_side_give_what_one_gives(case, lanes):
         (2, None, 4, (None, 2)),
         (16, 8, 2, (4, 2)),
         (16, 1, 2, (1, 1)),
-        (tf.constant(6), None, 4, (None, 1)),
+        (tf.constant(6), None, 4, (None, 4)),
     ],
 )
 def test_chunks_count_the_tasks_of_all_pipelines(monkeypatch, tasks, limit, lanes, expected):

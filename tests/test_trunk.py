@@ -240,3 +240,11 @@ def test_where_there_is_nothing_to_gain_the_network_stays_whole(adapt):
         [keras.Input((4,)), layers.Dense(3, name="a"), layers.Dense(2, name="b")]
     )
     assert parts_of(model, adapt) is None
+
+
+def test_meta_batches_of_unknown_size():
+    learner = ki.MetaLearner(network("float32"), ki.IMAML(0.5), adapt="head")
+    learner.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    episodes = ki.data.glyphs("train", 3, 1, 2, seed=0, classes=20, image_size=8)
+    history = learner.fit(episodes.take(5).batch(3), verbose=0).history  # 3 tasks, then 2
+    assert np.isfinite(history["loss"][0])
