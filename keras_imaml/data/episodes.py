@@ -7,7 +7,7 @@ runs see the same episodes, and the work runs in parallel with training. No data
 import dataclasses
 import hashlib
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import tensorflow as tf
@@ -55,7 +55,35 @@ def stream_of_episodes(
     # A checkpoint then holds the position, not the episodes that were made ahead of it.
     options = tf.data.Options()
     options.experimental_symbolic_checkpoint = True
-    return dataset.with_options(options)
+    # Tuning would gain nothing here, and at its end an iterator waits until the tuner wakes up:
+    # `fit` would take up to twice its time, and up to a minute more.
+    options.autotune.enabled = False
+    return _Endless(dataset.with_options(options))
+
+
+class _Endless(tf.data.Dataset):
+    """A data set without an end, so that no batch is smaller than the others.
+
+    `batch(16)` then gives meta-batches whose number of tasks is known when the graph is built,
+    which is faster to build and to run, without a thought of `drop_remainder`.
+    """
+
+    def __init__(self, dataset: tf.data.Dataset) -> None:
+        self._dataset = dataset
+        super().__init__(dataset._variant_tensor)
+
+    def _inputs(self) -> list[tf.data.Dataset]:
+        return [self._dataset]
+
+    @property
+    def element_spec(self) -> Any:
+        """The type of an element."""
+        return self._dataset.element_spec
+
+    def batch(self, batch_size: Any, drop_remainder: bool = True, **kwargs: Any) -> tf.data.Dataset:
+        """See `tf.data.Dataset.batch`; there is no remainder, whatever `drop_remainder` says."""
+        del drop_remainder
+        return super().batch(batch_size, drop_remainder=True, **kwargs)
 
 
 def split_key(key: tf.Tensor, count: int) -> list[tf.Tensor]:

@@ -212,3 +212,11 @@ def test_only_square_images_are_turned():
     pool = ExamplePool.from_labels(x, np.repeat([0, 1], 4))
     with pytest.raises(ValueError, match=r"`rotations`\. Expected square images.*\(8, 3, 4, 1\)"):
         episodes(pool, way=2, shot=1, rotations=True)
+
+
+def test_batches_have_a_size_that_is_known():
+    episodes = stream_of_episodes(lambda key: uniform(key, [2]), 0, "train")
+    assert episodes.batch(3).element_spec.shape == (3, 2)
+    assert episodes.batch(3, drop_remainder=False).element_spec.shape == (3, 2)
+    assert episodes.take(4).batch(3).element_spec.shape == (None, 2)  # which has an end
+    assert episodes.cardinality() == tf.data.INFINITE_CARDINALITY
