@@ -42,7 +42,6 @@ def learner_for(settings: SimpleNamespace) -> ki.MetaLearner:
 
 def build(problem: protocol.Problem) -> protocol.Worker:
     """See `protocol.Worker`."""
-    ki.parallel_tasks()
     learner = learner_for(problem.settings)
     variables = learner.parameters.adapted
     for variable, weight in zip(variables, problem.weights, strict=True):
@@ -54,8 +53,8 @@ def build(problem: protocol.Problem) -> protocol.Worker:
         objective = learner.objective(data, training=True)
         return meta_gradient(learner.algorithm, objective, variables, None)
 
-    gradients_of = tf.function(lambda data: meta(data).gradients)
-    train_step = tf.function(learner.train_step)
+    gradients_of = tf.function(lambda data: meta(data).gradients, autograph=False)
+    train_step = tf.function(learner.train_step, autograph=False)
 
     def step():
         gradients = gradients_of(data)
@@ -70,7 +69,7 @@ def build(problem: protocol.Problem) -> protocol.Worker:
         return np.concatenate([g.numpy().ravel() for g in gradients])
 
     def notes() -> dict[str, float]:
-        diagnostics = tf.function(lambda data: meta(data).diagnostics)(data)
+        diagnostics = tf.function(lambda data: meta(data).diagnostics, autograph=False)(data)
         return {name: float(value) for name, value in diagnostics.items()}
 
     versions = {"tensorflow": tf.__version__, "keras": keras.__version__}
@@ -80,4 +79,5 @@ def build(problem: protocol.Problem) -> protocol.Worker:
 
 
 if __name__ == "__main__":
+    ki.parallel_tasks()
     protocol.serve(build)

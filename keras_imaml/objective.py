@@ -195,6 +195,10 @@ class InnerProblem(NamedTuple):
         """Every task starts at theta: `[tasks, size]`."""
         return self.objective.parameters.broadcast(self.theta, self.objective.tasks.count)
 
+    def watch(self, tape: tf.GradientTape) -> None:
+        """See `TaskObjective.watch`."""
+        self.objective.watch(tape)
+
     def value(self, phi: tf.Tensor) -> tf.Tensor:
         """`G_t(phi_t)`, `[tasks]`."""
         away = phi - self.theta

@@ -41,7 +41,7 @@ def taped(problem: Problem, start: tf.Tensor, solver: GradientDescent) -> Path:
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(start)
         began = problem(start)
-        began.objective.watch(tape)
+        began.watch(tape)
         solution = solver.minimize(began, start)
 
     def pull_back(v: tf.Tensor, variables: Sequence[Any]) -> tuple[tf.Tensor, list[Any]]:
@@ -88,7 +88,7 @@ def recomputed(problem: Problem, start: tf.Tensor, solver: GradientDescent) -> P
             with tf.GradientTape() as tape:
                 tape.watch((here, start))
                 again = problem(start)
-                again.objective.watch(tape)
+                again.watch(tape)
                 _, change, *state = solver.rule(again).step(again, number, *here)
                 after = [here[0] + change, *state]
             sources = [*here, start, *variables]

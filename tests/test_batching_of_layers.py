@@ -97,8 +97,14 @@ def no_warning():
         yield
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("name", VECTORISED)
+# On processors convolutions of float64 take another path.
+CONVOLUTIONS = [name for name in VECTORISED if "conv" in name or "_1d" in name or "_2d" in name]
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [(name, "float32") for name in VECTORISED] + [(name, "float64") for name in CONVOLUTIONS],
+)
 def test_all_tasks_together_equal_one_after_the_other(name, dtype):
     with no_warning():
         check(graph, between(name, dtype), inputs_of_tasks(dtype, VECTORISED[name][0]), dtype)

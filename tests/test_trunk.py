@@ -24,8 +24,11 @@ ALGORITHMS = {
     "fomaml": lambda: ki.MAML(ki.inner.GradientDescent(3), first_order=True),
     "reptile": lambda: ki.Reptile(ki.inner.Adam(2)),
 }
-CASES = [(algorithm, "head") for algorithm in ALGORITHMS]
-CASES += [("imaml", ["norm", "head"]), ("maml", ["norm", "head"])]  # from the middle
+MIDDLE = ["norm", "head"]
+CASES = [(algorithm, "head", False) for algorithm in ALGORITHMS]
+CASES += [
+    (name, MIDDLE, transductive) for name in ("imaml", "maml") for transductive in (True, False)
+]
 
 
 def network(dtype):
@@ -67,8 +70,7 @@ def gradients_of(learner, data, tasks_per_chunk=None):
     return step(data)
 
 
-@pytest.mark.parametrize("transductive", [True, False])
-@pytest.mark.parametrize(("algorithm", "adapt"), CASES, ids=str)
+@pytest.mark.parametrize(("algorithm", "adapt", "transductive"), CASES, ids=str)
 def test_the_meta_gradient_is_that_of_the_whole_network(
     monkeypatch, algorithm, adapt, transductive
 ):

@@ -35,7 +35,7 @@ class GaussNewton:
             outer.watch(phi)
             inner_problem = problem()
             objective = inner_problem.objective
-            objective.watch(outer)
+            inner_problem.watch(outer)
             with tf.GradientTape(persistent=True) as inner:
                 inner.watch(phi)
                 outputs, penalty = objective.support(phi)

@@ -25,7 +25,7 @@ class Hessian:
         with tf.GradientTape(persistent=True) as tape:
             tape.watch(phi)
             inner_problem = problem()
-            inner_problem.objective.watch(tape)
+            inner_problem.watch(tape)
             gradient = inner_problem.gradient(phi)
         return Linearization(
             gradient=gradient,

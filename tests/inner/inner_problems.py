@@ -63,6 +63,9 @@ class Function:
     def start(self):
         return self._start
 
+    def watch(self, tape):
+        """There are no features."""
+
     def value(self, phi):
         return self._value(phi[:, 0])
 
