@@ -26,7 +26,7 @@ SWEEPS: dict[str, tuple[int, ...]] = {
     "tasks": (1, 4, 16, 64, 256),
     "inner_steps": (1, 4, 16, 64, 256),
     "linear_steps": (1, 2, 5, 10, 20),
-    "shot": (1, 2, 5, 10, 20),
+    "shot": (1, 2, 3, 5),
     "filters": (8, 16, 32, 64, 128),
 }
 

@@ -7,9 +7,12 @@ import tensorflow as tf
 
 from keras_imaml.algorithms import Algorithm, MetaGradient
 from keras_imaml.algorithms.algorithm import add_gradients
-from keras_imaml.chunks import over_chunks, part_size
+from keras_imaml.chunks import over_chunks, part_size, tasks_at_once
 from keras_imaml.objective import TaskObjective
 from keras_imaml.pipelines import pipelines, side_by_side
+
+_FEW, _MANY = 4, 4
+"""A pipeline is split for the sake of its cache into parts of at least _FEW tasks, from _MANY on."""
 
 
 class Outcome(NamedTuple):
@@ -37,7 +40,7 @@ def meta_gradient(
     Of the result, `per_task` is left empty if the tasks are split: it would take the memory of as
     many copies of the weights as there are tasks.
     """
-    limit, lanes = _limits(objective.tasks.count, tasks_per_chunk)
+    limit, lanes = _limits(objective, tasks_per_chunk)
     if lanes == 1 and part_size(objective.tasks.count, limit) is None:
         return _through_trunk(algorithm, objective, variables)
     missing: set[int] = set()  # variables without a gradient, noted when the graph is built
@@ -78,7 +81,7 @@ def outcome(
     adapt: bool = True,
 ) -> Outcome:
     """Adapt (or not) to at most `tasks_per_chunk` tasks at a time; evaluate the query sets."""
-    limit, lanes = _limits(objective.tasks.count, tasks_per_chunk)
+    limit, lanes = _limits(objective, tasks_per_chunk)
 
     def whole(part: TaskObjective) -> tuple[Any, list[tf.Tensor]]:
         part = part.featured()
@@ -132,9 +135,15 @@ def _one_after_another(
     )
 
 
-def _limits(tasks: Any, tasks_per_chunk: int | None) -> tuple[int | None, int]:
+def _limits(objective: TaskObjective, tasks_per_chunk: int | None) -> tuple[int | None, int]:
     """The most tasks of a pipeline at a time (None: any number), and how many pipelines."""
+    tasks = objective.tasks.count
     lanes = min(pipelines(), tasks) if isinstance(tasks, int) else pipelines()
+    if tasks_per_chunk is None and lanes > 1 and isinstance(tasks, int):
+        rows = tf.nest.flatten(objective.tasks.support_x)[0].shape[1]
+        share = -(-tasks // lanes)
+        fits = tasks_at_once(objective.inner.network.model, share, rows)
+        return (fits if _FEW <= fits <= share // _MANY else None), lanes
     if tasks_per_chunk is None:
         return None, lanes
     lanes = min(lanes, tasks_per_chunk)  # which counts the tasks of all pipelines together

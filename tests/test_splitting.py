@@ -9,7 +9,10 @@ import tensorflow as tf
 
 import keras_imaml as ki
 from keras_imaml import splitting
+from keras_imaml.batching import TaskLoss, TaskNetwork
 from keras_imaml.chunks import part_size, tasks_at_once
+from keras_imaml.objective import Level, TaskObjective, Tasks
+from keras_imaml.parameters import Parameters
 from keras_imaml.query_gradient import query_gradient
 from keras_imaml.splitting import meta_gradient, outcome
 from tests import problems
@@ -104,6 +107,15 @@ def test_pipelines_of_tasks_that_are_not_counted_before(case, tasks):
     assert_equal(known(problem.tensors), dynamic(problem.tensors))
 
 
+def objective_of_zeros(tasks):
+    """5-way 1-shot images of Conv4-64: about 5 tasks fit the caches."""
+    model = ki.models.Conv4(5)
+    network = TaskNetwork(model, Parameters(model))
+    level = Level(network, TaskLoss(lambda y, z: tf.reduce_mean(z), "float32"))
+    x, y = tf.zeros([tasks, 5, 28, 28, 1]), tf.zeros([tasks, 5], tf.int32)
+    return TaskObjective(level, level, Tasks(x, y, x, y), True, False)
+
+
 @pytest.mark.parametrize(
     ("tasks", "limit", "lanes", "expected"),
     [
@@ -112,12 +124,13 @@ def test_pipelines_of_tasks_that_are_not_counted_before(case, tasks):
         (2, None, 4, (None, 2)),
         (16, 8, 2, (4, 2)),
         (16, 1, 2, (1, 1)),
-        (tf.constant(6), None, 4, (None, 4)),
+        (64, None, 2, (4, 2)),  # what the caches hold
+        (34, None, 2, (None, 2)),  # 17 tasks have no parts of a useful size
     ],
 )
 def test_chunks_count_the_tasks_of_all_pipelines(monkeypatch, tasks, limit, lanes, expected):
     monkeypatch.setattr(splitting, "pipelines", lambda: lanes)
-    assert splitting._limits(tasks, limit) == expected
+    assert splitting._limits(objective_of_zeros(tasks), limit) == expected
 
 
 @pytest.mark.parametrize("adapt", [True, False])
