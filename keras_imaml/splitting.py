@@ -12,7 +12,7 @@ from keras_imaml.objective import TaskObjective
 from keras_imaml.pipelines import pipelines, side_by_side
 
 _FEW, _MANY = 4, 4
-"""A pipeline is split for the sake of its cache into parts of at least _FEW tasks, from _MANY on."""
+"""For the sake of its cache a pipeline is split into parts of _FEW tasks or more, from _MANY on."""
 
 
 class Outcome(NamedTuple):

@@ -108,7 +108,7 @@ def test_pipelines_of_tasks_that_are_not_counted_before(case, tasks):
 
 
 def objective_of_zeros(tasks):
-    """5-way 1-shot images of Conv4-64: about 5 tasks fit the caches."""
+    """5-way 1-shot images of Conv4-64: about 16 tasks fit the caches."""
     model = ki.models.Conv4(5)
     network = TaskNetwork(model, Parameters(model))
     level = Level(network, TaskLoss(lambda y, z: tf.reduce_mean(z), "float32"))
@@ -124,7 +124,7 @@ def objective_of_zeros(tasks):
         (2, None, 4, (None, 2)),
         (16, 8, 2, (4, 2)),
         (16, 1, 2, (1, 1)),
-        (64, None, 2, (4, 2)),  # what the caches hold
+        (256, None, 2, (16, 2)),  # what the caches hold
         (34, None, 2, (None, 2)),  # 17 tasks have no parts of a useful size
     ],
 )
