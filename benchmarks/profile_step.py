@@ -95,7 +95,7 @@ def _profile(
         for event in (event for line in plane.lines for event in line.events):
             operation, _, kind = names[event.metadata_id].rpartition(":")
             # Kernels are recorded as "name:kind"; what runs them as "Class::method".
-            if operation and not operation.endswith(":") and kind not in _CONTROL:
+            if operation and kind.isidentifier() and kind not in _CONTROL and operation[-1] != ":":
                 kinds[kind] += event.duration_ps
                 counts[kind] += 1
     return kinds, counts
