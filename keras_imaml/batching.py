@@ -38,6 +38,13 @@ def traced_when_eager(function: Callable[..., Any]) -> Callable[..., Any]:
     return lambda *arguments: (traced if tf.executing_eagerly() else function)(*arguments)
 
 
+def has_penalties(model: keras.Model) -> bool:
+    """Whether the model has losses of its own, such as regularisers of weights or activities."""
+    return bool(model.losses) or any(
+        getattr(layer, "activity_regularizer", None) for layer in model._flatten_layers()
+    )
+
+
 class TaskLoss:
     """The loss of each task of a meta-batch, from the loss of one.
 
@@ -73,9 +80,7 @@ class TaskNetwork:
         self.normalizes_by_batch = any(
             isinstance(layer, TaskBatchNormalization) for layer in model._flatten_layers()
         )
-        self.penalised = bool(model.losses) or any(
-            getattr(layer, "activity_regularizer", None) for layer in model._flatten_layers()
-        )
+        self.penalised = has_penalties(model)
         self._layers = [layer.name for layer in model._flatten_layers()]
         self._warned: set[str] = set()
         self._evaluate = traced_when_eager(self._vectorized)

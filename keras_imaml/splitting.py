@@ -139,12 +139,12 @@ def _limits(objective: TaskObjective, tasks_per_chunk: int | None) -> tuple[int 
     """The most tasks of a pipeline at a time (None: any number), and how many pipelines."""
     tasks = objective.tasks.count
     lanes = min(pipelines(), tasks) if isinstance(tasks, int) else pipelines()
-    if tasks_per_chunk is None and lanes > 1 and isinstance(tasks, int):
-        rows = tf.nest.flatten(objective.tasks.support_x)[0].shape[1]
-        share = -(-tasks // lanes)
-        fits = tasks_at_once(objective.inner.network.model, share, rows)
-        return (fits if _FEW <= fits <= share // _MANY else None), lanes
-    if tasks_per_chunk is None:
+    if tasks_per_chunk is not None:
+        lanes = min(lanes, tasks_per_chunk)  # which counts the tasks of all pipelines together
+        return tasks_per_chunk // lanes, lanes
+    if lanes == 1 or not isinstance(tasks, int):
         return None, lanes
-    lanes = min(lanes, tasks_per_chunk)  # which counts the tasks of all pipelines together
-    return tasks_per_chunk // lanes, lanes
+    rows = tf.nest.flatten(objective.tasks.support_x)[0].shape[1]
+    share = -(-tasks // lanes)
+    fits = tasks_at_once(objective.inner.network.model, share, rows)
+    return (fits if _FEW <= fits <= share // _MANY else None), lanes

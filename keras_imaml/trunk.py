@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import keras
 
+from keras_imaml.batching import has_penalties
 from keras_imaml.parameters import Parameters
 
 
@@ -36,9 +37,7 @@ def split(model: keras.Model, parameters: Parameters) -> Split | None:
         first adapted weights (which the two levels draw differently).
     """
     nodes = _nodes(model)
-    if nodes is None or model.losses:
-        return None
-    if any(getattr(layer, "activity_regularizer", None) for layer in model._flatten_layers()):
+    if nodes is None or has_penalties(model):
         return None
     adapted = {id(variable) for variable in parameters.adapted}
     same = {id(tensor) for tensor in model.inputs}  # for all tasks
