@@ -13,6 +13,7 @@ from keras_imaml import models as models
 from keras_imaml.algorithms import IMAML as IMAML
 from keras_imaml.algorithms import MAML as MAML
 from keras_imaml.algorithms import Reptile as Reptile
+from keras_imaml.classes import with_classes as with_classes
 from keras_imaml.evaluation import Evaluation as Evaluation
 from keras_imaml.evaluation import evaluate as evaluate
 from keras_imaml.learned_loss import LearnedLoss as LearnedLoss

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_imaml.layers import TaskBatchNormalization
+from keras_imaml.layers import TaskBatchNormalization, TiedDense
 from keras_imaml.parameters import Parameters
 
 
@@ -25,6 +25,9 @@ def adapted_model(
     for variable, value in zip(parameters.adapted, values, strict=True):
         twins[id(variable)].assign(value[0])
     _freeze_statistics(copy, support_x)
+    for layer in copy._flatten_layers():
+        if isinstance(layer, TiedDense):
+            layer.untie()
     return copy
 
 

@@ -14,6 +14,7 @@ from keras_imaml.layers.task_batch_normalization import (
 )
 from keras_imaml.parameters import Parameters
 from keras_imaml.second_order import exact_moments
+from keras_imaml.squeezing import task_axis_kept
 
 
 class Evaluation(NamedTuple):
@@ -130,7 +131,7 @@ class TaskNetwork:
         if tf.nest.flatten(x)[0].shape[0] == 1:  # nothing to fold: the network as it is
             one = one_task(tf.nest.map_structure(lambda part: part[0], every))
             return tf.nest.map_structure(lambda part: part[None], one)
-        with grouped_convolutions(), fallbacks_noted() as noted:
+        with grouped_convolutions(), task_axis_kept(), fallbacks_noted() as noted:
             evaluation = tf.vectorized_map(one_task, every, warn=False)
         layers = layers_of(noted, self._layers)
         warn({name: kind for name, kind in layers.items() if name not in self._warned})

@@ -11,7 +11,9 @@ CACHE_BYTES = 16 * 2**20
 
 
 def tasks_at_once(model: keras.Model, tasks: Any, examples: Any) -> Any:
-    """How many tasks to evaluate together: a divisor of `tasks`, or all where one cannot tell.
+    """How many tasks to evaluate together: a divisor of `tasks` that the caches hold.
+
+    All of them, where one cannot tell or there is no divisor of about that size.
 
     Args:
         model: The network; the sizes of its layers' outputs are known if it is functional.
@@ -27,8 +29,9 @@ def tasks_at_once(model: keras.Model, tasks: Any, examples: Any) -> Any:
             if any(size is None for size in shape):
                 return tasks
             numbers += int(tf.TensorShape(shape).num_elements() or 0)
-    fit = CACHE_BYTES // max(1, 4 * numbers * examples)
-    return max(n for n in range(1, tasks + 1) if tasks % n == 0 and n <= max(1, fit))
+    fit = max(1, CACHE_BYTES // max(1, 4 * numbers * examples))
+    best = max(n for n in range(1, tasks + 1) if tasks % n == 0 and n <= fit)
+    return best if 4 * best >= fit else tasks  # 17 tasks have no parts but single ones
 
 
 def is_whole(tasks: Any, at_once: Any) -> bool:

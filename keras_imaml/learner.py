@@ -5,6 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_imaml import replicas
 from keras_imaml.adapted import adapted_model
 from keras_imaml.algorithms import Algorithm
 from keras_imaml.batching import TaskLoss, TaskNetwork
@@ -14,7 +15,7 @@ from keras_imaml.learned_loss import LearnedLoss
 from keras_imaml.objective import Level, TaskObjective, Tasks
 from keras_imaml.parameters import Adapt, Parameters
 from keras_imaml.second_order import check_layers
-from keras_imaml.splitting import meta_gradient, outcome
+from keras_imaml.splitting import Outcome, meta_gradient, outcome
 from keras_imaml.trunk import split
 from keras_imaml.validation import check_integer
 
@@ -86,6 +87,7 @@ class MetaLearner(keras.Model):
             )
         if learned_loss is not None:
             algorithm.check_learned_loss()
+        replicas.check_strategy(tf.distribute.get_strategy())
         super().__init__(**kwargs)
         check_layers(model)
         self.model = model
@@ -192,30 +194,33 @@ class MetaLearner(keras.Model):
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """One step of the outer level."""
+        data, real = replicas.never_empty(data)
         objective = self.objective(data, training=True)
+        objective.sound &= real
         variables = self.trainable_variables
         meta = meta_gradient(self.algorithm, objective, variables, self.tasks_per_chunk)
-        # The optimizer sums over replicas; the meta-gradient is a mean over tasks. An optimizer
-        # that scales losses (for half precision) divides what it is given by its scale.
-        replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        gradients = [
-            None if g is None else self.optimizer.scale_loss(g / replicas) for g in meta.gradients
-        ]
+        sound = tf.reduce_sum(tf.cast(meta.sound, tf.float32))
+        gradients = replicas.for_optimizer(meta.gradients, sound, self.optimizer)
+        # An optimizer that scales losses (for half precision) divides what it is given.
+        scale = self.optimizer.scale_loss
+        gradients = [None if g is None else scale(g) for g in gradients]
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
         self._advance_seeds()
-        return self._log(
-            objective,
-            meta.query_losses,
-            meta.query_outputs,
-            meta.sound,
-            meta.diagnostics,
-        )
+        after = Outcome(meta.query_losses, meta.query_outputs, meta.sound)
+        return self._log(objective, after, real, meta.diagnostics)
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         """Adapt to each task and evaluate its query set."""
+        data, real = replicas.never_empty(data)
         objective = self.objective(data, training=False)
+        objective.sound &= real
         after = outcome(self.algorithm, objective, self.tasks_per_chunk)
-        return self._log(objective, *after, {})
+        return self._log(objective, after, real, {})
+
+    def get_metrics_result(self) -> dict[str, Any]:
+        """The value of every metric, over the tasks of all replicas."""
+        with replicas.of_all(self.metrics):
+            return super().get_metrics_result()
 
     def objective(self, data: Any, training: bool) -> TaskObjective:
         """The support and query losses of one element of the data, as functions of `phi`."""
@@ -327,32 +332,46 @@ class MetaLearner(keras.Model):
     def make_train_function(self, force: bool = False) -> Any:
         """See `keras.Model.make_train_function`."""
         if self.train_function is None or force:
-            super().make_train_function(force)
+            if replicas.shared(self.distribute_strategy):
+                self.train_function = self._on_replicas(self.train_step)
+            else:
+                super().make_train_function(force)
             self.train_function = self._metrics_first(self.train_function)
         return self.train_function
 
     def make_test_function(self, force: bool = False) -> Any:
         """See `keras.Model.make_test_function`."""
         if self.test_function is None or force:
-            super().make_test_function(force)
+            if replicas.shared(self.distribute_strategy):
+                self.test_function = self._on_replicas(self.test_step)
+            else:
+                super().make_test_function(force)
             self.test_function = self._metrics_first(self.test_function)
         return self.test_function
+
+    def _on_replicas(self, step: Any) -> Any:
+        steps = self.steps_per_execution
+        return replicas.step_function(step, self.distribute_strategy, steps, self.run_eagerly)
 
     def _metrics_first(self, function: Any) -> Any:
         """Create variables before the first call: one that creates some is traced twice."""
 
         def run(iterator: Any) -> Any:
             parts = (self._compile_loss, self._compile_metrics)
-            spec = getattr(iterator, "element_spec", None)
-            if spec is not None and not all(part is None or part.built for part in parts):
-                self._symbolic_build(data_batch=spec)
+            if not all(part is None or part.built for part in parts):
+                spec = replicas.element_spec(iterator)
+                if spec is not None:
+                    with self.distribute_strategy.scope():
+                        self._build_metrics(spec)
             return function(iterator)
 
         return run
 
-    def _symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
-        """Create what metrics keep, before the first step; Keras asks for it under a strategy."""
-        (_, _), (x, y) = _check_element(data_batch)
+    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
+        """Do nothing: Keras would take a meta-batch from the iterator and mix its tasks."""
+
+    def _build_metrics(self, spec: Any) -> None:
+        (_, _), (x, y) = _check_element(spec)
 
         def flat(part: Any) -> keras.KerasTensor:  # the query sets of all tasks, one after another
             return keras.KerasTensor((None, *part.shape[2:]), part.dtype.name)
@@ -398,30 +417,31 @@ class MetaLearner(keras.Model):
     def _log(
         self,
         objective: TaskObjective,
-        losses: tf.Tensor,
-        outputs: Any,
-        sound: tf.Tensor,
+        after: Outcome,
+        real: tf.Tensor,
         diagnostics: dict[str, tf.Tensor],
     ) -> dict[str, tf.Tensor]:
         """Update all metrics with the sound tasks and return their values."""
+        losses, outputs, sound = after
 
         def flat(x: tf.Tensor) -> tf.Tensor:
             kept = tf.boolean_mask(x, sound)
             return tf.reshape(kept, tf.concat([[-1], tf.shape(kept)[2:]], axis=0))
 
+        def count(mask: tf.Tensor) -> tf.Tensor:
+            return tf.reduce_sum(tf.cast(mask, tf.float32))
+
         y, outputs = keras.tree.map_structure(flat, (objective.tasks.query_y, outputs))
         self._loss_tracker.update_state(tf.boolean_mask(losses, sound))
         if self._compile_loss.metrics:
             self._compile_loss(y, outputs)  # updates the mean loss of each output
-        diagnostics = {
-            **diagnostics,
-            "bad_tasks": 1.0 - tf.reduce_mean(tf.cast(sound, tf.float32)),
-            "transductive": tf.cast(self.transductive, tf.float32),
-        }
         for name, value in diagnostics.items():
-            self.diagnostics[name].update_state(value)
+            self.diagnostics[name].update_state(value, sample_weight=count(sound))
+        bad = tf.math.divide_no_nan(count(real & ~sound), count(real))
+        self.diagnostics["bad_tasks"].update_state(bad, sample_weight=count(real))
+        self.diagnostics["transductive"].update_state(tf.cast(self.transductive, tf.float32))
         logs = self.compute_metrics(None, y, outputs)
-        unused = set(self.diagnostics) - set(diagnostics)
+        unused = set(self.diagnostics) - {*diagnostics, "bad_tasks", "transductive"}
         return {name: value for name, value in logs.items() if name not in unused}
 
 

@@ -11,9 +11,6 @@ from keras_imaml.chunks import over_chunks, part_size, tasks_at_once
 from keras_imaml.objective import TaskObjective
 from keras_imaml.pipelines import pipelines, side_by_side
 
-_FEW, _MANY = 4, 4
-"""For the sake of its cache a pipeline is split into parts of _FEW tasks or more, from _MANY on."""
-
 
 class Outcome(NamedTuple):
     """The query sets of a meta-batch after adaptation.
@@ -146,5 +143,4 @@ def _limits(objective: TaskObjective, tasks_per_chunk: int | None) -> tuple[int 
         return None, lanes
     rows = tf.nest.flatten(objective.tasks.support_x)[0].shape[1]
     share = -(-tasks // lanes)
-    fits = tasks_at_once(objective.inner.network.model, share, rows)
-    return (fits if _FEW <= fits <= share // _MANY else None), lanes
+    return tasks_at_once(objective.inner.network.model, share, rows), lanes

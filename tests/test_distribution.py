@@ -1,59 +1,89 @@
-"""One device and several replicas learn the same."""
+"""One device, several on one machine, and several machines learn the same."""
 
+import socket
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
-TRAIN = """
-import sys
-import numpy as np, tensorflow as tf
-
-replicas = int(sys.argv[1])
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(
-    cpu, [tf.config.LogicalDeviceConfiguration()] * replicas
-)
-import contextlib
-import keras
 import keras_imaml as ki
 from tests import learners
 
-keras.utils.set_random_seed(0)
-devices = [f"CPU:{i}" for i in range(replicas)]
-strategy = tf.distribute.MirroredStrategy(devices) if replicas > 1 else None
-with strategy.scope() if strategy else contextlib.nullcontext():
-    learner = learners.compiled(
-        learners.conv4(filters=2),
-        learners.imaml(proximal_strength=ki.ProximalStrength(1.0, learned=True)),
-        # The biases before a normalisation have no gradient but rounding, which Adam would scale.
-        optimizer=keras.optimizers.SGD(0.1),
+
+def start(*arguments):
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.on_replicas", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
-batches = [learners.images(tasks=4, seed=seed) for seed in range(3)]
-tasks = learners.dataset(*batches)
-history = learner.fit(tasks, steps_per_epoch=3, verbose=0).history
-result = learner.evaluate(tasks, steps=2, verbose=0, return_dict=True)
-np.savez(
-    sys.argv[2],
-    **history,
-    **{f"val_{name}": value for name, value in result.items()},
-    **{f"weight_{i}": v.numpy() for i, v in enumerate(learner.trainable_variables)},
-)
-"""
 
 
-def train(replicas, path):
-    result = subprocess.run(
-        [sys.executable, "-c", TRAIN, str(replicas), str(path)], capture_output=True, text=True
-    )
-    assert result.returncode == 0, result.stderr[-5000:]
+def wait(process):
+    output, _ = process.communicate(timeout=600)
+    assert process.returncode == 0, output[-5000:]
+
+
+def free_ports(count):
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    path = tmp_path_factory.mktemp("alone") / "alone.npz"
+    wait(start(path, "one", 1))
     return np.load(path)
 
 
+def assert_same(alone, path):
+    other = np.load(path)
+    assert set(alone) == set(other)
+    assert alone["steps"] == 21
+    for name in alone:
+        np.testing.assert_allclose(alone[name], other[name], rtol=1e-5, atol=1e-5, err_msg=name)
+
+
 @pytest.mark.slow
-def test_two_replicas_learn_what_one_device_learns(tmp_path):
-    one, two = train(1, tmp_path / "one.npz"), train(2, tmp_path / "two.npz")
-    assert set(one) == set(two)
-    for name in one:
-        np.testing.assert_allclose(one[name], two[name], rtol=1e-5, atol=1e-5, err_msg=name)
+def test_two_devices_learn_what_one_learns(alone, tmp_path):
+    wait(start(tmp_path / "two.npz", "mirrored", 2))
+    assert_same(alone, tmp_path / "two.npz")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [2, 3])
+def test_workers_learn_what_one_device_learns(workers, alone, tmp_path):
+    ports = free_ports(workers)
+    started = [
+        start(tmp_path / f"{index}.npz", "worker", workers, index, *ports)
+        for index in range(workers)
+    ]
+    for process in started:
+        wait(process)
+    for index in range(workers):
+        assert_same(alone, tmp_path / f"{index}.npz")
+
+
+def test_the_last_meta_batch_may_be_of_one_task():
+    learner = learners.compiled(learners.conv4(filters=8))
+    tasks = tf.data.Dataset.from_tensor_slices(learners.images(tasks=5)).batch(4)
+    history = learner.fit(tasks, verbose=0).history
+    assert int(learner.optimizer.iterations) == 2
+    assert np.isfinite(history["loss"]).all()
+
+
+def test_a_parameter_server_is_refused(monkeypatch):
+    class Strategy(tf.distribute.experimental.ParameterServerStrategy):
+        def __init__(self):
+            pass
+
+    monkeypatch.setattr(tf.distribute, "get_strategy", Strategy)
+    with pytest.raises(ValueError, match="ParameterServerStrategy is asynchronous"):
+        ki.MetaLearner(learners.conv4(), learners.imaml())

@@ -120,12 +120,12 @@ def objective_of_zeros(tasks):
     ("tasks", "limit", "lanes", "expected"),
     [
         (16, None, 1, (None, 1)),
-        (16, None, 4, (None, 4)),
-        (2, None, 4, (None, 2)),
+        (16, None, 4, (4, 4)),
+        (2, None, 4, (1, 2)),
         (16, 8, 2, (4, 2)),
         (16, 1, 2, (1, 1)),
         (256, None, 2, (16, 2)),  # what the caches hold
-        (34, None, 2, (None, 2)),  # 17 tasks have no parts of a useful size
+        (34, None, 2, (17, 2)),  # 17 tasks have no parts of a useful size
     ],
 )
 def test_chunks_count_the_tasks_of_all_pipelines(monkeypatch, tasks, limit, lanes, expected):

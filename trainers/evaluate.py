@@ -2,7 +2,8 @@ r"""Evaluate a run on tasks of one split, with a 95 % interval over tasks.
 
     python -m trainers.evaluate --run_dir=runs/glyphs --split=test --tasks=600
 
-Flags of the run may be overridden, such as --transductive, --inner_steps or --shot.
+Flags of the run may be overridden, such as --transductive, --inner_steps, --shot, or --way of a
+run with --tied_head. The result then has them in its name.
 """
 
 import os
@@ -20,25 +21,27 @@ flags.DEFINE_integer("verbose", 1, "Progress bar: 0 no, 1 yes.")
 
 def main(argv: Sequence[str]) -> None:
     """Evaluate as the flags say."""
-    settings.add_flags_of_run(argv)
+    of_run = settings.add_flags_of_run(argv)
 
     import keras_imaml as ki
     from trainers import experiment, result
 
     ki.parallel_tasks(FLAGS.cores or None)
     episodes = experiment.tasks(FLAGS.split)
-    learner = experiment.learner(episodes)
+    learner = experiment.learner(episodes, way=of_run["way"])
     checkpoints = ki.callbacks.Checkpoints(learner, os.path.join(FLAGS.run_dir, "checkpoints"))
     step = checkpoints.restore()
     if not step:
         settings.refuse(f"--run_dir={FLAGS.run_dir} holds no checkpoint: train it first")
+    if FLAGS.way != of_run["way"]:
+        learner = ki.with_classes(learner, FLAGS.way)
     evaluation = ki.evaluate(learner, experiment.batches(episodes), FLAGS.tasks, FLAGS.verbose > 0)
-    file = os.path.join(FLAGS.run_dir, f"evaluation_{FLAGS.split}.json")
+    changed = [f"_{name}={now}" for name, now in settings.values().items() if now != of_run[name]]
+    file = os.path.join(FLAGS.run_dir, f"evaluation_{FLAGS.split}{''.join(changed)}.json")
     result.write(
         file,
         evaluation,
         split=FLAGS.split,
-        seed=FLAGS.seed,
         steps=step,
         wall_seconds=float(checkpoints.seconds.numpy()),
     )

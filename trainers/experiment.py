@@ -31,7 +31,7 @@ def batches(episodes: tf.data.Dataset) -> tf.data.Dataset:
     return episodes.batch(FLAGS.tasks_per_step, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
 
 
-def learner(episodes: tf.data.Dataset, steps: int = 1) -> ki.MetaLearner:
+def learner(episodes: tf.data.Dataset, steps: int = 1, way: int | None = None) -> ki.MetaLearner:
     """A compiled learner for tasks like those of `episodes`, with an outer schedule of `steps`."""
     (support, _), _ = episodes.element_spec
     if is_regression():
@@ -40,10 +40,11 @@ def learner(episodes: tf.data.Dataset, steps: int = 1) -> ki.MetaLearner:
         metrics = None
     else:
         model = ki.models.Conv4(
-            FLAGS.way,
+            way or FLAGS.way,
             input_shape=tuple(support.shape[1:]),
             filters=FLAGS.filters,
             downsample=FLAGS.downsample,
+            tied_head=FLAGS.tied_head,
         )
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         metrics = ["accuracy"]

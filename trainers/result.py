@@ -8,19 +8,27 @@ from typing import Any
 
 import keras
 import tensorflow as tf
+from absl import flags
 
 import keras_imaml as ki
+from trainers import settings
 
 
 def write(path: str, evaluation: ki.Evaluation, **facts: Any) -> None:
-    """Write the evaluation and `facts` as JSON, all at once."""
+    """Write the evaluation, `facts` and the settings of the run as JSON, all at once."""
     versions = {
         "keras_imaml": ki.__version__,
         "keras": keras.__version__,
         "tensorflow": tf.__version__,
         "python": platform.python_version(),
     }
-    content = {**dataclasses.asdict(evaluation), **facts, "versions": versions}
+    content = {
+        **dataclasses.asdict(evaluation),
+        **facts,
+        "seed": flags.FLAGS.seed,
+        "settings": settings.values(),
+        "versions": versions,
+    }
     partial = f"{path}.partial"
     with open(partial, "w", encoding="utf-8") as stream:
         json.dump(content, stream, indent=2)

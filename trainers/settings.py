@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from absl import app, flags, logging
 
@@ -141,6 +142,12 @@ _run(
     ["stride", "average", "max"],
     "How Conv4 halves images.",
 )
+_run(
+    flags.DEFINE_bool,
+    "tied_head",
+    False,
+    "Meta-learn the same head for every class; evaluate at any --way.",
+)
 _run(flags.DEFINE_integer, "seed", 0, "Seed of weights and episodes.", lower_bound=0)
 for _name in ("inner_learning_rate", "proximal_strength", "outer_learning_rate"):
     flags.register_validator(_name, lambda value: value > 0, f"--{_name} must be above 0")
@@ -215,13 +222,26 @@ def run(main: Callable[[Sequence[str]], None], required: Sequence[str] = ("run_d
     app.run(_reporting(main), flags_parser=lambda argv: _parse(argv, required))
 
 
-def add_flags_of_run(argv: Sequence[str]) -> None:
-    """Parse again with the flags of `--run_dir`'s flags.txt under those of the command line."""
+def add_flags_of_run(argv: Sequence[str]) -> dict[str, Any]:
+    """Parse again with the flags of `--run_dir`'s flags.txt under those of the command line.
+
+    Returns:
+        The settings of the run itself, by name.
+    """
     file = os.path.join(FLAGS.run_dir, "flags.txt")
     if not os.path.isfile(file):
         refuse(f"--run_dir={FLAGS.run_dir} holds no flags.txt: expected the folder of a run")
     FLAGS.unparse_flags()
+    FLAGS([argv[0], f"--flagfile={file}"])
+    of_run = values()
+    FLAGS.unparse_flags()
     FLAGS([argv[0], f"--flagfile={file}", *argv[1:]])
+    return of_run
+
+
+def values() -> dict[str, Any]:
+    """The flags that belong to a run, by name, but for the place of the data."""
+    return {name: FLAGS[name].value for name in _RUN_FLAGS if name != "data_dir"}
 
 
 def keep_flags() -> None:

@@ -81,7 +81,6 @@ def main(argv: Sequence[str]) -> None:
         os.path.join(run_dir, "result.json"),
         evaluation,
         split="test",
-        seed=FLAGS.seed,
         steps=step,
         wall_seconds=training_seconds,
     )

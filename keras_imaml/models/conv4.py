@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from keras_imaml.layers import TaskBatchNormalization
+from keras_imaml.layers import TaskBatchNormalization, TiedDense
 from keras_imaml.validation import check_choice, check_integer
 
 
@@ -14,6 +14,7 @@ def Conv4(  # noqa: N802
     filters: int = 64,
     downsample: str = "stride",
     activation: str = "relu",
+    tied_head: bool = False,
     dtype: Any = None,
     name: str = "conv4",
 ) -> keras.Model:
@@ -29,6 +30,8 @@ def Conv4(  # noqa: N802
         downsample: `"stride"`: convolutions with stride 2 (Omniglot); `"average"` or `"max"`:
             pooling after the activation (mini-ImageNet). Defaults to `"stride"`.
         activation: Any Keras activation. Defaults to `"relu"`.
+        tied_head: Whether the head is a `keras_imaml.layers.TiedDense`, which meta-learns nothing
+            of single classes. Defaults to `False`.
         dtype: The layers' dtype or policy. Defaults to Keras' global policy.
         name: The model's name. Defaults to `"conv4"`.
 
@@ -71,5 +74,6 @@ def Conv4(  # noqa: N802
         if downsample != "stride":
             x = pools[downsample](2, dtype=dtype, name=f"pool_{block}")(x)
     x = keras.layers.Flatten(dtype=dtype, name="features")(x)
-    outputs = keras.layers.Dense(classes, dtype=dtype, name="head")(x)
+    head = TiedDense if tied_head else keras.layers.Dense
+    outputs = head(classes, dtype=dtype, name="head")(x)
     return keras.Model(inputs, outputs, name=name)

@@ -1,0 +1,130 @@
+"""The tasks of a meta-batch on several devices or machines, by `tf.distribute`.
+
+Every replica computes the meta-gradient of its own tasks and counts with their number: the last
+meta-batch may be uneven. One device and many learn the same, to rounding.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+_CLIPS = ("clipnorm", "global_clipnorm", "clipvalue")
+
+
+def check_strategy(strategy: tf.distribute.Strategy) -> None:
+    """Refuse a strategy that cannot train a learner, by a `ValueError`."""
+    if isinstance(strategy, tf.distribute.experimental.ParameterServerStrategy):
+        raise ValueError(
+            "Invalid value for the distribution strategy. Expected MirroredStrategy, "
+            "MultiWorkerMirroredStrategy or TPUStrategy, whose replicas take every step together. "
+            "ParameterServerStrategy is asynchronous, and Keras 3 does not support it. "
+            f"Received: {type(strategy).__name__}"
+        )
+
+
+def shared(strategy: tf.distribute.Strategy) -> bool:
+    """Whether there is more than one replica."""
+    return strategy.num_replicas_in_sync > 1
+
+
+def total(values: Any) -> Any:
+    """The sum over all replicas of each tensor in a structure, on each of them."""
+    context = tf.distribute.get_replica_context()
+    if context is None or not shared(context.strategy):
+        return values
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, values)
+
+
+def for_optimizer(
+    gradients: Sequence[Any], tasks: tf.Tensor, optimizer: keras.optimizers.Optimizer
+) -> list[Any]:
+    """What to give the optimizer, which adds it up over the replicas, for the mean over all tasks.
+
+    Args:
+        gradients: Means over the tasks of this replica; None where a variable has none.
+        tasks: How many tasks those are, a scalar; it may be 0.
+        optimizer: It clips before it adds up. If it does, the whole gradient is clipped first.
+    """
+    if not shared(tf.distribute.get_strategy()):
+        return list(gradients)
+    share = tf.math.divide_no_nan(tasks, total(tasks))
+    there = [tf.convert_to_tensor(g) for g in gradients if g is not None]
+    parts = [g * tf.cast(share, g.dtype) for g in there]
+    clips = getattr(optimizer, "inner_optimizer", optimizer)
+    if any(getattr(clips, name) is not None for name in _CLIPS):
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        parts = [g / replicas for g in clips._clip_gradients(total(parts))]
+    rest = iter(parts)
+    return [None if g is None else next(rest) for g in gradients]
+
+
+@contextlib.contextmanager
+def of_all(metrics: Sequence[keras.metrics.Metric]) -> Iterator[None]:
+    """Within it, metrics give what all replicas have counted, in one exchange for all metrics."""
+    context = tf.distribute.get_replica_context()
+    if context is None or not shared(context.strategy):
+        yield
+        return
+    kept = [v for metric in metrics for v in metric.variables if v.aggregation == "sum"]
+    sums = total([tf.identity(v.value) for v in kept])  # on the device of this replica
+    with keras.StatelessScope(state_mapping=list(zip(kept, sums, strict=True))):
+        yield
+
+
+def never_empty(data: Any) -> tuple[Any, tf.Tensor]:
+    """A meta-batch with a task of zeros in the place of none at all, which no network evaluates.
+
+    The last meta-batch of a data set may be too small for all replicas.
+
+    Returns:
+        The meta-batch, and which of its tasks are real: `[tasks]`, bool.
+    """
+    count = tf.shape(tf.nest.flatten(data)[0])[0]
+    missing = tf.cast(tf.equal(count, 0), count.dtype)
+
+    def padded(x: tf.Tensor) -> tf.Tensor:
+        return tf.pad(x, [[0, missing], *([[0, 0]] * (x.shape.rank - 1))])
+
+    if not tf.nest.flatten(data)[0].shape[0]:  # none, or not known when the graph is built
+        data = tf.nest.map_structure(padded, data)
+    return data, tf.range(tf.shape(tf.nest.flatten(data)[0])[0]) < count
+
+
+def step_function(
+    step: Callable[[Any], dict[str, Any]],
+    strategy: tf.distribute.Strategy,
+    steps_per_call: int,
+    eagerly: bool,
+) -> Callable[[Any], dict[str, Any]]:
+    """What `fit` and `evaluate` call with an iterator: `step` on every replica.
+
+    Keras' own function averages the logs of the replicas, which on several machines fails for
+    scalars; ours are the same on all of them.
+    """
+
+    def on_all(iterator: Any) -> dict[str, Any]:
+        logs = strategy.run(step, args=(next(iterator),))
+        return {k: strategy.experimental_local_results(v)[0] for k, v in logs.items()}
+
+    if not eagerly:  # with the iterator: a last meta-batch of another size is not traced anew
+        on_all = tf.function(on_all, autograph=False, reduce_retracing=True)
+
+    def function(iterator: Any) -> dict[str, Any]:
+        logs = on_all(iterator)
+        for _ in range(steps_per_call - 1):
+            try:
+                logs = on_all(iterator)
+            except (StopIteration, tf.errors.OutOfRangeError):
+                break
+        return logs
+
+    return function
+
+
+def element_spec(iterator: Any) -> Any:
+    """The type of what one replica gets of an iterator, or None if it does not say."""
+    spec = getattr(iterator, "element_spec", None)
+    return tf.nest.map_structure(lambda part: getattr(part, "_value_specs", (part,))[0], spec)

@@ -1,0 +1,75 @@
+"""Trains on one device, on several logical ones, or as one of several workers, and says what came.
+
+python -m tests.on_replicas OUTPUT ONE_DEVICE|MIRRORED|WORKER REPLICAS [INDEX PORT...]
+"""
+
+import json
+import os
+import sys
+
+import numpy as np
+import tensorflow as tf
+
+
+def strategy_for(kind, replicas, index=0, ports=()):
+    if kind == "one":
+        return tf.distribute.get_strategy()
+    if kind == "mirrored":
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        devices = [tf.config.LogicalDeviceConfiguration()] * replicas
+        tf.config.set_logical_device_configuration(cpu, devices)
+        return tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(replicas)])
+    os.environ["TF_CONFIG"] = json.dumps(
+        {
+            "cluster": {"worker": [f"127.0.0.1:{port}" for port in ports]},
+            "task": {"type": "worker", "index": index},
+        }
+    )
+    return tf.distribute.MultiWorkerMirroredStrategy()
+
+
+def tasks_of(count):
+    """A finite number of tasks, the last meta-batch of which may be small."""
+    import keras_imaml as ki
+
+    tasks = ki.data.glyphs("train", way=5, shot=1, query=3).take(count).batch(8)
+    return tasks.apply(tf.data.experimental.assert_cardinality(-(-count // 8)))
+
+
+def main(output, kind, replicas, index="0", *ports):
+    strategy = strategy_for(kind, int(replicas), int(index), ports)
+
+    import keras
+
+    import keras_imaml as ki
+    from tests import learners
+
+    keras.utils.set_random_seed(0)
+    with strategy.scope():
+        learner = learners.compiled(
+            # Rounding grows where a ReLU has its kink, however tasks are spread.
+            ki.models.Conv4(5, filters=16, activation="softplus"),
+            learners.imaml(
+                proximal_strength=ki.ProximalStrength(1.0, learned=True), linear=ki.linear.Dual()
+            ),
+            # The biases before a normalisation have no gradient but rounding, which Adam would
+            # scale up. The norm is that of the gradient of all tasks.
+            optimizer=keras.optimizers.SGD(0.02, momentum=0.9, global_clipnorm=0.5),
+        )
+    # The last meta-batches are of seven tasks, and of a single one: a replica may have none.
+    many, few = tasks_of(151), tasks_of(9)
+    first = learner.fit(many, verbose=0).history
+    history = learner.fit(few, verbose=0).history
+    result = learner.evaluate(few, verbose=0, return_dict=True)
+    np.savez(
+        output,
+        steps=learner.optimizer.iterations.numpy(),
+        **{f"first_{name}": value for name, value in first.items()},
+        **history,
+        **{f"val_{name}": value for name, value in result.items()},
+        **{f"weight_{i}": v.numpy() for i, v in enumerate(learner.trainable_variables)},
+    )
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

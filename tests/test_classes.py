@@ -1,0 +1,48 @@
+"""A learner for another number of classes."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_imaml as ki
+from tests import learners
+
+
+def learner(tied_head=True, **settings):
+    model = ki.models.Conv4(3, (8, 8, 1), filters=4, tied_head=tied_head)
+    return learners.compiled(model, learners.imaml(**settings))
+
+
+def test_it_has_the_same_weights_and_adapts():
+    three = learner(proximal_strength=ki.ProximalStrength(0.5, per="layer", learned=True))
+    three.fit(learners.dataset(learners.images()), steps_per_epoch=2, verbose=0)
+    five = ki.with_classes(three, 5)
+    for ours, theirs in zip(three.weights, five.weights, strict=True):
+        if ours.shape == theirs.shape:
+            np.testing.assert_array_equal(ours, theirs)
+        else:
+            assert (ours.shape[-1], theirs.shape[-1]) == (3, 5)
+    (x, y), (query_x, _) = learners.images(tasks=1, way=5)
+    assert five.adapt(x[0], y[0]).predict(query_x[0], verbose=0).shape == (10, 5)
+    five.fit(learners.dataset(learners.images(way=5)), steps_per_epoch=1, verbose=0)
+
+
+def test_back_again_it_is_the_same_learner():
+    three = learner()
+    again = ki.with_classes(ki.with_classes(three, 7), 3)
+    (x, y), (query_x, _) = learners.images(tasks=1)
+    one, two = (
+        keras.ops.convert_to_numpy(made.adapt_and_predict(x[0], y[0], query_x[0]))
+        for made in (three, again)
+    )
+    np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-6)
+
+
+def test_other_heads_and_other_meta_parameters_are_refused():
+    with pytest.raises(ValueError, match=r"Expected a network with one.*Received: 0"):
+        ki.with_classes(learner(tied_head=False), 5)
+    per_weight = learner(proximal_strength=ki.ProximalStrength(0.5, per="weight", learned=True))
+    with pytest.raises(ValueError, match=r"do not depend on the number of classes"):
+        ki.with_classes(per_weight, 5)
+    with pytest.raises(ValueError, match="Invalid value for `classes`"):
+        ki.with_classes(learner(), 1)
