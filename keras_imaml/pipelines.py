@@ -7,6 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from keras_imaml.objective import TaskObjective
+from keras_imaml.replicas import shared
 from keras_imaml.validation import check_integer
 
 
@@ -58,7 +59,11 @@ def pipelines() -> int:
         return 1
     if tf.config.list_logical_devices("GPU"):
         return 1  # all tasks together are what fills a GPU
-    return max(1, tf.config.threading.get_inter_op_parallelism_threads())
+    cores = tf.config.threading.get_inter_op_parallelism_threads()
+    strategy = tf.distribute.get_strategy()
+    # Several devices of one process, which on processors are parts of the same one.
+    devices = len(strategy.extended.worker_devices) if shared(strategy) else 1
+    return max(1, cores // devices)
 
 
 def side_by_side(

@@ -35,7 +35,8 @@ def total(values: Any) -> Any:
     context = tf.distribute.get_replica_context()
     if context is None or not shared(context.strategy):
         return values
-    return context.all_reduce(tf.distribute.ReduceOp.SUM, values)
+    here = tf.nest.map_structure(tf.identity, values)  # on the device of this replica
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, here)
 
 
 def for_optimizer(
@@ -69,7 +70,7 @@ def of_all(metrics: Sequence[keras.metrics.Metric]) -> Iterator[None]:
         yield
         return
     kept = [v for metric in metrics for v in metric.variables if v.aggregation == "sum"]
-    sums = total([tf.identity(v.value) for v in kept])  # on the device of this replica
+    sums = total([tf.convert_to_tensor(v.value) for v in kept])
     with keras.StatelessScope(state_mapping=list(zip(kept, sums, strict=True))):
         yield
 
@@ -93,6 +94,22 @@ def never_empty(data: Any) -> tuple[Any, tf.Tensor]:
     return data, tf.range(tf.shape(tf.nest.flatten(data)[0])[0]) < count
 
 
+@contextlib.contextmanager
+def lost_worker_reported() -> Iterator[None]:
+    """Within it, the loss of another worker is a `ConnectionError` that says what to do."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        reasons = [line for line in str(error).splitlines() if "ops is aborted" in line]
+        if not reasons and not isinstance(error, tf.errors.UnavailableError):
+            raise
+        raise ConnectionError(
+            "Another worker has ended or cannot be reached, and without it the meta-step cannot "
+            "be finished. Start all workers again: training goes on from the last checkpoint. "
+            f"Received: {reasons[0] if reasons else error}"
+        ) from error
+
+
 def step_function(
     step: Callable[[Any], dict[str, Any]],
     strategy: tf.distribute.Strategy,
@@ -113,13 +130,14 @@ def step_function(
         on_all = tf.function(on_all, autograph=False, reduce_retracing=True)
 
     def function(iterator: Any) -> dict[str, Any]:
-        logs = on_all(iterator)
-        for _ in range(steps_per_call - 1):
-            try:
-                logs = on_all(iterator)
-            except (StopIteration, tf.errors.OutOfRangeError):
-                break
-        return logs
+        with lost_worker_reported():
+            logs = on_all(iterator)
+            for _ in range(steps_per_call - 1):
+                try:
+                    logs = on_all(iterator)
+                except (StopIteration, tf.errors.OutOfRangeError):
+                    break
+            return logs
 
     return function
 

@@ -11,6 +11,15 @@ import keras_imaml as ki
 FLAGS = flags.FLAGS
 
 
+def start() -> tf.distribute.Strategy:
+    """Set up devices, threads and random numbers as the flags say, before anything else runs."""
+    ki.parallel_tasks(FLAGS.cores or None)
+    if FLAGS.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    keras.utils.set_random_seed(FLAGS.seed)
+    return ki.strategy(FLAGS.distribution, FLAGS.devices or None, FLAGS.workers, FLAGS.worker_index)
+
+
 def tasks(split: str, start: int = 0) -> tf.data.Dataset:
     """Episodes of `--dataset`, without a task axis."""
     sizes = {"shot": FLAGS.shot, "query": FLAGS.query, "seed": FLAGS.seed, "start": start}

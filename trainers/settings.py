@@ -307,5 +307,19 @@ def _reporting(main: Callable[[Sequence[str]], None]) -> Callable[[Sequence[str]
     return guarded
 
 
+flags.DEFINE_enum(
+    "distribution",
+    "none",
+    ["none", "mirrored", "multi_worker", "tpu"],
+    "Over what the tasks of a meta-batch are spread.",
+)
+flags.DEFINE_integer(
+    "devices", 0, "Devices of --distribution=mirrored; 0: all GPUs.", lower_bound=0
+)
+flags.DEFINE_list(
+    "workers", [], "host:port of every process of --distribution=multi_worker, or TF_CONFIG is set."
+)
+flags.DEFINE_integer("worker_index", 0, "Place of this process in --workers.", lower_bound=0)
+flags.DEFINE_bool("deterministic", False, "Let two runs be equal to the last bit.")
 flags.DEFINE_integer("cores", 0, "Cores, each with tasks of its own; 0: all.", lower_bound=0)
 flags.DEFINE_bool("debug", False, "Show the whole traceback of an error.")

@@ -4,7 +4,7 @@ r"""Meta-train, evaluate on held-out tasks, and export.
         --run_dir=runs/glyphs
 
 The run folder holds flags.txt, checkpoints/, logs/ (TensorBoard), result.json, learner.keras and
-saved_model/. Ctrl-C keeps a checkpoint; the same command goes on from there.
+saved_model/. Ctrl-C and SIGTERM keep a checkpoint; the same command goes on from there.
 """
 
 import os
@@ -26,30 +26,34 @@ flags.DEFINE_integer("verbose", 1, "Progress: 0 none, 1 bars, 2 a line an epoch.
 
 def main(argv: Sequence[str]) -> None:
     """Train as the flags say."""
-    settings.keep_flags()
-
     import keras
 
     import keras_imaml as ki
     from trainers import experiment, result
 
-    ki.parallel_tasks(FLAGS.cores or None)
-    keras.utils.set_random_seed(FLAGS.seed)
+    strategy = experiment.start()
+    first = ki.strategies.is_chief(strategy)
+    if first:
+        settings.keep_flags()
     run_dir, size = FLAGS.run_dir, FLAGS.tasks_per_step
     logs = os.path.join(run_dir, "logs")
     held_out = experiment.batches(experiment.tasks("test"))  # bad data shows before any work
     validation = experiment.tasks("validation")
-    learner = experiment.learner(validation, FLAGS.steps)
+    with strategy.scope():
+        learner = experiment.learner(validation, FLAGS.steps)
     checkpoints = ki.callbacks.Checkpoints(learner, os.path.join(run_dir, "checkpoints"))
     step = checkpoints.restore()
-    callbacks = [checkpoints, keras.callbacks.TensorBoard(logs, write_graph=False)]
-    if FLAGS.dataset == "sinusoid":
+    stop = ki.callbacks.StopOnSignal()
+    callbacks = [ki.callbacks.StopOnBadTasks(), checkpoints, stop]
+    if first:
+        callbacks.append(keras.callbacks.TensorBoard(logs, write_graph=False))
+    if first and FLAGS.dataset == "sinusoid":
         callbacks.append(ki.callbacks.SinusoidPlot(validation, logs))
     training = experiment.batches(experiment.tasks("train", start=step * size))
     if step:
         print(f"Going on from step {step} of {run_dir}", flush=True)
     try:
-        while step < FLAGS.steps:
+        while step < FLAGS.steps and not stop.received:
             # An epoch that was interrupted is finished first, and the last may be a short one.
             epoch, done = divmod(step, FLAGS.steps_per_epoch)
             whole = (FLAGS.steps - step) // FLAGS.steps_per_epoch if done == 0 else 0
@@ -62,7 +66,7 @@ def main(argv: Sequence[str]) -> None:
                 validation_data=experiment.batches(validation) if FLAGS.validation_tasks else None,
                 validation_steps=max(1, FLAGS.validation_tasks // size),
                 callbacks=callbacks,
-                verbose=FLAGS.verbose,
+                verbose=FLAGS.verbose if first else 0,
             )
             step = checkpoints.step
             training = experiment.batches(experiment.tasks("train", start=step * size))
@@ -73,23 +77,28 @@ def main(argv: Sequence[str]) -> None:
             "The same command goes on from there."
         )
         raise SystemExit(130) from None
+    if stop.received:
+        print(f"Asked to end at step {step}, with a checkpoint. The same command goes on from it.")
+        return
     training_seconds = float(checkpoints.seconds.numpy())
 
-    print(f"Evaluating on {FLAGS.test_tasks} tasks of classes that were never trained on")
-    evaluation = ki.evaluate(learner, held_out, FLAGS.test_tasks, verbose=FLAGS.verbose > 0)
-    result.write(
-        os.path.join(run_dir, "result.json"),
-        evaluation,
-        split="test",
-        steps=step,
-        wall_seconds=training_seconds,
-    )
-    learner.save(os.path.join(run_dir, "learner.keras"))
-    saved_model = os.path.join(run_dir, "saved_model")
-    learner.export(saved_model, verbose=False)
-    print(f"Held-out {evaluation}, after {step} steps, {training_seconds:.0f} s of training")
-    print(f"TensorBoard: {_tensorboard()} --logdir {logs}")
-    print(f"SavedModel: {saved_model}")
+    if first:
+        print(f"Evaluating on {FLAGS.test_tasks} tasks of classes that were never trained on")
+        evaluation = ki.evaluate(learner, held_out, FLAGS.test_tasks, verbose=FLAGS.verbose > 0)
+        result.write(
+            os.path.join(run_dir, "result.json"),
+            evaluation,
+            split="test",
+            steps=step,
+            wall_seconds=training_seconds,
+        )
+        learner.save(os.path.join(run_dir, "learner.keras"))
+        saved_model = os.path.join(run_dir, "saved_model")
+        learner.export(saved_model, verbose=False)
+        print(f"Held-out {evaluation}, after {step} steps, {training_seconds:.0f} s of training")
+        print(f"TensorBoard: {_tensorboard()} --logdir {logs}")
+        print(f"SavedModel: {saved_model}")
+    checkpoints.wait_for_workers()
 
 
 def _tensorboard() -> str:

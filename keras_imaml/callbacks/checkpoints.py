@@ -7,6 +7,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_imaml import replicas
+from keras_imaml.strategies import is_chief
 from keras_imaml.validation import check_integer
 
 
@@ -14,7 +16,8 @@ class Checkpoints(keras.callbacks.Callback):
     """Save a learner and its optimizer at the end of every epoch, and restore the newest.
 
     Writes are atomic: an interrupted one leaves the earlier checkpoints as they were. The number
-    of meta-steps and the seconds that were spent training are part of a checkpoint.
+    of meta-steps and the seconds that were spent training are part of a checkpoint. Of several
+    machines the first one writes, and all of them have to see the folder.
 
     Args:
         learner: A compiled `keras_imaml.MetaLearner`.
@@ -53,7 +56,8 @@ class Checkpoints(keras.callbacks.Callback):
             The number of meta-steps that the learner has made.
 
         Raises:
-            ValueError: If the checkpoint is of another network or optimizer.
+            ValueError: If the checkpoint is of another network or optimizer, or workers have
+                restored different ones.
         """
         if self.manager.latest_checkpoint:
             try:
@@ -66,10 +70,16 @@ class Checkpoints(keras.callbacks.Callback):
                     f"with. Received: {self.manager.latest_checkpoint}"
                 ) from error
         self._since = time.monotonic()
+        self._check_workers()
         return self.step
 
     def save(self) -> str:
-        """Write a checkpoint now, unless there is one of this step; return its path."""
+        """Write a checkpoint now, unless there is one of this step; return its path.
+
+        A worker that is not the first one leaves that to it, and returns an empty path.
+        """
+        if not is_chief(self.learner.distribute_strategy):
+            return ""
         latest = self.manager.latest_checkpoint
         if latest and latest.endswith(f"-{self.step}"):
             return latest
@@ -83,6 +93,32 @@ class Checkpoints(keras.callbacks.Callback):
                 f"Could not write a checkpoint to {self.manager.directory!r}: is the disk full, "
                 "or the folder read-only? Earlier checkpoints are as they were."
             ) from error
+
+    def wait_for_workers(self) -> float:
+        """Wait until all workers are here, and return the mean of their numbers of steps.
+
+        A worker that ends earlier than the others would end them too.
+        """
+        strategy, step = self.learner.distribute_strategy, float(self.step)
+        if not replicas.shared(strategy):
+            return step
+
+        @tf.autograph.experimental.do_not_convert
+        def total() -> tf.Tensor:
+            return replicas.total(tf.constant(step))
+
+        with replicas.lost_worker_reported():
+            steps = tf.function(lambda: strategy.run(total), autograph=False)()
+            whole = float(strategy.experimental_local_results(steps)[0])
+        return whole / strategy.num_replicas_in_sync
+
+    def _check_workers(self) -> None:
+        if self.wait_for_workers() != self.step:
+            raise ValueError(
+                "The workers have restored different checkpoints. Expected a folder that every "
+                "machine sees, such as a network file system. Received: "
+                f"{self.manager.directory!r}, where this worker found step {self.step}"
+            )
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Start the clock; make sure that the folder can be written before any step is made."""
