@@ -166,7 +166,7 @@ def _measure(problem: str, algorithm: str, inner_steps: int, repeats: int) -> di
     learner = ki.MetaLearner(network, made, transductive=True)
     learner.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     variables = learner.parameters.adapted
-    held, _ = _resident()
+    held, _ = resident()
 
     @tf.function(autograph=False)
     def compute() -> Any:
@@ -181,7 +181,7 @@ def _measure(problem: str, algorithm: str, inner_steps: int, repeats: int) -> di
         gradients, sound = compute()
         gradients[-1].numpy()
         seconds.append(time.perf_counter() - start)
-    _, peak = _resident()
+    _, peak = resident()
     if not sound:
         raise CostError("the meta-gradient is not finite")
     return {
@@ -191,7 +191,7 @@ def _measure(problem: str, algorithm: str, inner_steps: int, repeats: int) -> di
     }
 
 
-def _resident() -> tuple[int, int]:
+def resident() -> tuple[int, int]:
     """Bytes that the process holds, and the most that it has held."""
     try:
         with open("/proc/self/status", encoding="ascii") as lines:

@@ -22,7 +22,7 @@ flags.DEFINE_bool("invert", False, "Turn dark ink on light paper into light on d
 
 def main(argv: Sequence[str]) -> None:
     """Adapt as the flags say."""
-    settings.add_flags_of_run(argv)
+    of_run = settings.add_flags_of_run(argv)
     if FLAGS.dataset in ("sinusoid", "unlabelled_sinusoid"):
         settings.refuse("the run is of sinusoids: expected one of images")
 
@@ -35,15 +35,12 @@ def main(argv: Sequence[str]) -> None:
     ki.parallel_tasks(FLAGS.cores or None)
     shape = experiment.tasks("test").element_spec[0][0].shape
     images, labels, names = load_examples(FLAGS.support_dir, shape[1], shape[3])
-    if len(names) != FLAGS.way:
+    if len(names) != FLAGS.way and not FLAGS.tied_head:
         settings.refuse(
             f"--support_dir={FLAGS.support_dir} has {len(names)} classes {names}: the run is "
             f"{FLAGS.way}-way, expected {FLAGS.way} folders"
         )
-    learner = experiment.learner(experiment.tasks("test"))
-    checkpoints = ki.callbacks.Checkpoints(learner, os.path.join(FLAGS.run_dir, "checkpoints"))
-    if not checkpoints.restore():
-        settings.refuse(f"--run_dir={FLAGS.run_dir} holds no checkpoint: train it first")
+    learner, _ = experiment.restored(experiment.tasks("test"), of_run, len(names))
     support_x = images.astype("float32") / 255
     support_x = 1 - support_x if FLAGS.invert else support_x
     model = learner.adapt(support_x, labels)

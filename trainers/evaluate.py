@@ -28,13 +28,7 @@ def main(argv: Sequence[str]) -> None:
 
     ki.parallel_tasks(FLAGS.cores or None)
     episodes = experiment.tasks(FLAGS.split)
-    learner = experiment.learner(episodes, way=of_run["way"])
-    checkpoints = ki.callbacks.Checkpoints(learner, os.path.join(FLAGS.run_dir, "checkpoints"))
-    step = checkpoints.restore()
-    if not step:
-        settings.refuse(f"--run_dir={FLAGS.run_dir} holds no checkpoint: train it first")
-    if FLAGS.way != of_run["way"]:
-        learner = ki.with_classes(learner, FLAGS.way)
+    learner, checkpoints = experiment.restored(episodes, of_run, FLAGS.way)
     evaluation = ki.evaluate(learner, experiment.batches(episodes), FLAGS.tasks, FLAGS.verbose > 0)
     changed = [f"_{name}={now}" for name, now in settings.values().items() if now != of_run[name]]
     file = os.path.join(FLAGS.run_dir, f"evaluation_{FLAGS.split}{''.join(changed)}.json")
@@ -42,10 +36,10 @@ def main(argv: Sequence[str]) -> None:
         file,
         evaluation,
         split=FLAGS.split,
-        steps=step,
+        steps=checkpoints.step,
         wall_seconds=float(checkpoints.seconds.numpy()),
     )
-    print(f"{FLAGS.split}: {evaluation}, after {step} steps")
+    print(f"{FLAGS.split}: {evaluation}, after {checkpoints.step} steps")
     print(f"Written to {file}")
 
 

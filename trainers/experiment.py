@@ -1,5 +1,6 @@
 """From flags to data, network and learner."""
 
+import os
 from typing import Any
 
 import keras
@@ -7,6 +8,7 @@ import tensorflow as tf
 from absl import flags
 
 import keras_imaml as ki
+from trainers import settings
 
 FLAGS = flags.FLAGS
 
@@ -71,6 +73,28 @@ def learner(episodes: tf.data.Dataset, steps: int = 1, way: int | None = None) -
     optimizer = keras.optimizers.Adam(rate, global_clipnorm=FLAGS.outer_clip_norm or None)
     made.compile(optimizer=optimizer, loss=loss, metrics=metrics)
     return made
+
+
+def restored(
+    episodes: tf.data.Dataset, of_run: dict[str, Any], way: int
+) -> tuple[ki.MetaLearner, ki.callbacks.Checkpoints]:
+    """The learner of `--run_dir` at its newest checkpoint, for tasks of `way` classes.
+
+    Args:
+        episodes: Tasks whose inputs are like those of the run.
+        of_run: The settings of the run itself.
+        way: Classes of a task; with --tied_head, not only those of the run.
+
+    Returns:
+        The learner, and its `Checkpoints`.
+    """
+    made = learner(episodes, way=of_run["way"])
+    checkpoints = ki.callbacks.Checkpoints(made, os.path.join(FLAGS.run_dir, "checkpoints"))
+    if not checkpoints.restore():
+        settings.refuse(f"--run_dir={FLAGS.run_dir} holds no checkpoint: train it first")
+    if way != of_run["way"]:
+        made = ki.with_classes(made, way)
+    return made, checkpoints
 
 
 def is_regression() -> bool:

@@ -13,6 +13,8 @@ from absl import flags
 import keras_imaml as ki
 from trainers import settings
 
+FLAGS = flags.FLAGS
+
 
 def write(path: str, evaluation: ki.Evaluation, **facts: Any) -> None:
     """Write the evaluation, `facts` and the settings of the run as JSON, all at once."""
@@ -25,7 +27,8 @@ def write(path: str, evaluation: ki.Evaluation, **facts: Any) -> None:
     content = {
         **dataclasses.asdict(evaluation),
         **facts,
-        "seed": flags.FLAGS.seed,
+        "seed": FLAGS.seed,
+        "cores": FLAGS.cores or len(os.sched_getaffinity(0)),
         "settings": settings.values(),
         "versions": versions,
     }
