@@ -436,6 +436,7 @@ class MetaLearner(keras.Model):
         if self._compile_loss.metrics:
             self._compile_loss(y, outputs)  # updates the mean loss of each output
         for name, value in diagnostics.items():
+            value = tf.where(count(sound) > 0, value, tf.zeros_like(value))
             self.diagnostics[name].update_state(value, sample_weight=count(sound))
         bad = tf.math.divide_no_nan(count(real & ~sound), count(real))
         self.diagnostics["bad_tasks"].update_state(bad, sample_weight=count(real))

@@ -99,20 +99,38 @@ def _through_trunk(
 ) -> MetaGradient:
     """`algorithm.meta_gradient` for the features of a trunk, and from there for its weights."""
     if objective.outer.trunk is None:
-        return algorithm.meta_gradient(objective, variables)
+        return _finite(algorithm.meta_gradient(objective, variables))
     with tf.GradientTape() as tape:
         featured = objective.featured()
     meta = algorithm.meta_gradient(featured, [*variables, *featured.features])
     own, slopes = meta.gradients[: len(variables)], meta.gradients[len(variables) :]
     reached = [(f, g) for f, g in zip(featured.features, slopes, strict=True) if g is not None]
     if not reached:
-        return meta._replace(gradients=own)
+        return _finite(meta._replace(gradients=own))
     before = tape.gradient(
         [feature for feature, _ in reached],
         list(variables),
         output_gradients=[slope for _, slope in reached],
     )
-    return meta._replace(gradients=list(map(add_gradients, own, before)))
+    return _finite(meta._replace(gradients=list(map(add_gradients, own, before))))
+
+
+def _finite(meta: MetaGradient) -> MetaGradient:
+    """Without a gradient of NaN or infinity, which marks its tasks as bad.
+
+    Tasks that are not sound add nothing to it, but broken meta-parameters do: a learned lambda of
+    NaN, weights that overflow.
+    """
+    values = [g.values if isinstance(g, tf.IndexedSlices) else g for g in meta.gradients]
+    checks = [tf.reduce_all(tf.math.is_finite(v)) for v in values if v is not None]
+    finite = tf.reduce_all(tf.stack(checks))
+
+    def clear(g: Any) -> Any:
+        if isinstance(g, tf.IndexedSlices):
+            return tf.IndexedSlices(clear(g.values), g.indices, g.dense_shape)
+        return None if g is None else tf.where(finite, g, tf.zeros_like(g))
+
+    return meta._replace(gradients=[clear(g) for g in meta.gradients], sound=meta.sound & finite)
 
 
 def _one_after_another(

@@ -1,0 +1,190 @@
+"""What happens when numbers go wrong, as docs/robustness.md says, for every algorithm."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_imaml as ki
+from tests import learners
+
+
+def iMAML(steps=2, rate=0.1, strength=1.0):  # noqa: N802
+    return ki.IMAML(strength, ki.inner.GradientDescent(steps=steps, learning_rate=rate))
+
+
+SLOW = pytest.mark.slow
+ALGORITHMS = {
+    "imaml": iMAML,
+    "imaml_newton_dual": lambda **_: ki.IMAML(1.0, ki.inner.NewtonCG(steps=3), ki.linear.Dual()),
+    "maml": lambda steps=2, rate=0.1: ki.MAML(ki.inner.GradientDescent(steps, rate)),
+    "fomaml": lambda steps=2, rate=0.1: ki.MAML(
+        ki.inner.GradientDescent(steps, rate), first_order=True
+    ),
+    "reptile": lambda steps=2, rate=0.1: ki.Reptile(ki.inner.GradientDescent(steps, rate)),
+}
+EVERY = [name if name == "imaml" else pytest.param(name, marks=SLOW) for name in ALGORITHMS]
+DESCENT = [name for name in EVERY if "imaml_newton_dual" not in str(name)]
+
+
+def learner(algorithm, **settings):
+    keras.utils.set_random_seed(0)
+    made = ki.MetaLearner(network(), ALGORITHMS[algorithm](**settings))
+    made.compile(keras.optimizers.SGD(0.1), learners.cross_entropy())
+    return made
+
+
+def network():
+    """Quick to trace, and all that images meet."""
+    inputs = keras.Input((8, 8, 1))
+    x = keras.layers.Conv2D(4, 3, strides=4, name="conv")(inputs)
+    x = ki.layers.TaskBatchNormalization(name="norm")(x)
+    x = keras.layers.Flatten()(keras.layers.ReLU()(x))
+    return keras.Model(inputs, keras.layers.Dense(3, name="head")(x))
+
+
+def step(made, batch):
+    """One step: what was logged, and the weights before and after."""
+    before = [v.numpy() for v in made.trainable_variables]
+    logs = made.fit(learners.dataset(batch), steps_per_epoch=1, verbose=0).history
+    after = [v.numpy() for v in made.trainable_variables]
+    return {name: value[0] for name, value in logs.items()}, before, after
+
+
+def assert_learned(before, after):
+    assert all(np.isfinite(weight).all() for weight in after)
+    assert any((a != b).any() for a, b in zip(before, after, strict=True))
+
+
+def assert_unchanged(before, after):
+    for a, b in zip(before, after, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def replaced(batch, change):
+    (x, y), (q, z) = ([part.copy() for part in parts] for parts in batch)
+    change(x, y, q, z)
+    return (x, y), (q, z)
+
+
+def support_nan(x, y, q, z):
+    x[0, 0] = np.nan
+
+
+def query_infinity(x, y, q, z):
+    q[0, 0, 0, 0] = np.inf
+
+
+def huge_pixels(x, y, q, z):
+    x[0] = 3e38
+
+
+@pytest.mark.parametrize("algorithm", EVERY)
+@pytest.mark.parametrize("change", [support_nan, query_infinity, huge_pixels])
+def test_a_broken_task_is_counted_and_the_others_learn_as_if_it_were_not_there(algorithm, change):
+    batch = learners.images(tasks=4)
+    logs, before, after = step(learner(algorithm), replaced(batch, change))
+    assert_learned(before, after)
+    if change is huge_pixels and logs["bad_tasks"] == 0:
+        return  # normalisation took it
+    assert logs["bad_tasks"] == 0.25
+    without = tf.nest.map_structure(lambda part: part[1:], batch)
+    _, _, expected = step(learner(algorithm), without)
+    for ours, theirs in zip(after, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("algorithm", DESCENT)
+def test_an_exploding_inner_loop_leaves_finite_weights(algorithm):
+    made = learner(algorithm, steps=20, rate=1e30)
+    logs, before, after = step(made, learners.images())
+    assert all(np.isfinite(weight).all() for weight in after)
+    if logs["bad_tasks"] == 1:
+        assert_unchanged(before, after)
+
+
+@pytest.mark.parametrize("algorithm", EVERY)
+def test_weights_of_nan_are_not_trained_on_and_stop_the_run(algorithm):
+    made = learner(algorithm)
+    kernel = made.trainable_variables[0]
+    kernel.assign(np.full(kernel.shape, np.nan))
+    with pytest.raises(ValueError, match="100 % of the tasks of this epoch hold NaN or infinity"):
+        made.fit(
+            learners.dataset(learners.images()),
+            steps_per_epoch=3,
+            verbose=0,
+            callbacks=[ki.callbacks.StopOnBadTasks()],
+        )
+    assert int(made.optimizer.iterations) == 1
+
+
+def test_a_share_of_bad_tasks_may_be_put_up_with():
+    batches = learners.dataset(replaced(learners.images(tasks=4), support_nan))
+    made = learner("imaml")
+    stop = ki.callbacks.StopOnBadTasks
+    made.fit(batches, steps_per_epoch=1, verbose=0, callbacks=[stop(0.25)])
+    with pytest.raises(ValueError, match="25 % of the tasks.*more than 20 %"):
+        made.fit(batches, steps_per_epoch=1, verbose=0, callbacks=[stop(0.2)])
+    with pytest.raises(ValueError, match="Invalid value for `share`"):
+        stop(-0.1)
+
+
+@pytest.mark.parametrize("algorithm", EVERY[:2])
+def test_a_strength_of_nan_makes_every_task_bad(algorithm):
+    keras.utils.set_random_seed(0)
+    made = ALGORITHMS[algorithm]()
+    made = ki.IMAML(ki.ProximalStrength(1.0, learned=True), made.inner, made.linear)
+    made = learners.compiled(network(), made)
+    (strength,) = made.algorithm.trainable_variables
+    strength.assign(np.nan)
+    logs, before, after = step(made, learners.images())
+    assert logs["bad_tasks"] == 1
+    for a, b in zip(before, after, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("algorithm", EVERY)
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda x, y, q, z: x.fill(0.5), id="constant support set"),
+        pytest.param(lambda x, y, q, z: x.__setitem__(np.s_[:], x[:, :1]), id="duplicates"),
+        pytest.param(lambda x, y, q, z: y.fill(1), id="one class"),
+        pytest.param(lambda x, y, q, z: [x.fill(0), q.fill(0)], id="blank images"),
+    ],
+)
+def test_degenerate_support_sets_are_learned_from(algorithm, change):
+    logs, before, after = step(learner(algorithm), replaced(learners.images(), change))
+    assert logs["bad_tasks"] == 0
+    assert np.isfinite(logs["loss"])
+    assert_learned(before, after)
+
+
+@pytest.mark.parametrize("algorithm", ["imaml", "maml", "fomaml"])
+def test_a_loss_of_zero_changes_nothing(algorithm):
+    keras.utils.set_random_seed(0)
+    made = ki.MetaLearner(ki.models.MLP(1, (2,), hidden=(4,)), ALGORITHMS[algorithm]())
+    made.compile(keras.optimizers.SGD(1.0), lambda y, z: 0.0 * tf.reduce_mean(z, axis=-1))
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(2, 3, 2)).astype("float32"), np.zeros((2, 3, 1), "float32")
+    logs, before, after = step(made, ((x, y), (x, y)))
+    assert logs["loss"] == logs["bad_tasks"] == 0
+    assert_unchanged(before, after)
+
+
+@pytest.mark.parametrize("strength", [1e-6, 1e6])
+def test_a_strength_at_the_edges_learns(strength):
+    keras.utils.set_random_seed(0)
+    # A step size that is right for the curvature of the proximal term.
+    made = learners.compiled(network(), iMAML(rate=min(0.1, 1 / strength), strength=strength))
+    logs, before, after = step(made, learners.images())
+    assert logs["bad_tasks"] == 0
+    assert all(np.isfinite(weight).all() for weight in after)
+    change = max(np.abs(a - b).max() for a, b in zip(before, after, strict=True))
+    assert (change > 1e-4) == (strength > 1)  # weights that do not hold learn nothing
+
+
+@pytest.mark.parametrize("strength", [0.0, -1.0, np.nan, np.inf])
+def test_a_strength_beyond_them_is_refused(strength):
+    with pytest.raises(ValueError, match="Invalid value for `.*Received"):
+        iMAML(strength=strength)
