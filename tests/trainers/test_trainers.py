@@ -11,6 +11,7 @@ import time
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 ROOT = pathlib.Path(__file__).absolute().parents[2]
 PRESETS = sorted((ROOT / "trainers" / "presets").rglob("*.flags"))
@@ -177,6 +178,32 @@ def test_adapt_to_class_folders(tmp_path):
     wrong = call("adapt", f"--run_dir={run}", f"--support_dir={images}", f"--output={output}")
     assert wrong.returncode == 2
     assert "expected 3 folders" in wrong.stderr
+
+
+@pytest.mark.slow
+def test_a_run_with_a_tied_head_is_evaluated_adapted_and_exported_for_other_ways(tmp_path):
+    run = tmp_path / "run"
+    flags = ["--tied_head", "--adapt=head", "--inner_solver=newton_cg", "--linear_solver=dual"]
+    small = ["--filters=4", "--way=6", "--tasks_per_step=2", "--steps=2", "--test_tasks=4"]
+    made = call("train", f"--run_dir={run}", "--validation_tasks=0", *flags, *small)
+    assert made.returncode == 0, made.stderr
+    evaluated = call("evaluate", f"--run_dir={run}", "--way=3", "--shot=2", "--tasks=4")
+    assert evaluated.returncode == 0, evaluated.stderr
+    record = json.loads((run / "evaluation_test_way=3_shot=2.json").read_text())
+    assert (record["settings"]["way"], record["tasks"]) == (3, 4)
+    exported = call("export", f"--run_dir={run}", "--way=3", f"--output={tmp_path / 'served'}")
+    assert exported.returncode == 0, exported.stderr
+    served = tf.saved_model.load(str(tmp_path / "served"))
+    images = np.zeros([3, 28, 28, 1], "float32")
+    assert served.adapt_and_predict(images, np.arange(3, dtype="int32"), images).shape == (3, 3)
+    class_folders(tmp_path / "mine", ["a", "b"])
+    adapted = call(
+        "adapt",
+        f"--run_dir={run}",
+        f"--support_dir={tmp_path / 'mine'}",
+        f"--output={tmp_path / 'model'}",
+    )
+    assert adapted.returncode == 0, adapted.stderr
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path):
