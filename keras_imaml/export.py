@@ -6,6 +6,8 @@ import keras
 import tensorflow as tf
 from keras.export import ExportArchive
 
+from keras_imaml.elements import has_class_numbers
+
 
 def export_learner(
     learner: Any, filepath: str, target_spec: Any = None, verbose: bool = True
@@ -73,9 +75,7 @@ def _named(examples: Any, name: str) -> Any:
 
 
 def _targets(learner: Any) -> Any:
-    loss = keras.tree.flatten(learner._compile_loss._user_loss)[0]
-    name = loss if isinstance(loss, str) else getattr(loss, "name", getattr(loss, "__name__", ""))
-    if "sparse" in name.lower():
+    if has_class_numbers(learner._compile_loss._user_loss):
         return tf.TensorSpec([None], tf.int32, "support_y")
     outputs = learner.model.outputs
     specs = [

@@ -10,6 +10,7 @@ from keras_imaml.adapted import adapted_model
 from keras_imaml.algorithms import Algorithm
 from keras_imaml.batching import TaskLoss, TaskNetwork
 from keras_imaml.callbacks.progress import Progress
+from keras_imaml.elements import check_element, check_labels, check_shapes
 from keras_imaml.export import export_learner
 from keras_imaml.learned_loss import LearnedLoss
 from keras_imaml.objective import Level, TaskObjective, Tasks
@@ -194,7 +195,7 @@ class MetaLearner(keras.Model):
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """One step of the outer level."""
-        data, real = replicas.never_empty(data)
+        data, real = replicas.never_empty(self._checked(data))
         objective = self.objective(data, training=True)
         objective.sound &= real
         variables = self.trainable_variables
@@ -211,7 +212,7 @@ class MetaLearner(keras.Model):
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         """Adapt to each task and evaluate its query set."""
-        data, real = replicas.never_empty(data)
+        data, real = replicas.never_empty(self._checked(data))
         objective = self.objective(data, training=False)
         objective.sound &= real
         after = outcome(self.algorithm, objective, self.tasks_per_chunk)
@@ -224,7 +225,7 @@ class MetaLearner(keras.Model):
 
     def objective(self, data: Any, training: bool) -> TaskObjective:
         """The support and query losses of one element of the data, as functions of `phi`."""
-        (support_x, support_y), (query_x, query_y) = _check_element(data)
+        (support_x, support_y), (query_x, query_y) = self._checked(data)
         tasks = Tasks(support_x, support_y, query_x, query_y)
         return TaskObjective(*self._levels, tasks, training, self.transductive)
 
@@ -265,6 +266,8 @@ class MetaLearner(keras.Model):
         if self._adaptation is None:
             self._adaptation = tf.function(self._adapt_one, autograph=False, reduce_retracing=True)
         x, y = keras.tree.map_structure(tf.convert_to_tensor, (support_x, support_y))
+        if self.learned_loss is None:
+            check_labels(self.model, self._compile_loss._user_loss, y)
         phi, sound = self._adaptation(x, y)
         if not bool(sound):
             raise ValueError(
@@ -316,12 +319,18 @@ class MetaLearner(keras.Model):
             config[name] = keras.saving.deserialize_keras_object(config.get(name), custom_objects)
         return cls(**config)
 
+    def _checked(self, data: Any) -> Any:
+        support, query = check_element(data)
+        check_shapes(self.model, Tasks(*support, *query))
+        return support, query
+
     def _single(self, support_x: Any, support_y: Any, query_x: Any) -> TaskObjective:
         add_axis = lambda x: tf.convert_to_tensor(x)[None]  # noqa: E731
         support_x, support_y, query_x = keras.tree.map_structure(
             add_axis, (support_x, support_y, query_x)
         )
         tasks = Tasks(support_x, support_y, query_x, ())
+        check_shapes(self.model, tasks)
         return TaskObjective(*self._levels, tasks, False, self.transductive).featured()
 
     def _adapt_one(self, support_x: Any, support_y: Any) -> tuple[tf.Tensor, tf.Tensor]:
@@ -371,7 +380,7 @@ class MetaLearner(keras.Model):
         """Do nothing: Keras would take a meta-batch from the iterator and mix its tasks."""
 
     def _build_metrics(self, spec: Any) -> None:
-        (_, _), (x, y) = _check_element(spec)
+        (_, _), (x, y) = check_element(spec)
 
         def flat(part: Any) -> keras.KerasTensor:  # the query sets of all tasks, one after another
             return keras.KerasTensor((None, *part.shape[2:]), part.dtype.name)
@@ -444,17 +453,3 @@ class MetaLearner(keras.Model):
         logs = self.compute_metrics(None, y, outputs)
         unused = set(self.diagnostics) - {*diagnostics, "bad_tasks", "transductive"}
         return {name: value for name, value in logs.items() if name not in unused}
-
-
-def _check_element(data: Any) -> Any:
-    if isinstance(data, tuple) and len(data) == 3 and data[2] is None:
-        data = data[:2]  # Keras adds sample weights, which there are none of
-    try:
-        (support_x, support_y), (query_x, query_y) = data
-    except (TypeError, ValueError):
-        raise ValueError(
-            "Invalid element of the data. Expected ((support_x, support_y), (query_x, query_y)), "
-            "each with a leading task axis, such as keras_imaml.data.glyphs('train').batch(16) "
-            f"gives. Received: {keras.tree.map_structure(lambda x: getattr(x, 'shape', x), data)}"
-        ) from None
-    return (support_x, support_y), (query_x, query_y)

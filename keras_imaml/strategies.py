@@ -55,6 +55,11 @@ def strategy(
             'Invalid value for `devices`. Expected None, unless distribution="mirrored". '
             f"Received: devices={devices} with distribution={distribution!r}"
         )
+    if isinstance(workers, str) or not isinstance(workers, Sequence):
+        raise ValueError(
+            "Invalid value for `workers`. Expected a list of host:port. "
+            f"Received: workers={workers!r}"
+        )
     if workers and distribution != "multi_worker":
         raise ValueError(
             'Invalid value for `workers`. Expected none, unless distribution="multi_worker". '

@@ -34,7 +34,7 @@ def check_number(
 
 def check_choice(name: str, value: Any, choices: Collection[str]) -> str:
     """Return `value` if it is one of `choices`."""
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         raise ValueError(
             f"Invalid value for `{name}`. Expected one of {sorted(choices)}. "
             f"Received: {name}={value!r}"

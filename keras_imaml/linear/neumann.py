@@ -8,7 +8,7 @@ import tensorflow as tf
 from keras_imaml.configurable import Configurable
 from keras_imaml.linear.solution import LinearSolution, Operator, Status
 from keras_imaml.validation import check_integer, check_number
-from keras_imaml.vectors import dot, finite, norm, select
+from keras_imaml.vectors import dot, norm, select
 
 
 @keras.saving.register_keras_serializable(package="keras_imaml")
@@ -94,10 +94,14 @@ class Neumann(Configurable):
         status = tf.where(residual <= self.tolerance, int(Status.CONVERGED), int(Status.MAX_STEPS))
         # Nothing better than zero, or a product that is not finite: say which.
         stuck = solvable & (residual >= 1)
-        broken = ~sound | (stuck & ~finite(operator(b)))
+        first = precondition(b)
+        first_residual = norm(b - operator(first))
+        broken = ~sound | (stuck & ~tf.math.is_finite(first_residual))
         status = tf.where(stuck, int(Status.DIVERGED), status)
         status = tf.where(broken, int(Status.NON_FINITE), status)
-        x = select(stuck & ~broken, precondition(b), x)
+        fallen_back = stuck & ~broken
+        x = select(fallen_back, first, x)
+        residual = tf.where(fallen_back, first_residual, residual)
         steps += 0 if self.scale is not None else self.power_steps + 1
         return LinearSolution(
             x * tf.where(solvable, size, 0)[:, None], residual, steps, tf.cast(status, tf.int32)

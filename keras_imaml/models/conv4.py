@@ -58,7 +58,7 @@ def Conv4(  # noqa: N802
             f"Received: input_shape={input_shape} with downsample={downsample!r}"
         )
     pools = {"average": keras.layers.AveragePooling2D, "max": keras.layers.MaxPooling2D}
-    inputs = keras.Input(input_shape, dtype=dtype)
+    inputs = keras.Input(input_shape, dtype=keras.dtype_policies.get(dtype).variable_dtype)
     x = inputs
     for block in range(1, 5):
         x = keras.layers.Conv2D(

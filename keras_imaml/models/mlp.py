@@ -38,7 +38,7 @@ def MLP(  # noqa: N802
     check_integer("outputs", outputs, minimum=1)
     for units in hidden:
         check_integer("hidden", units, minimum=1)
-    inputs = keras.Input(input_shape, dtype=dtype)
+    inputs = keras.Input(input_shape, dtype=keras.dtype_policies.get(dtype).variable_dtype)
     x = inputs
     if len(input_shape) > 1:
         x = keras.layers.Flatten(dtype=dtype)(x)
