@@ -11,6 +11,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot  # noqa: E402
 from matplotlib.axes import Axes  # noqa: E402
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # noqa: E402
+from tensorflow import make_ndarray  # noqa: E402
 
 _PANELS = {
     "inner_steps": "inner steps at test time",
@@ -58,7 +59,7 @@ def _training_accuracy(run: pathlib.Path) -> list[tuple[int, float]]:
         events.Reload()
         if "epoch_accuracy" in events.Tags()["tensors"]:
             for event in events.Tensors("epoch_accuracy"):
-                found[event.step] = float(event.tensor_proto.float_val[0])
+                found[event.step] = float(make_ndarray(event.tensor_proto))
     return sorted(found.items())
 
 

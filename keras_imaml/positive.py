@@ -66,6 +66,11 @@ class PositiveParameter(keras.layers.Layer):
         )
         self.built = True
 
+    def assign(self, value: float) -> None:
+        """Set it to a number, the same for all layers and entries."""
+        value = check_number(self.role, value, 0.0, exclusive=True, reason=self.reason)
+        self.logarithm.assign(np.full(self.logarithm.shape, np.log(value)))
+
     def value(self) -> tf.Tensor:
         """The number: a scalar, or `[size]`, one for each entry of `phi`."""
         values = tf.exp(tf.convert_to_tensor(self.logarithm.value))

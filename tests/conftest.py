@@ -1,6 +1,7 @@
 """Settings that hold for every test."""
 
 import os
+import pathlib
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
@@ -25,3 +26,12 @@ def run(request):
     if request.param == "eager":
         return lambda function, *arguments: function(*arguments)
     return lambda function, *arguments: tf.function(function)(*arguments)
+
+
+@pytest.fixture(scope="session")
+def published_data() -> pathlib.Path:
+    """Where the published data sets are; without them a test is skipped."""
+    folder = pathlib.Path(os.environ.get("KERAS_IMAML_DATA_DIR", "not set"))
+    if not folder.is_dir():
+        pytest.skip("needs the published data sets: set KERAS_IMAML_DATA_DIR to a TFDS folder")
+    return folder

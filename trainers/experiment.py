@@ -92,6 +92,10 @@ def restored(
     checkpoints = ki.callbacks.Checkpoints(made, os.path.join(FLAGS.run_dir, "checkpoints"))
     if not checkpoints.restore():
         settings.refuse(f"--run_dir={FLAGS.run_dir} holds no checkpoint: train it first")
+    if FLAGS.algorithm == "imaml" and FLAGS.proximal_strength != of_run["proximal_strength"]:
+        if FLAGS.learn_proximal_strength:
+            settings.refuse("--proximal_strength cannot be another one: the run has learned it")
+        made.algorithm.proximal_strength.assign(FLAGS.proximal_strength)
     if way != of_run["way"]:
         made = ki.with_classes(made, way)
     return made, checkpoints
