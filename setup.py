@@ -62,6 +62,7 @@ setup(
         "docs": ["mkdocs-material>=9.5", "mkdocstrings[python]>=0.26"],
         "dev": [
             "hypothesis>=6.100",
+            "kubernetes-validate>=1.29",
             "pytest>=8.0",
             "pytest-xdist>=3.6",
             # Formatting and type errors differ from one release line to the next.

@@ -99,7 +99,13 @@ def _robustness(runs: pathlib.Path, path: pathlib.Path) -> bool:
     for ax, (name, found) in zip(axes[0], panels.items(), strict=True):
         for label, points in found.items():
             x, y, error = zip(*points, strict=True)
-            ax.errorbar([str(value) for value in x], y, yerr=error, capsize=2, label=label)
+            line = "none" if isinstance(x[0], str) else "-"
+            ax.errorbar(x, y, yerr=error, capsize=2, linestyle=line, marker=".", label=label)
+        ticks = sorted({point[0] for points in found.values() for point in points})
+        if not isinstance(ticks[0], str):
+            ax.set_xscale("log")
+            ax.set_xticks(ticks, [str(tick) for tick in ticks])
+            ax.minorticks_off()
         ax.set_xlabel(_PANELS[name])
         ax.set_ylabel("accuracy on test classes, %")
         _tidy(ax)
