@@ -50,7 +50,8 @@ def main(argv: Sequence[str]) -> None:
             ]
             cells = [_cell(list(rows)) for rows in zip(*runs, strict=True)]
             if algorithm == "imaml":
-                held = [min(row["memory_mib"] for row in rows) for rows in zip(*runs, strict=True)]
+                points = [rows for rows in zip(*runs, strict=True) if not rows[0]["note"]]
+                held = [min(row["memory_mib"] for row in rows) for rows in points]
             print(f"| {algorithm} | {' | '.join(cells)} |", flush=True)
         cost.write_problem(problem, 16, 5, 1, 15, FLAGS.filters, FLAGS.seed)
         print("\n5-way 1-shot, 15 queries a class, 16 tasks, 16 inner steps, iMAML\n")

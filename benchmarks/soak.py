@@ -54,7 +54,7 @@ def main(argv: Sequence[str]) -> None:
         ki.IMAML(1.0, ki.inner.GradientDescent(steps=5, learning_rate=0.01)),
     )
     learner.compile(keras.optimizers.Adam(1e-3), "mse")
-    watch = _Watch(FLAGS.steps // FLAGS.parts)
+    watch = _Watch(max(1, FLAGS.steps // FLAGS.parts))
     tasks = ki.data.sinusoid("train", shot=5, query=5, seed=FLAGS.seed).batch(4)
     learner.fit(tasks, steps_per_epoch=FLAGS.steps, verbose=0, callbacks=[watch])
     machine = report.machine()

@@ -81,7 +81,8 @@ def read(folder: pathlib.Path) -> Iterator[tuple[str, dict[str, Any]]]:
                 if value != own["settings"].get(name)
             }
             if changed <= {"way", "shot", "transductive"}:
-                yield run.parent.name, record
+                # The seconds are those of training, and so are the cores.
+                yield run.parent.name, {**record, "cores": own["cores"]}
 
 
 def lines(found: Sequence[tuple[str, dict[str, Any]]]) -> list[Line]:

@@ -15,7 +15,6 @@ from tensorflow import make_ndarray  # noqa: E402
 
 _PANELS = {
     "inner_steps": "inner steps at test time",
-    "linear_steps": "CG steps of the meta-gradient at test time",
     "shot": "support examples a class at test time",
     "dataset": "data set at test time",
 }

@@ -58,13 +58,15 @@ def check_shapes(model: keras.Model, tasks: Sequence[Any]) -> None:
             for y in shapes[targets]:
                 if not x[1:2].is_compatible_with(y[1:2]):
                     _refuse(targets, f"as many examples as in {inputs}, {x[1]}", y)
-    expected = [tf.TensorShape(x.shape[1:]) for x in getattr(model, "inputs", None) or []]
+    takes = getattr(model, "inputs", None) or []
     for name in ("support_x", "query_x"):
-        for x, wanted in zip(parts[name], expected, strict=False):
-            if x.dtype in (tf.string, tf.bool):
-                _refuse(name, "numbers", f"{x.dtype.name} of shape {x.shape}")
-            if not x.shape[2:].is_compatible_with(wanted):
-                _refuse(name, f"examples of shape {wanted}, which {model.name!r} takes", x.shape)
+        if len(takes) != 1 or len(parts[name]) != 1:
+            continue  # Keras matches several by name or by order
+        (x,), wanted = parts[name], tf.TensorShape(takes[0].shape[1:])
+        if x.dtype in (tf.string, tf.bool) and x.dtype.name != takes[0].dtype:
+            _refuse(name, "numbers", f"{x.dtype.name} of shape {x.shape}")
+        if not x.shape[2:].is_compatible_with(wanted):
+            _refuse(name, f"examples of shape {wanted}, which {model.name!r} takes", x.shape)
     for name in ("support_y", "query_y"):
         for y in parts[name]:
             if y.dtype == tf.string:
@@ -79,6 +81,8 @@ def check_labels(model: keras.Model, loss: Any, labels: Any) -> None:
     """
     outputs = getattr(model, "outputs", None)
     if not has_class_numbers(loss) or not outputs or not tf.is_tensor(labels):
+        return
+    if outputs[0].shape[-1] is None or getattr(loss, "ignore_class", None) is not None:
         return
     if labels.dtype == tf.string:
         _refuse("support_y", "class numbers", f"{labels.dtype.name} of shape {labels.shape}")

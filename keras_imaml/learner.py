@@ -359,6 +359,11 @@ class MetaLearner(keras.Model):
         return self.test_function
 
     def _on_replicas(self, step: Any) -> Any:
+        if self.jit_compile:
+            raise ValueError(
+                "Invalid value for `jit_compile`. Expected False on several replicas. "
+                "Received: jit_compile=True"
+            )
         steps = self.steps_per_execution
         return replicas.step_function(step, self.distribute_strategy, steps, self.run_eagerly)
 
@@ -413,10 +418,8 @@ class MetaLearner(keras.Model):
         if not self._compile_loss.built:
             self._compile_loss.build(y, outputs)
         # A stateless scope keeps the per-output trackers of Keras out of the inner loop.
-        with keras.StatelessScope():
-            loss = self._compile_loss(y, outputs)
-        # Keras divides every loss by the number of replicas; the loss of a task has but one.
-        return loss * tf.distribute.get_strategy().num_replicas_in_sync
+        with keras.StatelessScope(), replicas.whole_losses():
+            return self._compile_loss(y, outputs)
 
     def _learned_loss_of_one(self, y: Any, residual: Any) -> tf.Tensor:
         del y  # labels are not looked at

@@ -11,7 +11,21 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_imaml.replacement import Replacement
+
+try:
+    from keras.src.losses import loss as _losses
+
+    _stock_scale = _losses.scale_loss_for_distribution
+except (ImportError, AttributeError):  # a private place of Keras: then it does not scale there
+    _losses = _stock_scale = None
+
 _CLIPS = ("clipnorm", "global_clipnorm", "clipvalue")
+_whole_losses = Replacement(
+    lambda scale: setattr(_losses, "scale_loss_for_distribution", scale),
+    lambda value: value,
+    _stock_scale,
+)
 
 
 def check_strategy(strategy: tf.distribute.Strategy) -> None:
@@ -28,6 +42,14 @@ def check_strategy(strategy: tf.distribute.Strategy) -> None:
 def shared(strategy: tf.distribute.Strategy) -> bool:
     """Whether there is more than one replica."""
     return strategy.num_replicas_in_sync > 1
+
+
+def whole_losses() -> contextlib.AbstractContextManager:
+    """Within it, Keras does not divide means by the number of replicas (and sums not at all).
+
+    The loss of a task is one of a single replica.
+    """
+    return contextlib.nullcontext() if _losses is None else _whole_losses
 
 
 def total(values: Any) -> Any:
@@ -55,7 +77,7 @@ def for_optimizer(
     there = [tf.convert_to_tensor(g) for g in gradients if g is not None]
     parts = [g * tf.cast(share, g.dtype) for g in there]
     clips = getattr(optimizer, "inner_optimizer", optimizer)
-    if any(getattr(clips, name) is not None for name in _CLIPS):
+    if any(getattr(clips, name, None) is not None for name in _CLIPS):
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         parts = [g / replicas for g in clips._clip_gradients(total(parts))]
     rest = iter(parts)

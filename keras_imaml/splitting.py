@@ -61,13 +61,15 @@ def meta_gradient(
     )
     means = [total / tf.cast(tf.maximum(count, 1), total.dtype) for total in sums]
     gradients, diagnostics = means[: len(variables)], means[len(variables) :]
-    return MetaGradient(
-        gradients=[None if i in missing else g for i, g in enumerate(gradients)],
-        per_task=None,
-        query_losses=losses,
-        query_outputs=outputs,
-        sound=sound,
-        diagnostics=dict(zip(algorithm.diagnostics, diagnostics, strict=True)),
+    return _finite(
+        MetaGradient(
+            gradients=[None if i in missing else g for i, g in enumerate(gradients)],
+            per_task=None,
+            query_losses=losses,
+            query_outputs=outputs,
+            sound=sound,
+            diagnostics=dict(zip(algorithm.diagnostics, diagnostics, strict=True)),
+        )
     )
 
 

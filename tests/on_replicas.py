@@ -46,6 +46,13 @@ def main(output, kind, replicas, index="0", *ports):
 
     keras.utils.set_random_seed(0)
     with strategy.scope():
+        # A sum is not divided by the number of replicas, as Keras divides a mean.
+        summed = learners.compiled(
+            ki.models.MLP(5, (784,), hidden=(4,), activation="softplus"),
+            learners.imaml(),
+            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="sum"),
+            optimizer=keras.optimizers.SGD(1e-3),
+        )
         learner = learners.compiled(
             # Rounding grows where a ReLU has its kink, however tasks are spread.
             ki.models.Conv4(5, filters=16, activation="softplus"),
@@ -61,8 +68,12 @@ def main(output, kind, replicas, index="0", *ports):
     first = learner.fit(many, verbose=0).history
     history = learner.fit(few, verbose=0).history
     result = learner.evaluate(few, verbose=0, return_dict=True)
+    flat = lambda pair: (tf.reshape(pair[0], [-1, pair[0].shape[1], 784]), pair[1])  # noqa: E731
+    sums = summed.fit(few.map(lambda s, q: (flat(s), flat(q))), verbose=0).history
     np.savez(
         output,
+        sum_loss=sums["loss"],
+        **{f"sum_weight_{i}": v.numpy() for i, v in enumerate(summed.trainable_variables)},
         steps=learner.optimizer.iterations.numpy(),
         **{f"first_{name}": value for name, value in first.items()},
         **history,

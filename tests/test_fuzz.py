@@ -179,6 +179,7 @@ def test_flags(tmp_path, capsys):
         argv = ["train", f"--run_dir={run_dir}", *(f"--{name}={value}" for name, value in pairs)]
         try:
             settings._parse(argv, ("run_dir",))
+            settings.keep_flags()
         except SystemExit as end:
             refused.append((end.code, capsys.readouterr().err))
         finally:

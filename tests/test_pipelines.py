@@ -32,6 +32,7 @@ np.savez(sys.argv[2], weights=weights, loss=history["loss"], after=evaluation["l
 """
 
 
+@pytest.mark.slow
 def test_training_in_pipelines_is_training(tmp_path):
     import numpy as np
 

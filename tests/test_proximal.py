@@ -96,3 +96,13 @@ def test_configuration_round_trip(initial, per):
     config = keras.saving.serialize_keras_object(strength)
     restored = keras.saving.deserialize_keras_object(config)
     assert restored.get_config() == strength.get_config()
+
+
+@pytest.mark.parametrize("per", ["model", "layer", "weight"])
+def test_it_can_be_set_to_another_number(per):
+    strength = ki.ProximalStrength(2.0, per=per)
+    strength.prepare(parameters())
+    strength.assign(0.5)
+    np.testing.assert_allclose(strength.value(), 0.5, rtol=1e-6)
+    with pytest.raises(ValueError, match="Invalid value for `.*Received"):
+        strength.assign(0.0)

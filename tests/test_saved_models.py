@@ -28,6 +28,7 @@ def test_it_adapts_to_test_classes(name, way, published_data):
     assert accuracy(name, episodes, 40) > (0.97 if way == 5 else 0.94)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "way"), MODELS.items())
 def test_it_adapts_to_drawn_characters_of_another_kind(name, way):
     episodes = ki.data.glyphs("test", way, shot=5, query=5, seed=7)

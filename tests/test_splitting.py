@@ -85,7 +85,7 @@ def test_pipelines_side_by_side_give_what_one_gives(case, lanes):
 
 
 @pytest.mark.parametrize("tasks", [1, 3, 6])
-@pytest.mark.parametrize("case", ["imaml", "shared_weights"])
+@pytest.mark.parametrize("case", ["imaml", pytest.param("shared_weights", marks=pytest.mark.slow)])
 def test_pipelines_of_tasks_that_are_not_counted_before(case, tasks):
     """4 pipelines for 1, 3 or 6 tasks: some have nothing to do."""
     algorithm, problem, adapt = CASES[case]

@@ -92,6 +92,9 @@ def restored(
     checkpoints = ki.callbacks.Checkpoints(made, os.path.join(FLAGS.run_dir, "checkpoints"))
     if not checkpoints.restore():
         settings.refuse(f"--run_dir={FLAGS.run_dir} holds no checkpoint: train it first")
+    rate_changed = FLAGS.inner_learning_rate != of_run["inner_learning_rate"]
+    if rate_changed and FLAGS.learn_inner_rate != "none":
+        settings.refuse("--inner_learning_rate cannot be another one: the run has learned it")
     if FLAGS.algorithm == "imaml" and FLAGS.proximal_strength != of_run["proximal_strength"]:
         if FLAGS.learn_proximal_strength:
             settings.refuse("--proximal_strength cannot be another one: the run has learned it")

@@ -1,5 +1,6 @@
 """The flags that the trainers share, and how a run folder keeps them. TensorFlow stays unloaded."""
 
+import json
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -245,8 +246,12 @@ def values() -> dict[str, Any]:
 
 
 def keep_flags() -> None:
-    """Write flags.txt, or refuse a run folder that was made with other settings."""
-    os.makedirs(FLAGS.run_dir, exist_ok=True)
+    """Write flags.txt, or refuse a run folder that was made with other settings.
+
+    Of several workers the first one writes.
+    """
+    if is_first():
+        os.makedirs(FLAGS.run_dir, exist_ok=True)
     file = os.path.join(FLAGS.run_dir, "flags.txt")
     ours = [FLAGS[name].serialize() for name in _RUN_FLAGS]
     ours = [line for line in ours if line]
@@ -265,10 +270,22 @@ def keep_flags() -> None:
                 f"{' '.join(changed)}): use another folder, or the settings in its flags.txt"
             )
         return
+    if not is_first():
+        return
     partial = f"{file}.partial"
     with open(partial, "w", encoding="utf-8") as stream:
         stream.write("\n".join(ours) + "\n")
     os.replace(partial, file)
+
+
+def is_first() -> bool:
+    """Whether this process is the one that writes files, as far as the flags say."""
+    if FLAGS.distribution != "multi_worker":
+        return True
+    if FLAGS.workers:
+        return FLAGS.worker_index == 0
+    task = json.loads(os.environ.get("TF_CONFIG") or "{}").get("task", {})
+    return task.get("type") == "chief" or task.get("index", 0) == 0
 
 
 def _name_of(line: str) -> str:

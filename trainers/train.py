@@ -26,6 +26,8 @@ flags.DEFINE_integer("verbose", 1, "Progress: 0 none, 1 bars, 2 a line an epoch.
 
 def main(argv: Sequence[str]) -> None:
     """Train as the flags say."""
+    settings.keep_flags()
+
     import keras
 
     import keras_imaml as ki
@@ -33,8 +35,6 @@ def main(argv: Sequence[str]) -> None:
 
     strategy = experiment.start()
     first = ki.strategies.is_chief(strategy)
-    if first:
-        settings.keep_flags()
     run_dir, size = FLAGS.run_dir, FLAGS.tasks_per_step
     logs = os.path.join(run_dir, "logs")
     held_out = experiment.batches(experiment.tasks("test"))  # bad data shows before any work
@@ -73,7 +73,7 @@ def main(argv: Sequence[str]) -> None:
     except KeyboardInterrupt:
         path = checkpoints.save()
         print(
-            f"\nInterrupted at step {checkpoints.step}; kept {path}. "
+            f"\nInterrupted at step {checkpoints.step}; kept {path or 'by the first worker'}. "
             "The same command goes on from there."
         )
         raise SystemExit(130) from None

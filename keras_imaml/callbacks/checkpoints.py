@@ -5,6 +5,7 @@ import time
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_imaml import replicas
@@ -83,6 +84,12 @@ class Checkpoints(keras.callbacks.Callback):
         latest = self.manager.latest_checkpoint
         if latest and latest.endswith(f"-{self.step}"):
             return latest
+        if not all(np.isfinite(v.numpy()).all() for v in self.learner.trainable_variables):
+            raise ValueError(
+                f"No checkpoint of step {self.step} was written: weights are NaN or infinite. "
+                f"Earlier ones in {self.manager.directory!r} are as they were. Lower the outer "
+                "learning rate, or clip the meta-gradient (`global_clipnorm`)."
+            )
         now = time.monotonic()
         self.seconds.assign_add(now - self._since)
         self._since = now

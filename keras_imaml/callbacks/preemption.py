@@ -38,7 +38,10 @@ class StopOnSignal(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Listen to the signal."""
-        self._before = signal.signal(self.number, self._note)
+        self.received = False
+        before = signal.signal(self.number, self._note)
+        if before != self._note:  # a `fit` that ended with an error did not come to its end
+            self._before = before
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Stop, if it has come."""

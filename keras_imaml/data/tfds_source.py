@@ -79,7 +79,22 @@ def load_pool(
 
     Raises:
         ValueError: If a class is not in the data set.
+        OSError: If a file of the data set is damaged or incomplete.
     """
+    try:
+        return _read(builder, tfds_split, class_names, image_size, channels)
+    except tf.errors.OpError as error:  # TFDS also counts the examples
+        reason = str(error).splitlines()[0]
+        raise OSError(
+            f"The data set in {str(builder.data_dir)!r} cannot be read: a file is damaged, or was "
+            "not written to its end. Delete that folder, and prepare or copy it again. "
+            f"Received: {type(error).__name__}: {reason}"
+        ) from error
+
+
+def _read(
+    builder: Any, tfds_split: str, class_names: Sequence[str], image_size: int, channels: int
+) -> ExamplePool:
     tfds = import_tfds()
     known = {name: label for label, name in enumerate(builder.info.features["label"].names)}
     missing = [name for name in class_names if name not in known]
