@@ -195,9 +195,7 @@ class MetaLearner(keras.Model):
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """One step of the outer level."""
-        data, real = replicas.never_empty(self._checked(data))
-        objective = self.objective(data, training=True)
-        objective.sound &= real
+        objective, real = self._real_tasks(data, training=True)
         variables = self.trainable_variables
         meta = meta_gradient(self.algorithm, objective, variables, self.tasks_per_chunk)
         sound = tf.reduce_sum(tf.cast(meta.sound, tf.float32))
@@ -212,9 +210,7 @@ class MetaLearner(keras.Model):
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         """Adapt to each task and evaluate its query set."""
-        data, real = replicas.never_empty(self._checked(data))
-        objective = self.objective(data, training=False)
-        objective.sound &= real
+        objective, real = self._real_tasks(data, training=False)
         after = outcome(self.algorithm, objective, self.tasks_per_chunk)
         return self._log(objective, after, real, {})
 
@@ -318,6 +314,13 @@ class MetaLearner(keras.Model):
         for name in ("model", "algorithm", "learned_loss"):
             config[name] = keras.saving.deserialize_keras_object(config.get(name), custom_objects)
         return cls(**config)
+
+    def _real_tasks(self, data: Any, training: bool) -> tuple[TaskObjective, tf.Tensor]:
+        """The objective of what a replica gets, which may be no task at all, and which are real."""
+        data, real = replicas.never_empty(self._checked(data))
+        objective = self.objective(data, training=training)
+        objective.sound &= real
+        return objective, real
 
     def _checked(self, data: Any) -> Any:
         support, query = check_element(data)

@@ -284,8 +284,11 @@ def is_first() -> bool:
         return True
     if FLAGS.workers:
         return FLAGS.worker_index == 0
-    task = json.loads(os.environ.get("TF_CONFIG") or "{}").get("task", {})
-    return task.get("type") == "chief" or task.get("index", 0) == 0
+    config = json.loads(os.environ.get("TF_CONFIG") or "{}")
+    task = config.get("task", {})
+    if "chief" in config.get("cluster", {}):
+        return task.get("type") == "chief"
+    return task.get("index", 0) == 0
 
 
 def _name_of(line: str) -> str:

@@ -25,6 +25,22 @@ def refused(folder):
     return str(error.value)
 
 
+def rewrite(file, change):
+    """Put `change(records)` in the place of the records of a file."""
+    records = list(tf.data.TFRecordDataset(str(file)).as_numpy_iterator())
+    file.unlink()
+    with tf.io.TFRecordWriter(str(file)) as writer:
+        for record in change(records):
+            writer.write(record)
+
+
+def with_half_an_image(record):
+    example = tf.train.Example.FromString(record)
+    image = example.features.feature["image"].bytes_list
+    image.value[0] = image.value[0][: len(image.value[0]) // 2]
+    return example.SerializeToString()
+
+
 def test_a_file_that_ends_in_a_record(copy):
     folder, file = copy
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
@@ -33,11 +49,7 @@ def test_a_file_that_ends_in_a_record(copy):
 
 def test_a_file_that_ends_after_a_record(copy):
     folder, file = copy
-    records = list(tf.data.TFRecordDataset(str(file)).as_numpy_iterator())
-    file.unlink()
-    with tf.io.TFRecordWriter(str(file)) as writer:
-        for record in records[: len(records) // 2]:
-            writer.write(record)
+    rewrite(file, lambda records: records[: len(records) // 2])
     assert "expected to contain" in refused(folder)
 
 
@@ -51,14 +63,7 @@ def test_a_wrong_checksum(copy):
 
 def test_an_image_that_ends_early(copy):
     folder, file = copy
-    records = list(tf.data.TFRecordDataset(str(file)).as_numpy_iterator())
-    file.unlink()
-    with tf.io.TFRecordWriter(str(file)) as writer:
-        for record in records:
-            example = tf.train.Example.FromString(record)
-            image = example.features.feature["image"].bytes_list
-            image.value[0] = image.value[0][: len(image.value[0]) // 2]
-            writer.write(example.SerializeToString())
+    rewrite(file, lambda records: map(with_half_an_image, records))
     refused(folder)
 
 
