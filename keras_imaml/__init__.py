@@ -21,5 +21,6 @@ from keras_imaml.learner import MetaLearner as MetaLearner
 from keras_imaml.learning_rate import LearningRate as LearningRate
 from keras_imaml.pipelines import parallel_tasks as parallel_tasks
 from keras_imaml.proximal import ProximalStrength as ProximalStrength
+from keras_imaml.serving import serving_request as serving_request
 from keras_imaml.strategies import strategy as strategy
 from keras_imaml.version import __version__ as __version__

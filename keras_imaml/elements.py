@@ -6,6 +6,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_imaml.losses import has_class_numbers
+
 _NAMES = ("support_x", "support_y", "query_x", "query_y")
 
 
@@ -93,16 +95,6 @@ def check_labels(model: keras.Model, loss: Any, labels: Any) -> None:
             f"Invalid value for `support_y`. Expected class numbers from 0 to {classes - 1}. "
             f"Received: numbers from {low:g} to {high:g}"
         )
-
-
-def has_class_numbers(loss: Any) -> bool:
-    """Whether the targets of a Keras loss (or the first of several) are class numbers."""
-    first = keras.tree.flatten(loss)[0]
-    if isinstance(first, str):
-        name = first
-    else:
-        name = getattr(first, "name", getattr(first, "__name__", ""))
-    return "sparse" in name.lower()
 
 
 def _refuse(name: str, expected: str, received: Any) -> None:

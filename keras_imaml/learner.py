@@ -12,6 +12,7 @@ from keras_imaml.batching import TaskLoss, TaskNetwork
 from keras_imaml.callbacks.progress import Progress
 from keras_imaml.elements import check_element, check_labels, check_shapes
 from keras_imaml.export import export_learner
+from keras_imaml.inner import InnerSolution
 from keras_imaml.learned_loss import LearnedLoss
 from keras_imaml.objective import Level, TaskObjective, Tasks
 from keras_imaml.parameters import Adapt, Parameters
@@ -281,12 +282,27 @@ class MetaLearner(keras.Model):
             query_x: Inputs of the query set, `[queries, ...]`.
 
         Returns:
-            The network's outputs for the query set, `[queries, ...]`.
+            The network's outputs for the query set, `[queries, ...]`; NaN if the inner loop
+            diverged, or the task holds NaN or infinity.
+        """
+        return self.solve(support_x, support_y, query_x)[1]
+
+    def solve(self, support_x: Any, support_y: Any, query_x: Any) -> tuple[InnerSolution, Any]:
+        """As `adapt_and_predict`, and how the inner problem was solved.
+
+        Returns:
+            The `keras_imaml.inner.InnerSolution` of a meta-batch of this one task, and the
+            outputs for the query set. `sound` says whether all of the task is finite; if it is
+            not, the outputs are NaN.
         """
         objective = self._single(support_x, support_y, query_x)
-        adapted = self.algorithm.adapt(objective)
-        outputs = objective.query(adapted.phi).outputs
-        return keras.tree.map_structure(lambda z: z[0], outputs)
+        solution = self.algorithm.adapt(objective)
+        sound = solution.sound & objective.sound
+        outputs = keras.tree.map_structure(
+            lambda z: tf.where(sound[0], z[0], tf.constant(float("nan"), z.dtype)),
+            objective.query(solution.phi).outputs,
+        )
+        return solution._replace(sound=sound), outputs
 
     def export(self, filepath: str, **kwargs: Any) -> None:
         """Write a SavedModel that adapts; see `keras_imaml.export.export_learner`."""

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 import keras_imaml as ki
-from keras_imaml.elements import check_element, check_shapes, has_class_numbers
+from keras_imaml.elements import check_element, check_shapes
 from tests import learners
 
 MODEL = ki.models.MLP(3, (4,), hidden=(5,))
@@ -50,16 +50,3 @@ def test_class_numbers_out_of_range_are_refused_when_adapting(labels):
     learner = learners.compiled(MODEL, learners.imaml())
     with pytest.raises(ValueError, match="`support_y`. Expected class numbers from 0 to 2.*Rec"):
         learner.adapt(np.zeros((3, 4), "float32"), np.array(labels))
-
-
-@pytest.mark.parametrize(
-    ("loss", "expected"),
-    [
-        ("sparse_categorical_crossentropy", True),
-        (learners.cross_entropy(), True),
-        ("mse", False),
-        (["mse", learners.cross_entropy()], False),
-    ],
-)
-def test_which_losses_take_class_numbers(loss, expected):
-    assert has_class_numbers(loss) is expected

@@ -1,5 +1,7 @@
 """SavedModels that adapt: any number of examples, and no need of Keras or this package."""
 
+import json
+import os
 import subprocess
 import sys
 
@@ -20,12 +22,18 @@ assert {"predict", "adapt_and_predict", "serving_default"} <= set(served.signatu
 data = np.load(sys.argv[2])
 for case in range(2):
     parts = [tf.constant(data[f"{name}_{case}"]) for name in ("x", "y", "q")]
-    result = served.adapt_and_predict(*parts)
-    np.testing.assert_allclose(result, data[f"z_{case}"], rtol=1e-4, atol=1e-5)
     names = ("support_x", "support_y", "query_x")
-    (result,) = served.signatures["adapt_and_predict"](**dict(zip(names, parts))).values()
-    np.testing.assert_allclose(result, data[f"z_{case}"], rtol=1e-4, atol=1e-5)
-np.testing.assert_allclose(served.predict(data["q_0"]), data["before"], rtol=1e-4, atol=1e-5)
+    by_name = served.signatures["adapt_and_predict"](**dict(zip(names, parts)))
+    for result in (served.adapt_and_predict(*parts), by_name):
+        np.testing.assert_allclose(result["logits"], data[f"z_{case}"], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(tf.reduce_sum(result["probabilities"], -1), 1, rtol=1e-5)
+        assert result["adapted"] and 0 < result["inner_residual"] < 1
+        assert result["inner_steps"] == 2
+before = served.predict(data["q_0"])
+np.testing.assert_allclose(before["logits"], data["before"], rtol=1e-4, atol=1e-5)
+np.testing.assert_allclose(tf.nn.softmax(before["logits"]), before["probabilities"], rtol=1e-5)
+bad = served.adapt_and_predict(np.nan * data["x_0"], data["y_0"], data["q_0"])
+assert not bad["adapted"] and np.isnan(bad["logits"]).all()
 """
 
 
@@ -62,7 +70,10 @@ def test_targets_of_other_losses_have_the_shape_of_the_outputs(tmp_path):
     learner, served = perceptron("mse", tmp_path)
     x, y, q = arrays((5, 4), (5, 3), (2, 4))
     np.testing.assert_allclose(
-        served.adapt_and_predict(x, y, q), learner.adapt_and_predict(x, y, q), rtol=1e-4, atol=1e-5
+        served.adapt_and_predict(x, y, q)["predictions"],
+        learner.adapt_and_predict(x, y, q),
+        rtol=1e-4,
+        atol=1e-5,
     )
 
 
@@ -78,7 +89,10 @@ def test_targets_may_be_described(tmp_path):
     x, q = arrays((3, 4), (2, 4))
     y = np.array([[0], [1], [2]])
     np.testing.assert_allclose(
-        served.adapt_and_predict(x, y, q), learner.adapt_and_predict(x, y, q), rtol=1e-4, atol=1e-5
+        served.adapt_and_predict(x, y, q)["predictions"],
+        learner.adapt_and_predict(x, y, q),
+        rtol=1e-4,
+        atol=1e-5,
     )
 
 
@@ -94,8 +108,127 @@ def test_networks_of_several_inputs_and_outputs(tmp_path):
     support_x, support_y, query_x = parts[:2], parts[2:], [q3, q2]
     expected = learner.adapt_and_predict(support_x, support_y, query_x)
     result = served.adapt_and_predict(support_x, support_y, query_x)
-    for ours, theirs in zip(result, expected, strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+    for name, values in zip(model.output_names, expected, strict=True):
+        np.testing.assert_allclose(result[f"{name}_predictions"], values, rtol=1e-4, atol=1e-5)
+    answer = answered(served, ki.serving_request(support_x, support_y, query_x))
+    for name, values in zip(model.output_names, expected, strict=True):
+        np.testing.assert_allclose(answer[f"{name}_predictions"], values, rtol=1e-3, atol=1e-4)
+
+
+def answered(served, request):
+    """What TensorFlow Serving does with a request of its columnar form, without the server."""
+    request = json.loads(request)
+    signature = served.signatures[request["signature_name"]]
+    specs = signature.structured_input_signature[1]
+    assert set(specs) == set(request["inputs"])
+    inputs = {name: tf.constant(v, specs[name].dtype) for name, v in request["inputs"].items()}
+    for name, value in inputs.items():
+        assert specs[name].shape.is_compatible_with(value.shape)
+    return json.loads(json.dumps({k: v.numpy().tolist() for k, v in signature(**inputs).items()}))
+
+
+def test_a_request_is_answered_as_the_learner_would(tmp_path):
+    learner = learners.compiled(learners.conv4(filters=2))
+    learner.export(tmp_path / "few_shot", verbose=False)
+    (x, y), (q, _) = learners.images(tasks=1, shot=2, query=1, seed=0)
+    answer = answered(
+        tf.saved_model.load(tmp_path / "few_shot"), ki.serving_request(x[0], y[0], q[0])
+    )
+    expected = learner.adapt_and_predict(x[0], y[0], q[0])
+    np.testing.assert_allclose(answer["logits"], expected, rtol=1e-3, atol=1e-3)
+    assert answer["adapted"] is True
+
+
+def test_a_request_holds_finite_numbers():
+    with pytest.raises(ValueError, match="Expected finite numbers.*NaN"):
+        ki.serving_request(np.full([1, 2], np.nan), np.zeros([1]), np.zeros([1, 2]))
+
+
+@pytest.mark.slow
+def test_the_command_of_tensorflow_runs_it(tmp_path):
+    learner = learners.compiled(learners.conv4(filters=2))
+    learner.export(tmp_path / "few_shot", verbose=False)
+    (x, y), (q, _) = learners.images(tasks=1, shot=2, query=1, seed=0)
+    parts = {"support_x": x[0], "support_y": np.asarray(y[0], "int32"), "query_x": q[0]}
+    for name, value in parts.items():
+        np.save(tmp_path / f"{name}.npy", value)
+    command = [os.path.join(os.path.dirname(sys.executable), "saved_model_cli"), "run"]
+    command += ["--dir", tmp_path / "few_shot", "--tag_set", "serve"]
+    command += ["--signature_def", "adapt_and_predict", "--outdir", tmp_path]
+    command += ["--inputs", ";".join(f"{name}={tmp_path}/{name}.npy" for name in parts)]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr[-3000:]
+    expected = learner.adapt_and_predict(x[0], y[0], q[0])
+    np.testing.assert_allclose(np.load(tmp_path / "logits.npy"), expected, rtol=1e-4, atol=1e-5)
+
+
+def litert(path, inputs):
+    interpreter = pytest.importorskip("ai_edge_litert.interpreter").Interpreter(str(path))
+    detail = interpreter.get_input_details()[0]
+    interpreter.resize_tensor_input(detail["index"], inputs.shape)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(detail["index"], inputs)
+    interpreter.invoke()
+    return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+
+
+def onnx(path, inputs):
+    pytest.importorskip("tf2onnx")
+    session = pytest.importorskip("onnxruntime").InferenceSession(str(path))
+    return session.run(None, {session.get_inputs()[0].name: inputs})[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize(("name", "run"), [("litert", litert), ("onnx", onnx)])
+def test_an_adapted_model_runs_on_small_devices(tmp_path, name, run, tied):
+    learner = learners.compiled(ki.models.Conv4(3, (28, 28, 1), filters=4, tied_head=tied))
+    (x, y), (q, _) = ki.data.glyphs("test", way=3, seed=1).take(1).get_single_element()
+    model = learner.adapt(x, y)
+    path = tmp_path / {"litert": "model.tflite", "onnx": "model.onnx"}[name]
+    model.export(path, format=name, verbose=False)
+    np.testing.assert_allclose(
+        run(path, q.numpy()), model.predict(q, verbose=0), rtol=1e-4, atol=1e-4
+    )
+
+
+def test_names_of_what_is_served_follow_the_losses(tmp_path):
+    inputs = keras.Input((4,))
+    outputs = {
+        "kind": keras.layers.Dense(3, name="kind")(inputs),
+        "is_red": keras.layers.Dense(1, activation="sigmoid", name="is_red")(inputs),
+        "size": keras.layers.Dense(1, name="size")(inputs),
+    }
+    learner = ki.MetaLearner(keras.Model(inputs, outputs), learners.imaml())
+    losses = {"kind": learners.cross_entropy(), "is_red": "binary_crossentropy", "size": "mse"}
+    learner.compile(optimizer="adam", loss=losses)
+    targets = {
+        "kind": tf.TensorSpec([None], tf.int32, "kind"),
+        "is_red": tf.TensorSpec([None, 1], tf.float32, "is_red"),
+        "size": tf.TensorSpec([None, 1], tf.float32, "size"),
+    }
+    learner.export(tmp_path / "served", target_spec=targets, verbose=False)
+    served = tf.saved_model.load(tmp_path / "served")
+    (q,) = arrays((6, 4))
+    assert set(served.predict(q)) == {
+        "kind_logits",
+        "kind_probabilities",
+        "is_red_probabilities",
+        "size_predictions",
+    }
+    y = {"kind": np.zeros([6], "int32"), "is_red": q[:, :1] ** 2, "size": q[:, :1]}
+    assert set(served.adapt_and_predict(q, y, q)) - set(served.predict(q)) == {
+        "adapted",
+        "inner_residual",
+        "inner_steps",
+    }
+
+
+def test_variables_are_written_once(tmp_path):
+    learner, _ = perceptron("mse", tmp_path)
+    written = tf.train.list_variables(str(tmp_path / "served" / "variables" / "variables"))
+    size = sum(int(np.prod(shape)) for name, shape in written if "VARIABLE" in name)
+    assert size <= learner.model.count_params() + 10
 
 
 def test_later_training_does_not_reach_it(tmp_path):
@@ -104,7 +237,7 @@ def test_later_training_does_not_reach_it(tmp_path):
     before = learner.model(x)
     for variable in learner.model.trainable_variables:
         variable.assign_add(tf.ones_like(variable))
-    np.testing.assert_allclose(served.predict(x), before, rtol=1e-5)
+    np.testing.assert_allclose(served.predict(x)["predictions"], before, rtol=1e-5)
 
 
 def test_export_needs_compile(tmp_path):

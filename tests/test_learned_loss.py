@@ -139,7 +139,7 @@ def test_export_needs_no_labels(tmp_path):
     learner.export(str(tmp_path / "exported"), verbose=False)
     served = tf.saved_model.load(str(tmp_path / "exported"))
     np.testing.assert_allclose(
-        served.adapt_and_predict(support_x, query_x),
+        served.adapt_and_predict(support_x, query_x)["predictions"],
         learner.adapt(support_x)(query_x),
         rtol=1e-5,
         atol=1e-6,

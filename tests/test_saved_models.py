@@ -1,5 +1,6 @@
 """The learners that come with the package adapt to classes that they were never trained on."""
 
+import json
 import pathlib
 
 import numpy as np
@@ -16,7 +17,7 @@ def accuracy(name, episodes, tasks):
     served = tf.saved_model.load(str(ROOT / "saved_models" / name))
     right = []
     for (support_x, support_y), (query_x, query_y) in episodes.take(tasks):
-        logits = served.adapt_and_predict(support_x, support_y, query_x)
+        logits = served.adapt_and_predict(support_x, support_y, query_x)["logits"]
         right.append(np.mean(np.argmax(logits, axis=-1) == query_y.numpy()))
     return np.mean(right)
 
@@ -40,3 +41,12 @@ def test_it_has_a_card_and_is_small(name):
     folder = ROOT / "saved_models" / name
     assert "Omniglot" in (folder / "README.md").read_text(encoding="utf-8")
     assert sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) < 2 * 2**20
+
+
+def test_its_request_is_ready_to_post():
+    folder = ROOT / "saved_models" / "omniglot_5way_1shot"
+    request = json.loads((folder / "request.json").read_text(encoding="utf-8"))
+    signature = tf.saved_model.load(str(folder)).signatures[request["signature_name"]]
+    specs = signature.structured_input_signature[1]
+    answer = signature(**{k: tf.constant(v, specs[k].dtype) for k, v in request["inputs"].items()})
+    assert answer["adapted"] and answer["logits"].shape == (5, 5)

@@ -2,11 +2,12 @@ r"""Adapt a trained learner to labelled images of your own.
 
     python -m trainers.adapt --run_dir=runs/glyphs --support_dir=my_images --output=my_model
 
-`--support_dir` holds one folder of images a class. The output is a SavedModel of the adapted
-network (a plain Keras model, exported), with the class names in labels.txt in the order of its
-logits.
+`--support_dir` holds one folder of images a class. The output is the adapted network, a plain Keras
+model: a SavedModel folder, or by --format a file for LiteRT (small devices), ONNX or Keras. The
+class names, in the order of the logits, lie in labels.txt in the folder, or in NAME.labels.txt.
 """
 
+import importlib.util
 import os
 from collections.abc import Sequence
 
@@ -14,9 +15,18 @@ from absl import flags
 
 from trainers import settings
 
+_ENDINGS = {"saved_model": "", "litert": ".tflite", "onnx": ".onnx", "keras": ".keras"}
+
 FLAGS = flags.FLAGS
 flags.DEFINE_string("support_dir", None, "Folder with one folder of images a class.")
-flags.DEFINE_string("output", None, "Folder of the SavedModel to write.")
+flags.DEFINE_string("output", None, "Folder or file to write.")
+flags.DEFINE_enum(
+    "format",
+    "saved_model",
+    list(_ENDINGS),
+    "What to write; onnx needs the package tf2onnx. The names of the files end in .tflite, .onnx "
+    "and .keras.",
+)
 flags.DEFINE_bool("invert", False, "Turn dark ink on light paper into light on dark.")
 
 
@@ -25,6 +35,14 @@ def main(argv: Sequence[str]) -> None:
     of_run = settings.add_flags_of_run(argv)
     if FLAGS.dataset in ("sinusoid", "unlabelled_sinusoid"):
         settings.refuse("the run is of sinusoids: expected one of images")
+
+    if not FLAGS.output.endswith(_ENDINGS[FLAGS.format]):
+        settings.refuse(
+            f"--output={FLAGS.output} with --format={FLAGS.format}: expected a name that ends in "
+            f"{_ENDINGS[FLAGS.format]}"
+        )
+    if FLAGS.format == "onnx" and importlib.util.find_spec("tf2onnx") is None:
+        settings.refuse("--format=onnx needs tf2onnx, which is not installed: pip install tf2onnx")
 
     import numpy as np
 
@@ -44,15 +62,23 @@ def main(argv: Sequence[str]) -> None:
     support_x = images.astype("float32") / 255
     support_x = 1 - support_x if FLAGS.invert else support_x
     model = learner.adapt(support_x, labels)
-    model.export(FLAGS.output, verbose=False)
-    with open(os.path.join(FLAGS.output, "labels.txt"), "w", encoding="utf-8") as stream:
+    names_file = os.path.join(FLAGS.output, "labels.txt")
+    if FLAGS.format != "saved_model":
+        names_file = os.path.splitext(FLAGS.output)[0] + ".labels.txt"
+        os.makedirs(os.path.dirname(FLAGS.output) or ".", exist_ok=True)
+    if FLAGS.format == "keras":
+        model.save(FLAGS.output)
+    else:
+        kind = "tf_saved_model" if FLAGS.format == "saved_model" else FLAGS.format
+        model.export(FLAGS.output, format=kind, verbose=False)
+    with open(names_file, "w", encoding="utf-8") as stream:
         stream.write("\n".join(names) + "\n")
     right = np.mean(np.argmax(model.predict(support_x, verbose=0), axis=1) == labels)
     print(
         f"Adapted to {len(images)} images of {len(names)} classes; {100 * right:.0f} % of them "
         "are classified right now"
     )
-    print(f"SavedModel: {FLAGS.output}")
+    print(f"Model ({FLAGS.format}): {FLAGS.output}")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from keras_imaml.curvature import CURVATURES
 from keras_imaml.implicit import ImplicitGradient, implicit_gradient
 from keras_imaml.inner import GradientDescent, InnerSolution, InnerSolver
 from keras_imaml.linear import ConjugateGradient, LinearSolver, Status
+from keras_imaml.losses import CROSS_ENTROPIES, loss_name, takes_logits
 from keras_imaml.objective import TaskObjective
 from keras_imaml.parameters import Parameters
 from keras_imaml.proximal import ProximalStrength
@@ -31,11 +32,6 @@ _FLAT = {
     "categorical_hinge",
 }
 _NOT_CONVEX = {"cosine_similarity", "dice", "tversky", "circle_loss", "circle"}
-_OF_PROBABILITIES = {
-    "categorical_crossentropy",
-    "sparse_categorical_crossentropy",
-    "categorical_focal_crossentropy",
-}
 
 
 @keras.saving.register_keras_serializable(package="keras_imaml")
@@ -100,7 +96,7 @@ class IMAML(Algorithm):
         if self.curvature != "gauss_newton":
             return
         for part in keras.tree.flatten(loss):
-            name = _name(part)
+            name = loss_name(part)
             if name in _FLAT:
                 raise ValueError(
                     f"Invalid value for `loss`. {part!r} has no second derivative for the outputs, "
@@ -109,7 +105,7 @@ class IMAML(Algorithm):
                     "keras_imaml.IMAML(curvature='hessian'). Received: "
                     f"loss={part!r}, linear={self.linear!r}"
                 )
-            of_probabilities = name in _OF_PROBABILITIES and not getattr(part, "from_logits", False)
+            of_probabilities = name in CROSS_ENTROPIES and not takes_logits(part)
             if name in _NOT_CONVEX or of_probabilities:
                 why = "the cross-entropy of probabilities" if of_probabilities else repr(part)
                 raise ValueError(
@@ -183,10 +179,3 @@ class IMAML(Algorithm):
             "linear": keras.saving.serialize_keras_object(self.linear),
             "curvature": self.curvature,
         }
-
-
-def _name(loss: Any) -> str:
-    """The name of a Keras loss, however it was given."""
-    if isinstance(loss, str):
-        loss = keras.losses.get(loss)
-    return str(getattr(loss, "name", None) or getattr(loss, "__name__", ""))

@@ -178,6 +178,11 @@ def test_adapt_to_class_folders(tmp_path):
     wrong = call("adapt", f"--run_dir={run}", f"--support_dir={images}", f"--output={output}")
     assert wrong.returncode == 2
     assert "expected 3 folders" in wrong.stderr
+    wrong = call(
+        "adapt", f"--run_dir={run}", f"--support_dir={images}", "--output=a", "--format=onnx"
+    )
+    assert wrong.returncode == 2
+    assert "expected a name that ends in .onnx" in wrong.stderr
 
 
 @pytest.mark.slow
@@ -191,19 +196,31 @@ def test_a_run_with_a_tied_head_is_evaluated_adapted_and_exported_for_other_ways
     assert evaluated.returncode == 0, evaluated.stderr
     record = json.loads((run / "evaluation_test_way=3_shot=2.json").read_text())
     assert (record["settings"]["way"], record["tasks"]) == (3, 4)
-    exported = call("export", f"--run_dir={run}", "--way=3", f"--output={tmp_path / 'served'}")
+    exported = call(
+        "export",
+        f"--run_dir={run}",
+        "--way=3",
+        f"--output={tmp_path / 'served'}",
+        f"--request={tmp_path / 'request.json'}",
+    )
     assert exported.returncode == 0, exported.stderr
+    request = json.loads((tmp_path / "request.json").read_text())
+    assert np.shape(request["inputs"]["support_x"]) == (3, 28, 28, 1)
     served = tf.saved_model.load(str(tmp_path / "served"))
     images = np.zeros([3, 28, 28, 1], "float32")
-    assert served.adapt_and_predict(images, np.arange(3, dtype="int32"), images).shape == (3, 3)
+    result = served.adapt_and_predict(images, np.arange(3, dtype="int32"), images)
+    assert result["logits"].shape == (3, 3)
     class_folders(tmp_path / "mine", ["a", "b"])
     adapted = call(
         "adapt",
         f"--run_dir={run}",
         f"--support_dir={tmp_path / 'mine'}",
-        f"--output={tmp_path / 'model'}",
+        f"--output={tmp_path / 'models' / 'ab.tflite'}",
+        "--format=litert",
     )
     assert adapted.returncode == 0, adapted.stderr
+    assert (tmp_path / "models" / "ab.tflite").stat().st_size > 1000
+    assert (tmp_path / "models" / "ab.labels.txt").read_text().split() == ["a", "b"]
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path):

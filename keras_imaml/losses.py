@@ -1,0 +1,31 @@
+"""What Keras losses say of the targets and outputs that they compare."""
+
+from typing import Any
+
+import keras
+
+# Losses of several classes; those of one yes or no have "binary" in their names.
+CROSS_ENTROPIES = {
+    "categorical_crossentropy",
+    "sparse_categorical_crossentropy",
+    "categorical_focal_crossentropy",
+}
+BINARY_CROSS_ENTROPIES = {"binary_crossentropy", "binary_focal_crossentropy"}
+
+
+def loss_name(loss: Any) -> str:
+    """The name of a Keras loss, however it was given."""
+    if isinstance(loss, str):
+        loss = keras.losses.get(loss)
+    return str(getattr(loss, "name", None) or getattr(loss, "__name__", ""))
+
+
+def takes_logits(loss: Any) -> bool:
+    """Whether a cross-entropy is of logits, not of probabilities."""
+    return bool(getattr(loss, "from_logits", False))
+
+
+def has_class_numbers(loss: Any) -> bool:
+    """Whether the targets of a Keras loss (or the first of several) are class numbers."""
+    first = keras.tree.flatten(loss)[0]
+    return first is not None and "sparse" in loss_name(first).lower()
