@@ -47,6 +47,7 @@ setup(
     python_requires=">=3.10",
     install_requires=[
         "absl-py>=2.0",
+        "filelock>=3.12",
         # tensorflow-datasets 4.9.10 imports it on every Python and declares it only for old ones.
         "importlib_resources>=6.0",
         "keras>=3.12",

@@ -7,7 +7,6 @@ last part holds over 2 % more memory than the second, or its steps take over 10 
 time is the tenth percentile of its part, which what else the machine does hardly changes.
 """
 
-import time
 from collections.abc import Sequence
 
 import keras
@@ -16,6 +15,7 @@ from absl import app, flags
 
 import keras_imaml as ki
 from benchmarks import cost, report
+from benchmarks.step_times import StepTimes
 
 FLAGS = flags.FLAGS
 _MEMORY, _TIME = 1.02, 1.10
@@ -25,20 +25,16 @@ flags.DEFINE_integer("parts", 10, "Parts of the run.", lower_bound=3)
 flags.DEFINE_integer("seed", 0, "Of weights and tasks.", lower_bound=0)
 
 
-class _Watch(keras.callbacks.Callback):
+class _Watch(StepTimes):
     """The time of every step, and the memory at the end of every part."""
 
     def __init__(self, part: int) -> None:
         super().__init__()
         self.part = part
-        self.seconds: list[float] = []
         self.held: list[int] = []
-        self._since = time.perf_counter()
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        now = time.perf_counter()
-        self.seconds.append(now - self._since)
-        self._since = now
+        super().on_train_batch_end(batch, logs)
         if len(self.seconds) % self.part == 0:
             self.held.append(cost.resident()[0])
 

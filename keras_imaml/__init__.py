@@ -24,3 +24,4 @@ from keras_imaml.proximal import ProximalStrength as ProximalStrength
 from keras_imaml.serving import serving_request as serving_request
 from keras_imaml.strategies import strategy as strategy
 from keras_imaml.version import __version__ as __version__
+from keras_imaml.workers import Workers as Workers

@@ -245,6 +245,11 @@ def values() -> dict[str, Any]:
     return {name: FLAGS[name].value for name in _RUN_FLAGS if name != "data_dir"}
 
 
+def as_text() -> str:
+    """The flags of a run, one a line."""
+    return "\n".join(line for name in _RUN_FLAGS if (line := FLAGS[name].serialize()))
+
+
 def keep_flags() -> None:
     """Write flags.txt, or refuse a run folder that was made with other settings.
 
@@ -253,8 +258,6 @@ def keep_flags() -> None:
     if is_first():
         os.makedirs(FLAGS.run_dir, exist_ok=True)
     file = os.path.join(FLAGS.run_dir, "flags.txt")
-    ours = [FLAGS[name].serialize() for name in _RUN_FLAGS]
-    ours = [line for line in ours if line]
     if os.path.isfile(file):
         with open(file, encoding="utf-8") as stream:
             theirs = stream.read().splitlines()
@@ -263,7 +266,8 @@ def keep_flags() -> None:
         newer = {
             name for name in _RUN_FLAGS if name not in known and FLAGS[name].using_default_value
         }
-        changed = sorted(line for line in set(ours) ^ set(theirs) if _name_of(line) not in newer)
+        ours = set(as_text().splitlines())
+        changed = sorted(line for line in ours ^ set(theirs) if _name_of(line) not in newer)
         if changed:
             refuse(
                 f"--run_dir={FLAGS.run_dir} is of a run with other settings (they differ in "
@@ -274,7 +278,7 @@ def keep_flags() -> None:
         return
     partial = f"{file}.partial"
     with open(partial, "w", encoding="utf-8") as stream:
-        stream.write("\n".join(ours) + "\n")
+        stream.write(as_text() + "\n")
     os.replace(partial, file)
 
 

@@ -26,7 +26,9 @@ flags.DEFINE_integer("verbose", 1, "Progress: 0 none, 1 bars, 2 a line an epoch.
 
 def main(argv: Sequence[str]) -> None:
     """Train as the flags say."""
-    settings.keep_flags()
+    alone = FLAGS.distribution != "multi_worker"
+    if alone:
+        settings.keep_flags()
 
     import keras
 
@@ -34,6 +36,10 @@ def main(argv: Sequence[str]) -> None:
     from trainers import experiment, result
 
     strategy = experiment.start()
+    if not alone:  # a worker that is refused before it has met the others lets them wait for it
+        others = {name: FLAGS[name].value for name in ("steps", "validation_tasks")}
+        ki.Workers(strategy).check_same("settings", str({**settings.values(), **others}))
+        settings.keep_flags()
     first = ki.strategies.is_chief(strategy)
     run_dir, size = FLAGS.run_dir, FLAGS.tasks_per_step
     logs = os.path.join(run_dir, "logs")
@@ -79,6 +85,7 @@ def main(argv: Sequence[str]) -> None:
         raise SystemExit(130) from None
     if stop.received:
         print(f"Asked to end at step {step}, with a checkpoint. The same command goes on from it.")
+        checkpoints.workers.wait()
         return
     training_seconds = float(checkpoints.seconds.numpy())
 
@@ -98,7 +105,7 @@ def main(argv: Sequence[str]) -> None:
         print(f"Held-out {evaluation}, after {step} steps, {training_seconds:.0f} s of training")
         print(f"TensorBoard: {_tensorboard()} --logdir {logs}")
         print(f"SavedModel: {saved_model}")
-    checkpoints.wait_for_workers()
+    checkpoints.workers.wait()
 
 
 def _tensorboard() -> str:

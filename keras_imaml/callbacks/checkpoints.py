@@ -1,6 +1,5 @@
 """Checkpoints of a training run, from which it goes on."""
 
-import os
 import time
 from typing import Any
 
@@ -8,9 +7,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_imaml import replicas
 from keras_imaml.strategies import is_chief
 from keras_imaml.validation import check_integer
+from keras_imaml.workers import Workers
 
 
 class Checkpoints(keras.callbacks.Callback):
@@ -40,6 +39,7 @@ class Checkpoints(keras.callbacks.Callback):
         super().__init__()
         check_integer("keep", keep, minimum=1)
         self.learner = learner
+        self.workers = Workers(learner.distribute_strategy)
         self.seconds = tf.Variable(0.0, dtype=tf.float64, trainable=False)
         self._since = time.monotonic()
         checkpoint = tf.train.Checkpoint(variables=_Variables(learner), seconds=self.seconds)
@@ -57,8 +57,8 @@ class Checkpoints(keras.callbacks.Callback):
             The number of meta-steps that the learner has made.
 
         Raises:
-            ValueError: If the checkpoint is of another network or optimizer, or workers have
-                restored different ones.
+            ValueError: If the checkpoint is of another network or optimizer, or the workers see
+                different folders.
         """
         if self.manager.latest_checkpoint:
             try:
@@ -71,7 +71,8 @@ class Checkpoints(keras.callbacks.Callback):
                     f"with. Received: {self.manager.latest_checkpoint}"
                 ) from error
         self._since = time.monotonic()
-        self._check_workers()
+        self.workers.check_folder(self.manager.directory)
+        self.workers.check_same("checkpoints", f"step {self.step} of {self.manager.directory}")
         return self.step
 
     def save(self) -> str:
@@ -101,35 +102,15 @@ class Checkpoints(keras.callbacks.Callback):
                 "or the folder read-only? Earlier checkpoints are as they were."
             ) from error
 
-    def wait_for_workers(self) -> float:
-        """Wait until all workers are here, and return the mean of their numbers of steps.
-
-        A worker that ends earlier than the others would end them too.
-        """
-        strategy, step = self.learner.distribute_strategy, float(self.step)
-        if not replicas.shared(strategy):
-            return step
-
-        @tf.autograph.experimental.do_not_convert
-        def total() -> tf.Tensor:
-            return replicas.total(tf.constant(step))
-
-        with replicas.lost_worker_reported():
-            steps = tf.function(lambda: strategy.run(total), autograph=False)()
-            whole = float(strategy.experimental_local_results(steps)[0])
-        return whole / strategy.num_replicas_in_sync
-
-    def _check_workers(self) -> None:
-        if self.wait_for_workers() != self.step:
-            raise ValueError(
-                "The workers have restored different checkpoints. Expected a folder that every "
-                "machine sees, such as a network file system. Received: "
-                f"{self.manager.directory!r}, where this worker found step {self.step}"
-            )
-
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Start the clock; make sure that the folder can be written before any step is made."""
-        os.makedirs(self.manager.directory, exist_ok=True)
+        try:
+            tf.io.gfile.makedirs(self.manager.directory)
+        except tf.errors.OpError as error:
+            raise OSError(
+                f"Could not make the folder {self.manager.directory!r} of the checkpoints: "
+                f"{error.message}"
+            ) from error
         self._since = time.monotonic()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:

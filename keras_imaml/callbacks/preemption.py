@@ -6,19 +6,22 @@ from typing import Any
 
 import keras
 
+from keras_imaml.workers import Workers
+
 
 class StopOnSignal(keras.callbacks.Callback):
     """Stop `fit` after the current meta-step when the process is asked to terminate.
 
     Preemptible machines and cluster managers send SIGTERM some time before they take the machine
-    away. `fit` then ends in order, so that `Checkpoints` writes what was learned. Outside of `fit`
-    the signal does what it did before.
+    away. `fit` then ends in order, so that `Checkpoints` writes what was learned. Of several
+    workers all stop after the same meta-step, whichever of them is asked. Outside of `fit` the
+    signal does what it did before.
 
     Args:
         number: The signal. Defaults to `signal.SIGTERM`.
 
     Attributes:
-        received: Whether the signal has come.
+        received: Whether the signal has come, to any worker.
 
     Example:
 
@@ -35,23 +38,25 @@ class StopOnSignal(keras.callbacks.Callback):
         self.number = number
         self.received = False
         self._before: Any = None
+        self._workers: Any = None
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Listen to the signal."""
         self.received = False
+        self._workers = Workers(self.model.distribute_strategy)
         before = signal.signal(self.number, self._note)
         if before != self._note:  # a `fit` that ended with an error did not come to its end
             self._before = before
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Stop, if it has come."""
-        if self.received:
-            self.model.stop_training = True
+        if self._workers.any(self.received):
+            self.received = self.model.stop_training = True
 
     def on_test_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Stop a validation too."""
-        if self.received:
-            self.model.stop_evaluating = self.model.stop_training = True
+        if self._workers.any(self.received):
+            self.received = self.model.stop_evaluating = self.model.stop_training = True
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Listen no more."""

@@ -1,14 +1,16 @@
 """Images of chosen classes from a data set of TensorFlow Datasets (TFDS)."""
 
+import contextlib
 import os
 import socket
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from filelock import FileLock, Timeout
 
 from keras_imaml.data.decoding import decode
 from keras_imaml.data.episodes import ExamplePool
@@ -33,11 +35,8 @@ def prepared_builder(name: str, data_dir: str | os.PathLike[str] | None, host: s
     try:
         builder = tfds.builder(name, data_dir=data_dir)
         if not os.path.isdir(builder.data_dir):
-            # TFDS tries again for minutes before it gives up; a name that nothing resolves is
-            # a machine without a network. Behind a proxy, names are resolved elsewhere.
-            if not urllib.request.getproxies():
-                socket.getaddrinfo(host, 443)
-            builder.download_and_prepare()
+            _prepare(builder, host)
+            builder = tfds.builder(name, data_dir=data_dir)  # another process may have made it
     except Exception as error:  # TFDS raises whatever its downloader, file system or parser does
         where = "the default folder of TFDS" if data_dir is None else f"data_dir={str(data_dir)!r}"
         raise RuntimeError(
@@ -47,6 +46,36 @@ def prepared_builder(name: str, data_dir: str | os.PathLike[str] | None, host: s
             f"`tfds build {name} --data_dir=FOLDER`, copy FOLDER, and pass it as `data_dir`."
         ) from error
     return builder
+
+
+def _prepare(builder: Any, host: str) -> None:
+    """Download and prepare, unless another process does: then wait for it."""
+    with _only_process(os.path.dirname(os.path.dirname(os.fspath(builder.data_dir))), builder.name):
+        if not os.path.isdir(builder.data_dir):
+            # TFDS tries again for minutes before it gives up; a name that nothing resolves is
+            # a machine without a network. Behind a proxy, names are resolved elsewhere.
+            if not urllib.request.getproxies():
+                socket.getaddrinfo(host, 443)
+            builder.download_and_prepare()
+
+
+@contextlib.contextmanager
+def _only_process(folder: str, name: str) -> Iterator[None]:
+    if "://" in folder:  # no file system that has locks
+        yield
+        return
+    os.makedirs(folder, exist_ok=True)
+    # The system takes the lock back when its holder ends, in whatever way.
+    lock = FileLock(os.path.join(folder, f".{name}.lock"))
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        print(f"Another process prepares the data set `{name}`: waiting for it", flush=True)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def import_tfds() -> ModuleType:

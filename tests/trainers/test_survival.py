@@ -79,9 +79,9 @@ def cluster():
         one.close()
     processes = []
 
-    def launch(*flags):
+    def launch(*flags, own=((), ())):
         shared = ["--distribution=multi_worker", f"--workers={workers}", *flags]
-        started = [start(*shared, f"--worker_index={index}") for index in (0, 1)]
+        started = [start(*shared, f"--worker_index={i}", *own[i]) for i in (0, 1)]
         processes.extend(started)
         return started
 
@@ -144,6 +144,40 @@ def test_the_others_end_when_a_worker_dies_and_a_relaunch_goes_on(tmp_path, clus
     assert [process.returncode for process in again] == [0, 0], outputs
     assert all(f"Going on from step {step}" in output for output in outputs)
     assert json.loads((tmp_path / "result.json").read_text())["steps"] == step + 5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("asked", [0, 1])
+def test_sigterm_to_one_worker_ends_all_after_the_same_step(tmp_path, cluster, asked):
+    flags = [f"--run_dir={tmp_path}", *SINES]
+    processes = cluster(*flags, "--steps=100000")
+    read_until(processes[0], "Epoch 4")
+    processes[asked].terminate()
+    outputs = [process.communicate(timeout=120)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    steps = [int(out.split("Asked to end at step ")[1].split(",")[0]) for out in outputs]
+    assert steps[0] == steps[1] >= 60
+    latest = tf.train.latest_checkpoint(str(tmp_path / "checkpoints"))
+    assert latest.endswith(f"-{steps[0]}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("own", "message"),
+    [
+        ((["--seed=3"], ["--seed=4"]), "The workers have different settings"),
+        ((["--run_dir={}/a"], ["--run_dir={}/b"]), "The workers see different folders"),
+    ],
+)
+def test_workers_that_do_not_belong_together_are_refused(tmp_path, cluster, own, message):
+    own = [[flag.format(tmp_path) for flag in flags] for flags in own]
+    processes = cluster(f"--run_dir={tmp_path}", *SINES, "--steps=100", own=own)
+    outputs = [process.communicate(timeout=180)[0] for process in processes]
+    assert [process.returncode for process in processes] == [2, 2], outputs
+    for output in outputs:
+        # Whichever ends first, the other may only see that it is gone.
+        assert message in output or "Another worker has ended" in output
+    assert any(message in output for output in outputs)
 
 
 @pytest.mark.slow

@@ -1,0 +1,48 @@
+"""`python -m keras_imaml --version`: what is installed, for reports of errors."""
+
+import argparse
+import os
+import platform
+from importlib import metadata
+
+_PACKAGES = ("tensorflow", "keras", "tensorflow-datasets", "tensorboard", "numpy")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Print the versions and the devices."""
+    parser = argparse.ArgumentParser(
+        "python -m keras_imaml", description="Meta-learning with implicit gradients for Keras."
+    )
+    parser.add_argument(
+        "--version", action="store_true", help="print versions and devices, for reports of errors"
+    )
+    if not parser.parse_args(arguments).version:
+        parser.print_help()
+        return
+    print("\n".join(report()))
+
+
+def report() -> list[str]:
+    """Versions and devices, a line each."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    import tensorflow as tf
+
+    from keras_imaml.version import __version__
+
+    lines = [f"keras_imaml {__version__}"]
+    for name in _PACKAGES:
+        try:
+            lines.append(f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            lines.append(f"{name} is not installed")
+    lines.append(f"python {platform.python_version()} on {platform.platform()}")
+    devices = [
+        device.name.removeprefix("/physical_device:")
+        for device in tf.config.list_physical_devices()
+    ]
+    lines.append(f"devices {' '.join(devices)}, {os.cpu_count()} processor cores")
+    return lines
+
+
+if __name__ == "__main__":
+    main()

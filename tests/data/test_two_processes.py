@@ -1,0 +1,66 @@
+"""Processes that prepare the same data set at the same time do it once, and all read it."""
+
+import subprocess
+import sys
+
+import pytest
+
+PREPARE = """
+import os, sys, time
+import numpy as np
+import tensorflow_datasets as tfds
+
+class Slow(tfds.core.GeneratorBasedBuilder):
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self):
+        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict({
+            "image": tfds.features.Image(shape=(4, 4, 3)),
+            "label": tfds.features.ClassLabel(names=["a", "b"]),
+        }))
+
+    def _split_generators(self, manager):
+        print("prepares", flush=True)
+        return {"train": self._generate_examples()}
+
+    def _generate_examples(self):
+        for i in range(8):
+            time.sleep(0.2)
+            if sys.argv[2:] and i == 4:
+                os.kill(os.getpid(), 9)
+            yield i, {"image": np.full((4, 4, 3), i, np.uint8), "label": i % 2}
+
+from keras_imaml.data.tfds_source import load_pool, prepared_builder
+builder = prepared_builder("slow", sys.argv[1], host="localhost")
+pool = load_pool(builder, "train", ["a", "b"], 4, 1)
+print("read", sorted(pool.examples[:, 0, 0, 0].tolist()), flush=True)
+"""
+
+
+def start(folder, *arguments):
+    return subprocess.Popen(
+        [sys.executable, "-c", PREPARE, str(folder), *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.slow
+def test_one_prepares_and_the_others_wait(tmp_path):
+    processes = [start(tmp_path) for _ in range(3)]
+    outputs = [process.communicate(timeout=300) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0, 0], outputs
+    assert [f"read {list(range(8))}" in out for out, _ in outputs] == [True] * 3
+    assert sum("prepares\n" in out.splitlines(keepends=True) for out, _ in outputs) == 1
+
+
+@pytest.mark.slow
+def test_one_that_is_killed_leaves_the_work_to_the_next(tmp_path):
+    killed = start(tmp_path, "die")
+    assert any(line == "prepares\n" for line in killed.stdout)
+    waiting = start(tmp_path)
+    output, errors = waiting.communicate(timeout=300)
+    assert killed.wait(60) == -9
+    assert waiting.returncode == 0, errors
+    assert f"read {list(range(8))}" in output and "prepares" in output
