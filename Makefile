@@ -8,6 +8,7 @@ PYTHON ?= python3
 preset ?= glyphs_5way_1shot
 run_dir ?= runs/$(preset)
 workers ?= 2
+versions ?= lowest-direct highest
 
 VENV := .venv
 PEERS := .venv-peers
@@ -37,6 +38,21 @@ test: lint ## Check style and types, then run the quick tests.
 .PHONY: test-slow
 test-slow: $(VENV)/installed-dev ## Run the slow tests.
 	$(BIN)/python -m pytest -m slow
+
+# The tests see the wheel's package, and not the one of the checkout.
+.PHONY: test-wheel
+test-wheel: $(VENV)/installed-dev ## Run the quick tests on the wheel, with the oldest and the newest packages.
+	rm -rf build dist && mkdir -p build/checkout
+	$(PIP) wheel --quiet --no-deps --wheel-dir dist .
+	git ls-files | grep -v '^keras_imaml/' | tar -c -T - | tar -x -C build/checkout
+	@set -e; for versions in $(versions); do \
+	  echo "Testing the wheel with the $$versions versions of what it needs"; \
+	  $(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-$$versions; \
+	  $(BIN)/uv pip compile --quiet --python .venv-$$versions/bin/python --resolution $$versions --extra dev setup.py -o build/$$versions.txt; \
+	  $(BIN)/uv pip install --quiet --python .venv-$$versions/bin/python --requirement build/$$versions.txt; \
+	  $(BIN)/uv pip install --quiet --python .venv-$$versions/bin/python --no-deps dist/*.whl; \
+	  (cd build/checkout && ../../.venv-$$versions/bin/python -m pytest -n $(workers) -m "not slow" --ignore=tests/test_build_file.py $(tests)); \
+	done
 
 .PHONY: lint
 lint: $(VENV)/installed-dev ## Check style and types.

@@ -61,18 +61,20 @@ setup(
         "gpu": ["tensorflow[and-cuda]>=2.20"],
         "benchmarks": ["matplotlib>=3.8"],
         "docs": ["mkdocs-material>=9.5", "mkdocstrings[python]>=0.26"],
-        "onnx": ["onnxruntime>=1.18", "tf2onnx>=1.17"],
+        "onnx": ["onnxruntime>=1.20", "tf2onnx>=1.17"],
         "dev": [
-            "ai-edge-litert>=1.0",
+            "ai-edge-litert>=1.2",
             "hypothesis>=6.100",
             "kubernetes-validate>=1.29",
-            "onnxruntime>=1.18",
+            "onnxruntime>=1.20",
             "pytest>=8.0",
             "pytest-xdist>=3.6",
             "tf2onnx>=1.17",
             # Formatting and type errors differ from one release line to the next.
             "mypy>=2.4,<3",
             "ruff>=0.17,<0.18",
+            # Of make test-wheel.
+            "uv>=0.5",
         ],
     },
 )
