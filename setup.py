@@ -23,6 +23,14 @@ def readme() -> str:
     return file.read_text(encoding="utf-8") if file.exists() else ""
 
 
+DOCS = [
+    "ipykernel>=6.29",
+    "jupytext>=1.16",
+    "mkdocs-material>=9.5",
+    "mkdocstrings[python]>=0.26",
+    "nbclient>=0.10",
+]
+
 setup(
     name="keras-imaml",
     version=version(),
@@ -60,9 +68,10 @@ setup(
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.20"],
         "benchmarks": ["matplotlib>=3.8"],
-        "docs": ["mkdocs-material>=9.5", "mkdocstrings[python]>=0.26"],
+        "docs": DOCS,
         "onnx": ["onnxruntime>=1.18", "tf2onnx>=1.17"],
         "dev": [
+            *DOCS,  # the tests build the site
             "ai-edge-litert>=1.0",
             "hypothesis>=6.100",
             "kubernetes-validate>=1.29",
