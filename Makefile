@@ -65,6 +65,18 @@ format: $(VENV)/installed-dev ## Sort imports, fix what can be fixed, and format
 	$(BIN)/ruff check --fix --exit-zero
 	$(BIN)/ruff format
 
+.PHONY: docs
+docs: $(VENV)/installed-dev ## Build the documentation site into build/site; a broken link is an error.
+	$(BIN)/mkdocs build
+
+.PHONY: docs-serve
+docs-serve: $(VENV)/installed-dev ## Show the site on this machine while you write it.
+	$(BIN)/mkdocs serve
+
+.PHONY: notebooks
+notebooks: $(VENV)/installed-dev ## Run the guides and write their notebooks (guides="learn_lambda ...").
+	$(BIN)/python -m docs.notebooks $(guides)
+
 .PHONY: bazel
 bazel: $(VENV)/installed-dev ## Build and test with Bazel (docs/bazel.md).
 	@command -v bazel >/dev/null || { echo "bazel is not installed: see docs/bazel.md" >&2; exit 1; }
@@ -82,7 +94,7 @@ benchmark-speed: $(VENV)/installed $(PEERS)/installed ## Time our meta-step besi
 clean: ## Remove caches and build products; .venv and runs stay.
 	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	rm -f bazel-*
-	find keras_imaml trainers tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
+	find keras_imaml trainers tests benchmarks docs -name __pycache__ -prune -exec rm -rf {} +
 
 # pip is the last thing that venv makes, so that a half-made environment is not taken for a whole one.
 $(BIN)/pip:

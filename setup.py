@@ -23,6 +23,14 @@ def readme() -> str:
     return file.read_text(encoding="utf-8") if file.exists() else ""
 
 
+DOCS = [
+    "ipykernel>=6.29",
+    "jupytext>=1.16",
+    "mkdocs-material>=9.5",
+    "mkdocstrings[python]>=0.26",
+    "nbclient>=0.10",
+]
+
 setup(
     name="keras-imaml",
     version=version(),
@@ -55,19 +63,21 @@ setup(
         # TensorFlow 2.21 no longer brings it.
         "tensorboard>=2.20",
         "tensorflow>=2.20",
-        "tensorflow-datasets>=4.9.8",
+        # Older ones fail with protobuf 7.
+        "tensorflow-datasets>=4.9.10",
     ],
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.20"],
         "benchmarks": ["matplotlib>=3.8"],
-        "docs": ["mkdocs-material>=9.5", "mkdocstrings[python]>=0.26"],
+        "docs": DOCS,
         "onnx": ["onnxruntime>=1.20", "tf2onnx>=1.17"],
         "dev": [
+            *DOCS,  # the tests build the site
             "ai-edge-litert>=1.2",
             "hypothesis>=6.100",
             "kubernetes-validate>=1.29",
             "onnxruntime>=1.20",
-            "pytest>=8.0",
+            "pytest>=9.0",
             "pytest-xdist>=3.6",
             "tf2onnx>=1.17",
             # Formatting and type errors differ from one release line to the next.

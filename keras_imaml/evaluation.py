@@ -72,7 +72,9 @@ def evaluate(
     Example:
 
     ```python
-    tasks = ki.data.glyphs("test", seed=0).batch(16)
+    learner = ki.MetaLearner(ki.models.MLP(1), ki.MAML())
+    learner.compile(optimizer="adam", loss="mse")
+    tasks = ki.data.sinusoid("test", seed=0).batch(20)
     print(ki.evaluate(learner, tasks, num_tasks=600))
     ```
     """

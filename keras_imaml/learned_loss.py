@@ -39,7 +39,9 @@ class LearnedLoss(keras.layers.Layer):
         ),
     )
     learner.compile(optimizer="adam", loss="mse")
-    learner.fit(ki.data.unlabelled_sinusoid("train").batch(16), steps_per_epoch=100)
+    tasks = ki.data.unlabelled_sinusoid("train").batch(16)
+    learner.fit(tasks, steps_per_epoch=100)
+    (support_x, _), (query_x, query_y) = next(iter(tasks.unbatch()))
     model = learner.adapt(support_x)             # no labels
     ```
 

@@ -50,14 +50,14 @@ class MetaLearner(keras.Model):
     Example:
 
     ```python
-    tasks = ki.data.glyphs("train", way=5, shot=1, query=15, seed=0).batch(16)
-    learner = ki.MetaLearner(ki.models.Conv4(5), ki.IMAML(proximal_strength=0.5))
+    tasks = ki.data.glyphs("train", way=5, shot=1, query=5, seed=0).batch(16)
+    learner = ki.MetaLearner(ki.models.Conv4(5, filters=16), ki.IMAML(proximal_strength=0.5))
     learner.compile(
         optimizer=keras.optimizers.Adam(1e-3),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
-    learner.fit(tasks, steps_per_epoch=100, epochs=2)
+    learner.fit(tasks, steps_per_epoch=10)
     (support_x, support_y), (query_x, query_y) = next(iter(tasks.unbatch()))
     model = learner.adapt(support_x, support_y)      # a plain keras.Model for this task
     model.predict(query_x)

@@ -46,7 +46,8 @@ def strategy(
     strategy = ki.strategy("mirrored", devices=2)
     with strategy.scope():
         learner = ki.MetaLearner(ki.models.Conv4(5), ki.IMAML())
-        learner.compile(keras.optimizers.Adam(1e-3), keras.losses.SparseCategoricalCrossentropy())
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        learner.compile(keras.optimizers.Adam(1e-3), loss)
     ```
     """
     check_choice("distribution", distribution, DISTRIBUTIONS)

@@ -21,8 +21,8 @@ class Workers:
     Example:
 
     ```python
-    workers = ki.Workers(learner.distribute_strategy)
-    workers.check_same("settings", json.dumps(settings))
+    workers = ki.Workers(tf.distribute.get_strategy())    # or learner.distribute_strategy
+    workers.check_same("settings", "way=5 shot=1")
     ```
     """
 

@@ -26,7 +26,10 @@ class Reptile(Algorithm):
 
     ```python
     learner = ki.MetaLearner(ki.models.Conv4(5), ki.Reptile(), transductive=True)
-    learner.compile(optimizer=keras.optimizers.SGD(1.0), loss=...)
+    learner.compile(
+        optimizer=keras.optimizers.SGD(1.0),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    )
     ```
 
     References:

@@ -25,7 +25,10 @@ class StopOnBadTasks(keras.callbacks.Callback):
     Example:
 
     ```python
-    learner.fit(tasks, steps_per_epoch=100, callbacks=[ki.callbacks.StopOnBadTasks(0.1)])
+    learner = ki.MetaLearner(ki.models.MLP(1), ki.MAML())
+    learner.compile(optimizer="adam", loss="mse")
+    tasks = ki.data.sinusoid("train").batch(16)
+    learner.fit(tasks, steps_per_epoch=10, callbacks=[ki.callbacks.StopOnBadTasks(0.1)])
     ```
     """
 

@@ -27,10 +27,12 @@ class Checkpoints(keras.callbacks.Callback):
     Example:
 
     ```python
+    learner = ki.MetaLearner(ki.models.MLP(1), ki.MAML())
+    learner.compile(optimizer="adam", loss="mse")
     checkpoints = ki.callbacks.Checkpoints(learner, "runs/mine/checkpoints")
     step = checkpoints.restore()                      # 0 at the first run
-    tasks = ki.data.glyphs("train", start=16 * step).batch(16)
-    learner.fit(tasks, steps_per_epoch=100, epochs=10, initial_epoch=step // 100,
+    tasks = ki.data.sinusoid("train", start=16 * step).batch(16)
+    learner.fit(tasks, steps_per_epoch=10, epochs=3, initial_epoch=step // 10,
                 callbacks=[checkpoints])
     ```
     """

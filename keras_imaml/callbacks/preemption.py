@@ -26,8 +26,14 @@ class StopOnSignal(keras.callbacks.Callback):
     Example:
 
     ```python
+    import sys
+
+    learner = ki.MetaLearner(ki.models.MLP(1), ki.MAML())
+    learner.compile(optimizer="adam", loss="mse")
+    tasks = ki.data.sinusoid("train").batch(16)
+    checkpoints = ki.callbacks.Checkpoints(learner, "runs/mine/checkpoints")
     stop = ki.callbacks.StopOnSignal()
-    learner.fit(tasks, steps_per_epoch=100, callbacks=[checkpoints, stop])
+    learner.fit(tasks, steps_per_epoch=10, callbacks=[checkpoints, stop])
     if stop.received:
         sys.exit(0)
     ```

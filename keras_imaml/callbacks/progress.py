@@ -18,7 +18,11 @@ class Progress(keras.callbacks.ProgbarLogger):
     Example:
 
     ```python
-    learner.fit(tasks, verbose=0, callbacks=[ki.callbacks.Progress({"inner_residual"})])
+    learner = ki.MetaLearner(ki.models.MLP(1), ki.MAML())
+    learner.compile(optimizer="adam", loss="mse")
+    tasks = ki.data.sinusoid("train").batch(16)
+    bar = ki.callbacks.Progress({"inner_residual"})
+    learner.fit(tasks, steps_per_epoch=10, verbose=0, callbacks=[bar])
     ```
     """
 

@@ -54,9 +54,9 @@ class ConjugateGradient(Configurable):
 
     ```python
     A = tf.constant([[2.0, 0.0], [0.0, 10.0]])
-    result = ConjugateGradient(max_steps=2).solve(lambda v: v @ A, tf.ones([1, 2]))
+    result = ki.linear.ConjugateGradient(max_steps=2).solve(lambda v: v @ A, tf.ones([1, 2]))
     result.solution                     # [[0.5, 0.1]]
-    Status(int(result.status[0]))       # Status.CONVERGED
+    ki.linear.Status(int(result.status[0]))       # Status.CONVERGED
     ```
 
     References:

@@ -1,0 +1,116 @@
+# %% [markdown]
+# # Your own images
+#
+# From folders of images to a model that learns new classes from a few photographs, and to a
+# SavedModel that does so without this package.
+#
+# ## Folders
+#
+# One folder a class, in one folder a split. Classes of training and test have to be different
+# ones:
+#
+#     my_images/train/<class>/<image>     20 classes and more
+#     my_images/test/<class>/<image>
+#
+# PNG, JPEG, BMP and GIF are read, at any size. The next cell writes drawn characters as a
+# stand-in; leave it out and set `images` to your own folder.
+
+# %%
+import pathlib
+import tempfile
+
+import keras
+import tensorflow as tf
+
+import keras_imaml as ki
+from keras_imaml.data.folder import load_examples
+from keras_imaml.data.glyphs import render
+
+ki.parallel_tasks()
+keras.utils.set_random_seed(0)
+work = pathlib.Path(tempfile.mkdtemp())
+images = work / "my_images"
+
+for split, first_class, classes in (("train", 0, 60), ("test", 60, 20)):
+    for number, drawings in enumerate(render(first_class, classes, 12, image_size=40)):
+        folder = images / split / f"character_{first_class + number}"
+        folder.mkdir(parents=True)
+        for index, drawing in enumerate(drawings):
+            png = tf.io.encode_png(255 - drawing[..., None])
+            (folder / f"{index}.png").write_bytes(png.numpy())
+print(len(list(images.rglob("*.png"))), "images")
+
+# %% [markdown]
+# ## Tasks
+#
+# `from_folder` reads all images into memory, resized, and draws tasks from them without end. A
+# class needs `shot + query` images. `channels=3` and `image_size=84` are the usual choice for
+# photographs.
+
+# %%
+settings = {"way": 5, "shot": 2, "query": 5, "image_size": 28, "channels": 1}
+tasks = ki.data.from_folder(images, "train", seed=0, **settings).batch(8)
+test_tasks = ki.data.from_folder(images, "test", seed=0, **settings).batch(8)
+
+# %% [markdown]
+# ## Train
+#
+# Any built Keras model with 5 outputs does. With a pretrained backbone, let the head adapt alone:
+# `MetaLearner(..., adapt="head")` takes the names of the layers that do.
+
+# %%
+learner = ki.MetaLearner(
+    ki.models.Conv4(5, input_shape=(28, 28, 1), filters=16),
+    ki.IMAML(proximal_strength=0.2, inner=ki.inner.GradientDescent(steps=8, learning_rate=0.3)),
+)
+learner.compile(
+    optimizer=keras.optimizers.Adam(3e-3),
+    loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    metrics=["accuracy"],
+)
+learner.fit(tasks, steps_per_epoch=50, epochs=3, verbose=2)
+print(ki.evaluate(learner, test_tasks, num_tasks=200, verbose=False))
+
+# %% [markdown]
+# ## Adapt to a new set of classes
+#
+# Five new classes, two images of each, in folders again. The model that comes out is an ordinary
+# `keras.Model`; class number `k` is the k-th folder by name.
+
+# %%
+my_task = work / "my_task"
+for folder in sorted((images / "test").iterdir())[:5]:
+    (my_task / folder.name).mkdir(parents=True)
+    for file in sorted(folder.iterdir())[:2]:
+        (my_task / folder.name / file.name).write_bytes(file.read_bytes())
+
+support, labels, names = load_examples(my_task, image_size=28, channels=1)
+model = learner.adapt(support.astype("float32") / 255, labels)
+model.save(work / "my_task.keras")
+
+# Images of these classes that it was not given.
+others = [sorted((images / "test" / name).iterdir())[2] for name in names]
+for file in others:
+    image = keras.utils.load_img(file, color_mode="grayscale", target_size=(28, 28))
+    scores = model(keras.utils.img_to_array(image)[None] / 255)
+    print(f"{file.parent.name}: {names[int(tf.argmax(scores[0]))]}")
+
+# %% [markdown]
+# ## Export the learner itself
+#
+# `export` writes a SavedModel that adapts: support and query images in, probabilities out. It loads
+# with TensorFlow alone ([more on export](../export.md)).
+
+# %%
+learner.export(str(work / "few_shot"), verbose=False)
+served = tf.saved_model.load(str(work / "few_shot"))
+(support_x, support_y), (query_x, query_y) = next(iter(test_tasks.unbatch()))
+answer = served.adapt_and_predict(support_x, support_y, query_x)
+predicted = tf.argmax(answer["probabilities"], axis=-1, output_type=tf.int32)
+right = tf.equal(predicted, query_y)
+print(f"{int(tf.reduce_sum(tf.cast(right, tf.int32)))} of {len(query_y)} right")
+
+# %% [markdown]
+# The same from the command line, where the images stay in their folders:
+#
+#     python -m trainers.adapt --run_dir=runs/mine --support_dir=MY_CLASS_FOLDERS --output=my_model

@@ -1,0 +1,98 @@
+"""Every example in a docstring, and every block of Python in the documentation, runs as it is."""
+
+import ast
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_imaml as ki
+from keras_imaml.data.glyphs import render
+
+ROOT = pathlib.Path(__file__).parents[1]
+FENCE = re.compile(r"```python\n(.*?)```", re.DOTALL)
+IMPORTS = "import keras, tensorflow as tf, keras_imaml as ki, numpy as np\n"
+
+NEEDS_DATA = {
+    "keras_imaml/data/cifar_fs.py cifar_fs": "downloads CIFAR-100 (161 MB)",
+    "keras_imaml/data/mini_imagenet.py mini_imagenet": "reads images that cannot be downloaded",
+    "keras_imaml/data/omniglot.py omniglot": "downloads Omniglot (17 MB)",
+}
+SMALLER = {  # what the reader is told to run for minutes, by fewer steps
+    "README.md 1": {"steps_per_epoch=100, epochs=8": "steps_per_epoch=2", "600": "32"},
+    "docs/distribution.md 1": {"steps_per_epoch=100, epochs=10": "steps_per_epoch=2"},
+}
+# A block of a page that reads one of these without making it goes on from the reader's program.
+OF_THE_READER = {"learner", "tasks", "model", "support_x", "support_y", "query_x", "query_y"}
+FIRST_OF_ALL = ("ki.parallel_tasks(", "ki.strategy(")  # only before TensorFlow has started
+
+
+def examples():
+    """Name and code of each."""
+    for path in sorted((ROOT / "keras_imaml").rglob("*.py")):
+        source = str(path.relative_to(ROOT))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+                for code in FENCE.findall(ast.get_docstring(node) or ""):
+                    yield f"{source} {getattr(node, 'name', 'module')}", code
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        for number, code in enumerate(FENCE.findall(path.read_text(encoding="utf-8")), start=1):
+            yield f"{path.relative_to(ROOT)} {number}", code
+
+
+def of_the_reader(name, code):
+    """What a block of a page (a docstring has to be whole) takes from the program of its reader."""
+    names = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Name)]
+    made = {node.id for node in names if isinstance(node.ctx, ast.Store)}
+    read = {node.id for node in names} & OF_THE_READER - made
+    return read if ".md " in name else set()
+
+
+def parameters():
+    for name, code in examples():
+        marks = []
+        missing = of_the_reader(name, code)
+        if missing:
+            reason = f"goes on from the reader's {', '.join(sorted(missing))}"
+            marks.append(pytest.mark.skip(reason=reason))
+        if name in NEEDS_DATA:
+            marks.append(pytest.mark.skip(reason=NEEDS_DATA[name]))
+        for long, short in SMALLER.get(name, {}).items():
+            assert long in code, f"{name} no longer has {long!r}"
+            code = code.replace(long, short)
+        if any(text in code for text in (".fit(", ".export(", *FIRST_OF_ALL)):
+            marks.append(pytest.mark.slow)
+        yield pytest.param(code, id=name, marks=marks)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The working directory of an example, with the class folders that some of them read."""
+    for place, first, classes, count in (("birds/train", 0, 5, 16), ("my_task", 5, 2, 1)):
+        for number, drawings in enumerate(render(first, classes, count)):
+            path = tmp_path / place / f"class_{number}"
+            path.mkdir(parents=True)
+            for index, drawing in enumerate(drawings):
+                png = tf.io.encode_png(drawing[..., None]).numpy()
+                (path / f"{index}.png").write_bytes(png)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("code", list(parameters()))
+def test_example(code, folder):
+    if any(text in code for text in FIRST_OF_ALL):
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        subprocess.run([sys.executable, "-c", IMPORTS + code], check=True, env=environment)
+    else:
+        exec(code, {"keras": keras, "tf": tf, "ki": ki, "np": np})
+
+
+def test_skipped_and_smaller_examples_exist():
+    assert {*NEEDS_DATA, *SMALLER} <= {name for name, _ in examples()}
