@@ -14,6 +14,7 @@ from keras_imaml.elements import check_element, check_labels, check_shapes
 from keras_imaml.export import export_learner
 from keras_imaml.inner import InnerSolution
 from keras_imaml.learned_loss import LearnedLoss
+from keras_imaml.lora import UnmergedLora, enable_lora, lora_settings
 from keras_imaml.objective import Level, TaskObjective, Tasks
 from keras_imaml.parameters import Adapt, Parameters
 from keras_imaml.second_order import check_layers
@@ -118,6 +119,8 @@ class MetaLearner(keras.Model):
             name: keras.metrics.Mean(name=name)
             for name in (*algorithm.diagnostics, "bad_tasks", "transductive")
         }
+        if lora_settings(model):
+            self.unmerged_lora = UnmergedLora(model)
         self.built = True
 
     def compile(  # noqa: A003
@@ -222,6 +225,7 @@ class MetaLearner(keras.Model):
 
     def objective(self, data: Any, training: bool) -> TaskObjective:
         """The support and query losses of one element of the data, as functions of `phi`."""
+        self.parameters.check_unchanged()
         (support_x, support_y), (query_x, query_y) = self._checked(data)
         tasks = Tasks(support_x, support_y, query_x, query_y)
         return TaskObjective(*self._levels, tasks, training, self.transductive)
@@ -320,6 +324,7 @@ class MetaLearner(keras.Model):
             "transductive": self.transductive,
             "tasks_per_chunk": self.tasks_per_chunk,
             "learned_loss": keras.saving.serialize_keras_object(self.learned_loss),
+            "lora": lora_settings(self.model),
             "name": self.name,
         }
 
@@ -329,6 +334,7 @@ class MetaLearner(keras.Model):
         config = dict(config)
         for name in ("model", "algorithm", "learned_loss"):
             config[name] = keras.saving.deserialize_keras_object(config.get(name), custom_objects)
+        enable_lora(config["model"], config.pop("lora", []))
         return cls(**config)
 
     def _real_tasks(self, data: Any, training: bool) -> tuple[TaskObjective, tf.Tensor]:
@@ -348,6 +354,7 @@ class MetaLearner(keras.Model):
         support_x, support_y, query_x = keras.tree.map_structure(
             add_axis, (support_x, support_y, query_x)
         )
+        self.parameters.check_unchanged()
         tasks = Tasks(support_x, support_y, query_x, ())
         check_shapes(self.model, tasks)
         return TaskObjective(*self._levels, tasks, False, self.transductive).featured()
