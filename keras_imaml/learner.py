@@ -1,5 +1,6 @@
 """`MetaLearner`: a Keras model that learns to adapt another one."""
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -10,6 +11,7 @@ from keras_imaml.adapted import adapted_model
 from keras_imaml.algorithms import Algorithm
 from keras_imaml.batching import TaskLoss, TaskNetwork
 from keras_imaml.callbacks.progress import Progress
+from keras_imaml.configurable import constructor_call
 from keras_imaml.elements import check_element, check_labels, check_shapes
 from keras_imaml.export import export_learner
 from keras_imaml.inner import InnerSolution
@@ -19,6 +21,7 @@ from keras_imaml.objective import Level, TaskObjective, Tasks
 from keras_imaml.parameters import Adapt, Parameters
 from keras_imaml.second_order import check_layers
 from keras_imaml.splitting import Outcome, meta_gradient, outcome
+from keras_imaml.summary import weights_table
 from keras_imaml.trunk import split
 from keras_imaml.validation import check_integer
 
@@ -192,6 +195,17 @@ class MetaLearner(keras.Model):
     def output_names(self) -> list[str] | None:
         """The names of the network's outputs, by which Keras names losses and metrics."""
         return getattr(self.model, "output_names", None)
+
+    def __repr__(self) -> str:
+        return constructor_call(self, adapt=self.adapt_spec)
+
+    def summary(self, print_fn: Callable[[str], Any] = print) -> None:
+        """Print which weights adapt, which are only meta-learned, and which are fixed.
+
+        Args:
+            print_fn: Called with the text. Defaults to `print`.
+        """
+        print_fn(weights_table(self))
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """The network at the meta-learned weights, without adaptation."""

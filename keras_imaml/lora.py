@@ -134,8 +134,9 @@ def _end(layer: Any, wide: Any, thin: Any) -> Any:
 
 def _put(calls: dict[type, Callable]) -> None:
     for kind, call in calls.items():
-        kind.call = call
+        setattr(kind, "call", call)  # noqa: B010 - types have no such attribute
 
 
 _stock: dict[type, Callable] = {kind: kind.call for kind in _LAYERS}
-_replaced = Replacement(_put, dict(zip(_LAYERS, (_dense, _einsum_dense, _embedding))), _stock)
+_ours: dict[type, Callable] = dict(zip(_LAYERS, (_dense, _einsum_dense, _embedding), strict=True))
+_replaced = Replacement(_put, _ours, _stock)

@@ -61,7 +61,27 @@ def split(model: keras.Model, parameters: Parameters) -> Split | None:
     draws = any(layer._seed_generators for layer in trunk._flatten_layers())
     if draws and any(isinstance(x, TaskBatchNormalization) for x in model._flatten_layers()):
         return None
-    return Split(trunk, keras.Model(found, _structure(model, "output")))
+    after = [node for node in nodes if not all(id(x) in same for x in node.outputs)]
+    return Split(trunk, _replayed(after, found, _structure(model, "output")))
+
+
+def _replayed(nodes: Sequence[Any], features: Sequence[Any], outputs: Any) -> keras.Model:
+    """The model from features to outputs, by calling its layers once more.
+
+    `keras.Model(features, outputs)` would do, but it damages a model of whose inputs one is a
+    feature: that input gets another place in its layer, and the model no configuration.
+    """
+    starts = [keras.Input(batch_shape=x.shape, dtype=x.dtype) for x in features]
+    new = {id(x): start for x, start in zip(features, starts, strict=True)}
+
+    def renewed(structure: Any) -> Any:
+        return keras.tree.map_structure(lambda x: new.get(id(x), x), structure)
+
+    for node in nodes:
+        arguments = node.arguments
+        found = node.operation(*renewed(arguments.args), **renewed(arguments.kwargs))
+        new.update(zip(map(id, node.outputs), keras.tree.flatten(found), strict=True))
+    return keras.Model(starts, renewed(outputs))
 
 
 def _structure(model: keras.Model, end: str) -> Any:

@@ -239,7 +239,7 @@ def several_inputs(dtype="float32"):
         )
         for n, name in ((2, "kind"), (1, "size"))
     ]
-    return keras.Model({"left": left, "right": right}, dict(zip(("kind", "size"), ends)))
+    return keras.Model({"left": left, "right": right}, {"kind": ends[0], "size": ends[1]})
 
 
 def several_of_a_task(rng, examples, tasks=3):
@@ -266,6 +266,18 @@ def both_ways(build, algorithm, adapt, loss, data, monkeypatch):
     return found
 
 
+def test_an_input_that_is_a_feature_leaves_the_model_as_it_was():
+    left, right = keras.Input((3,), name="left"), keras.Input((3,), name="right")
+    x = layers.Add()([layers.Dense(3)(left), right])
+    model = keras.Model([left, right], layers.Dense(2, name="head")(layers.Dense(3, name="b")(x)))
+    before = model.get_config()
+    parts = parts_of(model, "b")
+    assert model.get_config() == before
+    parts = split(model, Parameters(model, lambda v: v.path.startswith(("b", "head"))))
+    values = [np.random.default_rng(i).normal(size=(4, 3)).astype("float32") for i in range(2)]
+    np.testing.assert_allclose(parts.rest(parts.trunk(values)), model(values), rtol=1e-6)
+
+
 @pytest.mark.parametrize("algorithm", ["imaml", "maml"])
 def test_several_inputs_and_outputs(algorithm, monkeypatch):
     rng = np.random.default_rng(0)
@@ -273,6 +285,7 @@ def test_several_inputs_and_outputs(algorithm, monkeypatch):
     losses = {"kind": CROSS_ENTROPY, "size": keras.losses.MeanSquaredError(dtype="float64")}
     build = lambda: several_inputs("float64")  # noqa: E731
     ours, expected = both_ways(build, algorithm, ["kind", "size"], losses, data, monkeypatch)
+    assert len(ours.gradients) == 6
     for a, b in zip(ours.gradients, expected.gradients, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-9)
 
