@@ -59,12 +59,13 @@ setup(
     ],
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.20"],
-        "benchmarks": ["matplotlib>=3.8"],
+        "benchmarks": ["keras-hub>=0.30", "matplotlib>=3.8"],
         "docs": ["mkdocs-material>=9.5", "mkdocstrings[python]>=0.26"],
         "onnx": ["onnxruntime>=1.18", "tf2onnx>=1.17"],
         "dev": [
             "ai-edge-litert>=1.0",
             "hypothesis>=6.100",
+            "keras-tuner>=1.4.7",
             "kubernetes-validate>=1.29",
             "onnxruntime>=1.18",
             "pytest>=8.0",

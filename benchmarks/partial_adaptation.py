@@ -3,9 +3,10 @@ r"""What parts of a large transformer cost when they adapt: memory and time of a
     python -m benchmarks.partial_adaptation
 
 An encoder of the size of BERT (base: 12 blocks of width 768, 110 million weights) with random
-weights, made of Keras layers, and a head. Each row is a process of its own; the memory is the
-largest resident size of the process less what it held with the network built. `merged` is LoRA as
-the layers of Keras compute it, with a kernel for each task.
+weights, made of Keras layers (or KerasHub's, by `--encoder=keras_hub`), and a head. Each row is a
+process of its own; the memory is the largest resident size of the process less what it held with
+the network built. `lora` is of rank 4 on queries and values; `lora_merged` the same as the layers
+of Keras compute it, with a kernel for each task.
 """
 
 import json
@@ -25,13 +26,14 @@ FLAGS = flags.FLAGS
 PARTS = ("head", "norm", "lora", "lora_merged")
 _RANK = 4
 
-flags.DEFINE_list("adapt", ["head", "norm", "lora"], f"What adapts, of {PARTS}.")
+flags.DEFINE_list("adapt", list(PARTS), f"What adapts, of {PARTS}.")
 flags.DEFINE_integer("blocks", 12, "Blocks of the encoder.", lower_bound=1)
 flags.DEFINE_integer("width", 768, "Width of the encoder; heads are of 64.", lower_bound=64)
 flags.DEFINE_integer("vocabulary", 30522, "Words.", lower_bound=2)
-flags.DEFINE_integer("length", 32, "Words of a sentence.", lower_bound=1)
-flags.DEFINE_integer("tasks", 2, "Tasks of a meta-batch.", lower_bound=1)
-flags.DEFINE_integer("examples", 5, "Support examples of a task; as many queries.", lower_bound=1)
+flags.DEFINE_enum("encoder", "keras", ["keras", "keras_hub"], "Layers of Keras, or a BertBackbone.")
+flags.DEFINE_integer("length", 16, "Words of a sentence.", lower_bound=1)
+flags.DEFINE_integer("tasks", 4, "Tasks of a meta-batch.", lower_bound=1)
+flags.DEFINE_integer("examples", 2, "Support examples of a task; as many queries.", lower_bound=1)
 flags.DEFINE_integer("inner_steps", 3, "Inner steps; as many linear ones.", lower_bound=1)
 flags.DEFINE_integer("repeats", 2, "Timed steps, of which the fastest counts.", lower_bound=1)
 flags.DEFINE_integer("seed", 0, "Of weights and sentences.", lower_bound=0)
@@ -54,6 +56,22 @@ def encoder(blocks: int, width: int, vocabulary: int, length: int, classes: int)
         y = layers.Dense(width, name=f"narrow_{block}")(y)
         x = layers.LayerNormalization(name=f"norm_{block}")(x + y)
     return keras.Model(words, layers.Dense(classes, name="head")(x[:, 0]), name="encoder")
+
+
+def hub_encoder(blocks: int, width: int, vocabulary: int, length: int, classes: int) -> Any:
+    """The same with the backbone of KerasHub, dropout and all."""
+    import keras
+    import keras_hub
+
+    backbone = keras_hub.models.BertBackbone(vocabulary, blocks, width // 64, width, 4 * width)
+    words = keras.Input((length,), dtype="int32")
+    inputs = {
+        "token_ids": words,
+        "segment_ids": keras.ops.zeros_like(words),
+        "padding_mask": keras.ops.ones_like(words),
+    }
+    logits = keras.layers.Dense(classes, name="head")(backbone(inputs)["pooled_output"])
+    return keras.Model(words, logits, name="encoder")
 
 
 def selector(network: Any, part: str) -> Callable[[Any], bool]:
@@ -83,7 +101,8 @@ def measure(part: str) -> dict[str, Any]:
     from keras_imaml import batching
 
     keras.utils.set_random_seed(FLAGS.seed)
-    network = encoder(FLAGS.blocks, FLAGS.width, FLAGS.vocabulary, FLAGS.length, 2)
+    build = encoder if FLAGS.encoder == "keras" else hub_encoder
+    network = build(FLAGS.blocks, FLAGS.width, FLAGS.vocabulary, FLAGS.length, 2)
     chosen = selector(network, part)
     if part == "lora_merged":
         batching.low_rank_products = contextlib.nullcontext

@@ -24,6 +24,17 @@ def test_every_part_is_measured():
     assert all(float(row[-1]) > 0 for row in rows)
 
 
+@pytest.mark.slow
+def test_a_backbone_of_keras_hub_adapts():
+    pytest.importorskip("keras_hub")
+    command = [sys.executable, "-m", "benchmarks.partial_adaptation", *TINY, "--repeats=1"]
+    done = subprocess.run(
+        [*command, "--adapt=norm", "--encoder=keras_hub"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "| norm |" in done.stdout
+
+
 def test_unknown_parts_are_refused():
     command = [sys.executable, "-m", "benchmarks.partial_adaptation", "--adapt=feet"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
