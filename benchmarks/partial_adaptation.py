@@ -46,8 +46,9 @@ def encoder(blocks: int, width: int, vocabulary: int, length: int, classes: int)
     from keras import layers
 
     words = keras.Input((length,), dtype="int32")
-    places = layers.Embedding(512, width, name="places")(keras.ops.arange(length))
-    x = layers.Embedding(vocabulary, width, name="words")(words) + places
+    places = keras.ops.zeros_like(words) + keras.ops.arange(length)
+    x = layers.Embedding(vocabulary, width, name="words")(words)
+    x = x + layers.Embedding(512, width, name="places")(places)
     x = layers.LayerNormalization(name="norm_0")(x)
     for block in range(1, blocks + 1):
         heads = layers.MultiHeadAttention(width // 64, 64, name=f"attention_{block}")

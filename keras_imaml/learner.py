@@ -21,13 +21,14 @@ from keras_imaml.objective import Level, TaskObjective, Tasks
 from keras_imaml.parameters import Adapt, Parameters
 from keras_imaml.second_order import check_layers
 from keras_imaml.splitting import Outcome, meta_gradient, outcome
+from keras_imaml.step_functions import StepFunctions
 from keras_imaml.summary import weights_table
 from keras_imaml.trunk import split
 from keras_imaml.validation import check_integer
 
 
 @keras.saving.register_keras_serializable(package="keras_imaml")
-class MetaLearner(keras.Model):
+class MetaLearner(StepFunctions):
     """Learn weights from which a network adapts to a new task from a few examples.
 
     A thin wrapper: `fit` reads meta-batches, an `algorithm` turns each into a meta-gradient, the
@@ -40,7 +41,8 @@ class MetaLearner(keras.Model):
         algorithm: How to adapt and to differentiate, such as `keras_imaml.IMAML()`.
         adapt: Which weights adapt to a task: `None` (all), names of layers or weights, or a
             predicate `variable -> bool`. The other trainable weights are the same for all tasks
-            and are meta-learned too. Defaults to `None`.
+            and are meta-learned too. `["lora_kernel_a", "lora_kernel_b"]` are the low-rank weights
+            of layers on which `enable_lora` was called before. Defaults to `None`.
         transductive: Whether `TaskBatchNormalization` normalises a query set by its own
             statistics (as in the paper), so that the query examples of a task see one another.
             `False` uses the statistics of the support set, and is what an adapted model delivers
@@ -377,64 +379,6 @@ class MetaLearner(keras.Model):
         objective = self._single(support_x, support_y, ())
         adapted = self.algorithm.adapt(objective)
         return adapted.phi[0], (adapted.sound & objective.sound)[0]
-
-    def make_train_function(self, force: bool = False) -> Any:
-        """See `keras.Model.make_train_function`."""
-        if self.train_function is None or force:
-            if replicas.shared(self.distribute_strategy):
-                self.train_function = self._on_replicas(self.train_step)
-            else:
-                super().make_train_function(force)
-            self.train_function = self._metrics_first(self.train_function)
-        return self.train_function
-
-    def make_test_function(self, force: bool = False) -> Any:
-        """See `keras.Model.make_test_function`."""
-        if self.test_function is None or force:
-            if replicas.shared(self.distribute_strategy):
-                self.test_function = self._on_replicas(self.test_step)
-            else:
-                super().make_test_function(force)
-            self.test_function = self._metrics_first(self.test_function)
-        return self.test_function
-
-    def _on_replicas(self, step: Any) -> Any:
-        if self.jit_compile:
-            raise ValueError(
-                "Invalid value for `jit_compile`. Expected False on several replicas. "
-                "Received: jit_compile=True"
-            )
-        steps = self.steps_per_execution
-        return replicas.step_function(step, self.distribute_strategy, steps, self.run_eagerly)
-
-    def _metrics_first(self, function: Any) -> Any:
-        """Create variables before the first call: one that creates some is traced twice."""
-
-        def run(iterator: Any) -> Any:
-            parts = (self._compile_loss, self._compile_metrics)
-            if not all(part is None or part.built for part in parts):
-                spec = replicas.element_spec(iterator)
-                if spec is not None:
-                    with self.distribute_strategy.scope():
-                        self._build_metrics(spec)
-            return function(iterator)
-
-        return run
-
-    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
-        """Do nothing: Keras would take a meta-batch from the iterator and mix its tasks."""
-
-    def _build_metrics(self, spec: Any) -> None:
-        (_, _), (x, y) = check_element(spec)
-
-        def flat(part: Any) -> keras.KerasTensor:  # the query sets of all tasks, one after another
-            return keras.KerasTensor((None, *part.shape[2:]), part.dtype.name)
-
-        x, y = keras.tree.map_structure(flat, (x, y))
-        outputs = self.model.compute_output_spec(x)
-        for part in (self._compile_loss, self._compile_metrics):
-            if part is not None and not part.built:
-                part.build(y, outputs)
 
     def _advance_seeds(self) -> None:
         """Let dropout and the like draw anew in the next step; within a step they stay the same."""
