@@ -18,7 +18,7 @@ from keras_imaml.inner import InnerSolution
 from keras_imaml.learned_loss import LearnedLoss
 from keras_imaml.lora import UnmergedLora, enable_lora, lora_settings
 from keras_imaml.objective import Level, TaskObjective, Tasks
-from keras_imaml.parameters import Adapt, Parameters
+from keras_imaml.parameters import Adapt, Parameters, freeze, frozen_places
 from keras_imaml.second_order import check_layers
 from keras_imaml.splitting import Outcome, meta_gradient, outcome
 from keras_imaml.step_functions import StepFunctions
@@ -341,6 +341,7 @@ class MetaLearner(StepFunctions):
             "tasks_per_chunk": self.tasks_per_chunk,
             "learned_loss": keras.saving.serialize_keras_object(self.learned_loss),
             "lora": lora_settings(self.model),
+            "frozen": frozen_places(self.model),
             "name": self.name,
         }
 
@@ -351,6 +352,7 @@ class MetaLearner(StepFunctions):
         for name in ("model", "algorithm", "learned_loss"):
             config[name] = keras.saving.deserialize_keras_object(config.get(name), custom_objects)
         enable_lora(config["model"], config.pop("lora", []))
+        freeze(config["model"], config.pop("frozen", []))
         return cls(**config)
 
     def _real_tasks(self, data: Any, training: bool) -> tuple[TaskObjective, tf.Tensor]:

@@ -126,6 +126,18 @@ class Parameters:
         return tf.broadcast_to(theta, tf.stack([tasks, self.size]))
 
 
+def frozen_places(model: keras.Model) -> list[int]:
+    """The places of the weights that nothing trains, of which Keras keeps those of whole layers."""
+    return [place for place, weight in enumerate(model.weights) if not weight.trainable]
+
+
+def freeze(model: keras.Model, places: Sequence[int]) -> None:
+    """Freeze the weights of a copy that are frozen in the original (see `frozen_places`)."""
+    weights = model.weights
+    for place in places:
+        weights[place].trainable = False
+
+
 def _selector(adapt: Adapt, variables: Sequence[keras.Variable]) -> Callable:
     if adapt is None:
         return lambda variable: True
