@@ -68,13 +68,14 @@ setup(
     ],
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.20"],
-        "benchmarks": ["matplotlib>=3.8"],
+        "benchmarks": ["keras-hub>=0.30", "matplotlib>=3.8"],
         "docs": DOCS,
         "onnx": ["onnxruntime>=1.20", "tf2onnx>=1.17"],
         "dev": [
             *DOCS,  # the tests build the site
             "ai-edge-litert>=1.2",
             "hypothesis>=6.100",
+            "keras-tuner>=1.4.7",
             "kubernetes-validate>=1.29",
             "onnxruntime>=1.20",
             "pytest>=9.0",

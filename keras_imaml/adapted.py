@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from keras_imaml.layers import TaskBatchNormalization, TiedDense
+from keras_imaml.lora import enable_lora, lora_settings
 from keras_imaml.parameters import Parameters
 
 
@@ -43,6 +44,7 @@ def _copy(model: keras.Model, support_x: Any, name: str | None) -> keras.Model:
         ) from error
     if not copy.built or len(copy.variables) != len(model.variables):
         copy(support_x)  # subclassed models create their weights when they are first called
+    enable_lora(copy, lora_settings(model))
     return copy
 
 

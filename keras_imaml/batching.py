@@ -12,6 +12,7 @@ from keras_imaml.layers.task_batch_normalization import (
     TaskBatchNormalization,
     statistics_of_first,
 )
+from keras_imaml.lora import low_rank_products
 from keras_imaml.parameters import Parameters
 from keras_imaml.second_order import exact_moments
 from keras_imaml.squeezing import task_axis_kept
@@ -121,7 +122,7 @@ class TaskNetwork:
                 state_mapping=list(zip([*own, *shared], [*weights, *common], strict=True)),
                 collect_losses=True,
             )
-            with scope, exact_moments(), statistics_of_first(support_rows):
+            with scope, exact_moments(), low_rank_products(), statistics_of_first(support_rows):
                 outputs = self.model(examples, training=training)
                 losses = self.model.losses
             penalty = tf.add_n(losses) if losses else tf.zeros([], self.parameters.dtype)

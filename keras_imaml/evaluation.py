@@ -3,13 +3,13 @@
 import dataclasses
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_imaml.learner import MetaLearner
 from keras_imaml.splitting import outcome
 from keras_imaml.validation import check_integer
+from keras_imaml.waiting import WaitingBar
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +53,10 @@ class Evaluation:
 
 
 def evaluate(
-    learner: MetaLearner, tasks: tf.data.Dataset, num_tasks: int = 600, verbose: bool = True
+    learner: MetaLearner,
+    tasks: tf.data.Dataset,
+    num_tasks: int = 600,
+    verbose: str | int = "auto",
 ) -> Evaluation:
     """Adapt to `num_tasks` tasks and evaluate their query sets.
 
@@ -61,7 +64,8 @@ def evaluate(
         learner: A compiled learner.
         tasks: Meta-batches, as for `learner.fit`.
         num_tasks: How many tasks; the last batch is cut to meet it. Defaults to `600`.
-        verbose: Whether to show a progress bar. Defaults to `True`.
+        verbose: `1`: a progress bar; `0`: none; `"auto"`: on a terminal, once it has taken more
+            than a moment. Defaults to `"auto"`.
 
     Returns:
         An `Evaluation`. Accuracies are of the largest output against integer labels.
@@ -80,7 +84,7 @@ def evaluate(
     """
     check_integer("num_tasks", num_tasks, minimum=1)
     step = tf.function(lambda data: _step(learner, data), autograph=False, reduce_retracing=True)
-    bar = keras.utils.Progbar(num_tasks, verbose=int(verbose), unit_name="task")
+    bar = WaitingBar(num_tasks, "Evaluating", unit_name="task", verbose=verbose)
     columns: dict[str, list[np.ndarray]] = {}
     done = 0
     for data in tasks:

@@ -6,9 +6,11 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_imaml.configurable import ShownAsCall
+
 
 @keras.saving.register_keras_serializable(package="keras_imaml")
-class LearnedLoss(keras.layers.Layer):
+class LearnedLoss(ShownAsCall, keras.layers.Layer):
     """The inner loss as a network with meta-learned weights psi, fed by activations.
 
     In place of a loss against labels, a task adapts by

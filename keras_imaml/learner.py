@@ -1,5 +1,6 @@
 """`MetaLearner`: a Keras model that learns to adapt another one."""
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -10,20 +11,24 @@ from keras_imaml.adapted import adapted_model
 from keras_imaml.algorithms import Algorithm
 from keras_imaml.batching import TaskLoss, TaskNetwork
 from keras_imaml.callbacks.progress import Progress
+from keras_imaml.configurable import constructor_call
 from keras_imaml.elements import check_element, check_labels, check_shapes
 from keras_imaml.export import export_learner
 from keras_imaml.inner import InnerSolution
 from keras_imaml.learned_loss import LearnedLoss
+from keras_imaml.lora import UnmergedLora, enable_lora, lora_settings
 from keras_imaml.objective import Level, TaskObjective, Tasks
-from keras_imaml.parameters import Adapt, Parameters
+from keras_imaml.parameters import Adapt, Parameters, freeze, frozen_places
 from keras_imaml.second_order import check_layers
 from keras_imaml.splitting import Outcome, meta_gradient, outcome
+from keras_imaml.step_functions import StepFunctions
+from keras_imaml.summary import weights_table
 from keras_imaml.trunk import split
 from keras_imaml.validation import check_integer
 
 
 @keras.saving.register_keras_serializable(package="keras_imaml")
-class MetaLearner(keras.Model):
+class MetaLearner(StepFunctions):
     """Learn weights from which a network adapts to a new task from a few examples.
 
     A thin wrapper: `fit` reads meta-batches, an `algorithm` turns each into a meta-gradient, the
@@ -36,7 +41,8 @@ class MetaLearner(keras.Model):
         algorithm: How to adapt and to differentiate, such as `keras_imaml.IMAML()`.
         adapt: Which weights adapt to a task: `None` (all), names of layers or weights, or a
             predicate `variable -> bool`. The other trainable weights are the same for all tasks
-            and are meta-learned too. Defaults to `None`.
+            and are meta-learned too. `["lora_kernel_a", "lora_kernel_b"]` are the low-rank weights
+            of layers on which `enable_lora` was called before. Defaults to `None`.
         transductive: Whether `TaskBatchNormalization` normalises a query set by its own
             statistics (as in the paper), so that the query examples of a task see one another.
             `False` uses the statistics of the support set, and is what an adapted model delivers
@@ -118,6 +124,8 @@ class MetaLearner(keras.Model):
             name: keras.metrics.Mean(name=name)
             for name in (*algorithm.diagnostics, "bad_tasks", "transductive")
         }
+        if lora_settings(model):
+            self.unmerged_lora = UnmergedLora(model)
         self.built = True
 
     def compile(  # noqa: A003
@@ -190,6 +198,17 @@ class MetaLearner(keras.Model):
         """The names of the network's outputs, by which Keras names losses and metrics."""
         return getattr(self.model, "output_names", None)
 
+    def __repr__(self) -> str:
+        return constructor_call(self, adapt=self.adapt_spec)
+
+    def summary(self, print_fn: Callable[[str], Any] = print) -> None:
+        """Print which weights adapt, which are only meta-learned, and which are fixed.
+
+        Args:
+            print_fn: Called with the text. Defaults to `print`.
+        """
+        print_fn(weights_table(self))
+
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """The network at the meta-learned weights, without adaptation."""
         return self.model(inputs, training=training)
@@ -222,6 +241,7 @@ class MetaLearner(keras.Model):
 
     def objective(self, data: Any, training: bool) -> TaskObjective:
         """The support and query losses of one element of the data, as functions of `phi`."""
+        self.parameters.check_unchanged()
         (support_x, support_y), (query_x, query_y) = self._checked(data)
         tasks = Tasks(support_x, support_y, query_x, query_y)
         return TaskObjective(*self._levels, tasks, training, self.transductive)
@@ -320,6 +340,8 @@ class MetaLearner(keras.Model):
             "transductive": self.transductive,
             "tasks_per_chunk": self.tasks_per_chunk,
             "learned_loss": keras.saving.serialize_keras_object(self.learned_loss),
+            "lora": lora_settings(self.model),
+            "frozen": frozen_places(self.model),
             "name": self.name,
         }
 
@@ -329,6 +351,8 @@ class MetaLearner(keras.Model):
         config = dict(config)
         for name in ("model", "algorithm", "learned_loss"):
             config[name] = keras.saving.deserialize_keras_object(config.get(name), custom_objects)
+        enable_lora(config["model"], config.pop("lora", []))
+        freeze(config["model"], config.pop("frozen", []))
         return cls(**config)
 
     def _real_tasks(self, data: Any, training: bool) -> tuple[TaskObjective, tf.Tensor]:
@@ -348,6 +372,7 @@ class MetaLearner(keras.Model):
         support_x, support_y, query_x = keras.tree.map_structure(
             add_axis, (support_x, support_y, query_x)
         )
+        self.parameters.check_unchanged()
         tasks = Tasks(support_x, support_y, query_x, ())
         check_shapes(self.model, tasks)
         return TaskObjective(*self._levels, tasks, False, self.transductive).featured()
@@ -356,64 +381,6 @@ class MetaLearner(keras.Model):
         objective = self._single(support_x, support_y, ())
         adapted = self.algorithm.adapt(objective)
         return adapted.phi[0], (adapted.sound & objective.sound)[0]
-
-    def make_train_function(self, force: bool = False) -> Any:
-        """See `keras.Model.make_train_function`."""
-        if self.train_function is None or force:
-            if replicas.shared(self.distribute_strategy):
-                self.train_function = self._on_replicas(self.train_step)
-            else:
-                super().make_train_function(force)
-            self.train_function = self._metrics_first(self.train_function)
-        return self.train_function
-
-    def make_test_function(self, force: bool = False) -> Any:
-        """See `keras.Model.make_test_function`."""
-        if self.test_function is None or force:
-            if replicas.shared(self.distribute_strategy):
-                self.test_function = self._on_replicas(self.test_step)
-            else:
-                super().make_test_function(force)
-            self.test_function = self._metrics_first(self.test_function)
-        return self.test_function
-
-    def _on_replicas(self, step: Any) -> Any:
-        if self.jit_compile:
-            raise ValueError(
-                "Invalid value for `jit_compile`. Expected False on several replicas. "
-                "Received: jit_compile=True"
-            )
-        steps = self.steps_per_execution
-        return replicas.step_function(step, self.distribute_strategy, steps, self.run_eagerly)
-
-    def _metrics_first(self, function: Any) -> Any:
-        """Create variables before the first call: one that creates some is traced twice."""
-
-        def run(iterator: Any) -> Any:
-            parts = (self._compile_loss, self._compile_metrics)
-            if not all(part is None or part.built for part in parts):
-                spec = replicas.element_spec(iterator)
-                if spec is not None:
-                    with self.distribute_strategy.scope():
-                        self._build_metrics(spec)
-            return function(iterator)
-
-        return run
-
-    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
-        """Do nothing: Keras would take a meta-batch from the iterator and mix its tasks."""
-
-    def _build_metrics(self, spec: Any) -> None:
-        (_, _), (x, y) = check_element(spec)
-
-        def flat(part: Any) -> keras.KerasTensor:  # the query sets of all tasks, one after another
-            return keras.KerasTensor((None, *part.shape[2:]), part.dtype.name)
-
-        x, y = keras.tree.map_structure(flat, (x, y))
-        outputs = self.model.compute_output_spec(x)
-        for part in (self._compile_loss, self._compile_metrics):
-            if part is not None and not part.built:
-                part.build(y, outputs)
 
     def _advance_seeds(self) -> None:
         """Let dropout and the like draw anew in the next step; within a step they stay the same."""

@@ -87,7 +87,8 @@ class TaskObjective:
 
         model = self.outer.network.model
         if self.outer.trunk is not None:
-            return tf.as_dtype(model.outputs[0].dtype)
+            ends = model.outputs[0] if len(model.outputs) == 1 else model.output
+            return keras.tree.map_structure(lambda output: tf.as_dtype(output.dtype), ends)
         outputs = model.compute_output_spec(tf.nest.map_structure(one_task, self.tasks.query_x))
         return keras.tree.map_structure(lambda output: tf.as_dtype(output.dtype), outputs)
 
@@ -134,7 +135,8 @@ class TaskObjective:
             support_x = tf.nest.map_structure(lambda z: z[:, :rows], outputs)
             query_x = tf.nest.map_structure(lambda z: z[:, rows:], outputs)
         other = self.replace(self.tasks._replace(support_x=support_x, query_x=query_x), self.sound)
-        other.features = tf.nest.flatten((support_x, query_x))
+        every = tf.nest.flatten((support_x, query_x))
+        other.features = [z for z in every if z.dtype.is_floating]  # inputs that pass by may not be
         return other
 
     def watch(self, tape: tf.GradientTape) -> None:

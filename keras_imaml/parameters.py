@@ -46,6 +46,7 @@ class Parameters:
                 "it once on an example, or give its first layer an input shape. "
                 f"Received: model={model.name!r} with built={model.built}"
             )
+        self.model = model
         trainable = list(model.trainable_variables)
         chosen = [_selector(adapt, trainable)(variable) for variable in trainable]
         self.adapted = [v for v, yes in zip(trainable, chosen, strict=True) if yes]
@@ -68,6 +69,23 @@ class Parameters:
         self.dtype = dtypes[0]
         self.sizes = [int(np.prod(v.shape)) for v in self.adapted]
         self.size = sum(self.sizes)
+
+    def check_unchanged(self) -> None:
+        """Refuse a model that has got weights, or whose adapted weights were frozen, since.
+
+        Raises:
+            ValueError: With the names of the weights.
+        """
+        known = {id(v) for v in (*self.adapted, *self.shared, *self.fixed)}
+        added = [v.path for v in self.model.variables if id(v) not in known]
+        frozen = [v.path for v in self.adapted if self.model.trainable and not v.trainable]
+        if added or frozen:
+            what = f"weights that were added: {added}" if added else f"frozen weights: {frozen}"
+            raise ValueError(
+                f"The weights of the network {self.model.name!r} have changed since its "
+                "MetaLearner was made. Expected `enable_lora` and `trainable` to be used on the "
+                f"network first: make a new MetaLearner. Received: {what}"
+            )
 
     @property
     def groups(self) -> list[Group]:
@@ -106,6 +124,18 @@ class Parameters:
     def broadcast(self, theta: tf.Tensor, tasks: int | tf.Tensor) -> tf.Tensor:
         """`theta [size]` as the starting point of every task, `[tasks, size]`."""
         return tf.broadcast_to(theta, tf.stack([tasks, self.size]))
+
+
+def frozen_places(model: keras.Model) -> list[int]:
+    """The places of the weights that nothing trains, of which Keras keeps those of whole layers."""
+    return [place for place, weight in enumerate(model.weights) if not weight.trainable]
+
+
+def freeze(model: keras.Model, places: Sequence[int]) -> None:
+    """Freeze the weights of a copy that are frozen in the original (see `frozen_places`)."""
+    weights = model.weights
+    for place in places:
+        weights[place].trainable = False
 
 
 def _selector(adapt: Adapt, variables: Sequence[keras.Variable]) -> Callable:

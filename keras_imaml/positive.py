@@ -7,11 +7,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_imaml.configurable import ShownAsCall
 from keras_imaml.parameters import Parameters
 from keras_imaml.validation import check_choice, check_number
 
 
-class PositiveParameter(keras.layers.Layer):
+class PositiveParameter(ShownAsCall, keras.layers.Layer):
     """A positive number for the whole of `phi`, for each layer of it, or for each entry.
 
     It is kept as its logarithm, so that it stays positive whatever the optimizer does. The base of

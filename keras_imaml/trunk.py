@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import keras
 
 from keras_imaml.batching import has_penalties
+from keras_imaml.layers import TaskBatchNormalization
 from keras_imaml.parameters import Parameters
 
 
@@ -32,9 +33,10 @@ def split(model: keras.Model, parameters: Parameters) -> Split | None:
 
     Returns:
         The two parts, or None where there is nothing to gain or no way to tell: a subclassed
-        model, adapted weights in the first layer with weights, a model with penalties of its own
-        (which count at both levels), with several inputs or outputs, or with dropout before the
-        first adapted weights (which the two levels draw differently).
+        model, adapted weights in the first layer with weights, an output that no task changes, a
+        model with penalties of its own (which count at both levels), with masks between the two
+        parts, or with dropout before the first adapted weights in a model that normalises by the
+        examples at hand (the two levels draw it differently then).
     """
     nodes = _nodes(model)
     if nodes is None or has_penalties(model):
@@ -51,19 +53,47 @@ def split(model: keras.Model, parameters: Parameters) -> Split | None:
             gained |= bool(weights)
         else:
             features.update({id(x): x for x in inputs if id(x) in same})
-    if not gained or id(model.outputs[0]) in same:
-        return None
     found = list(features.values())
-    trunk = keras.Model(model.inputs[0], found)
-    if any(layer._seed_generators for layer in trunk._flatten_layers()):
+    masked = any(getattr(feature, "_keras_mask", None) is not None for feature in found)
+    if not gained or masked or any(id(output) in same for output in model.outputs):
         return None
-    return Split(trunk, keras.Model(found, model.outputs[0]))
+    trunk = keras.Model(_structure(model, "input"), found)
+    draws = any(layer._seed_generators for layer in trunk._flatten_layers())
+    if draws and any(isinstance(x, TaskBatchNormalization) for x in model._flatten_layers()):
+        return None
+    after = [node for node in nodes if not all(id(x) in same for x in node.outputs)]
+    return Split(trunk, _replayed(after, found, _structure(model, "output")))
+
+
+def _replayed(nodes: Sequence[Any], features: Sequence[Any], outputs: Any) -> keras.Model:
+    """The model from features to outputs, by calling its layers once more.
+
+    `keras.Model(features, outputs)` would do, but it damages a model of whose inputs one is a
+    feature: that input gets another place in its layer, and the model no configuration.
+    """
+    starts = [keras.Input(batch_shape=x.shape, dtype=x.dtype) for x in features]
+    new = {id(x): start for x, start in zip(features, starts, strict=True)}
+
+    def renewed(structure: Any) -> Any:
+        return keras.tree.map_structure(lambda x: new.get(id(x), x), structure)
+
+    for node in nodes:
+        arguments = node.arguments
+        found = node.operation(*renewed(arguments.args), **renewed(arguments.kwargs))
+        new.update(zip(map(id, node.outputs), keras.tree.flatten(found), strict=True))
+    return keras.Model(starts, renewed(outputs))
+
+
+def _structure(model: keras.Model, end: str) -> Any:
+    """The inputs or outputs as the model takes or gives them."""
+    tensors = getattr(model, f"{end}s")
+    return tensors[0] if len(tensors) == 1 else getattr(model, end)
 
 
 def _nodes(model: keras.Model) -> Sequence[Any] | None:
     """The calls of layers that make up a model, each after those that it depends on."""
     ends = (getattr(model, "inputs", None), getattr(model, "outputs", None))
-    if any(end is None or len(end) != 1 for end in ends):
+    if not all(ends):
         return None
     by_depth = getattr(keras.Model(model.inputs, model.outputs), "_nodes_by_depth", None)
     if by_depth is None:  # Keras keeps it to itself: do without

@@ -98,8 +98,8 @@ def test_fit_and_evaluate_agree_on_a_learner_that_does_not_change():
     trained = learner.fit(data(), steps_per_epoch=4, **FIT).history
     evaluated = learner.evaluate(data(), steps=4, verbose=0, return_dict=True)
     assert set(evaluated) == {"loss", "accuracy", "bad_tasks", "transductive"}
-    assert trained["loss"][0] == pytest.approx(evaluated["loss"], rel=1e-5)
-    assert trained["accuracy"][0] == pytest.approx(evaluated["accuracy"])
+    assert trained["loss"][0] == pytest.approx(float(evaluated["loss"]), rel=1e-5)
+    assert trained["accuracy"][0] == pytest.approx(float(evaluated["accuracy"]))
 
 
 def test_the_loss_is_that_of_tasks_adapted_one_by_one():
@@ -111,8 +111,8 @@ def test_the_loss_is_that_of_tasks_adapted_one_by_one():
         z = learner.adapt_and_predict(support[0][task], support[1][task], query[0][task])
         losses.append(float(learner.loss(query[1][task], z)))
         hits.append(np.mean(np.argmax(z, -1) == query[1][task]))
-    assert result["loss"] == pytest.approx(np.mean(losses), rel=1e-5)
-    assert result["accuracy"] == pytest.approx(np.mean(hits))
+    assert float(result["loss"]) == pytest.approx(np.mean(losses), rel=1e-5)
+    assert float(result["accuracy"]) == pytest.approx(np.mean(hits))
 
 
 def test_eager_and_graph_runs_agree():
@@ -163,9 +163,9 @@ def test_a_task_with_nan_is_counted_and_left_out(adapt):
     (with_nan, evaluated, ours), (without, expected, theirs) = results
     assert with_nan["bad_tasks"] == evaluated["bad_tasks"] * np.ones(1) == [0.125]
     assert without["bad_tasks"] == [0]
-    assert with_nan["loss"] == pytest.approx(without["loss"], rel=1e-4)
-    assert with_nan["accuracy"] == pytest.approx(without["accuracy"])
-    assert evaluated["loss"] == pytest.approx(expected["loss"], rel=1e-3)
+    assert float(with_nan["loss"]) == pytest.approx(float(without["loss"]), rel=1e-4)
+    assert float(with_nan["accuracy"]) == pytest.approx(float(without["accuracy"]))
+    assert float(evaluated["loss"]) == pytest.approx(float(expected["loss"]), rel=1e-3)
     for a, b in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
 
@@ -314,7 +314,7 @@ def test_losses_and_metrics_of_keras(loss, metric):
         np.mean(losses(y, learner.adapt_and_predict(x, s, q)))
         for x, s, q, y in zip(support_x, support_y, query_x, query_y, strict=True)
     ]
-    assert result["loss"] == pytest.approx(np.mean(expected), rel=1e-4)
+    assert float(result["loss"]) == pytest.approx(np.mean(expected), rel=1e-4)
     assert len(result) == 4  # loss, the metric, bad_tasks, transductive
     assert np.isfinite(learner.train_on_batch(*tensors(batch))).all()
 
@@ -386,7 +386,7 @@ def test_xla_gives_the_same_losses():
         learner = small(jit_compile=compiled)
         results.append(learner.fit(data(), steps_per_epoch=3, **FIT).history)
     for name in results[0]:
-        assert results[0][name] == pytest.approx(results[1][name], rel=1e-3, abs=1e-5), name
+        assert float(results[0][name]) == pytest.approx(float(results[1][name]), rel=1e-3, abs=1e-5)
 
 
 def test_dropout_changes_from_step_to_step():

@@ -20,6 +20,7 @@ NAMES = [
     "data.cifar_fs",
     "data.from_arrays",
     "data.from_folder",
+    "data.from_function",
     "data.glyphs",
     "data.mini_imagenet",
     "data.omniglot",
@@ -35,6 +36,7 @@ NAMES = [
     "linear.Status",
     "models.Conv4",
     "models.MLP",
+    "models.ResNet12",
 ]
 
 

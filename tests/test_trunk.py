@@ -203,15 +203,104 @@ def penalised():
     return keras.Sequential([keras.Input((4,)), regular, layers.Dense(2, name="head")])
 
 
+def with_dropout_and_normalisation():
+    parts = [keras.Input((4,)), layers.Dense(3), layers.Dropout(0.5)]
+    return keras.Sequential([*parts, ki.layers.TaskBatchNormalization(), head()])
+
+
 def with_dropout():
-    parts = [keras.Input((4,)), layers.Dense(3), layers.Dropout(0.5), layers.Dense(2, name="head")]
+    parts = [keras.Input((4,)), layers.Dense(5, "tanh"), layers.Dropout(0.5), head()]
     return keras.Sequential(parts)
 
 
-def several_inputs():
-    left, right = keras.Input((3,)), keras.Input((2,))
-    x = layers.Concatenate()([layers.Dense(4)(left), right])
-    return keras.Model([left, right], layers.Dense(2, name="head")(x))
+def head():
+    return layers.Dense(2, name="head")
+
+
+def masked():
+    parts = [keras.Input((4,)), layers.Embedding(5, 3, mask_zero=True), layers.GRU(2, name="head")]
+    return keras.Sequential(parts)
+
+
+def an_output_of_no_task():
+    inputs = keras.Input((4,))
+    x = layers.Dense(3)(inputs)
+    return keras.Model(inputs, [layers.Dense(2, name="head")(x), layers.Dense(1)(x)])
+
+
+def several_inputs(dtype="float32"):
+    """Two inputs by name, one of them integers, and two outputs by name."""
+    left = keras.Input((3,), dtype=dtype, name="left")
+    right = keras.Input((2,), dtype="int32", name="right")
+    x = layers.Dense(4, "tanh", name="body", dtype=dtype)(left)
+    ends = [
+        layers.Dense(n, name=name, dtype=dtype)(
+            layers.Concatenate(dtype=dtype)([x, layers.Rescaling(0.1, dtype=dtype)(right)])
+        )
+        for n, name in ((2, "kind"), (1, "size"))
+    ]
+    return keras.Model({"left": left, "right": right}, {"kind": ends[0], "size": ends[1]})
+
+
+def several_of_a_task(rng, examples, tasks=3):
+    inputs = {
+        "left": rng.normal(size=(tasks, examples, 3)),
+        "right": rng.integers(0, 5, size=(tasks, examples, 2)).astype("int32"),
+    }
+    kinds = rng.integers(0, 2, size=(tasks, examples)).astype("int32")
+    return inputs, {"kind": kinds, "size": rng.normal(size=(tasks, examples, 1))}
+
+
+def both_ways(build, algorithm, adapt, loss, data, monkeypatch):
+    """Meta-gradients with the trunk taken out and without."""
+    found = []
+    for splits in (True, False):
+        keras.utils.set_random_seed(0)
+        if not splits:
+            monkeypatch.setattr(learner_module, "split", lambda *_: None)
+        learner = ki.MetaLearner(build(), ALGORITHMS[algorithm](), adapt)
+        monkeypatch.undo()
+        assert (learner._trunk is not None) == splits
+        learner.compile("sgd", loss)
+        found.append(gradients_of(learner, tf.nest.map_structure(tf.constant, data)))
+    return found
+
+
+def test_an_input_that_is_a_feature_leaves_the_model_as_it_was():
+    left, right = keras.Input((3,), name="left"), keras.Input((3,), name="right")
+    x = layers.Add()([layers.Dense(3)(left), right])
+    model = keras.Model([left, right], layers.Dense(2, name="head")(layers.Dense(3, name="b")(x)))
+    before = model.get_config()
+    parts = parts_of(model, "b")
+    assert model.get_config() == before
+    parts = split(model, Parameters(model, lambda v: v.path.startswith(("b", "head"))))
+    values = [np.random.default_rng(i).normal(size=(4, 3)).astype("float32") for i in range(2)]
+    np.testing.assert_allclose(parts.rest(parts.trunk(values)), model(values), rtol=1e-6)
+
+
+@pytest.mark.parametrize("algorithm", ["imaml", "maml"])
+def test_several_inputs_and_outputs(algorithm, monkeypatch):
+    rng = np.random.default_rng(0)
+    data = several_of_a_task(rng, 4), several_of_a_task(rng, 3)
+    losses = {"kind": CROSS_ENTROPY, "size": keras.losses.MeanSquaredError(dtype="float64")}
+    build = lambda: several_inputs("float64")  # noqa: E731
+    ours, expected = both_ways(build, algorithm, ["kind", "size"], losses, data, monkeypatch)
+    assert len(ours.gradients) == 6
+    for a, b in zip(ours.gradients, expected.gradients, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-9)
+
+
+def test_dropout_before_the_head_is_drawn_as_in_the_whole_network(monkeypatch):
+    rng = np.random.default_rng(0)
+    draw = lambda n: (  # noqa: E731
+        rng.normal(size=(3, n, 4)).astype("float32"),
+        rng.integers(0, 2, size=(3, n)).astype("int32"),
+    )
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    data = draw(6), draw(5)
+    ours, expected = both_ways(with_dropout, "imaml", "head", loss, data, monkeypatch)
+    for a, b in zip(ours.gradients, expected.gradients, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
 
 
 class Subclassed(keras.Model):
@@ -231,7 +320,10 @@ def subclassed():
     return model
 
 
-@pytest.mark.parametrize("build", [penalised, with_dropout, several_inputs, subclassed])
+@pytest.mark.parametrize(
+    "build",
+    [penalised, with_dropout_and_normalisation, masked, an_output_of_no_task, subclassed],
+)
 def test_where_it_cannot_be_told_the_network_stays_whole(build):
     assert parts_of(build(), "head") is None
 

@@ -50,13 +50,7 @@ def learner(episodes: tf.data.Dataset, steps: int = 1, way: int | None = None) -
         loss: Any = "mse"
         metrics = None
     else:
-        model = ki.models.Conv4(
-            way or FLAGS.way,
-            input_shape=tuple(support.shape[1:]),
-            filters=FLAGS.filters,
-            downsample=FLAGS.downsample,
-            tied_head=FLAGS.tied_head,
-        )
+        model = _network(way or FLAGS.way, tuple(support.shape[1:]))
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         metrics = ["accuracy"]
     made = ki.MetaLearner(
@@ -107,6 +101,14 @@ def restored(
 def is_regression() -> bool:
     """Whether the tasks are of numbers, not of classes."""
     return FLAGS.dataset in ("sinusoid", "unlabelled_sinusoid")
+
+
+def _network(classes: int, input_shape: tuple[int, int, int]) -> keras.Model:
+    options = {"downsample": FLAGS.downsample, "tied_head": FLAGS.tied_head}
+    if FLAGS.model == "conv4":
+        return ki.models.Conv4(classes, input_shape, FLAGS.filters, **options)
+    filters = [round(FLAGS.filters * wider) for wider in (1, 2.5, 5, 10)]
+    return ki.models.ResNet12(classes, input_shape, filters, **options)
 
 
 def _learned_loss(model: keras.Model) -> ki.LearnedLoss:

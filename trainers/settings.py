@@ -135,13 +135,20 @@ _run(
     False,
     "Normalise a query set by its own statistics, as the paper does.",
 )
-_run(flags.DEFINE_integer, "filters", 64, "Features of Conv4.", lower_bound=1)
+_run(flags.DEFINE_enum, "model", "conv4", ["conv4", "resnet12"], "The network of images.")
+_run(
+    flags.DEFINE_integer,
+    "filters",
+    64,
+    "Features of Conv4, or of the first stage of ResNet12 (the others: 2.5, 5 and 10 times).",
+    lower_bound=1,
+)
 _run(
     flags.DEFINE_enum,
     "downsample",
     "stride",
     ["stride", "average", "max"],
-    "How Conv4 halves images.",
+    "How the network halves images; stride is for conv4.",
 )
 _run(
     flags.DEFINE_bool,
@@ -165,6 +172,20 @@ def _has_data(values: dict) -> bool:
 @flags.multi_flags_validator(["data_dir"], "--data_dir must be an existing folder")
 def _data_exists(values: dict) -> bool:
     return values["data_dir"] is None or os.path.isdir(values["data_dir"])
+
+
+@flags.multi_flags_validator(
+    ["model", "downsample"], "--model=resnet12 needs --downsample=max or average"
+)
+def _is_pooled(values: dict) -> bool:
+    return values["model"] == "conv4" or values["downsample"] != "stride"
+
+
+@flags.multi_flags_validator(
+    ["model", "dataset"], "--model=resnet12 needs images, which sinusoids are not"
+)
+def _has_images(values: dict) -> bool:
+    return values["model"] == "conv4" or "sinusoid" not in values["dataset"]
 
 
 @flags.multi_flags_validator(

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
+from keras_imaml.configurable import ShownAsCall
 from keras_imaml.inner import InnerSolution, InnerSolver
 from keras_imaml.inner.gradient_descent import STRONGLY_CONVEX
 from keras_imaml.learning_rate import LearningRate
@@ -35,7 +36,7 @@ class MetaGradient(NamedTuple):
     diagnostics: dict[str, tf.Tensor]
 
 
-class Algorithm(keras.layers.Layer):
+class Algorithm(ShownAsCall, keras.layers.Layer):
     """Base of the algorithms: how tasks are adapted to, and what the meta-gradient is.
 
     An algorithm is a Keras layer so that the variables it owns (a learned proximal strength, a

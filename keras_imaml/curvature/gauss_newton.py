@@ -5,6 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from keras_imaml.configurable import ShownAsCall
 from keras_imaml.curvature.linearization import Linearization
 from keras_imaml.curvature.products import GaussNewtonProduct
 from keras_imaml.objective import InnerProblem
@@ -12,7 +13,7 @@ from keras_imaml.objective import InnerProblem
 _ZERO = tf.UnconnectedGradients.ZERO
 
 
-class GaussNewton:
+class GaussNewton(ShownAsCall):
     """Products with `A = J' S J + lambda I`.
 
     J is the Jacobian of the network's outputs on the support set, S the Hessian of the loss with

@@ -5,11 +5,12 @@ from typing import Any
 
 import tensorflow as tf
 
+from keras_imaml.configurable import ShownAsCall
 from keras_imaml.curvature.linearization import Linearization
 from keras_imaml.objective import InnerProblem
 
 
-class Hessian:
+class Hessian(ShownAsCall):
     """Products with `A = H + lambda I`, by reverse mode over reverse mode.
 
     Exact, but indefinite as soon as the support loss is not convex around `phi`.

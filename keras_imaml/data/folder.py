@@ -9,6 +9,7 @@ import tensorflow as tf
 from keras_imaml.data.decoding import decode
 from keras_imaml.data.episodes import ExamplePool
 from keras_imaml.validation import check_integer
+from keras_imaml.waiting import WaitingBar
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
 _ALIASES = {"validation": ("validation", "val", "valid")}
@@ -108,10 +109,12 @@ def load_examples(
         num_parallel_calls=tf.data.AUTOTUNE,
     )
     done = 0
+    bar = WaitingBar(len(files), "Decoding images", unit_name="image")
     try:
         for image in decoded.as_numpy_iterator():
             images[done] = image
             done += 1
+            bar.update(done)
     except tf.errors.OpError as error:
         raise ValueError(
             f"Invalid value for `path`. Expected images of the kinds {', '.join(EXTENSIONS)}: "

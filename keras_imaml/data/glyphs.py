@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from keras_imaml.data.class_splits import read_split
 from keras_imaml.data.episodes import ExamplePool
 from keras_imaml.validation import check_integer
+from keras_imaml.waiting import WaitingBar
 
 Floats = NDArray[np.float64]
 
@@ -113,10 +114,12 @@ def render(first_class: int, classes: int, examples: int, image_size: int = 28) 
     ```
     """
     images = np.empty((classes, examples, image_size, image_size), np.uint8)
+    bar = WaitingBar(classes, "Drawing glyphs", unit_name="class")
     for start in range(0, classes, _CLASSES_AT_ONCE):
         stop = min(start + _CLASSES_AT_ONCE, classes)
         index = np.arange(first_class + start, first_class + stop, dtype=np.uint64)
         images[start:stop] = _ink(*_drawings(index, examples), image_size)
+        bar.update(stop)
     images.flags.writeable = False
     return images
 

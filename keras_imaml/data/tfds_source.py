@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 
 from keras_imaml.data.decoding import decode
 from keras_imaml.data.episodes import ExamplePool
+from keras_imaml.waiting import WaitingBar
 
 
 def prepared_builder(name: str, data_dir: str | os.PathLike[str] | None, host: str) -> Any:
@@ -152,7 +153,9 @@ def _read(
         num_parallel_calls=tf.data.AUTOTUNE,
     )
     start = 0
+    bar = WaitingBar(len(labels), "Decoding images", unit_name="image")
     for batch in decoded.batch(256).prefetch(tf.data.AUTOTUNE).as_numpy_iterator():
         images[row[start : start + len(batch)]] = batch
         start += len(batch)
+        bar.update(start)
     return ExamplePool.from_labels(images, np.sort(labels), class_names)

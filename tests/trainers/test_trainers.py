@@ -54,6 +54,8 @@ def call(name, *flags, **settings):
         (["--learned_loss", "--algorithm=reptile"], "--learned_loss"),
         (["--dataset=unlabelled_sinusoid"], "needs --learned_loss"),
         (["--strongly_convex_momentum", "--algorithm=reptile"], "--strongly_convex_momentum"),
+        (["--model=resnet12"], "--downsample=max or average"),
+        (["--model=resnet12", "--downsample=max", "--dataset=sinusoid"], "needs images"),
         (["--run_dir="], "--run_dir is missing"),
     ],
 )
@@ -183,6 +185,16 @@ def test_adapt_to_class_folders(tmp_path):
     )
     assert wrong.returncode == 2
     assert "expected a name that ends in .onnx" in wrong.stderr
+
+
+@pytest.mark.slow
+def test_a_residual_network_is_trained_by_a_flag(tmp_path):
+    small = ["--filters=2", "--way=2", "--tasks_per_step=2", "--steps=2", "--test_tasks=4"]
+    flags = ["--model=resnet12", "--downsample=max", "--adapt=head", "--validation_tasks=0"]
+    made = call("train", f"--run_dir={tmp_path / 'run'}", *flags, *small)
+    assert made.returncode == 0, made.stderr
+    assert "--model=resnet12" in (tmp_path / "run" / "flags.txt").read_text()
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["tasks"] == 4
 
 
 @pytest.mark.slow

@@ -1,0 +1,66 @@
+"""Episodes that a function of the user draws."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from keras_imaml.validation import check_integer
+
+
+def from_function(
+    draw: Callable[[np.random.Generator], Any], seed: int = 0, start: int = 0
+) -> tf.data.Dataset:
+    """Episodes that a NumPy function draws: regressions, sentences, tables, time series.
+
+    Args:
+        draw: From random numbers to one task, `((support_x, support_y), (query_x, query_y))`:
+            arrays without a task axis, or structures (a dict of inputs, a dict of targets) of such.
+            Shapes, dtypes and structure have to be the same for every task.
+        seed: Non-negative integer. Another one for each of training, validation and test.
+            Defaults to 0.
+        start: Number of episodes to pass over, such as those of an earlier run, at no cost.
+            Defaults to 0.
+
+    Returns:
+        An infinite `tf.data.Dataset` of what `draw` gives; episode i depends on `seed` and i alone.
+
+    Raises:
+        ValueError: If `draw` gives anything else, or a number is out of range.
+
+    Example:
+
+    ```python
+    def line(rng):
+        slope, x = rng.normal(), rng.uniform(-1, 1, (15, 1)).astype("float32")
+        y = (slope * x).astype("float32")
+        return (x[:5], y[:5]), (x[5:], y[5:])
+
+    tasks = ki.data.from_function(line, seed=0).batch(8)
+    ```
+    """
+    seed = check_integer("seed", seed, minimum=0)
+    start = check_integer("start", start, minimum=0)
+    first = draw(np.random.default_rng([seed, start]))
+    try:
+        (_, _), (_, _) = first
+        spec = tf.nest.map_structure(_spec, tuple(map(tuple, first)))
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            "Invalid value for `draw`. Expected it to return arrays ((support_x, support_y), "
+            f"(query_x, query_y)) of one task. Received: {error}"
+        ) from error
+
+    def episodes() -> Iterator[Any]:
+        number = start
+        while True:
+            yield tuple(map(tuple, draw(np.random.default_rng([seed, number]))))
+            number += 1
+
+    return tf.data.Dataset.from_generator(episodes, output_signature=spec)
+
+
+def _spec(part: Any) -> tf.TensorSpec:
+    array = np.asarray(part)
+    return tf.TensorSpec(array.shape, array.dtype)

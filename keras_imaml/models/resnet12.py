@@ -1,0 +1,105 @@
+"""The residual network of twelve convolutions of the few-shot literature."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from keras_imaml.layers import TaskBatchNormalization, TiedDense
+from keras_imaml.validation import check_choice, check_integer
+
+_POOLS = {"max": keras.layers.MaxPooling2D, "average": keras.layers.AveragePooling2D}
+_SLOPE = 0.1  # of the leaky activation below zero
+
+
+def ResNet12(  # noqa: N802
+    classes: int,
+    input_shape: tuple[int, int, int] = (84, 84, 3),
+    filters: Sequence[int] = (64, 160, 320, 640),
+    downsample: str = "max",
+    activation: Any = None,
+    tied_head: bool = False,
+    dtype: Any = None,
+    name: str = "resnet12",
+) -> keras.Model:
+    """Four residual stages of three convolutions, and a linear head on their mean.
+
+    A stage is three 3 x 3 convolutions, each normalised, beside a 1 x 1 convolution; their sum is
+    activated and pooled, which halves the image. Normalisation is by the examples of the task.
+
+    Args:
+        classes: Number of logits.
+        input_shape: `(height, width, channels)` of an image, at least 2 pixels a side for every
+            stage that halves it. Defaults to `(84, 84, 3)`.
+        filters: Features of the convolutions of each stage. Defaults to `(64, 160, 320, 640)`, the
+            wide network of Lee et al.; `(64, 128, 256, 512)` is in use as well.
+        downsample: How a stage halves the image: `"max"` or `"average"`. Defaults to `"max"`.
+        activation: Any Keras activation. Defaults to `None`: leaky ReLU of slope 0.1.
+        tied_head: Whether the head is a `keras_imaml.layers.TiedDense`, which meta-learns nothing
+            of single classes. Defaults to `False`.
+        dtype: The layers' dtype or policy. Defaults to Keras' global policy.
+        name: The model's name. Defaults to `"resnet12"`.
+
+    Returns:
+        A functional model from images to logits. The default has 12.4 million weights and a head;
+        adapt the head alone (`MetaLearner(..., adapt="head")`) where all of them are too many.
+
+    Example:
+
+    ```python
+    network = ki.models.ResNet12(5, input_shape=(32, 32, 3))
+    learner = ki.MetaLearner(network, ki.IMAML(), adapt="head")
+    ```
+
+    References:
+        Mishra et al., 2018 (SNAIL), Oreshkin et al., 2018 (TADAM), Lee et al., 2019 (MetaOptNet);
+        without their dropout and DropBlock.
+    """
+    check_integer("classes", classes, minimum=1)
+    check_choice("downsample", downsample, tuple(_POOLS))
+    stages = [check_integer("filters", number, minimum=1) for number in filters]
+    if not stages:
+        raise ValueError(
+            "Invalid value for `filters`. Expected one number for each stage. "
+            f"Received: filters={filters!r}"
+        )
+    if len(input_shape) != 3 or min(input_shape[:2]) < 2 ** len(stages):
+        raise ValueError(
+            "Invalid value for `input_shape`. Expected (height, width, channels), with at least "
+            f"{2 ** len(stages)} pixels a side, which {len(stages)} stages halve. "
+            f"Received: input_shape={input_shape}"
+        )
+    inputs = keras.Input(input_shape, dtype=keras.dtype_policies.get(dtype).variable_dtype)
+    x = inputs
+    for number, features in enumerate(stages, start=1):
+        x = _stage(x, features, f"stage_{number}", activation, _POOLS[downsample], dtype)
+    x = keras.layers.GlobalAveragePooling2D(dtype=dtype, name="features")(x)
+    head = TiedDense if tied_head else keras.layers.Dense
+    return keras.Model(inputs, head(classes, dtype=dtype, name="head")(x), name=name)
+
+
+def _stage(x: Any, features: int, name: str, activation: Any, pool: Any, dtype: Any) -> Any:
+    def normalised(x: Any, size: int, part: str) -> Any:
+        # The normalisation has an offset of its own.
+        x = keras.layers.Conv2D(
+            features,
+            size,
+            padding="same",
+            use_bias=False,
+            kernel_initializer="he_normal",
+            dtype=dtype,
+            name=f"{name}_conv_{part}",
+        )(x)
+        return TaskBatchNormalization(dtype=dtype, name=f"{name}_norm_{part}")(x)
+
+    def activated(x: Any, part: str) -> Any:
+        label = f"{name}_activation_{part}"
+        if activation is None:
+            return keras.layers.LeakyReLU(_SLOPE, dtype=dtype, name=label)(x)
+        return keras.layers.Activation(activation, dtype=dtype, name=label)(x)
+
+    shortcut = normalised(x, 1, "shortcut")
+    for part in ("1", "2"):
+        x = activated(normalised(x, 3, part), part)
+    x = keras.layers.Add(dtype=dtype, name=f"{name}_sum")([normalised(x, 3, "3"), shortcut])
+    return pool(2, dtype=dtype, name=f"{name}_pool")(activated(x, "3"))

@@ -1,0 +1,77 @@
+"""How the steps of a learner become functions that `fit` and `evaluate` call."""
+
+from typing import Any
+
+import keras
+
+from keras_imaml import replicas
+from keras_imaml.elements import check_element
+
+
+class StepFunctions(keras.Model):
+    """Makes `train_step` and `test_step` graphs: on every replica, with variables made before.
+
+    The base of `MetaLearner`, whose `model` is the network that adapts.
+    """
+
+    model: keras.Model
+    train_function: Any
+    test_function: Any
+
+    def make_train_function(self, force: bool = False) -> Any:
+        """See `keras.Model.make_train_function`."""
+        if self.train_function is None or force:
+            if replicas.shared(self.distribute_strategy):
+                self.train_function = self._on_replicas(self.train_step)
+            else:
+                super().make_train_function(force)
+            self.train_function = self._metrics_first(self.train_function)
+        return self.train_function
+
+    def make_test_function(self, force: bool = False) -> Any:
+        """See `keras.Model.make_test_function`."""
+        if self.test_function is None or force:
+            if replicas.shared(self.distribute_strategy):
+                self.test_function = self._on_replicas(self.test_step)
+            else:
+                super().make_test_function(force)
+            self.test_function = self._metrics_first(self.test_function)
+        return self.test_function
+
+    def _on_replicas(self, step: Any) -> Any:
+        if self.jit_compile:
+            raise ValueError(
+                "Invalid value for `jit_compile`. Expected False on several replicas. "
+                "Received: jit_compile=True"
+            )
+        steps = self.steps_per_execution
+        return replicas.step_function(step, self.distribute_strategy, steps, self.run_eagerly)
+
+    def _metrics_first(self, function: Any) -> Any:
+        """Create variables before the first call: one that creates some is traced twice."""
+
+        def run(iterator: Any) -> Any:
+            parts = (self._compile_loss, self._compile_metrics)
+            if not all(part is None or part.built for part in parts):
+                spec = replicas.element_spec(iterator)
+                if spec is not None:
+                    with self.distribute_strategy.scope():
+                        self._build_metrics(spec)
+            return function(iterator)
+
+        return run
+
+    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
+        """Do nothing: Keras would take a meta-batch from the iterator and mix its tasks."""
+
+    def _build_metrics(self, spec: Any) -> None:
+        (_, _), (x, y) = check_element(spec)
+
+        def flat(part: Any) -> keras.KerasTensor:  # the query sets of all tasks, one after another
+            return keras.KerasTensor((None, *part.shape[2:]), part.dtype.name)
+
+        x, y = keras.tree.map_structure(flat, (x, y))
+        outputs = self.model.compute_output_spec(x)
+        for part in (self._compile_loss, self._compile_metrics):
+            if part is not None and not part.built:
+                part.build(y, outputs)

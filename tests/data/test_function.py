@@ -1,0 +1,51 @@
+"""Episodes that a function of the user draws."""
+
+import numpy as np
+import pytest
+
+import keras_imaml as ki
+
+
+def words(rng):
+    labels = rng.integers(0, 2, 5).astype("int32")
+    inputs = {"words": rng.integers(0, 9, (5, 4)).astype("int32"), "size": rng.normal(size=(5, 1))}
+    part = lambda chosen: (  # noqa: E731
+        {name: x[chosen] for name, x in inputs.items()},
+        {"kind": labels[chosen]},
+    )
+    return part(slice(0, 2)), part(slice(2, 5))
+
+
+def flat(episode):
+    return [*episode[0][0].values(), *episode[1][0].values(), episode[1][1]["kind"]]
+
+
+def test_episodes_depend_on_seed_and_number_alone():
+    episodes = list(ki.data.from_function(words, seed=3).take(4).as_numpy_iterator())
+    again = list(ki.data.from_function(words, seed=3, start=2).take(2).as_numpy_iterator())
+    other = next(ki.data.from_function(words, seed=4).as_numpy_iterator())
+    for a, b in zip(episodes[2:], again, strict=True):
+        for x, y in zip(flat(a), flat(b), strict=True):
+            np.testing.assert_array_equal(x, y)
+    different = [episodes[1], again[0], other]
+    assert not any(np.array_equal(flat(x)[0], flat(episodes[0])[0]) for x in different)
+
+
+def test_structures_shapes_and_dtypes_are_those_of_the_function():
+    (support_x, support_y), (query_x, _) = next(iter(ki.data.from_function(words).batch(3)))
+    assert support_x["words"].shape == (3, 2, 4) and support_x["words"].dtype == "int32"
+    assert query_x["size"].shape == (3, 3, 1) and support_y["kind"].shape == (3, 2)
+
+
+@pytest.mark.parametrize(
+    ("draw", "settings", "name"),
+    [
+        (lambda rng: rng.normal(size=(3, 2)), {}, "draw"),
+        (lambda rng: ((1.0, 2.0), 3.0), {}, "draw"),
+        (words, {"seed": -1}, "seed"),
+        (words, {"start": 0.5}, "start"),
+    ],
+)
+def test_arguments_are_checked(draw, settings, name):
+    with pytest.raises(ValueError, match=f"Invalid value for `{name}`.*Received"):
+        ki.data.from_function(draw, **settings)

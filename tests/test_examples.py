@@ -1,0 +1,26 @@
+"""The examples of the documentation run as they stand there."""
+
+import pathlib
+import re
+
+import pytest
+
+TEXT = (pathlib.Path(__file__).parents[1] / "docs" / "examples.md").read_text(encoding="utf-8")
+SECTIONS = [section.partition("\n") for section in TEXT.split("\n## ")[1:]]
+EXAMPLES = {
+    title: "\n".join(re.findall(r"```python\n(.*?)```", body, re.S)) for title, _, body in SECTIONS
+}
+
+
+def test_every_section_has_an_example_that_asserts_something():
+    assert len(EXAMPLES) == 5
+    assert all("assert" in code for code in EXAMPLES.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("title", EXAMPLES)
+def test_examples_run_and_hold_what_they_assert(title, tmp_path, monkeypatch):
+    if "keras_tuner" in EXAMPLES[title]:
+        pytest.importorskip("keras_tuner")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(EXAMPLES[title], title, "exec"), {"__name__": "__main__"})

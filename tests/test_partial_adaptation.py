@@ -1,0 +1,41 @@
+"""The benchmark of parts of a transformer, on a tiny one."""
+
+import subprocess
+import sys
+
+import pytest
+
+from benchmarks.workers import ROOT
+
+TINY = ["--blocks=1", "--width=64", "--vocabulary=50", "--length=4", "--inner_steps=1"]
+
+
+@pytest.mark.slow
+def test_every_part_is_measured():
+    command = [sys.executable, "-m", "benchmarks.partial_adaptation", *TINY, "--repeats=1"]
+    done = subprocess.run(
+        [*command, "--adapt=head,lora,lora_merged"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    rows = [line.split("|")[1:-1] for line in done.stdout.splitlines() if line.startswith("| ")][1:]
+    assert [row[0].strip() for row in rows] == ["head", "lora", "lora_merged"]
+    adapted = [int(row[2].replace(",", "")) for row in rows]
+    assert adapted == [130, 1024, 1024]
+    assert all(float(row[-1]) > 0 for row in rows)
+
+
+@pytest.mark.slow
+def test_a_backbone_of_keras_hub_adapts():
+    pytest.importorskip("keras_hub")
+    command = [sys.executable, "-m", "benchmarks.partial_adaptation", *TINY, "--repeats=1"]
+    done = subprocess.run(
+        [*command, "--adapt=norm", "--encoder=keras_hub"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "| norm |" in done.stdout
+
+
+def test_unknown_parts_are_refused():
+    command = [sys.executable, "-m", "benchmarks.partial_adaptation", "--adapt=feet"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode != 0 and "Received: ['feet']" in done.stdout + done.stderr
