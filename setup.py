@@ -68,7 +68,7 @@ setup(
     ],
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.20"],
-        "benchmarks": ["keras-hub>=0.30", "matplotlib>=3.8"],
+        "benchmarks": ["keras-hub>=0.30", "matplotlib>=3.8", "playwright>=1.50"],
         "docs": DOCS,
         "onnx": ["onnxruntime>=1.20", "tf2onnx>=1.17"],
         "dev": [

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from keras_imaml.accuracy import accuracies, has_classes
 from keras_imaml.learner import MetaLearner
 from keras_imaml.splitting import outcome
 from keras_imaml.validation import check_integer
@@ -127,15 +128,10 @@ def _step(learner: MetaLearner, data: Any) -> dict[str, tf.Tensor]:
     before = outcome(learner.algorithm, objective, learner.tasks_per_chunk, adapt=False)
     values = {"loss": after.losses, "loss_before": before.losses, "sound": after.sound}
     labels = objective.tasks.query_y
-    if isinstance(labels, tf.Tensor) and labels.dtype.is_integer:
-        values["accuracy"] = _accuracy(labels, after.outputs)
-        values["accuracy_before"] = _accuracy(labels, before.outputs)
+    if has_classes(labels, after.outputs):
+        values["accuracy"] = accuracies(labels, after.outputs)
+        values["accuracy_before"] = accuracies(labels, before.outputs)
     return values
-
-
-def _accuracy(labels: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
-    right = tf.equal(tf.argmax(outputs, axis=-1, output_type=labels.dtype), labels)
-    return tf.reduce_mean(tf.cast(right, tf.float64), axis=1)
 
 
 def _half_width(values: np.ndarray) -> float:

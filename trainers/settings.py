@@ -271,6 +271,13 @@ def as_text() -> str:
     return "\n".join(line for name in _RUN_FLAGS if (line := FLAGS[name].serialize()))
 
 
+def table() -> dict[str, Any]:
+    """The flags that belong to a run as booleans, numbers and strings, for TensorBoard."""
+    plain = (bool, int, float, str)
+    lists = {name: ",".join(v) for name, v in values().items() if isinstance(v, list)}
+    return {name: v for name, v in values().items() if isinstance(v, plain)} | lists
+
+
 def keep_flags() -> None:
     """Write flags.txt, or refuse a run folder that was made with other settings.
 

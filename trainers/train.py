@@ -21,6 +21,9 @@ flags.DEFINE_integer(
     "validation_tasks", 64, "Tasks of the validation after an epoch.", lower_bound=0
 )
 flags.DEFINE_integer("test_tasks", 600, "Tasks of the final evaluation.", lower_bound=1)
+flags.DEFINE_integer(
+    "log_every", 20, "Meta-steps between points of TensorBoard's curves.", lower_bound=1
+)
 flags.DEFINE_integer("verbose", 1, "Progress: 0 none, 1 bars, 2 a line an epoch.")
 
 
@@ -29,8 +32,6 @@ def main(argv: Sequence[str]) -> None:
     alone = FLAGS.distribution != "multi_worker"
     if alone:
         settings.keep_flags()
-
-    import keras
 
     import keras_imaml as ki
     from trainers import experiment, result
@@ -51,8 +52,9 @@ def main(argv: Sequence[str]) -> None:
     step = checkpoints.restore()
     stop = ki.callbacks.StopOnSignal()
     callbacks = [ki.callbacks.StopOnBadTasks(), checkpoints, stop]
-    if first:
-        callbacks.append(keras.callbacks.TensorBoard(logs, write_graph=False))
+    probe = experiment.batches(validation)
+    dashboard = ki.callbacks.Dashboard(logs, probe, settings.table(), FLAGS.log_every)
+    callbacks.append(dashboard)
     if first and FLAGS.dataset == "sinusoid":
         callbacks.append(ki.callbacks.SinusoidPlot(validation, logs))
     training = experiment.batches(experiment.tasks("train", start=step * size))
@@ -92,6 +94,7 @@ def main(argv: Sequence[str]) -> None:
     if first:
         print(f"Evaluating on {FLAGS.test_tasks} tasks of classes that were never trained on")
         evaluation = ki.evaluate(learner, held_out, FLAGS.test_tasks, verbose=FLAGS.verbose > 0)
+        dashboard.record(evaluation)
         result.write(
             os.path.join(run_dir, "result.json"),
             evaluation,

@@ -37,7 +37,8 @@ class SinusoidPlot(keras.callbacks.Callback):
         """Draw."""
         image = self.draw()
         with self.writer.as_default():
-            tf.summary.image("sinusoid/adaptation", image[None], step=epoch)
+            step = self.model.optimizer.iterations.numpy()
+            tf.summary.image("sinusoid/adaptation", image[None], step=step)
         self.writer.flush()
 
     def draw(self) -> np.ndarray:

@@ -1,0 +1,296 @@
+"""A run in TensorBoard, in groups that can be read at a glance."""
+
+import os
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tensorboard.plugins.hparams import api as hp
+
+from keras_imaml.algorithms import Algorithm
+from keras_imaml.callbacks.episode_picture import episode_picture
+from keras_imaml.callbacks.event_files import EventFiles
+from keras_imaml.callbacks.probe import Measurements, Probe
+from keras_imaml.positive import PositiveParameter
+from keras_imaml.strategies import is_chief
+from keras_imaml.validation import check_integer
+
+_TAGS = {
+    "inner_residual": "inner/residual",
+    "inner_steps": "inner/steps",
+    "distance": "inner/distance",
+    "linear_residual": "linear/residual",
+    "linear_steps": "linear/steps",
+    "negative_curvature": "curvature/share_of_negative",
+    "first_order_cosine": "meta_gradient/first_order_cosine_by_task",
+    "proximal_strength": "lambda/mean",
+    "bad_tasks": "tasks/bad_share",
+    "transductive": "tasks/transductive",
+}
+
+_RESULTS = [
+    hp.Metric("result/accuracy"),
+    hp.Metric("result/loss"),
+    hp.Metric("adaptation/loss", group="validation"),
+    hp.Metric("time/step_ms", group="train"),
+]
+
+
+class Dashboard(keras.callbacks.Callback):
+    """Write what a meta-learning run does for TensorBoard, grouped by what it tells.
+
+    Every point is at a number of meta-steps. The runs in the folder:
+
+    * `train`: what `fit` logs, as means over the last `every` meta-steps, the time of a step; after
+      every epoch lambda and learned step sizes (one curve a layer), the norm of theta, histograms
+      of the weights. Before training, the graph of the network, if it is functional.
+    * `validation`: the same figures of the validation data of `fit`.
+    * `probe`, `probe_before`: one fixed meta-batch after and before adaptation: loss and accuracy,
+      how far each layer moves, the norm of the meta-gradient and its cosine to the first-order
+      one, the curvature along the query gradient, the time of a meta-gradient of data that lie in
+      memory; pictures of the first tasks.
+    * `linear/step_N`: the residual of the linear solver (of the first tasks of the probe) against
+      its own steps, after epochs 0, 1, 2, 4, 8 and so on of this process.
+
+    Args:
+        log_dir: TensorBoard's folder of this run.
+        tasks: Meta-batches, as for `fit`; the first one is the probe, which is measured before the
+            first meta-step and after every epoch. Defaults to `None`: no probe.
+        hparams: Settings of the run for the table of the HParams tab: names to booleans, numbers
+            or strings. Defaults to `None`: the run is not in the table.
+        every: Meta-steps between two points of `train`. Defaults to `20`.
+        pictures: How many tasks of the probe to draw, of images `[height, width, 1 or 3]` with
+            class numbers; others have no picture (see `keras_imaml.callbacks.SinusoidPlot`).
+            Defaults to `2`.
+
+    Raises:
+        ValueError: If an argument is invalid, or the model is not a `keras_imaml.MetaLearner`.
+
+    Example:
+
+    ```python
+    dashboard = ki.callbacks.Dashboard(
+        "runs/mine/logs",
+        ki.data.glyphs("validation").batch(8),
+        hparams={"proximal_strength": 0.5, "inner_steps": 8},
+    )
+    learner.fit(tasks, steps_per_epoch=100, epochs=5, callbacks=[dashboard])
+    dashboard.record(ki.evaluate(learner, ki.data.glyphs("test").batch(16)))
+    # then, in a shell: tensorboard --logdir runs
+    ```
+    """
+
+    def __init__(
+        self,
+        log_dir: str,
+        tasks: tf.data.Dataset | None = None,
+        hparams: Mapping[str, bool | int | float | str] | None = None,
+        every: int = 20,
+        pictures: int = 2,
+    ) -> None:
+        super().__init__()
+        self.probe = None if tasks is None else Probe(tasks)
+        self.hparams = None if hparams is None else _checked(hparams)
+        self.every = check_integer("every", every, minimum=1)
+        self.pictures = check_integer("pictures", pictures, minimum=0)
+        self._files = EventFiles(os.fspath(log_dir))
+        self._writes = True
+        self._epochs = 0
+
+    def set_model(self, model: keras.Model) -> None:
+        """Look at the learner that is going to be trained."""
+        if not isinstance(getattr(model, "algorithm", None), Algorithm):
+            raise ValueError(
+                "Invalid model for keras_imaml.callbacks.Dashboard. Expected a "
+                "keras_imaml.MetaLearner; for others there is keras.callbacks.TensorBoard. "
+                f"Received: {type(model).__name__}"
+            )
+        super().set_model(model)
+        self._writes = is_chief(model.distribute_strategy)  # of several machines
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Before the first step: write settings and graph, and measure the probe."""
+        if not self._writes:
+            return
+        if self.hparams is not None:
+            with self._files.of("").as_default():
+                hp.hparams_config([hp.HParam(name) for name in self.hparams], _RESULTS)
+                hp.hparams(self.hparams)
+        if not self._step():
+            if getattr(self.model.model, "inputs", None):
+                with self._files.of("train").as_default():
+                    tf.summary.graph(_graph_of(self.model.model))
+            self._write_state()
+            self._write_probe()
+            self._files.flush()
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Start to take means."""
+        self._done = self._steps = 0
+        self._sums: dict[str, float] = {}
+        self._in_steps = self._between = 0.0
+        self._last = time.perf_counter()
+
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Start the clock of a step."""
+        now = time.perf_counter()
+        self._between += now - self._last
+        self._last = now
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Stop the clock of a step; write means when enough steps have come together."""
+        now = time.perf_counter()
+        self._in_steps += now - self._last
+        self._last = now
+        self._done = batch + 1
+        if self._done - self._steps >= self.every:
+            self._write_window(logs or {})
+
+    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Start the clock of the validation."""
+        self._test_begin = time.perf_counter()
+
+    def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Stop the clock of the validation."""
+        self._test_seconds = time.perf_counter() - self._test_begin
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Write the validation, the state of the learner and the probe."""
+        if not self._writes:
+            return
+        step, logs, means = self._step(), logs or {}, self._means()
+        if self._done > self._steps:
+            self._write_window(logs)
+        rest = {name: v for name, v in logs.items() if not name.startswith("val_")}
+        others = {_tag(name): float(v) for name, v in rest.items() if name not in means}
+        if others:  # metrics that are no means have no value for a part of an epoch
+            self._files.scalars("train", others, step)
+        validated = {name[4:]: float(v) for name, v in logs.items() if name.startswith("val_")}
+        if validated:
+            values = {_tag(name): value for name, value in validated.items()}
+            values["time/validation_s"] = self._test_seconds
+            self._files.scalars("validation", values, step)
+        self._epochs += 1
+        self._write_state()
+        self._write_probe()
+        self._files.flush()
+
+    def record(self, evaluation: Any) -> None:
+        """Write the final figures of the run, which the table of the HParams tab shows.
+
+        Args:
+            evaluation: What `keras_imaml.evaluate` returned.
+        """
+        values = {
+            "result/loss": evaluation.loss,
+            "result/loss_before": evaluation.loss_before,
+        }
+        if evaluation.accuracy is not None:
+            values["result/accuracy"] = evaluation.accuracy
+            values["result/accuracy_before"] = evaluation.accuracy_before
+        self._files.scalars("", values, self._step())
+        self._files.flush()
+
+    def _step(self) -> int:
+        return int(self.model.optimizer.iterations.numpy())
+
+    def _means(self) -> set[str]:
+        """Names of metrics that are means; Keras creates some of them in the first step."""
+        compiled = self.model._compile_metrics
+        metrics = [*self.model.metrics, *(compiled.metrics if compiled is not None else ())]
+        return {metric.name for metric in metrics if isinstance(metric, keras.metrics.Mean)}
+
+    def _write_window(self, logs: Mapping[str, Any]) -> None:
+        """Write the means of the steps since the last call; Keras logs means of the epoch."""
+        steps, values = self._done, {}
+        count = steps - self._steps
+        for name in self._means() & set(logs):
+            total = float(logs[name]) * steps
+            values[_tag(name)] = (total - self._sums.get(name, 0.0)) / count
+            self._sums[name] = total
+        values["time/step_ms"] = 1e3 * self._in_steps / count
+        values["time/between_steps_ms"] = 1e3 * self._between / count
+        self._steps, self._in_steps, self._between = steps, 0.0, 0.0
+        if self._writes:
+            self._files.scalars("train", values, self._step())
+
+    def _write_state(self) -> None:
+        """Write theta, and the numbers that the algorithm and the optimizer hold."""
+        step, learner, algorithm = self._step(), self.model, self.model.algorithm
+        values = {
+            "weights/norm": float(tf.norm(learner.parameters.theta())),
+            "outer/learning_rate": float(learner.optimizer.learning_rate),
+        }
+        layers = [group.name for group in learner.parameters.groups]
+        held = (
+            getattr(algorithm, "proximal_strength", None),
+            getattr(algorithm, "learning_rate", None),
+        )
+        for group, parameter in zip(("lambda", "inner_learning_rate"), held, strict=True):
+            if not isinstance(parameter, PositiveParameter):
+                continue
+            numbers = np.exp(parameter.logarithm.numpy())
+            values[f"{group}/mean"] = float(parameter.value().numpy().mean())
+            if parameter.per == "layer":
+                values |= {f"{group}/{n}": float(v) for n, v in zip(layers, numbers, strict=True)}
+            elif parameter.per == "weight":
+                with self._files.of("train").as_default():
+                    tf.summary.histogram(f"{group}/all", numbers, step=step)
+        self._files.scalars("train", values, step)
+        with self._files.of("train").as_default():
+            for variable in learner.model.trainable_variables:
+                tf.summary.histogram(f"weights/{variable.path}", variable.numpy(), step=step)
+
+    def _write_probe(self) -> None:
+        if self.probe is None:
+            return
+        step, start = self._step(), time.perf_counter()
+        found = self.probe.measure(self.model)
+        self._files.scalars("probe_before", found.before, step)
+        self._files.scalars("probe", found.after, step)
+        self._write_pictures(found, step)
+        if self._epochs & (self._epochs - 1) == 0:  # 0, 1, 2, 4, 8, ...
+            for taken, residual in found.residuals:
+                name = f"linear/step_{step:06d}"
+                self._files.scalars(name, {"linear/residual_against_its_steps": residual}, taken)
+        spent = {"time/probe_s": time.perf_counter() - start}
+        self._files.scalars("train", spent, step)
+
+    def _write_pictures(self, found: Measurements, step: int) -> None:
+        assert self.probe is not None
+        parts = tf.nest.flatten(self.probe.data)
+        shape = parts[0].shape
+        drawable = len(parts) == 4 and shape.rank == 5 and shape[-1] in (1, 3)
+        if found.predictions is None or not drawable:
+            return
+        support_x, support_y, query_x, query_y = (part.numpy() for part in parts)
+        with self._files.of("probe").as_default():
+            for i in range(min(self.pictures, len(support_x))):
+                task = support_x[i], support_y[i], query_x[i], query_y[i], found.predictions[i]
+                tf.summary.image(f"episodes/task_{i}", episode_picture(*task)[None], step=step)
+
+
+def _tag(name: str) -> str:
+    return _TAGS.get(name, f"adaptation/{name}")
+
+
+def _checked(hparams: Any) -> dict[str, Any]:
+    if not isinstance(hparams, Mapping) or not all(
+        isinstance(name, str) and isinstance(value, bool | int | float | str)
+        for name, value in hparams.items()
+    ):
+        raise ValueError(
+            "Invalid value for `hparams`. Expected names of settings with booleans, numbers or "
+            f"strings as values. Received: hparams={hparams!r}"
+        )
+    return dict(hparams)
+
+
+def _graph_of(network: keras.Model) -> Any:
+    """The graph of a functional network for the examples of one task."""
+    specs = [tf.TensorSpec([None, *x.shape[1:]], x.dtype) for x in network.inputs]
+    inputs = specs[0] if len(specs) == 1 else specs
+    return tf.function(lambda x: network(x), autograph=False).get_concrete_function(inputs).graph

@@ -1,0 +1,222 @@
+"""What can be measured on one meta-batch that stays the same for the whole of a run."""
+
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_imaml.accuracy import accuracies, has_classes
+from keras_imaml.algorithms import IMAML, Algorithm, MetaGradient
+from keras_imaml.algorithms.algorithm import masked_mean
+from keras_imaml.curvature import CURVATURES
+from keras_imaml.elements import check_element
+from keras_imaml.linear.convergence import residual_curve, steps_to_look_at
+from keras_imaml.objective import TaskObjective
+from keras_imaml.query_gradient import query_gradient
+from keras_imaml.splitting import meta_gradient, outcome
+from keras_imaml.vectors import dot, norm, select
+
+_FEW = 4  # tasks that stand for all where a figure needs the memory of several copies of phi
+
+
+class Measurements(NamedTuple):
+    """What a probe has measured.
+
+    Attributes:
+        before: Figures of the query sets at the meta-learned weights, by tag.
+        after: Figures of the adapted weights and of the meta-gradient, by tag.
+        predictions: `[tasks, queries]`, the predicted classes; None without classes.
+        residuals: Pairs of steps and the mean relative residual of the linear solver after so many
+            of them; empty for a solver that counts none.
+    """
+
+    before: dict[str, float]
+    after: dict[str, float]
+    predictions: np.ndarray | None
+    residuals: list[tuple[int, float]]
+
+
+class Probe:
+    """Measures a learner on the first meta-batch of a data set; see `Dashboard`.
+
+    Nothing of the learner changes: weights, optimizer, metrics and random seeds stay as they are.
+
+    Args:
+        tasks: Meta-batches, as for `learner.fit`. The first one is kept.
+    """
+
+    def __init__(self, tasks: tf.data.Dataset) -> None:
+        if not isinstance(tasks, tf.data.Dataset):
+            raise ValueError(
+                "Invalid value for `tasks`. Expected a tf.data.Dataset of meta-batches, such as "
+                f"keras_imaml.data.glyphs('validation').batch(8). Received: tasks={tasks!r}"
+            )
+        first = next(iter(tasks), None)
+        if first is None:
+            raise ValueError(
+                "Invalid value for `tasks`. Expected at least one meta-batch. Received: an empty "
+                f"data set, tasks={tasks!r}"
+            )
+        self.data = check_element(first)
+        ranks = [x.shape.rank for x in tf.nest.flatten(self.data)]
+        counts = {x.shape[0] for x in tf.nest.flatten(self.data) if x.shape.rank}
+        if 0 in ranks or len(counts) != 1 or not counts.pop():
+            raise ValueError(
+                "Invalid value for `tasks`. Expected meta-batches, whose parts all have a leading "
+                "task axis of the same size: is a `.batch(8)` missing? Received: shapes "
+                f"{keras.tree.map_structure(lambda x: tuple(x.shape), self.data)}"
+            )
+        self._functions: dict[Any, Any] = {}
+        self._learner: Any = None
+
+    def measure(self, learner: Any) -> Measurements:
+        """Measure `learner` as it is now."""
+        if learner is not self._learner:
+            self._learner, self._functions = learner, {}
+        before, first_order = self._call(_before), self._call(_first_order)
+        traced = _meta_gradient in self._functions
+        start = time.perf_counter()
+        gradient = self._call(_meta_gradient)["gradient"].numpy()
+        seconds = time.perf_counter() - start
+        flat = first_order["gradient"].numpy()
+        lengths = np.linalg.norm(gradient), np.linalg.norm(flat)
+        after = {
+            **first_order["figures"],
+            "meta_gradient/norm": lengths[0],
+            "meta_gradient/first_order_cosine": gradient @ flat / max(np.prod(lengths), 1e-30),
+        }
+        if traced:  # the first call spends its time on the graph
+            after["time/step_ms"] = 1e3 * seconds
+        residuals: list[tuple[int, float]] = []
+        if isinstance(learner.algorithm, IMAML):
+            steps = steps_to_look_at(learner.algorithm.linear)
+            found = self._call(_linear_system)
+            after["curvature/along_query_gradient"] = found["curvature"]
+            curve = found["residuals"].numpy()
+            residuals = [(0, 1.0), *zip(steps, map(float, curve), strict=True)] if steps else []
+        predictions = first_order["predictions"]
+        return Measurements(
+            before={tag: float(value) for tag, value in before.items()},
+            after={tag: float(value) for tag, value in after.items()},
+            predictions=None if predictions is None else predictions.numpy(),
+            residuals=residuals,
+        )
+
+    def _call(self, function: Any) -> Any:
+        if function not in self._functions:
+            learner = self._learner
+            self._functions[function] = tf.function(
+                lambda data: function(learner, learner.objective(data, training=False)),
+                autograph=False,
+            )
+        return self._functions[function](self.data)
+
+
+def _before(learner: Any, objective: TaskObjective) -> dict[str, tf.Tensor]:
+    found = outcome(learner.algorithm, objective, learner.tasks_per_chunk, adapt=False)
+    return _of_queries(objective, *found)
+
+
+def _first_order(learner: Any, objective: TaskObjective) -> dict[str, Any]:
+    """The adapted query sets, and the gradient of their losses for the adapted weights."""
+    adapted = learner.parameters.adapted
+    meta = meta_gradient(
+        _FirstOrder(learner.algorithm),  # type: ignore[arg-type]
+        objective,
+        adapted,
+        learner.tasks_per_chunk,
+    )
+    figures = _of_queries(objective, meta.query_losses, meta.query_outputs, meta.sound)
+    classes = has_classes(objective.tasks.query_y, meta.query_outputs)
+    return {
+        "figures": {**figures, **meta.diagnostics},
+        "gradient": _flat(meta.gradients, adapted),
+        "predictions": tf.argmax(meta.query_outputs, axis=-1) if classes else None,
+    }
+
+
+def _meta_gradient(learner: Any, objective: TaskObjective) -> dict[str, Any]:
+    variables = learner.trainable_variables
+    meta = meta_gradient(learner.algorithm, objective, variables, learner.tasks_per_chunk)
+    found = {id(v): g for v, g in zip(variables, meta.gradients, strict=True)}
+    adapted = learner.parameters.adapted
+    return {"gradient": _flat([found.get(id(v)) for v in adapted], adapted)}
+
+
+def _linear_system(learner: Any, objective: TaskObjective) -> dict[str, tf.Tensor]:
+    """The system of the implicit rule, of a few tasks: its curvature, and how it is solved."""
+    algorithm = learner.algorithm
+    count = min(objective.tasks.count, learner.tasks_per_chunk or _FEW, _FEW)
+    objective = objective.part(0, count).featured()
+    adapted = algorithm.adapt(objective)
+    query = query_gradient(objective, adapted.phi, objective.sound & adapted.sound, [])
+    rhs = select(query.sound, query.for_phi, tf.zeros_like(query.for_phi))
+    linearization = CURVATURES[algorithm.curvature]().linearize(
+        lambda: algorithm.inner_problem(objective), tf.stop_gradient(adapted.phi), []
+    )
+    strength = algorithm.strength()
+    bent = linearization.product(rhs) - strength * rhs
+    curvature = tf.math.divide_no_nan(dot(rhs, bent), dot(rhs, rhs))
+    steps = steps_to_look_at(algorithm.linear)
+    residuals: Any = tf.zeros([0])
+    if steps:
+        # A graph of its own, which the solves share: building one for each takes seconds.
+        product = tf.function(linearization.product, autograph=False)
+        inverse = lambda r: r / strength  # noqa: E731
+        every = residual_curve(algorithm.linear, product, rhs, inverse, steps)
+        residuals = tf.map_fn(lambda residual: masked_mean(residual, query.sound), every)
+    return {"curvature": masked_mean(curvature, query.sound), "residuals": residuals}
+
+
+class _FirstOrder:
+    """In the place of an algorithm: its adaptation, and the query gradient as meta-gradient."""
+
+    def __init__(self, algorithm: Algorithm) -> None:
+        self.algorithm = algorithm
+        self.groups = algorithm.parameters.groups
+        self.diagnostics = tuple(f"moved/{group.name}" for group in self.groups)
+
+    def meta_gradient(self, objective: TaskObjective, variables: Sequence[Any]) -> MetaGradient:
+        """See `Algorithm.meta_gradient`."""
+        parameters = self.algorithm.parameters
+        adapted = self.algorithm.adapt(objective)
+        query = query_gradient(objective, adapted.phi, objective.sound & adapted.sound, [])
+        per_task = select(query.sound, query.for_phi, tf.zeros_like(query.for_phi))
+        count = tf.maximum(tf.reduce_sum(tf.cast(query.sound, per_task.dtype)), 1)
+        theta, sizes = parameters.theta(), [group.size for group in self.groups]
+        moved = zip(
+            tf.split(adapted.phi - theta, sizes, axis=1), tf.split(theta, sizes), strict=True
+        )
+        shares = [
+            masked_mean(tf.math.divide_no_nan(norm(away), tf.norm(start)), query.sound)
+            for away, start in moved
+        ]
+        return MetaGradient(
+            gradients=parameters.for_variables(tf.reduce_sum(per_task, axis=0) / count, variables),
+            per_task=per_task,
+            query_losses=query.losses,
+            query_outputs=query.outputs,
+            sound=query.sound,
+            diagnostics=dict(zip(self.diagnostics, shares, strict=True)),
+        )
+
+
+def _of_queries(
+    objective: TaskObjective, losses: tf.Tensor, outputs: Any, sound: tf.Tensor
+) -> dict[str, tf.Tensor]:
+    labels = objective.tasks.query_y
+    figures = {"adaptation/loss": masked_mean(losses, sound)}
+    if has_classes(labels, outputs):
+        figures["adaptation/accuracy"] = masked_mean(accuracies(labels, outputs), sound)
+    return figures
+
+
+def _flat(gradients: Sequence[Any], variables: Sequence[Any]) -> tf.Tensor:
+    parts = [
+        tf.zeros(v.shape, v.dtype) if g is None else tf.convert_to_tensor(g)
+        for g, v in zip(gradients, variables, strict=True)
+    ]
+    return tf.concat([tf.reshape(part, [-1]) for part in parts], axis=0)

@@ -1,0 +1,274 @@
+"""What a run writes for TensorBoard, read back from its files."""
+
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_imaml as ki
+from tests import learners
+from tests.callbacks import test_checkpoints
+from tests.event_files import Run
+
+
+def data(seed=0):
+    return learners.dataset(learners.images(seed=seed), learners.images(seed=seed + 1))
+
+
+def layered():
+    return learners.imaml(proximal_strength=ki.ProximalStrength(1.0, "layer", learned=True))
+
+
+def network():
+    layers = [
+        keras.Input([8, 8, 1]),
+        keras.layers.Flatten(),
+        keras.layers.Dense(4, "softplus", name="hidden"),
+        keras.layers.Dense(3, name="head"),
+    ]
+    return keras.Sequential(layers)
+
+
+def fit(learner, callbacks, epochs=2, **settings):
+    return learner.fit(
+        data(),
+        steps_per_epoch=4,
+        epochs=epochs,
+        validation_data=data(7),
+        validation_steps=1,
+        verbose=0,
+        callbacks=callbacks,
+        **settings,
+    ).history
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run, its history, its learner and its folder."""
+    folder = tmp_path_factory.mktemp("logs")
+    keras.utils.set_random_seed(0)
+    learner = learners.compiled(network(), layered())
+    settings = {"proximal_strength": 1.0, "adapt": "all", "learned": True}
+    dashboard = ki.callbacks.Dashboard(folder, data(3), settings, every=3)
+    history = fit(learner, [dashboard])
+    evaluation = ki.evaluate(learner, data(5), num_tasks=8, verbose=False)
+    dashboard.record(evaluation)
+    return learner, history, evaluation, folder
+
+
+TAGS = {
+    "loss": "adaptation/loss",
+    "accuracy": "adaptation/accuracy",
+    "inner_residual": "inner/residual",
+    "linear_residual": "linear/residual",
+    "negative_curvature": "curvature/share_of_negative",
+    "first_order_cosine": "meta_gradient/first_order_cosine_by_task",
+    "bad_tasks": "tasks/bad_share",
+}
+
+
+def test_curves_of_training_are_means_over_parts_of_an_epoch(run):
+    _, history, _, folder = run
+    train = Run(folder / "train")
+    for name, tag in TAGS.items():
+        points = train.points(tag)
+        assert list(points) == [3, 4, 7, 8]
+        for epoch, (three, one) in enumerate([(3, 4), (7, 8)]):
+            mean = (3 * points[three] + points[one]) / 4
+            assert mean == pytest.approx(history[name][epoch], rel=1e-4, abs=1e-6)
+    assert min(train.points("time/step_ms").values()) > 0
+    assert set(train.points("time/probe_s")) == {0, 4, 8}
+
+
+def test_validation_is_that_of_fit(run):
+    _, history, _, folder = run
+    validation = Run(folder / "validation")
+    for name in ("loss", "accuracy"):
+        points = validation.points(TAGS[name])
+        assert list(points) == [4, 8]
+        np.testing.assert_allclose(list(points.values()), history[f"val_{name}"], rtol=1e-6)
+
+
+def test_the_probe_is_what_evaluation_says(run):
+    learner, _, _, folder = run
+    evaluation = ki.evaluate(learner, data(3), num_tasks=4, verbose=False)
+    after, before = Run(folder / "probe"), Run(folder / "probe_before")
+    last = lambda run, tag: run.points(tag)[8]  # noqa: E731
+    assert last(after, "adaptation/loss") == pytest.approx(evaluation.loss, rel=1e-5)
+    assert last(after, "adaptation/accuracy") == pytest.approx(evaluation.accuracy)
+    assert last(before, "adaptation/loss") == pytest.approx(evaluation.loss_before, rel=1e-5)
+    assert last(before, "adaptation/accuracy") == pytest.approx(evaluation.accuracy_before)
+    assert set(after.points("adaptation/loss")) == {0, 4, 8}
+    assert set(after.points("time/step_ms")) == {4, 8}  # the first one would be of building graphs
+
+
+def test_lambda_and_movement_have_a_curve_a_layer(run):
+    learner, _, _, folder = run
+    train, probe = Run(folder / "train"), Run(folder / "probe")
+    strengths = np.exp(learner.algorithm.proximal_strength.logarithm.numpy())
+    layers = [group.name for group in learner.parameters.groups]
+    for layer, strength in zip(layers, strengths, strict=True):
+        points = train.points(f"lambda/{layer}")
+        assert points[0] == pytest.approx(1.0)
+        assert points[8] == pytest.approx(strength)
+        assert probe.points(f"moved/{layer}")[8] >= 0
+    theta = np.linalg.norm(learner.parameters.theta())
+    assert train.points("weights/norm")[8] == pytest.approx(theta, rel=1e-6)
+    assert train.points("outer/learning_rate")[8] == pytest.approx(1e-2)
+
+
+def test_the_residual_of_the_linear_solver_against_its_steps(run):
+    learner, _, _, folder = run
+    assert sorted(f.name for f in (folder / "linear").iterdir()) == [
+        "step_000000",
+        "step_000004",
+        "step_000008",
+    ]
+    curve = Run(folder / "linear" / "step_000008").points("linear/residual_against_its_steps")
+    assert list(curve) == [0, 1, 2, 4]  # the learner's own number is 2
+    assert list(curve.values()) == sorted(curve.values(), reverse=True)
+    objective = learner.objective(next(iter(data(3))), training=False)
+    meta = learner.algorithm.meta_gradient(objective, learner.trainable_variables)
+    assert curve[2] == pytest.approx(float(meta.diagnostics["linear_residual"]), rel=1e-3)
+
+
+def test_the_cosine_is_that_of_the_meta_gradient_to_the_first_order_one(run):
+    learner, _, _, folder = run
+    objective = learner.objective(next(iter(data(3))), training=False)
+    weights = learner.parameters.adapted
+    flat = lambda parts: np.concatenate([np.ravel(part) for part in parts])  # noqa: E731
+    implicit = flat(learner.algorithm.meta_gradient(objective, weights).gradients)
+    phi = learner.algorithm.adapt(objective).phi
+    with tf.GradientTape() as tape:
+        tape.watch(phi)
+        losses, _ = objective.query_losses(phi)
+    first_order = tape.gradient(losses, phi).numpy().mean(axis=0)
+    cosine = implicit @ first_order / np.linalg.norm(implicit) / np.linalg.norm(first_order)
+    probe = Run(folder / "probe")
+    assert probe.points("meta_gradient/first_order_cosine")[8] == pytest.approx(cosine, abs=1e-4)
+    assert probe.points("meta_gradient/norm")[8] == pytest.approx(
+        np.linalg.norm(implicit), rel=1e-3
+    )
+
+
+def test_episodes_weights_and_the_graph_are_there(run):
+    learner, _, _, folder = run
+    probe, train = Run(folder / "probe"), Run(folder / "train")
+    for task in (0, 1):
+        pictures = probe.pictures(f"episodes/task_{task}")
+        assert list(pictures) == [0, 4, 8]
+        assert all(png.startswith(b"\x89PNG") for *_, png in pictures.values())
+    assert train.tags("histograms") == {
+        f"weights/{v.path}" for v in learner.model.trainable_variables
+    }
+    nodes = {node.name for node in train.files.Graph().node}
+    assert any("hidden" in name for name in nodes)
+
+
+def test_settings_and_results_are_in_the_table(run):
+    _, _, evaluation, folder = run
+    whole = Run(folder)
+    assert whole.points("result/accuracy") == {8: pytest.approx(evaluation.accuracy)}
+    assert whole.points("result/loss") == {8: pytest.approx(evaluation.loss)}
+    start = whole.files.SummaryMetadata("_hparams_/session_start_info")
+    assert b"proximal_strength" in start.plugin_data.content
+
+
+def test_training_is_the_same_without(run):
+    keras.utils.set_random_seed(0)
+    other = learners.compiled(network(), layered())
+    fit(other, [])
+    for expected, received in zip(run[0].variables, other.variables, strict=True):
+        np.testing.assert_array_equal(received, expected, err_msg=expected.path)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "own"),
+    [
+        (lambda: ki.MAML(ki.inner.GradientDescent(2, ki.LearningRate(0.1))), "inner/residual"),
+        (lambda: ki.Reptile(ki.inner.Adam(steps=2)), "inner/distance"),
+    ],
+)
+def test_algorithms_without_a_linear_system(tmp_path, algorithm, own):
+    learner = learners.compiled(network(), algorithm(), metrics=())
+    dashboard = ki.callbacks.Dashboard(tmp_path, data())
+    learner.fit(data(), steps_per_epoch=2, verbose=0, callbacks=[dashboard])
+    assert own in Run(tmp_path / "train").tags()
+    tags = Run(tmp_path / "probe").tags()
+    assert {"adaptation/accuracy", "meta_gradient/first_order_cosine"} <= tags
+    assert not (tmp_path / "linear").exists()
+    rate = Run(tmp_path / "train").tags() & {"inner_learning_rate/mean"}
+    assert bool(rate) == isinstance(learner.algorithm, ki.MAML)
+
+
+def test_a_regression_has_a_loss_and_no_accuracy(tmp_path):
+    made, tasks = test_checkpoints.learner(), test_checkpoints.tasks()
+    dashboard = ki.callbacks.Dashboard(tmp_path, tasks)
+    made.fit(tasks, steps_per_epoch=2, epochs=2, verbose=0, callbacks=[dashboard])
+    for name in ("probe", "probe_before"):
+        run = Run(tmp_path / name)
+        assert "adaptation/loss" in run.tags()
+        assert "adaptation/accuracy" not in run.tags()
+        assert not run.tags("images")
+
+
+def test_a_resumed_run_goes_on_at_its_step(tmp_path):
+    made, tasks = test_checkpoints.learner(), test_checkpoints.tasks()
+    for _ in range(2):
+        dashboard = ki.callbacks.Dashboard(tmp_path, tasks, every=2)
+        made.fit(tasks, steps_per_epoch=2, verbose=0, callbacks=[dashboard])
+    assert list(Run(tmp_path / "train").points("adaptation/loss")) == [2, 4]
+    assert list(Run(tmp_path / "probe").points("adaptation/loss")) == [0, 2, 4]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"tasks": [1, 2]}, "`tasks`. Expected a tf.data.Dataset of meta-batches"),
+        ({"tasks": ki.data.sinusoid().take(0).batch(2)}, "Expected at least one meta-batch"),
+        ({"tasks": ki.data.sinusoid(shot=5, query=3)}, r"is a `.batch\(8\)` missing"),
+        ({"tasks": tf.data.Dataset.from_tensors(tf.zeros([2, 3]))}, "Invalid element of the data"),
+        ({"hparams": {"adapt": ["head"]}}, "`hparams`. Expected names of settings"),
+        ({"every": 0}, "`every`"),
+        ({"pictures": -1}, "`pictures`"),
+    ],
+)
+def test_what_is_wrong_is_said_before_any_work(tmp_path, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        ki.callbacks.Dashboard(tmp_path / "logs", **arguments)
+    assert not (tmp_path / "logs").exists()
+
+
+def test_another_model_is_refused(tmp_path):
+    model = ki.models.MLP()
+    model.compile(loss="mse")
+    with pytest.raises(ValueError, match="Expected a keras_imaml.MetaLearner"):
+        model.fit(
+            np.zeros([2, 1]),
+            np.zeros([2, 1]),
+            verbose=0,
+            callbacks=[ki.callbacks.Dashboard(tmp_path)],
+        )
+
+
+@pytest.mark.slow
+def test_two_devices(tmp_path):
+    script = f"""
+import tensorflow as tf
+from tests import on_replicas
+strategy = on_replicas.strategy_for("mirrored", 2)
+import keras_imaml as ki
+from tests import learners
+from tests.callbacks import test_dashboard as here
+with strategy.scope():
+    learner = learners.compiled(here.network(), here.layered())
+here.fit(learner, [ki.callbacks.Dashboard({str(tmp_path)!r}, here.data(3), every=2)])
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
+    assert list(Run(tmp_path / "train").points("adaptation/loss")) == [2, 4, 6, 8]
+    probe = Run(tmp_path / "probe")
+    assert set(probe.points("adaptation/accuracy")) == {0, 4, 8}
+    assert set(probe.points("meta_gradient/first_order_cosine")) == {0, 4, 8}

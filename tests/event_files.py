@@ -1,0 +1,27 @@
+"""TensorBoard's event files read back."""
+
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.util import tensor_util
+
+
+class Run:
+    """What is in one folder of event files: everything by tag."""
+
+    def __init__(self, folder):
+        self.files = EventAccumulator(str(folder), {"tensors": 0, "images": 0})
+        self.files.Reload()
+
+    def tags(self, plugin="scalars"):
+        return set(self.files.PluginTagToContent(plugin))
+
+    def points(self, tag):
+        """The numbers of a curve by their step."""
+        return {e.step: float(tensor_util.make_ndarray(e.tensor_proto)) for e in self._of(tag)}
+
+    def pictures(self, tag):
+        """How large the picture is, and its PNG, by step."""
+        found = {e.step: tensor_util.make_ndarray(e.tensor_proto) for e in self._of(tag)}
+        return {step: (int(p[0]), int(p[1]), p[2]) for step, p in found.items()}
+
+    def _of(self, tag):
+        return self.files.Tensors(tag)
