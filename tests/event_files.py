@@ -12,7 +12,9 @@ class Run:
         self.files.Reload()
 
     def tags(self, plugin="scalars"):
-        return set(self.files.PluginTagToContent(plugin))
+        """The tags of a plugin: scalars, images, histograms."""
+        name = lambda tag: self.files.SummaryMetadata(tag).plugin_data.plugin_name  # noqa: E731
+        return {tag for tag in self.files.Tags()["tensors"] if name(tag) == plugin}
 
     def points(self, tag):
         """The numbers of a curve by their step."""

@@ -16,6 +16,7 @@ NAMES = [
     "ProximalStrength",
     "__version__",
     "callbacks.Checkpoints",
+    "callbacks.Dashboard",
     "callbacks.Progress",
     "data.cifar_fs",
     "data.from_arrays",

@@ -24,6 +24,9 @@ flags.DEFINE_integer("test_tasks", 600, "Tasks of the final evaluation.", lower_
 flags.DEFINE_integer(
     "log_every", 20, "Meta-steps between points of TensorBoard's curves.", lower_bound=1
 )
+flags.DEFINE_bool(
+    "probe", True, "Measure a fixed meta-batch for TensorBoard before training and after an epoch."
+)
 flags.DEFINE_integer("verbose", 1, "Progress: 0 none, 1 bars, 2 a line an epoch.")
 
 
@@ -52,7 +55,7 @@ def main(argv: Sequence[str]) -> None:
     step = checkpoints.restore()
     stop = ki.callbacks.StopOnSignal()
     callbacks = [ki.callbacks.StopOnBadTasks(), checkpoints, stop]
-    probe = experiment.batches(validation)
+    probe = experiment.batches(validation) if FLAGS.probe else None
     dashboard = ki.callbacks.Dashboard(logs, probe, settings.table(), FLAGS.log_every)
     callbacks.append(dashboard)
     if first and FLAGS.dataset == "sinusoid":

@@ -222,7 +222,7 @@ class Dashboard(keras.callbacks.Callback):
         step, learner, algorithm = self._step(), self.model, self.model.algorithm
         values = {
             "weights/norm": float(tf.norm(learner.parameters.theta())),
-            "outer/learning_rate": float(learner.optimizer.learning_rate),
+            "outer/learning_rate": float(tf.convert_to_tensor(learner.optimizer.learning_rate)),
         }
         layers = [group.name for group in learner.parameters.groups]
         held = (
