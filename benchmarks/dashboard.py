@@ -30,12 +30,12 @@ flags.DEFINE_integer("cores", 1, "Cores, each with tasks of its own.", lower_bou
 
 # Pictures of curves: a name, runs and tags as regular expressions, the size of the window.
 _CURVES = [
-    ("adaptation", "lambda_0.2/(train|validation|probe)", "^adaptation", (1180, 500)),
-    ("meta_gradient", "^glyphs.*/probe$", "cosine$|along_query|gradient/norm", (1180, 500)),
-    ("solvers", "^glyphs.*/train$", "(inner|linear)/residual$", (1180, 500)),
-    ("layers", "lambda_2.0/(probe|train)$", "(moved|lambda)/(conv_1|head)", (1180, 860)),
-    ("linear", "lambda_0.2/linear", "against_its_steps", (800, 560)),
-    ("time", "lambda_0.2/(probe|train)$", "time/(step|probe)", (1180, 500)),
+    ("adaptation", "lambda_0.2/(train|validation|probe)", "^adaptation", (1180, 660)),
+    ("meta_gradient", "^lambda.*/probe$", "cosine$|along_query|gradient/norm", (1180, 660)),
+    ("solvers", "^lambda.*/train$", "(inner|linear)/residual$", (1180, 660)),
+    ("layers", "lambda_2.0/(probe|train)$", "(moved|lambda)/(conv_1|head)", (1180, 1140)),
+    ("linear", "lambda_0.2/linear", "against_its_steps", (800, 660)),
+    ("time", "lambda_0.2/(probe|train)$", "time/(step|probe)", (1180, 660)),
 ]
 
 
@@ -71,7 +71,7 @@ def _train(log_dir: str) -> None:
         )
         learner.compile(keras.optimizers.Adam(5e-3), loss, metrics=["accuracy"])
         dashboard = ki.callbacks.Dashboard(
-            os.path.join(log_dir, f"glyphs_lambda_{strength}"),
+            os.path.join(log_dir, f"lambda_{strength}"),
             draw("validation", 8),
             hparams={"dataset": "glyphs", "proximal_strength": strength, "inner_steps": 8},
             every=5,
@@ -82,7 +82,7 @@ def _train(log_dir: str) -> None:
     waves = lambda split: ki.data.sinusoid(split, shot=10, query=50)  # noqa: E731
     learner = ki.MetaLearner(ki.models.MLP(1, (1,)), ki.IMAML(0.5, ki.inner.NewtonCG(4)))
     learner.compile(keras.optimizers.Adam(3e-3, global_clipnorm=10.0), "mse")
-    folder = os.path.join(log_dir, "sinusoid")
+    folder = os.path.join(log_dir, "waves")
     settings = {"dataset": "sinusoid", "proximal_strength": 0.5, "inner_steps": 4}
     dashboard = ki.callbacks.Dashboard(folder, waves("validation").batch(8), settings)
     plot = ki.callbacks.SinusoidPlot(waves("validation"), folder)
@@ -136,7 +136,7 @@ def _take(browser: Any, address: str) -> None:
     for name, runs, tags, size in _CURVES:
         query = f"?runFilter={runs}&tagFilter={tags}&smoothing=0".replace("|", "%7C")
         page = _open(browser, f"{address}{query}#timeseries", size)
-        _close_settings(page)
+        _show_all_points(page)
         _save(page, name)
     for name, tab, size in [
         ("episodes", "images", (1180, 900)),
@@ -154,9 +154,11 @@ def _open(browser: Any, address: str, size: tuple[int, int]) -> Any:
     return page
 
 
-def _close_settings(page: Any) -> None:
+def _show_all_points(page: Any) -> None:
+    """Do not cut what TensorBoard takes for outliers, and close the settings."""
+    page.get_by_text("Ignore outliers in chart scaling").click()
     page.get_by_role("button", name="Settings").first.click()
-    page.wait_for_timeout(1500)
+    page.wait_for_timeout(2500)
 
 
 def _save(page: Any, name: str) -> None:

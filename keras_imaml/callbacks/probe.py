@@ -108,11 +108,13 @@ class Probe:
     def _call(self, function: Any) -> Any:
         if function not in self._functions:
             learner = self._learner
-            self._functions[function] = tf.function(
+            traced = tf.function(
                 lambda data: function(learner, learner.objective(data, training=False)),
                 autograph=False,
             )
-        return self._functions[function](self.data)
+            # TensorFlow would take several functions from one line for one that is traced again.
+            self._functions[function] = traced.get_concrete_function(self.data)
+        return self._functions[function](*tf.nest.flatten(self.data))
 
 
 def _before(learner: Any, objective: TaskObjective) -> dict[str, tf.Tensor]:
