@@ -72,13 +72,16 @@ class Dashboard(keras.callbacks.Callback):
     Example:
 
     ```python
+    learner = ki.MetaLearner(ki.models.MLP(), ki.IMAML(proximal_strength=0.5))
+    learner.compile(optimizer="adam", loss="mse")
     dashboard = ki.callbacks.Dashboard(
-        "runs/mine/logs",
-        ki.data.glyphs("validation").batch(8),
-        hparams={"proximal_strength": 0.5, "inner_steps": 8},
+        "runs/mine",
+        ki.data.sinusoid("validation").batch(8),
+        hparams={"proximal_strength": 0.5},
     )
-    learner.fit(tasks, steps_per_epoch=100, epochs=5, callbacks=[dashboard])
-    dashboard.record(ki.evaluate(learner, ki.data.glyphs("test").batch(16)))
+    tasks = ki.data.sinusoid("train").batch(8)
+    learner.fit(tasks, steps_per_epoch=4, epochs=2, callbacks=[dashboard])
+    dashboard.record(ki.evaluate(learner, ki.data.sinusoid("test").batch(8), num_tasks=16))
     # then, in a shell: tensorboard --logdir runs
     ```
     """
