@@ -1,5 +1,6 @@
 """How the steps of a learner become functions that `fit` and `evaluate` call."""
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -20,23 +21,21 @@ class StepFunctions(keras.Model):
 
     def make_train_function(self, force: bool = False) -> Any:
         """See `keras.Model.make_train_function`."""
-        if self.train_function is None or force:
-            if replicas.shared(self.distribute_strategy):
-                self.train_function = self._on_replicas(self.train_step)
-            else:
-                super().make_train_function(force)
-            self.train_function = self._metrics_first(self.train_function)
-        return self.train_function
+        return self._made("train", super().make_train_function, force)
 
     def make_test_function(self, force: bool = False) -> Any:
         """See `keras.Model.make_test_function`."""
-        if self.test_function is None or force:
+        return self._made("test", super().make_test_function, force)
+
+    def _made(self, kind: str, by_keras: Callable[[bool], Any], force: bool) -> Any:
+        name = f"{kind}_function"
+        if getattr(self, name) is None or force:
             if replicas.shared(self.distribute_strategy):
-                self.test_function = self._on_replicas(self.test_step)
+                setattr(self, name, self._on_replicas(getattr(self, f"{kind}_step")))
             else:
-                super().make_test_function(force)
-            self.test_function = self._metrics_first(self.test_function)
-        return self.test_function
+                by_keras(force)
+            setattr(self, name, self._metrics_first(getattr(self, name)))
+        return getattr(self, name)
 
     def _on_replicas(self, step: Any) -> Any:
         if self.jit_compile:

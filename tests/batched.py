@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from keras_imaml.batching import TaskNetwork
 from keras_imaml.parameters import Parameters
+from keras_imaml.second_order import exact_moments
 
 TASKS, EXAMPLES = 3, 4
 
@@ -66,3 +67,27 @@ def check(run, model, x, dtype="float64", adapt=None, training=False):
     for ours, theirs in zip(tf.nest.flatten(outputs), tf.nest.flatten(expected), strict=True):
         np.testing.assert_allclose(ours, theirs, **close)
     np.testing.assert_allclose(tf.convert_to_tensor(gradient), expected_gradient, **close)
+
+
+def check_curvature(model, x, adapt=None, atol=1e-5):
+    """Compare products with the Hessian, taken through a graph, with differences of gradients."""
+    parameters = Parameters(model, adapt)
+    network = TaskNetwork(model, parameters)
+    phi = weights_of_tasks(parameters)
+    v = tf.constant(np.random.default_rng(2).normal(size=phi.shape))
+
+    def gradient(phi):
+        with tf.GradientTape() as tape:
+            tape.watch(phi)
+            total = tf.reduce_sum(tf.tanh(network(phi, x, training=True).outputs))
+        return tf.convert_to_tensor(tape.gradient(total, phi))
+
+    def product(phi):
+        with exact_moments(), tf.GradientTape() as tape:
+            tape.watch(phi)
+            slope = gradient(phi)
+        return tape.gradient(slope, phi, output_gradients=v)
+
+    step = 1e-5
+    differences = (gradient(phi + step * v) - gradient(phi - step * v)) / (2 * step)
+    np.testing.assert_allclose(graph(product, phi), differences, rtol=1e-4, atol=atol)

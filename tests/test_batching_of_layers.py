@@ -13,8 +13,15 @@ import keras_imaml as ki
 from keras_imaml.batching import TaskNetwork
 from keras_imaml.fallbacks import layers_of
 from keras_imaml.parameters import Parameters
-from keras_imaml.second_order import exact_moments
-from tests.batched import EXAMPLES, TASKS, check, graph, inputs_of_tasks, weights_of_tasks
+from tests.batched import (
+    EXAMPLES,
+    TASKS,
+    check,
+    check_curvature,
+    graph,
+    inputs_of_tasks,
+    weights_of_tasks,
+)
 
 LINE, IMAGE, VOLUME, VECTOR = (6, 2), (6, 6, 2), (4, 4, 4, 2), (4,)
 
@@ -148,27 +155,7 @@ def test_products_with_the_hessian_equal_finite_differences(name):
     else:
         model = between(name, "float64")
         x = inputs_of_tasks("float64", {**VECTORISED, **LOOPS}[name][0])
-    parameters = Parameters(model)
-    network = TaskNetwork(model, parameters)
-    phi = weights_of_tasks(parameters)
-    v = tf.constant(np.random.default_rng(2).normal(size=phi.shape))
-
-    def gradient(phi):
-        with tf.GradientTape() as tape:
-            tape.watch(phi)
-            total = tf.reduce_sum(tf.tanh(network(phi, x, training=True).outputs))
-        return tf.convert_to_tensor(tape.gradient(total, phi))
-
-    @tf.function(autograph=False)
-    def product(phi):
-        with exact_moments(), tf.GradientTape() as tape:
-            tape.watch(phi)
-            slope = gradient(phi)
-        return tape.gradient(slope, phi, output_gradients=v)
-
-    step = 1e-5
-    differences = (gradient(phi + step * v) - gradient(phi - step * v)) / (2 * step)
-    np.testing.assert_allclose(product(phi), differences, rtol=1e-4, atol=1e-5)
+    check_curvature(model, x)
 
 
 def embedding(d):

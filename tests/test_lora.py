@@ -7,10 +7,8 @@ import tensorflow as tf
 from keras import layers
 
 import keras_imaml as ki
-from keras_imaml.batching import TaskNetwork
 from keras_imaml.lora import low_rank_products
-from keras_imaml.parameters import Parameters
-from tests.batched import check, graph, weights_of_tasks
+from tests.batched import check, check_curvature, graph
 
 TASKS, WORDS, VOCABULARY, WIDTH = 3, 5, 11, 8
 
@@ -81,28 +79,7 @@ def test_parts_of_a_transformer_adapt_as_task_by_task(adapt):
 
 @pytest.mark.usefixtures("low_rank_weights_of_float64")
 def test_products_with_the_hessian_equal_finite_differences():
-    model = low_rank(transformer("float64"))
-    parameters = Parameters(model, is_lora)
-    network = TaskNetwork(model, parameters)
-    phi, x = weights_of_tasks(parameters), words()
-    v = tf.constant(np.random.default_rng(2).normal(size=phi.shape))
-
-    def gradient(phi):
-        with tf.GradientTape() as tape:
-            tape.watch(phi)
-            total = tf.reduce_sum(tf.tanh(network(phi, x, training=True).outputs))
-        return tf.convert_to_tensor(tape.gradient(total, phi))
-
-    @tf.function(autograph=False)
-    def product(phi):
-        with tf.GradientTape() as tape:
-            tape.watch(phi)
-            slope = gradient(phi)
-        return tape.gradient(slope, phi, output_gradients=v)
-
-    step = 1e-5
-    differences = (gradient(phi + step * v) - gradient(phi - step * v)) / (2 * step)
-    np.testing.assert_allclose(product(phi), differences, rtol=1e-4, atol=1e-6)
+    check_curvature(low_rank(transformer("float64")), words(), is_lora, atol=1e-6)
 
 
 LAYERS = {
