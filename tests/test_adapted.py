@@ -211,3 +211,17 @@ def test_a_normalisation_that_is_used_twice_is_refused():
     support_x, support_y, _ = task()
     with pytest.raises(ValueError, match="'twice'.*more than once"):
         learners.compiled(model).adapt(support_x, support_y)
+
+
+def test_it_is_quantised_as_any_model():
+    learner = learners.compiled(ki.models.MLP(3, (8,), hidden=(16,)), learners.imaml(), loss="mse")
+    x, y, q = (
+        np.random.default_rng(0).normal(size=s).astype("f") for s in ((4, 8), (4, 3), (5, 8))
+    )
+    model = learner.adapt(x, y)
+    before = model.predict(q, verbose=0)
+    model.quantize("int8")
+    np.testing.assert_allclose(
+        model.predict(q, verbose=0), before, atol=0.05 * np.abs(before).max()
+    )
+    assert any(str(v.dtype) == "int8" for v in model.variables)

@@ -2,6 +2,8 @@
 
 import inspect
 import re
+import subprocess
+import sys
 
 import keras
 import pytest
@@ -76,3 +78,15 @@ def test_an_import_changes_nothing_in_tensorflow():
     if grouped_convolution._registry is not None:
         registered = grouped_convolution._registry["Conv2D"]
         assert registered.__module__.startswith("tensorflow.")
+
+
+def test_the_import_brings_nothing_that_only_some_need():
+    code = (
+        "import sys, keras_imaml;"
+        "heavy = {'tensorflow_datasets', 'tensorboard.plugins.hparams'};"
+        "import tensorflow, keras; print(sorted(heavy & set(sys.modules)))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "[]"

@@ -8,7 +8,6 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from tensorboard.plugins.hparams import api as hp
 
 from keras_imaml.algorithms import Algorithm
 from keras_imaml.callbacks.episode_picture import episode_picture
@@ -31,12 +30,13 @@ _TAGS = {
     "transductive": "tasks/transductive",
 }
 
-_RESULTS = [
-    hp.Metric("result/accuracy"),
-    hp.Metric("result/loss"),
-    hp.Metric("adaptation/loss", group="validation"),
-    hp.Metric("time/step_ms", group="train"),
-]
+# Figures of the HParams table, and the runs below the folder that hold them.
+_RESULTS = {
+    "result/accuracy": "",
+    "result/loss": "",
+    "adaptation/loss": "validation",
+    "time/step_ms": "train",
+}
 
 
 class Dashboard(keras.callbacks.Callback):
@@ -119,9 +119,7 @@ class Dashboard(keras.callbacks.Callback):
         if not self._writes:
             return
         if self.hparams is not None:
-            with self._files.of("").as_default():
-                hp.hparams_config([hp.HParam(name) for name in self.hparams], _RESULTS)
-                hp.hparams(self.hparams)
+            self._write_hparams()
         if not self._step():
             if getattr(self.model.model, "inputs", None):
                 with self._files.of("train").as_default():
@@ -205,6 +203,14 @@ class Dashboard(keras.callbacks.Callback):
         compiled = self.model._compile_metrics
         metrics = [*self.model.metrics, *(compiled.metrics if compiled is not None else ())]
         return {metric.name for metric in metrics if isinstance(metric, keras.metrics.Mean)}
+
+    def _write_hparams(self) -> None:
+        from tensorboard.plugins.hparams import api as hp  # takes as long as this package
+
+        metrics = [hp.Metric(tag, group=run or None) for tag, run in _RESULTS.items()]
+        with self._files.of("").as_default():
+            hp.hparams_config([hp.HParam(name) for name in self.hparams or ()], metrics)
+            hp.hparams(self.hparams)
 
     def _write_window(self, logs: Mapping[str, Any]) -> None:
         """Write the means of the steps since the last call; Keras logs means of the epoch."""
