@@ -27,7 +27,7 @@ from absl import app, flags
 
 import keras_imaml as ki
 from benchmarks.step_times import StepTimes
-from keras_imaml import replicas
+from keras_imaml.distribution import replicas
 
 FLAGS = flags.FLAGS
 _LATENCY = 1e-4  # seconds of a message between machines of one network

@@ -6,6 +6,7 @@ from keras_imaml import requirements as requirements  # first: says what is miss
 from keras_imaml import algorithms as algorithms
 from keras_imaml import callbacks as callbacks
 from keras_imaml import data as data
+from keras_imaml import distribution as distribution
 from keras_imaml import inner as inner
 from keras_imaml import layers as layers
 from keras_imaml import linear as linear
@@ -14,14 +15,14 @@ from keras_imaml.algorithms import IMAML as IMAML
 from keras_imaml.algorithms import MAML as MAML
 from keras_imaml.algorithms import Reptile as Reptile
 from keras_imaml.classes import with_classes as with_classes
+from keras_imaml.distribution import Workers as Workers
+from keras_imaml.distribution import parallel_tasks as parallel_tasks
+from keras_imaml.distribution import strategy as strategy
 from keras_imaml.evaluation import Evaluation as Evaluation
 from keras_imaml.evaluation import evaluate as evaluate
 from keras_imaml.learned_loss import LearnedLoss as LearnedLoss
 from keras_imaml.learner import MetaLearner as MetaLearner
 from keras_imaml.learning_rate import LearningRate as LearningRate
-from keras_imaml.pipelines import parallel_tasks as parallel_tasks
 from keras_imaml.proximal import ProximalStrength as ProximalStrength
 from keras_imaml.serving import serving_request as serving_request
-from keras_imaml.strategies import strategy as strategy
 from keras_imaml.version import __version__ as __version__
-from keras_imaml.workers import Workers as Workers

@@ -5,8 +5,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_imaml.batching.lora import enable_lora, lora_settings
 from keras_imaml.layers import TaskBatchNormalization, TiedDense
-from keras_imaml.lora import enable_lora, lora_settings
 from keras_imaml.parameters import Parameters
 
 

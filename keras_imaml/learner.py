@@ -6,24 +6,24 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_imaml import replicas
 from keras_imaml.adapted import adapted_model
 from keras_imaml.algorithms import Algorithm
 from keras_imaml.batching import TaskLoss, TaskNetwork
+from keras_imaml.batching.lora import UnmergedLora, enable_lora, lora_settings
+from keras_imaml.batching.second_order import check_layers
+from keras_imaml.batching.trunk import split
 from keras_imaml.callbacks.progress import Progress
 from keras_imaml.configurable import constructor_call
+from keras_imaml.distribution import replicas
+from keras_imaml.distribution.step_functions import StepFunctions
 from keras_imaml.elements import check_element, check_labels, check_shapes
 from keras_imaml.export import export_learner
 from keras_imaml.inner import InnerSolution
 from keras_imaml.learned_loss import LearnedLoss
-from keras_imaml.lora import UnmergedLora, enable_lora, lora_settings
 from keras_imaml.objective import Level, TaskObjective, Tasks
 from keras_imaml.parameters import Adapt, Parameters, freeze, frozen_places
-from keras_imaml.second_order import check_layers
 from keras_imaml.splitting import Outcome, meta_gradient, outcome
-from keras_imaml.step_functions import StepFunctions
 from keras_imaml.summary import weights_table
-from keras_imaml.trunk import split
 from keras_imaml.validation import check_integer
 
 

@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from keras_imaml.batching import Evaluation, TaskLoss, TaskNetwork
-from keras_imaml.chunks import rows
+from keras_imaml.batching.chunks import rows
 from keras_imaml.vectors import dot, finite, select
 
 
@@ -33,7 +33,7 @@ class Level(NamedTuple):
         network: The network; without its trunk, if it has one.
         loss: The loss of its outputs.
         trunk: What comes before the network and is the same for all tasks (see
-            `keras_imaml.trunk`), or None.
+            `keras_imaml.batching.trunk`), or None.
     """
 
     network: TaskNetwork

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from keras_imaml.chunks import is_whole, over_chunks, rows, tasks_at_once
+from keras_imaml.batching.chunks import is_whole, over_chunks, rows, tasks_at_once
 from keras_imaml.objective import TaskObjective
 from keras_imaml.vectors import length
 

@@ -7,9 +7,9 @@ import tensorflow as tf
 
 from keras_imaml.algorithms import Algorithm, MetaGradient
 from keras_imaml.algorithms.algorithm import add_gradients
-from keras_imaml.chunks import over_chunks, part_size, tasks_at_once
+from keras_imaml.batching.chunks import over_chunks, part_size, tasks_at_once
+from keras_imaml.distribution.pipelines import pipelines, side_by_side
 from keras_imaml.objective import TaskObjective
-from keras_imaml.pipelines import pipelines, side_by_side
 
 
 class Outcome(NamedTuple):

@@ -10,7 +10,7 @@ import tensorflow as tf
 import keras_imaml as ki
 from keras_imaml import splitting
 from keras_imaml.batching import TaskLoss, TaskNetwork
-from keras_imaml.chunks import part_size, tasks_at_once
+from keras_imaml.batching.chunks import part_size, tasks_at_once
 from keras_imaml.objective import Level, TaskObjective, Tasks
 from keras_imaml.parameters import Parameters
 from keras_imaml.query_gradient import query_gradient

@@ -64,7 +64,9 @@ def learner(episodes: tf.data.Dataset, steps: int = 1, way: int | None = None) -
     rate = FLAGS.outer_learning_rate
     if FLAGS.outer_schedule == "cosine":
         rate = keras.optimizers.schedules.CosineDecay(rate, decay_steps=max(steps, 1))
-    optimizer = keras.optimizers.Adam(rate, global_clipnorm=FLAGS.outer_clip_norm or None)
+    optimizer = keras.optimizers.Adam(
+        rate, epsilon=FLAGS.outer_epsilon, global_clipnorm=FLAGS.outer_clip_norm or None
+    )
     made.compile(optimizer=optimizer, loss=loss, metrics=metrics)
     return made
 
@@ -89,7 +91,8 @@ def restored(
     rate_changed = FLAGS.inner_learning_rate != of_run["inner_learning_rate"]
     if rate_changed and FLAGS.learn_inner_rate != "none":
         settings.refuse("--inner_learning_rate cannot be another one: the run has learned it")
-    if FLAGS.algorithm == "imaml" and FLAGS.proximal_strength != of_run["proximal_strength"]:
+    proximal = FLAGS.algorithm in ("imaml", "released_imaml")
+    if proximal and FLAGS.proximal_strength != of_run["proximal_strength"]:
         if FLAGS.learn_proximal_strength:
             settings.refuse("--proximal_strength cannot be another one: the run has learned it")
         made.algorithm.proximal_strength.assign(FLAGS.proximal_strength)
@@ -124,6 +127,8 @@ def _algorithm() -> ki.algorithms.Algorithm:
         return ki.Reptile(_inner())
     if FLAGS.algorithm in ("maml", "fomaml"):
         return ki.MAML(_inner(), first_order=FLAGS.algorithm == "fomaml", recompute=FLAGS.recompute)
+    if FLAGS.algorithm == "released_imaml":
+        return ki.algorithms.ReleasedIMAML(FLAGS.proximal_strength, _inner(), _linear())
     strength = ki.ProximalStrength(
         FLAGS.proximal_strength, per=FLAGS.proximal_per, learned=FLAGS.learn_proximal_strength
     )

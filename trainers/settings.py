@@ -49,7 +49,7 @@ _run(
     flags.DEFINE_enum,
     "algorithm",
     "imaml",
-    ["imaml", "maml", "fomaml", "reptile"],
+    ["imaml", "maml", "fomaml", "reptile", "released_imaml"],
     "How the meta-gradient is made.",
 )
 _run(
@@ -114,6 +114,7 @@ _run(
     "Where --linear_solver=conjugate_gradient starts.",
 )
 _run(flags.DEFINE_float, "outer_learning_rate", 1e-3, "Learning rate of the outer Adam.")
+_run(flags.DEFINE_float, "outer_epsilon", 1e-7, "Epsilon of the outer Adam.", lower_bound=0.0)
 _run(
     flags.DEFINE_float,
     "outer_clip_norm",
@@ -235,6 +236,16 @@ def _has_labels(values: dict) -> bool:
 )
 def _is_convex(values: dict) -> bool:
     return not values["strongly_convex_momentum"] or values["algorithm"] == "imaml"
+
+
+@flags.multi_flags_validator(
+    ["algorithm", "proximal_per", "learn_proximal_strength", "adapt"],
+    "--algorithm=released_imaml has one fixed lambda and adapts all weights, as the code published "
+    "with the paper: --proximal_per, --learn_proximal_strength and --adapt are not for it",
+)
+def _is_as_published(values: dict) -> bool:
+    changed = values["proximal_per"] != "model" or values["learn_proximal_strength"]
+    return values["algorithm"] != "released_imaml" or not (changed or values["adapt"])
 
 
 def run(main: Callable[[Sequence[str]], None], required: Sequence[str] = ("run_dir",)) -> None:

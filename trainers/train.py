@@ -44,7 +44,7 @@ def main(argv: Sequence[str]) -> None:
         others = {name: FLAGS[name].value for name in ("steps", "validation_tasks")}
         ki.Workers(strategy).check_same("settings", str({**settings.values(), **others}))
         settings.keep_flags()
-    first = ki.strategies.is_chief(strategy)
+    first = ki.distribution.is_chief(strategy)
     run_dir, size = FLAGS.run_dir, FLAGS.tasks_per_step
     logs = os.path.join(run_dir, "logs")
     held_out = experiment.batches(experiment.tasks("test"))  # bad data shows before any work

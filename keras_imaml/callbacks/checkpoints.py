@@ -7,9 +7,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_imaml.strategies import is_chief
+from keras_imaml.distribution import is_chief
+from keras_imaml.distribution.workers import Workers
 from keras_imaml.validation import check_integer
-from keras_imaml.workers import Workers
 
 
 class Checkpoints(keras.callbacks.Callback):

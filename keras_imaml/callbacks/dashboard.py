@@ -13,8 +13,8 @@ from keras_imaml.algorithms import Algorithm
 from keras_imaml.callbacks.episode_picture import episode_picture
 from keras_imaml.callbacks.event_files import EventFiles
 from keras_imaml.callbacks.probe import Measurements, Probe
+from keras_imaml.distribution import is_chief
 from keras_imaml.positive import PositiveParameter
-from keras_imaml.strategies import is_chief
 from keras_imaml.validation import check_integer
 
 _TAGS = {

@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from keras_imaml.workers import Workers
+from keras_imaml.distribution.workers import Workers
 
 
 class StopOnSignal(keras.callbacks.Callback):

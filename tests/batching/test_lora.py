@@ -7,7 +7,7 @@ import tensorflow as tf
 from keras import layers
 
 import keras_imaml as ki
-from keras_imaml.lora import low_rank_products
+from keras_imaml.batching.lora import low_rank_products
 from tests.batched import check, check_curvature, graph
 
 TASKS, WORDS, VOCABULARY, WIDTH = 3, 5, 11, 8

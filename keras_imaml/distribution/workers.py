@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from keras_imaml import replicas
-from keras_imaml.strategies import is_chief
+from keras_imaml.distribution import replicas
+from keras_imaml.distribution.strategies import is_chief
 
 
 class Workers:

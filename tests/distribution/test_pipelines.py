@@ -7,13 +7,13 @@ import pytest
 import tensorflow as tf
 
 import keras_imaml as ki
-from keras_imaml.pipelines import pipelines
+from keras_imaml.distribution.pipelines import pipelines
 
 TRAIN = """
 import sys
 import keras, numpy as np, tensorflow as tf
 import keras_imaml as ki
-from keras_imaml.pipelines import pipelines
+from keras_imaml.distribution.pipelines import pipelines
 
 if sys.argv[1] == "parallel":
     assert ki.parallel_tasks(3) == 3

@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from keras_imaml import replicas
+from keras_imaml.distribution import replicas
 from keras_imaml.elements import check_element
 
 

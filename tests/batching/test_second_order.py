@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras import layers
 
 import keras_imaml as ki
-from keras_imaml.second_order import check_layers, exact_moments
+from keras_imaml.batching.second_order import check_layers, exact_moments
 
 STOCK = tf.nn.moments
 NORMALIZATIONS = [

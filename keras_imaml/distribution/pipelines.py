@@ -6,8 +6,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from keras_imaml.distribution.replicas import shared
 from keras_imaml.objective import TaskObjective
-from keras_imaml.replicas import shared
 from keras_imaml.validation import check_integer
 
 

@@ -7,8 +7,7 @@ import tensorflow as tf
 from keras import layers
 
 import keras_imaml as ki
-from keras_imaml import grouped_convolution
-from keras_imaml.batching import TaskLoss, TaskNetwork
+from keras_imaml.batching import TaskLoss, TaskNetwork, grouped_convolution
 from keras_imaml.parameters import Parameters
 from tests.batched import (
     EXAMPLES,

@@ -6,8 +6,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_imaml import grouped_convolution as module
-from keras_imaml.grouped_convolution import grouped_conv2d, grouped_convolutions, task_conv2d
+from keras_imaml.batching import grouped_convolution as module
+from keras_imaml.batching.grouped_convolution import (
+    grouped_conv2d,
+    grouped_convolutions,
+    task_conv2d,
+)
 
 STOCK = module._stock["Conv2D"]
 

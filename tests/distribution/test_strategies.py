@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import keras_imaml as ki
-from keras_imaml import strategies
+from keras_imaml.distribution import strategies
 
 
 def test_none_is_one_device():

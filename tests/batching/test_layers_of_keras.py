@@ -11,7 +11,7 @@ from keras import layers
 
 import keras_imaml as ki
 from keras_imaml.batching import TaskNetwork
-from keras_imaml.fallbacks import layers_of
+from keras_imaml.batching.fallbacks import layers_of
 from keras_imaml.parameters import Parameters
 from tests.batched import (
     EXAMPLES,

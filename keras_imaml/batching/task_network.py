@@ -6,16 +6,16 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from keras_imaml.fallbacks import fallbacks_noted, layers_of, warn
-from keras_imaml.grouped_convolution import grouped_convolutions
+from keras_imaml.batching.fallbacks import fallbacks_noted, layers_of, warn
+from keras_imaml.batching.grouped_convolution import grouped_convolutions
+from keras_imaml.batching.lora import low_rank_products
+from keras_imaml.batching.second_order import exact_moments
+from keras_imaml.batching.squeezing import task_axis_kept
 from keras_imaml.layers.task_batch_normalization import (
     TaskBatchNormalization,
     statistics_of_first,
 )
-from keras_imaml.lora import low_rank_products
 from keras_imaml.parameters import Parameters
-from keras_imaml.second_order import exact_moments
-from keras_imaml.squeezing import task_axis_kept
 
 
 class Evaluation(NamedTuple):
