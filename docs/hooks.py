@@ -21,7 +21,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 LINK = re.compile(r"(?<=\]\()([^)\s#:]+)(?=[)#])")
 FENCE = re.compile(r"^ *(`{3,}).*?^ *\1", re.MULTILINE | re.DOTALL)
 CODE = {".py": "python", ".yaml": "yaml", ".cff": "yaml", ".flags": "ini", "": "text"}
-API = ("algorithms", "inner", "linear", "data", "models", "layers", "callbacks")
+API = ("algorithms", "inner", "linear", "data", "models", "layers", "callbacks", "distribution")
 
 
 def on_files(files: Files, config: Any) -> Files:
