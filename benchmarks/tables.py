@@ -80,7 +80,7 @@ def read(folder: pathlib.Path) -> Iterator[tuple[str, dict[str, Any]]]:
                 for name, value in record["settings"].items()
                 if value != own["settings"].get(name)
             }
-            if changed <= {"way", "shot", "transductive"}:
+            if changed <= {"way", "shot", "query", "transductive"}:
                 # The seconds are those of training, and so are the cores.
                 yield run.parent.name, {**record, "cores": own["cores"]}
 
