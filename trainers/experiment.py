@@ -23,7 +23,14 @@ def start() -> tf.distribute.Strategy:
 
 
 def tasks(split: str, start: int = 0) -> tf.data.Dataset:
-    """Episodes of `--dataset`, without a task axis."""
+    """Episodes of `--dataset`, without a task axis; with --distort those for training distorted."""
+    drawn = _drawn(split, start)
+    if FLAGS.distort and split == "train":
+        return ki.data.distorted(drawn, seed=FLAGS.seed, start=start)
+    return drawn
+
+
+def _drawn(split: str, start: int) -> tf.data.Dataset:
     sizes = {"shot": FLAGS.shot, "query": FLAGS.query, "seed": FLAGS.seed, "start": start}
     if FLAGS.dataset in ("sinusoid", "unlabelled_sinusoid"):
         return getattr(ki.data, FLAGS.dataset)(split, **sizes)

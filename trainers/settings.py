@@ -36,6 +36,12 @@ _run(flags.DEFINE_integer, "shot", 1, "Support examples a class.", lower_bound=1
 _run(flags.DEFINE_integer, "query", 15, "Query examples a class.", lower_bound=1)
 _run(flags.DEFINE_integer, "image_size", 28, "Pixels a side (folder, glyphs).", lower_bound=8)
 _run(flags.DEFINE_integer, "channels", 1, "Channels of folder images.", lower_bound=1)
+_run(
+    flags.DEFINE_bool,
+    "distort",
+    False,
+    "Turn, scale and move every training image at random: by 10 degrees, a tenth, a tenth.",
+)
 _run(flags.DEFINE_integer, "tasks_per_step", 16, "Tasks of a meta-batch.", lower_bound=1)
 _run(
     flags.DEFINE_integer,
@@ -221,6 +227,11 @@ def _takes_the_path(values: dict) -> bool:
 )
 def _trains_the_loss(values: dict) -> bool:
     return not values["learned_loss"] or values["algorithm"] in ("imaml", "maml")
+
+
+@flags.multi_flags_validator(["dataset", "distort"], "--distort is for images: not for sinusoids")
+def _has_images(values: dict) -> bool:
+    return not values["distort"] or "sinusoid" not in values["dataset"]
 
 
 @flags.multi_flags_validator(

@@ -58,10 +58,10 @@ def stream_of_episodes(
     # Tuning would gain nothing here, and at its end an iterator waits until the tuner wakes up:
     # `fit` would take up to twice its time, and up to a minute more.
     options.autotune.enabled = False
-    return _Endless(dataset.with_options(options))
+    return Endless(dataset.with_options(options))
 
 
-class _Endless(tf.data.Dataset):
+class Endless(tf.data.Dataset):
     """A data set without an end, so that no batch is smaller than the others.
 
     `batch(16)` then gives meta-batches whose number of tasks is known when the graph is built,
