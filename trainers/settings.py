@@ -230,7 +230,7 @@ def _trains_the_loss(values: dict) -> bool:
 
 
 @flags.multi_flags_validator(["dataset", "distort"], "--distort is for images: not for sinusoids")
-def _has_images(values: dict) -> bool:
+def _distorts_images(values: dict) -> bool:
     return not values["distort"] or "sinusoid" not in values["dataset"]
 
 
