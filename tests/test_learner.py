@@ -386,7 +386,7 @@ def test_xla_gives_the_same_losses():
         learner = small(jit_compile=compiled)
         results.append(learner.fit(data(), steps_per_epoch=3, **FIT).history)
     for name in results[0]:
-        assert float(results[0][name]) == pytest.approx(float(results[1][name]), rel=1e-3, abs=1e-5)
+        assert results[0][name] == pytest.approx(results[1][name], rel=1e-3, abs=1e-5)
 
 
 def test_dropout_changes_from_step_to_step():
