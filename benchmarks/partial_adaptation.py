@@ -164,7 +164,7 @@ def main(argv: Sequence[str]) -> None:
         row = _in_a_process(part)
         print(
             f"| {part} | {row['weights']:,} | {row['adapted']:,} | {row['held']:.0f} | "
-            f"{row['memory_mib']:.0f} | {row['first']:.1f} | {row["seconds"]:.3f} |",
+            f"{row['memory_mib']:.0f} | {row['first']:.1f} | {row['seconds']:.3f} |",
             flush=True,
         )
 

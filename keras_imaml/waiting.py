@@ -23,9 +23,10 @@ class WaitingBar:
     Example:
 
     ```python
-    bar = WaitingBar(len(files), "Decoding images", unit_name="image")
-    for done, file in enumerate(files, start=1):
-        ...
+    from keras_imaml.waiting import WaitingBar
+
+    bar = WaitingBar(5, "Decoding images", unit_name="image")
+    for done in range(1, 6):
         bar.update(done)
     ```
     """

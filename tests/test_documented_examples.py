@@ -66,7 +66,7 @@ def parameters():
         for long, short in SMALLER.get(name, {}).items():
             assert long in code, f"{name} no longer has {long!r}"
             code = code.replace(long, short)
-        if any(text in code for text in (".fit(", ".export(", *FIRST_OF_ALL)):
+        if any(text in code for text in (".fit(", ".search(", ".export(", *FIRST_OF_ALL)):
             marks.append(pytest.mark.slow)
         yield pytest.param(code, id=name, marks=marks)
 

@@ -138,6 +138,7 @@ def test_only_the_low_rank_weights_are_trained_when_the_rest_is_frozen():
         assert changed == is_lora(variable), variable.path
 
 
+@pytest.mark.slow
 def test_what_does_not_adapt_is_meta_learned_but_for_the_kernels():
     model = low_rank(transformer())
     learner = learner_of(model)
@@ -171,6 +172,7 @@ def everywhere(model):
     return low_rank(model, alpha=7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".keras", ".weights.h5"])
 def test_saved_learners_still_adapt(tmp_path, suffix):
     """Also where the configuration of a layer, such as attention, does not tell of LoRA."""
@@ -213,6 +215,7 @@ def test_a_file_of_other_layers_is_refused(tmp_path):
         other.load_weights(file)
 
 
+@pytest.mark.slow
 def test_dropout_draws_anew_at_every_step():
     learner = learner_of(low_rank(transformer(dropout=0.5)), algorithm=ki.MAML())
     learner.optimizer.learning_rate = 0.0

@@ -185,6 +185,7 @@ def test_training_is_the_same_without(run):
         np.testing.assert_array_equal(received, expected, err_msg=expected.path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("algorithm", "own"),
     [
