@@ -19,6 +19,7 @@ def test_each_layer_takes_steps_of_its_own():
     assert np.all(moved[-head:] > 1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("learned", [True, False])
 def test_it_trains_and_is_saved_with_the_learner(learned, tmp_path):
     import keras

@@ -163,6 +163,7 @@ def test_large_activations_are_evaluated_a_few_tasks_at_a_time():
     assert tasks_at_once(network, 16, None) == 16
 
 
+@pytest.mark.slow
 def test_a_learner_may_be_given_more_tasks_than_fit():
     from tests import learners
 

@@ -64,6 +64,7 @@ def test_recomputation_gives_the_same_gradient(run, momentum):
     assert residuals[0] == pytest.approx(residuals[1])
 
 
+@pytest.mark.slow
 def test_recomputation_keeps_only_where_the_steps_went():
     def kept(recompute):
         """How many tensors the graph stacks up for the way back."""

@@ -124,6 +124,7 @@ def test_no_kernel_is_made_for_each_task():
     assert max(sizes) < tasks * wide * wide
 
 
+@pytest.mark.slow
 def test_only_the_low_rank_weights_are_trained_when_the_rest_is_frozen():
     model = low_rank(transformer(), only=lambda layer: layer.name != "head")
     for layer in model._flatten_layers():

@@ -278,6 +278,7 @@ def test_an_input_that_is_a_feature_leaves_the_model_as_it_was():
     np.testing.assert_allclose(parts.rest(parts.trunk(values)), model(values), rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ["imaml", "maml"])
 def test_several_inputs_and_outputs(algorithm, monkeypatch):
     rng = np.random.default_rng(0)

@@ -67,6 +67,7 @@ def test_an_image_that_ends_early(copy):
     refused(folder)
 
 
+@pytest.mark.slow
 def test_the_whole_copy_is_read(copy):
     folder, _ = copy
     (x, _), _ = next(iter(ki.data.omniglot("test", data_dir=pathlib.Path(folder))))

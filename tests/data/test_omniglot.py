@@ -85,6 +85,7 @@ def test_without_data_and_network_it_says_what_to_do(monkeypatch, tmp_path):
         omniglot("train", data_dir=tmp_path)
 
 
+@pytest.mark.slow
 def test_the_published_characters(published_data):
     tasks = omniglot("validation", way=20, shot=5, query=15, data_dir=published_data)
     (support_x, support_y), (query_x, _) = next(tasks.as_numpy_iterator())
