@@ -91,3 +91,19 @@ def check_curvature(model, x, adapt=None, atol=1e-5):
     step = 1e-5
     differences = (gradient(phi + step * v) - gradient(phi - step * v)) / (2 * step)
     np.testing.assert_allclose(graph(product, phi), differences, rtol=1e-4, atol=atol)
+
+
+def product_and_differences(layer, x, v, weights):
+    """The Hessian-vector product of a small function of a layer, and what differences say."""
+
+    def gradient(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            loss = tf.reduce_sum(weights * tf.tanh(layer(x)))
+        return tape.gradient(loss, x)
+
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        slope = gradient(x)
+    product = tape.gradient(slope, x, output_gradients=v)
+    return product, (gradient(x + 1e-5 * v) - gradient(x - 1e-5 * v)) / 2e-5

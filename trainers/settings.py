@@ -1,6 +1,5 @@
 """The flags that the trainers share, and how a run folder keeps them. TensorFlow stays unloaded."""
 
-import json
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -300,12 +299,13 @@ def table() -> dict[str, Any]:
     return {name: v for name, v in values().items() if isinstance(v, plain)} | lists
 
 
-def keep_flags() -> None:
+def keep_flags(first: bool = True) -> None:
     """Write flags.txt, or refuse a run folder that was made with other settings.
 
-    Of several workers the first one writes.
+    Args:
+        first: Whether this is the worker that writes, the first of several.
     """
-    if is_first():
+    if first:
         os.makedirs(FLAGS.run_dir, exist_ok=True)
     file = os.path.join(FLAGS.run_dir, "flags.txt")
     if os.path.isfile(file):
@@ -324,25 +324,12 @@ def keep_flags() -> None:
                 f"{' '.join(changed)}): use another folder, or the settings in its flags.txt"
             )
         return
-    if not is_first():
+    if not first:
         return
     partial = f"{file}.partial"
     with open(partial, "w", encoding="utf-8") as stream:
         stream.write(as_text() + "\n")
     os.replace(partial, file)
-
-
-def is_first() -> bool:
-    """Whether this process is the one that writes files, as far as the flags say."""
-    if FLAGS.distribution != "multi_worker":
-        return True
-    if FLAGS.workers:
-        return FLAGS.worker_index == 0
-    config = json.loads(os.environ.get("TF_CONFIG") or "{}")
-    task = config.get("task", {})
-    if "chief" in config.get("cluster", {}):
-        return task.get("type") == "chief"
-    return task.get("index", 0) == 0
 
 
 def _name_of(line: str) -> str:

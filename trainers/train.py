@@ -40,11 +40,11 @@ def main(argv: Sequence[str]) -> None:
     from trainers import experiment, result
 
     strategy = experiment.start()
+    first = ki.distribution.is_chief(strategy)
     if not alone:  # a worker that is refused before it has met the others lets them wait for it
         others = {name: FLAGS[name].value for name in ("steps", "validation_tasks")}
         ki.Workers(strategy).check_same("settings", str({**settings.values(), **others}))
-        settings.keep_flags()
-    first = ki.distribution.is_chief(strategy)
+        settings.keep_flags(first)
     run_dir, size = FLAGS.run_dir, FLAGS.tasks_per_step
     logs = os.path.join(run_dir, "logs")
     held_out = experiment.batches(experiment.tasks("test"))  # bad data shows before any work

@@ -10,6 +10,7 @@ from keras import layers
 
 import keras_imaml as ki
 from keras_imaml.batching.second_order import check_layers, exact_moments
+from tests.batched import product_and_differences
 
 STOCK = tf.nn.moments
 NORMALIZATIONS = [
@@ -22,18 +23,7 @@ def relative_error_of_product(layer):
     """The Hessian-vector product of a small function of a layer, against finite differences."""
     rng = np.random.default_rng(0)
     x, v, weights = (tf.constant(rng.normal(size=(3, 4))) for _ in range(3))
-
-    def gradient(x):
-        with tf.GradientTape() as tape:
-            tape.watch(x)
-            loss = tf.reduce_sum(weights * tf.tanh(layer(x)))
-        return tape.gradient(loss, x)
-
-    with tf.GradientTape() as tape:
-        tape.watch(x)
-        slope = gradient(x)
-    product = tape.gradient(slope, x, output_gradients=v)
-    expected = (gradient(x + 1e-5 * v) - gradient(x - 1e-5 * v)) / 2e-5
+    product, expected = product_and_differences(layer, x, v, weights)
     return np.linalg.norm(product - expected) / np.linalg.norm(expected)
 
 

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 import keras_imaml as ki
 from keras_imaml.layers.task_batch_normalization import statistics_of_first
+from tests.batched import product_and_differences
 
 
 def inputs(shape=(5, 4, 4, 3), dtype="float32", seed=0):
@@ -67,18 +68,7 @@ def test_an_exception_ends_the_use_of_the_first_rows():
 def test_the_second_derivative_is_exact():
     layer = ki.layers.TaskBatchNormalization(dtype="float64")
     x, v, weights = (tf.constant(inputs((6, 3), "float64", seed)) for seed in range(3))
-
-    def gradient(x):
-        with tf.GradientTape() as tape:
-            tape.watch(x)
-            loss = tf.reduce_sum(weights * tf.tanh(layer(x)))
-        return tape.gradient(loss, x)
-
-    with tf.GradientTape() as tape:
-        tape.watch(x)
-        slope = gradient(x)
-    product = tape.gradient(slope, x, output_gradients=v)
-    expected = (gradient(x + 1e-5 * v) - gradient(x - 1e-5 * v)) / 2e-5
+    product, expected = product_and_differences(layer, x, v, weights)
     np.testing.assert_allclose(product, expected, rtol=1e-5, atol=1e-8)
 
 
