@@ -24,6 +24,12 @@ ALGORITHMS = ("maml", "maml_recompute", "fomaml", "imaml")
 LINEAR_STEPS = 5
 _MEBIBYTE = 1 << 20
 _STRENGTH = 2.0
+# glibc gives back at once what is freed, so that a process holds what it uses. Takes time.
+_GIVE_BACK = {
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_THRESHOLD_": "65536",
+    "MALLOC_TRIM_THRESHOLD_": "65536",
+}
 _RATE = 0.05
 
 
@@ -80,14 +86,17 @@ def write_problem(
     return "Omniglot" if data_dir else "random images of Omniglot's shape"
 
 
-def run(problem: str, algorithm: str, inner_steps: int, repeats: int) -> dict[str, Any]:
-    """Measure in a fresh process."""
+def run(
+    problem: str, algorithm: str, inner_steps: int, repeats: int, give_back: bool = False
+) -> dict[str, Any]:
+    """Measure in a fresh process; with `give_back` for the memory, and not for the time."""
     command = [sys.executable, "-m", "benchmarks.cost", problem, algorithm, str(inner_steps)]
     environment = {
         **os.environ,
         "CUDA_VISIBLE_DEVICES": "-1",
         "KERAS_BACKEND": "tensorflow",
         "PYTHONPATH": ROOT,
+        **(_GIVE_BACK if give_back else {}),
     }
     done = subprocess.run(
         [*command, str(repeats)], capture_output=True, text=True, cwd=ROOT, env=environment
@@ -102,7 +111,12 @@ def run(problem: str, algorithm: str, inner_steps: int, repeats: int) -> dict[st
 
 
 def sweep(
-    problem: str, algorithm: str, grid: list[int], repeats: int, limit: float
+    problem: str,
+    algorithm: str,
+    grid: list[int],
+    repeats: int,
+    limit: float,
+    give_back: bool = False,
 ) -> Iterator[dict[str, Any]]:
     """A row for each number of inner steps; those that would need too much memory are not run.
 
@@ -114,6 +128,7 @@ def sweep(
         grid: Numbers of inner steps, ascending.
         repeats: Timed meta-gradients.
         limit: Gibibytes.
+        give_back: See `run`.
     """
     rows: list[dict[str, Any]] = []
     for steps in grid:
@@ -122,7 +137,7 @@ def sweep(
         if expected > 1024 * limit:
             row["note"] = f"not run: about {expected / 1024:.1f} GiB, the limit is {limit:g} GiB"
         else:
-            row.update(run(problem, algorithm, steps, repeats), note="")
+            row.update(run(problem, algorithm, steps, repeats, give_back), note="")
         rows.append(row)
         yield row
 

@@ -3,9 +3,10 @@ r"""Memory against the number of inner steps, and against the tasks that are com
     python -m benchmarks.memory
 
 Each point is a process of its own; the figure is what it held at most, less what it held with the
-framework imported, the network built and the tasks read. What the allocator holds beside that
-differs from process to process, so that iMAML's points are the least of several. Exit status 1 if
-they are not flat within 2 %.
+framework imported, the network built and the tasks read. For the first table the allocator (of
+glibc) gives back at once what is freed; what TensorFlow holds beside still differs from process to
+process, so that iMAML's points are the least of several. Exit status 1 if they are not flat within
+2 %.
 """
 
 import os
@@ -45,7 +46,7 @@ def main(argv: Sequence[str]) -> None:
         for algorithm in ("imaml", "fomaml", "maml_recompute", "maml"):
             times = FLAGS.processes if algorithm == "imaml" else 1
             runs = [
-                list(cost.sweep(problem, algorithm, grid, 1, FLAGS.memory_limit_gib))
+                list(cost.sweep(problem, algorithm, grid, 1, FLAGS.memory_limit_gib, True))
                 for _ in range(times)
             ]
             cells = [_cell(list(rows)) for rows in zip(*runs, strict=True)]

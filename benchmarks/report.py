@@ -1,6 +1,9 @@
 """The figures of a run: a table for the reader, a record for JSON."""
 
+import json
+import math
 import os
+import pathlib
 import platform
 import statistics
 from collections.abc import Mapping, Sequence
@@ -71,6 +74,18 @@ def verdicts(figures: Mapping[str, Any]) -> list[str]:
             word, ratio = ("faster", ratio) if ratio >= 1 else ("slower", 1 / ratio)
             sentences.append(f"ours is {ratio:.2f} times {word} than {name}")
     return sentences
+
+
+def read(path: pathlib.Path) -> dict[str, Any]:
+    """A result file."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def over_seeds(records: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
+    """The mean accuracy of runs, and half its 95 % interval over all their tasks, in percent."""
+    mean = sum(record["accuracy"] for record in records) / len(records)
+    half = math.sqrt(sum(record["ci95"] ** 2 for record in records)) / len(records)
+    return 100 * mean, 100 * half
 
 
 def machine() -> dict[str, Any]:

@@ -7,13 +7,13 @@ r"""The table and the plots of docs/results.md, from the result files of runs.
 `--document`; nothing in it is typed by hand but what others have published.
 """
 
-import json
-import math
 import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from absl import app, flags
+
+from benchmarks import kept_runs, report
 
 FLAGS = flags.FLAGS
 _BEGIN, _END = "<!-- tables: begin -->", "<!-- tables: end -->"
@@ -58,12 +58,12 @@ class Line(NamedTuple):
     @property
     def accuracy(self) -> float:
         """The mean over the seeds, in percent."""
-        return 100 * sum(r["accuracy"] for r in self.records) / len(self.records)
+        return report.over_seeds(self.records)[0]
 
     @property
     def half_width(self) -> float:
         """Half the 95 % interval of that mean over all tasks of all seeds, in percent."""
-        return 100 * math.sqrt(sum(r["ci95"] ** 2 for r in self.records)) / len(self.records)
+        return report.over_seeds(self.records)[1]
 
 
 def read(folder: pathlib.Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -71,18 +71,9 @@ def read(folder: pathlib.Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
     Evaluations with other steps, strengths and the like are for the robustness plots.
     """
-    for run in sorted(path.parent for path in folder.glob("*/*/flags.txt")):
-        own = json.loads((run / "result.json").read_text(encoding="utf-8"))
-        for file in sorted(run.glob("evaluation_test*.json")):
-            record = json.loads(file.read_text(encoding="utf-8"))
-            changed = {
-                name
-                for name, value in record["settings"].items()
-                if value != own["settings"].get(name)
-            }
-            if changed <= {"way", "shot", "query", "transductive"}:
-                # The seconds are those of training, and so are the cores.
-                yield run.parent.name, {**record, "cores": own["cores"]}
+    for kept in kept_runs.evaluations(folder):
+        if kept.changed <= {"way", "shot", "query", "transductive"}:
+            yield kept.recipe, kept.record
 
 
 def lines(found: Sequence[tuple[str, dict[str, Any]]]) -> list[Line]:

@@ -1,6 +1,6 @@
 """The plots of `benchmarks.tables`: learning curves, and accuracy against settings of the test."""
 
-import json
+import csv
 import pathlib
 from typing import Any
 
@@ -10,11 +10,13 @@ matplotlib.use("Agg")
 
 from matplotlib import pyplot  # noqa: E402
 from matplotlib.axes import Axes  # noqa: E402
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # noqa: E402
-from tensorflow import make_ndarray  # noqa: E402
+
+from benchmarks import kept_runs  # noqa: E402
+from benchmarks.keep_run import CURVE  # noqa: E402
 
 _PANELS = {
     "inner_steps": "inner steps at test time",
+    "inner_linear_steps": "conjugate gradient steps of a Newton step at test time",
     "shot": "support examples a class at test time",
     "dataset": "data set at test time",
 }
@@ -32,17 +34,16 @@ def draw(runs: pathlib.Path, folder: pathlib.Path) -> list[pathlib.Path]:
 
 def _curves(runs: pathlib.Path, path: pathlib.Path) -> bool:
     curves = {}
-    for run in sorted(file.parent for file in runs.glob("*/*/flags.txt")):
-        points = _training_accuracy(run)
-        if points:
-            curves[f"{run.parent.name}, seed {run.name}"] = (points, _steps_per_epoch(run))
+    for run in kept_runs.folders(runs):
+        with open(run / CURVE, encoding="utf-8", newline="") as stream:
+            points = [(int(row["steps"]), float(row["accuracy"])) for row in csv.DictReader(stream)]
+        curves[f"{run.parent.name}, seed {run.name}"] = points
     if not curves:
         return False
     figure, ax = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
-    for name, (points, epoch) in curves.items():
-        ax.plot(
-            [(e + 1) * epoch for e, _ in points], [100 - 100 * a for _, a in points], label=name
-        )
+    for name, points in curves.items():
+        steps, accuracies = zip(*points, strict=True)
+        ax.plot(steps, [100 - 100 * accuracy for accuracy in accuracies], label=name)
     ax.set_yscale("log")
     ax.set_xlabel("meta-steps")
     ax.set_ylabel("error on the query sets of training tasks, %")
@@ -50,43 +51,19 @@ def _curves(runs: pathlib.Path, path: pathlib.Path) -> bool:
     return True
 
 
-def _training_accuracy(run: pathlib.Path) -> list[tuple[int, float]]:
-    """Epoch and accuracy, from the TensorBoard logs of a run and of its continuations."""
-    found: dict[int, float] = {}
-    for file in sorted((run / "logs" / "train").glob("events*")):
-        events = EventAccumulator(str(file))
-        events.Reload()
-        if "epoch_accuracy" in events.Tags()["tensors"]:
-            for event in events.Tensors("epoch_accuracy"):
-                found[event.step] = float(make_ndarray(event.tensor_proto))
-    return sorted(found.items())
-
-
-def _steps_per_epoch(run: pathlib.Path) -> int:
-    return _settings(run)["steps_per_epoch"]
-
-
-def _settings(run: pathlib.Path) -> dict[str, Any]:
-    return json.loads((run / "result.json").read_text(encoding="utf-8"))["settings"]
-
-
 def _robustness(runs: pathlib.Path, path: pathlib.Path) -> bool:
     """Evaluations of one run that differ in one setting of the test."""
     curves: dict[str, dict[str, list[tuple[Any, float, float]]]] = {name: {} for name in _PANELS}
-    for run in sorted(file.parent for file in runs.glob("*/*/flags.txt")):
-        own = _settings(run)
-        for file in sorted(run.glob("evaluation_test*.json")):
-            record = json.loads(file.read_text(encoding="utf-8"))
-            settings = record["settings"]
-            changed = {name for name, value in settings.items() if value != own.get(name)}
-            mode = "transductive" if record["transductive"] else "non-transductive"
-            for name in _PANELS:
-                if changed <= {name, "transductive", "way"}:
-                    label = f"{run.parent.name}, {settings['way']}-way, {mode}"
-                    point = (settings[name], 100 * record["accuracy"], 100 * record["ci95"])
-                    curves[name].setdefault(label, []).append(point)
+    for recipe, record, changed in kept_runs.evaluations(runs):
+        settings = record["settings"]
+        mode = "transductive" if record["transductive"] else "non-transductive"
+        for name in _PANELS:
+            if changed <= {name, "transductive", "way"}:
+                label = f"{recipe}, seed {record['seed']}, {settings['way']}-way, {mode}"
+                point = (settings[name], 100 * record["accuracy"], 100 * record["ci95"])
+                curves[name].setdefault(label, []).append(point)
     panels = {
-        name: {label: sorted(points) for label, points in found.items() if len(points) > 1}
+        name: {label: sorted(points) for label, points in found.items() if _is_curve(points)}
         for name, found in curves.items()
     }
     panels = {name: found for name, found in panels.items() if found}
@@ -111,6 +88,11 @@ def _robustness(runs: pathlib.Path, path: pathlib.Path) -> bool:
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
     return True
+
+
+def _is_curve(points: list[tuple[Any, float, float]]) -> bool:
+    """Numbers need more places than the two that the tables have: 1 and 5 examples a class."""
+    return len({point[0] for point in points}) > (1 if isinstance(points[0][0], str) else 2)
 
 
 def _finish(figure: Any, ax: Axes, path: pathlib.Path) -> None:

@@ -6,7 +6,8 @@ import keras
 import tensorflow as tf
 
 from keras_imaml.batching.lora import enable_lora, lora_settings
-from keras_imaml.layers import TaskBatchNormalization, TiedDense
+from keras_imaml.layers import TiedDense
+from keras_imaml.layers.task_batch_normalization import normalizations
 from keras_imaml.parameters import Parameters
 
 
@@ -54,9 +55,7 @@ def _freeze_statistics(model: keras.Model, support_x: Any) -> None:
     The two classes have the same weights and the same settings. So an instance becomes the stock
     layer by its class alone, in whatever kind of model and at whatever depth it sits.
     """
-    layers = [
-        layer for layer in model._flatten_layers() if isinstance(layer, TaskBatchNormalization)
-    ]
+    layers = normalizations(model)
     if not layers:
         return
     for layer in layers:

@@ -1,12 +1,14 @@
 """Evaluation over many tasks, with a confidence interval over tasks."""
 
 import dataclasses
+import signal
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from keras_imaml.accuracy import accuracies, has_classes
+from keras_imaml.held_signal import HeldSignal
 from keras_imaml.learner import MetaLearner
 from keras_imaml.splitting import outcome
 from keras_imaml.validation import check_integer
@@ -88,14 +90,16 @@ def evaluate(
     bar = WaitingBar(num_tasks, "Evaluating", unit_name="task", verbose=verbose)
     columns: dict[str, list[np.ndarray]] = {}
     done = 0
-    for data in tasks:
-        values = {name: value.numpy()[: num_tasks - done] for name, value in step(data).items()}
-        for name, value in values.items():
-            columns.setdefault(name, []).append(value)
-        done += len(values["loss"])
-        bar.update(done)
-        if done == num_tasks:
-            break
+    with HeldSignal(signal.SIGINT, "this meta-batch") as interrupt:
+        for data in tasks:
+            values = {name: value.numpy()[: num_tasks - done] for name, value in step(data).items()}
+            interrupt.act()
+            for name, value in values.items():
+                columns.setdefault(name, []).append(value)
+            done += len(values["loss"])
+            bar.update(done)
+            if done == num_tasks:
+                break
     if done < num_tasks:
         raise ValueError(
             f"The data ended after {done} tasks. Expected {num_tasks}: repeat the data, or ask "

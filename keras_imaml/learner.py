@@ -6,29 +6,30 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_imaml.adapted import adapted_model
 from keras_imaml.algorithms import Algorithm
 from keras_imaml.batching import TaskLoss, TaskNetwork
 from keras_imaml.batching.lora import UnmergedLora, enable_lora, lora_settings
 from keras_imaml.batching.second_order import check_layers
 from keras_imaml.batching.trunk import split
+from keras_imaml.batching.trunk_network import TrunkNetwork
+from keras_imaml.callbacks.preemption import give_back_signals
 from keras_imaml.callbacks.progress import Progress
 from keras_imaml.configurable import constructor_call
 from keras_imaml.distribution import replicas
 from keras_imaml.distribution.step_functions import StepFunctions
-from keras_imaml.elements import check_element, check_labels, check_shapes
-from keras_imaml.export import export_learner
-from keras_imaml.inner import InnerSolution
+from keras_imaml.elements import check_element, check_shapes
 from keras_imaml.learned_loss import LearnedLoss
+from keras_imaml.metrics import make_diagnostics, update_metrics
 from keras_imaml.objective import Level, TaskObjective, Tasks
 from keras_imaml.parameters import Adapt, Parameters, freeze, frozen_places
 from keras_imaml.splitting import Outcome, meta_gradient, outcome
 from keras_imaml.summary import weights_table
+from keras_imaml.task_adaptation import TaskAdaptation
 from keras_imaml.validation import check_integer
 
 
 @keras.saving.register_keras_serializable(package="keras_imaml")
-class MetaLearner(StepFunctions):
+class MetaLearner(TaskAdaptation, StepFunctions):
     """Learn weights from which a network adapts to a new task from a few examples.
 
     A thin wrapper: `fit` reads meta-batches, an `algorithm` turns each into a meta-gradient, the
@@ -114,16 +115,13 @@ class MetaLearner(StepFunctions):
         # A joint set is normalised as one, and a learned loss reads activations of the trunk.
         whole = learned_loss or algorithm.joins_examples
         parts = None if whole else split(model, self.parameters)
-        self._trunk = parts and TaskNetwork(parts.trunk, self.parameters)
+        self._trunk = parts and TrunkNetwork(parts.trunk, self.parameters)
         self._outer_network = TaskNetwork(parts.rest if parts else model, self.parameters)
         self._inner_network = (
             TaskNetwork(adapts_by, self.parameters) if learned_loss else self._outer_network
         )
         self._trace_losses()
-        self.diagnostics = {
-            name: keras.metrics.Mean(name=name)
-            for name in (*algorithm.diagnostics, "bad_tasks", "transductive")
-        }
+        self.diagnostics = make_diagnostics(algorithm.diagnostics)
         if lora_settings(model):
             self.unmerged_lora = UnmergedLora(model)
         self.built = True
@@ -180,7 +178,12 @@ class MetaLearner(StepFunctions):
             level = 1 if verbose == "auto" else int(verbose)
             bar = Progress(hidden=self.diagnostics, verbose=level)
             callbacks, verbose = [*keras.tree.flatten(callbacks or []), bar], 0
-        return super().fit(*args, verbose=verbose, callbacks=callbacks, shuffle=shuffle, **kwargs)
+        try:
+            return super().fit(
+                *args, verbose=verbose, callbacks=callbacks, shuffle=shuffle, **kwargs
+            )
+        finally:
+            give_back_signals(callbacks)
 
     @property
     def transductive(self) -> bool:
@@ -226,13 +229,13 @@ class MetaLearner(StepFunctions):
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
         self._advance_seeds()
         after = Outcome(meta.query_losses, meta.query_outputs, meta.sound)
-        return self._log(objective, after, real, meta.diagnostics)
+        return update_metrics(self, objective, after, real, meta.diagnostics)
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         """Adapt to each task and evaluate its query set."""
         objective, real = self._real_tasks(data, training=False)
         after = outcome(self.algorithm, objective, self.tasks_per_chunk)
-        return self._log(objective, after, real, {})
+        return update_metrics(self, objective, after, real, {})
 
     def get_metrics_result(self) -> dict[str, Any]:
         """The value of every metric, over the tasks of all replicas."""
@@ -245,88 +248,6 @@ class MetaLearner(StepFunctions):
         (support_x, support_y), (query_x, query_y) = self._checked(data)
         tasks = Tasks(support_x, support_y, query_x, query_y)
         return TaskObjective(*self._levels, tasks, training, self.transductive)
-
-    def adapt(self, support_x: Any, support_y: Any = None, name: str | None = None) -> keras.Model:
-        """Adapt to one task.
-
-        Args:
-            support_x: Inputs of the support set, `[examples, ...]`.
-            support_y: Their targets, `[examples, ...]`; not needed with a learned loss.
-            name: The name of the new model. Defaults to the network's name.
-
-        Returns:
-            A plain Keras model with the adapted weights, independent of this learner: no layer of
-            this package is left in it. `TaskBatchNormalization` has become `BatchNormalization`
-            with the statistics of the support set.
-        """
-        phi = self.adapt_weights(support_x, support_y)
-        return adapted_model(self.model, self.parameters, phi, support_x, name)
-
-    def adapt_weights(self, support_x: Any, support_y: Any = None) -> tf.Tensor:
-        """The adapted weights for one task, flat: `[size]`.
-
-        Args:
-            support_x: Inputs of the support set, `[examples, ...]`.
-            support_y: Their targets, `[examples, ...]`; not needed with a learned loss.
-
-        Raises:
-            ValueError: If the inner loop diverges, or labels are missing.
-        """
-        self._assert_compile_called("adapt")
-        if support_y is None:
-            if self.learned_loss is None:
-                raise ValueError(
-                    "Invalid value for `support_y`. Expected the targets of the support set: only "
-                    "a learner with learned_loss=... adapts without. Received: support_y=None"
-                )
-            support_y = ()
-        if self._adaptation is None:
-            self._adaptation = tf.function(self._adapt_one, autograph=False, reduce_retracing=True)
-        x, y = keras.tree.map_structure(tf.convert_to_tensor, (support_x, support_y))
-        if self.learned_loss is None:
-            check_labels(self.model, self._compile_loss._user_loss, y)
-        phi, sound = self._adaptation(x, y)
-        if not bool(sound):
-            raise ValueError(
-                "The adaptation to this task diverged: its weights or inputs are NaN or infinite. "
-                "Look at the inputs, lower the inner learning rate, or raise `proximal_strength`."
-            )
-        return phi
-
-    def adapt_and_predict(self, support_x: Any, support_y: Any, query_x: Any) -> Any:
-        """Adapt to one task and predict its query set, in one graph.
-
-        Args:
-            support_x: Inputs of the support set, `[examples, ...]`.
-            support_y: Their targets.
-            query_x: Inputs of the query set, `[queries, ...]`.
-
-        Returns:
-            The network's outputs for the query set, `[queries, ...]`; NaN if the inner loop
-            diverged, or the task holds NaN or infinity.
-        """
-        return self.solve(support_x, support_y, query_x)[1]
-
-    def solve(self, support_x: Any, support_y: Any, query_x: Any) -> tuple[InnerSolution, Any]:
-        """As `adapt_and_predict`, and how the inner problem was solved.
-
-        Returns:
-            The `keras_imaml.inner.InnerSolution` of a meta-batch of this one task, and the
-            outputs for the query set. `sound` says whether all of the task is finite; if it is
-            not, the outputs are NaN.
-        """
-        objective = self._single(support_x, support_y, query_x)
-        solution = self.algorithm.adapt(objective)
-        sound = solution.sound & objective.sound
-        outputs = keras.tree.map_structure(
-            lambda z: tf.where(sound[0], z[0], tf.constant(float("nan"), z.dtype)),
-            objective.query(solution.phi).outputs,
-        )
-        return solution._replace(sound=sound), outputs
-
-    def export(self, filepath: str, **kwargs: Any) -> None:
-        """Write a SavedModel that adapts; see `keras_imaml.export.export_learner`."""
-        export_learner(self, filepath, **kwargs)
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of the constructor. A predicate for `adapt` becomes a list of names."""
@@ -367,21 +288,6 @@ class MetaLearner(StepFunctions):
         check_shapes(self.model, Tasks(*support, *query))
         return support, query
 
-    def _single(self, support_x: Any, support_y: Any, query_x: Any) -> TaskObjective:
-        add_axis = lambda x: tf.convert_to_tensor(x)[None]  # noqa: E731
-        support_x, support_y, query_x = keras.tree.map_structure(
-            add_axis, (support_x, support_y, query_x)
-        )
-        self.parameters.check_unchanged()
-        tasks = Tasks(support_x, support_y, query_x, ())
-        check_shapes(self.model, tasks)
-        return TaskObjective(*self._levels, tasks, False, self.transductive).featured()
-
-    def _adapt_one(self, support_x: Any, support_y: Any) -> tuple[tf.Tensor, tf.Tensor]:
-        objective = self._single(support_x, support_y, ())
-        adapted = self.algorithm.adapt(objective)
-        return adapted.phi[0], (adapted.sound & objective.sound)[0]
-
     def _advance_seeds(self) -> None:
         """Let dropout and the like draw anew in the next step; within a step they stay the same."""
         for layer in self._flatten_layers():
@@ -411,34 +317,3 @@ class MetaLearner(StepFunctions):
         del y  # labels are not looked at
         assert self.learned_loss is not None
         return self.learned_loss.value(residual)
-
-    def _log(
-        self,
-        objective: TaskObjective,
-        after: Outcome,
-        real: tf.Tensor,
-        diagnostics: dict[str, tf.Tensor],
-    ) -> dict[str, tf.Tensor]:
-        """Update all metrics with the sound tasks and return their values."""
-        losses, outputs, sound = after
-
-        def flat(x: tf.Tensor) -> tf.Tensor:
-            kept = tf.boolean_mask(x, sound)
-            return tf.reshape(kept, tf.concat([[-1], tf.shape(kept)[2:]], axis=0))
-
-        def count(mask: tf.Tensor) -> tf.Tensor:
-            return tf.reduce_sum(tf.cast(mask, tf.float32))
-
-        y, outputs = keras.tree.map_structure(flat, (objective.tasks.query_y, outputs))
-        self._loss_tracker.update_state(tf.boolean_mask(losses, sound))
-        if self._compile_loss.metrics:
-            self._compile_loss(y, outputs)  # updates the mean loss of each output
-        for name, value in diagnostics.items():
-            value = tf.where(count(sound) > 0, value, tf.zeros_like(value))
-            self.diagnostics[name].update_state(value, sample_weight=count(sound))
-        bad = tf.math.divide_no_nan(count(real & ~sound), count(real))
-        self.diagnostics["bad_tasks"].update_state(bad, sample_weight=count(real))
-        self.diagnostics["transductive"].update_state(tf.cast(self.transductive, tf.float32))
-        logs = self.compute_metrics(None, y, outputs)
-        unused = set(self.diagnostics) - {*diagnostics, "bad_tasks", "transductive"}
-        return {name: value for name, value in logs.items() if name not in unused}

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from keras_imaml.batching import Evaluation, TaskLoss, TaskNetwork
 from keras_imaml.batching.chunks import rows
+from keras_imaml.batching.trunk_network import TrunkNetwork
 from keras_imaml.vectors import dot, finite, select
 
 
@@ -38,7 +39,7 @@ class Level(NamedTuple):
 
     network: TaskNetwork
     loss: TaskLoss
-    trunk: TaskNetwork | None = None
+    trunk: TrunkNetwork | None = None
 
 
 class TaskObjective:
@@ -125,13 +126,13 @@ class TaskObjective:
             return self
         support_x, query_x = self.tasks.support_x, self.tasks.query_x
         if not tf.nest.flatten(query_x):
-            support_x = trunk(None, support_x, training=True).outputs
+            support_x = trunk(support_x, training=True)
         elif self.transductive or not trunk.normalizes_by_batch:
-            support_x = trunk(None, support_x, training=True).outputs
-            query_x = trunk(None, query_x, training=self.training).outputs
+            support_x = trunk(support_x, training=True)
+            query_x = trunk(query_x, training=self.training)
         else:
             both, rows = self._joined()
-            outputs = trunk(None, both, self.training, support_rows=rows).outputs
+            outputs = trunk(both, self.training, support_rows=rows)
             support_x = tf.nest.map_structure(lambda z: z[:, :rows], outputs)
             query_x = tf.nest.map_structure(lambda z: z[:, rows:], outputs)
         other = self.replace(self.tasks._replace(support_x=support_x, query_x=query_x), self.sound)

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import signal
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
@@ -26,6 +27,14 @@ def run(request):
     if request.param == "eager":
         return lambda function, *arguments: function(*arguments)
     return lambda function, *arguments: tf.function(function)(*arguments)
+
+
+@pytest.fixture
+def interrupts():
+    """Programs in the background of a shell are started with interrupts ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

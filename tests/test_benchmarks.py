@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from benchmarks import operations, ours, report, workers
+from benchmarks import operations, ours, report, trunk, workers
 from benchmarks.peers import conjugate_gradient, protocol
 from benchmarks.workloads import WORKLOADS, write_problem
 
@@ -110,3 +110,12 @@ def test_the_report_gives_medians_and_ratios():
     assert [line.split()[0] for line in report.table(figures).splitlines()] == [
         *("who", "jax_task", "ours", "torch_loop", "floor")
     ]
+
+
+def test_the_ways_through_a_trunk_give_the_same_meta_gradient():
+    shape = trunk.Shape("", tasks=2, way=3, image=(16, 16, 1), filters=2)
+    whole, *others = [trunk.step_of(shape, way, seed=0)() for way in trunk.WAYS]
+    for way, other in zip(trunk.WAYS[1:], others, strict=True):
+        trunk.check(way, whole, other)
+    with pytest.raises(SystemExit, match="differs by 1.0e-01"):
+        trunk.check("another", whole, 1.1 * whole)

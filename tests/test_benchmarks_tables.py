@@ -1,11 +1,12 @@
-"""The table of the results: nothing in it but what result files hold."""
+"""The tables of the results: nothing in them but what result files hold."""
 
 import json
 import math
 
 import pytest
+import tensorflow as tf
 
-from benchmarks import tables
+from benchmarks import equal_budget, keep_run, kept_runs, tables
 
 SETTINGS = {"dataset": "omniglot", "way": 20, "shot": 1, "transductive": True, "inner_steps": 5}
 
@@ -34,6 +35,9 @@ def runs(tmp_path):
             "result": record(seed, 0.9),
             "evaluation_test_way=5": record(seed, accuracy, way=5),
             "evaluation_test_way=5_inner_steps=1": record(seed, 0.5, way=5, inner_steps=1),
+            # A file that is newer than the run has settings that the run's file does not know.
+            "evaluation_test_way=5_shot=5": record(seed, 0.7, way=5, shot=5, inner_linear_steps=5),
+            "evaluation_test_inner_linear_steps=1": record(seed, 0.6, inner_linear_steps=1),
         }
         for name, content in files.items():
             (folder / f"{name}.json").write_text(json.dumps(content))
@@ -41,13 +45,20 @@ def runs(tmp_path):
 
 
 def test_seeds_are_averaged_and_other_settings_left_out(runs):
-    (line,) = tables.lines(list(tables.read(runs)))
+    line, five_shot = tables.lines(list(tables.read(runs)))
+    assert five_shot.accuracy == pytest.approx(70)
     assert (line.recipe, line.row.way, len(line.records)) == ("head", 5, 2)
     assert line.accuracy == pytest.approx(99.3)
     assert line.half_width == pytest.approx(0.3 / math.sqrt(2))
     table = tables.markdown([line])
     assert "| 99.30 ± 0.21 | 0, 1 | 2000 | 500 | 2.00 | reached | not reached |" in table
     assert table.count("no run yet") == 4
+
+
+def test_what_an_evaluation_changed_is_known_by_name(runs):
+    changed = [kept.changed for kept in kept_runs.evaluations(runs)]
+    each = [{"inner_linear_steps"}, {"way"}, {"way", "inner_steps"}, {"way", "shot"}]
+    assert changed == each * 2
 
 
 def test_the_table_takes_the_place_of_the_one_before():
@@ -57,3 +68,42 @@ def test_the_table_takes_the_place_of_the_one_before():
     assert tables.replaced(new, "new") == new
     with pytest.raises(ValueError, match="once each"):
         tables.replaced("text", "new")
+
+
+def test_runs_of_equal_budget_are_in_the_table_when_all_rows_are(tmp_path):
+    for name, seed, accuracy in (("head/maml", 0, 0.90), ("head/maml", 1, 0.94)):
+        folder = tmp_path / name / str(seed)
+        folder.mkdir(parents=True)
+        (folder / "result.json").write_text(json.dumps(record(seed, accuracy)))
+        for way, shot in equal_budget.ROWS:
+            file = equal_budget.evaluation(folder, way, shot)
+            file.write_text(json.dumps(record(seed, accuracy - 0.1 * (way == 5))))
+    (tmp_path / "all" / "maml" / "0").mkdir(parents=True)
+    head, rule, *lines = equal_budget.table(tmp_path).splitlines()
+    half = 100 * math.sqrt(2 * 0.003**2) / 2
+    assert lines == [
+        "| head, maml | 0, 1 | 500 | 1800 | "
+        f"82.00 ± {half:.2f} | 82.00 ± {half:.2f} | 92.00 ± {half:.2f} | 92.00 ± {half:.2f} |"
+    ]
+    assert head.count("|") == rule.count("|") == lines[0].count("|")
+
+
+@pytest.mark.parametrize("name", list(equal_budget.RUNS))
+def test_runs_of_equal_budget_differ_in_the_algorithm_alone(name):
+    flags = {flag.partition("=")[0] for flag in equal_budget.RUNS[name]}
+    assert not flags & {flag.partition("=")[0] for flag in equal_budget._TASKS}
+    assert flags <= {
+        *("--adapt", "--algorithm", "--inner_solver", "--inner_steps", "--inner_learning_rate"),
+        *("--proximal_strength", "--linear_solver"),
+    }
+
+
+def test_a_learning_curve_is_the_mean_of_each_epoch_over_all_continuations(tmp_path):
+    for start in (0, 100):  # the second goes on after the first epoch
+        with tf.summary.create_file_writer(str(tmp_path), filename_suffix=f".{start}").as_default():
+            tf.summary.scalar("adaptation/accuracy", 0.2, step=start + 40)
+            tf.summary.scalar("adaptation/accuracy", 0.4, step=start + 80)
+            tf.summary.scalar("adaptation/accuracy", 0.8, step=start + 100)
+    mean = 0.4 * 0.2 + 0.4 * 0.4 + 0.2 * 0.8
+    points = keep_run.learning_curve(tmp_path, steps_per_epoch=100)
+    assert points == [(100, pytest.approx(mean)), (200, pytest.approx(mean))]

@@ -55,7 +55,7 @@ def test_the_guide_to_omniglot_says_that_the_data_is_missing(tmp_path):
     result = run_guide("omniglot_honestly", tmp_path, variables=variables, stderr=subprocess.PIPE)
     assert result.returncode == 1
     last = result.stderr.strip().splitlines()[-1]
-    assert "RuntimeError: The data set `omniglot` is not in data_dir=" in last
+    assert "OSError: The data set `omniglot` is not in data_dir=" in last
     assert "tfds build omniglot" in last
 
 

@@ -16,6 +16,7 @@ import keras_imaml as ki
 from keras_imaml.data.glyphs import render
 
 ROOT = pathlib.Path(__file__).parents[1]
+PACKAGE = pathlib.Path(ki.__file__).parent  # of a wheel, perhaps
 FENCE = re.compile(r"```python\n(.*?)```", re.DOTALL)
 IMPORTS = "import keras, tensorflow as tf, keras_imaml as ki, numpy as np\n"
 
@@ -35,8 +36,8 @@ FIRST_OF_ALL = ("ki.parallel_tasks(", "ki.strategy(")  # only before TensorFlow 
 
 def examples():
     """Name and code of each."""
-    for path in sorted((ROOT / "keras_imaml").rglob("*.py")):
-        source = str(path.relative_to(ROOT))
+    for path in sorted(PACKAGE.rglob("*.py")):
+        source = f"keras_imaml/{path.relative_to(PACKAGE).as_posix()}"
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
                 for code in FENCE.findall(ast.get_docstring(node) or ""):

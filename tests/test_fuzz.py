@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import keras_imaml as ki
 from tests import learners
-from trainers import settings
+from trainers import command_line, run_folder
 
 pytestmark = pytest.mark.slow
 
@@ -163,8 +163,10 @@ def test_flags(tmp_path, capsys):
     run_dir = tmp_path / "run"
     run_dir.mkdir()
     (run_dir / "flags.txt").write_text("--way=5\n")
+    (run_dir / "checkpoints").mkdir()
+    (run_dir / "checkpoints" / "checkpoint").touch()
     before = folder_of(tmp_path)
-    names = [*settings._RUN_FLAGS, "steps", "cores", "devices", "distribution", "nonsense"]
+    names = [*run_folder.RUN_FLAGS, "steps", "cores", "devices", "distribution", "nonsense"]
     values = st.one_of(
         st.text(max_size=8),
         NUMBERS.map(str),
@@ -178,8 +180,8 @@ def test_flags(tmp_path, capsys):
         flags.FLAGS.unparse_flags()
         argv = ["train", f"--run_dir={run_dir}", *(f"--{name}={value}" for name, value in pairs)]
         try:
-            settings._parse(argv, ("run_dir",))
-            settings.keep_flags()
+            command_line.parse(argv, ("run_dir",))
+            run_folder.keep_flags()
         except SystemExit as end:
             refused.append((end.code, capsys.readouterr().err))
         finally:

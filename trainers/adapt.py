@@ -13,11 +13,12 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from trainers import settings
+from trainers import command_line, run_folder
+
+FLAGS = flags.FLAGS
 
 _ENDINGS = {"saved_model": "", "litert": ".tflite", "onnx": ".onnx", "keras": ".keras"}
 
-FLAGS = flags.FLAGS
 flags.DEFINE_string("support_dir", None, "Folder with one folder of images a class.")
 flags.DEFINE_string("output", None, "Folder or file to write.")
 flags.DEFINE_enum(
@@ -32,17 +33,24 @@ flags.DEFINE_bool("invert", False, "Turn dark ink on light paper into light on d
 
 def main(argv: Sequence[str]) -> None:
     """Adapt as the flags say."""
-    of_run = settings.add_flags_of_run(argv)
+    of_run = run_folder.add_flags_of_run(argv)
     if FLAGS.dataset in ("sinusoid", "unlabelled_sinusoid"):
-        settings.refuse("the run is of sinusoids: expected one of images")
+        command_line.refuse("the run is of sinusoids: expected one of images")
 
     if not FLAGS.output.endswith(_ENDINGS[FLAGS.format]):
-        settings.refuse(
+        command_line.refuse(
             f"--output={FLAGS.output} with --format={FLAGS.format}: expected a name that ends in "
             f"{_ENDINGS[FLAGS.format]}"
         )
     if FLAGS.format == "onnx" and importlib.util.find_spec("tf2onnx") is None:
-        settings.refuse("--format=onnx needs tf2onnx, which is not installed: pip install tf2onnx")
+        command_line.refuse(
+            "--format=onnx needs tf2onnx, which is not installed: pip install tf2onnx"
+        )
+    if FLAGS.format == "saved_model":
+        command_line.check_folder("output")
+    else:
+        command_line.check_file("output")
+    _check_classes(FLAGS.support_dir)
 
     import numpy as np
 
@@ -53,11 +61,6 @@ def main(argv: Sequence[str]) -> None:
     ki.parallel_tasks(FLAGS.cores or None)
     shape = experiment.tasks("test").element_spec[0][0].shape
     images, labels, names = load_examples(FLAGS.support_dir, shape[1], shape[3])
-    if len(names) != FLAGS.way and not FLAGS.tied_head:
-        settings.refuse(
-            f"--support_dir={FLAGS.support_dir} has {len(names)} classes {names}: the run is "
-            f"{FLAGS.way}-way, expected {FLAGS.way} folders"
-        )
     learner, _ = experiment.restored(experiment.tasks("test"), of_run, len(names))
     support_x = images.astype("float32") / 255
     support_x = 1 - support_x if FLAGS.invert else support_x
@@ -81,5 +84,24 @@ def main(argv: Sequence[str]) -> None:
     print(f"Model ({FLAGS.format}): {FLAGS.output}")
 
 
+def _check_classes(folder: str) -> None:
+    """Refuse folders that do not fit the run, before anything that takes time."""
+    if not os.path.isdir(folder):
+        command_line.refuse(f"--support_dir={folder} is no folder: expected one with class folders")
+    names = sorted(
+        entry.name for entry in os.scandir(folder) if entry.is_dir() and entry.name[0] != "."
+    )
+    if len(names) < 2:
+        command_line.refuse(
+            f"--support_dir={folder} holds the class folders {names}: expected two or more, each "
+            "with the images of one class"
+        )
+    if len(names) != FLAGS.way and not FLAGS.tied_head:
+        command_line.refuse(
+            f"--support_dir={folder} has {len(names)} classes {names}: the run is "
+            f"{FLAGS.way}-way, expected {FLAGS.way} folders"
+        )
+
+
 if __name__ == "__main__":
-    settings.run(main, required=("run_dir", "support_dir", "output"))
+    command_line.run(main, required=("run_dir", "support_dir", "output"))

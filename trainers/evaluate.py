@@ -3,7 +3,8 @@ r"""Evaluate a run on tasks of one split, with a 95 % interval over tasks.
     python -m trainers.evaluate --run_dir=runs/glyphs --split=test --tasks=600
 
 Flags of the run may be overridden, such as --transductive, --inner_steps, --shot, or --way of a
-run with --tied_head. The result then has them in its name.
+run with --tied_head. The result then has them in its name. One of the same weights and fewer tasks
+does not take the place of another.
 """
 
 import os
@@ -11,9 +12,10 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from trainers import settings
+from trainers import command_line, run_folder
 
 FLAGS = flags.FLAGS
+
 flags.DEFINE_enum("split", "test", ["train", "validation", "test"], "Where tasks come from.")
 flags.DEFINE_integer("tasks", 600, "Number of tasks.", lower_bound=1)
 flags.DEFINE_integer("verbose", 1, "Progress bar: 0 no, 1 yes.")
@@ -21,7 +23,7 @@ flags.DEFINE_integer("verbose", 1, "Progress bar: 0 no, 1 yes.")
 
 def main(argv: Sequence[str]) -> None:
     """Evaluate as the flags say."""
-    of_run = settings.add_flags_of_run(argv)
+    of_run = run_folder.add_flags_of_run(argv)
 
     import keras_imaml as ki
     from trainers import experiment, result
@@ -30,18 +32,17 @@ def main(argv: Sequence[str]) -> None:
     episodes = experiment.tasks(FLAGS.split)
     learner, checkpoints = experiment.restored(episodes, of_run, FLAGS.way)
     evaluation = ki.evaluate(learner, experiment.batches(episodes), FLAGS.tasks, FLAGS.verbose > 0)
-    changed = [f"_{name}={now}" for name, now in settings.values().items() if now != of_run[name]]
+    changed = [f"_{name}={now}" for name, now in run_folder.values().items() if now != of_run[name]]
     file = os.path.join(FLAGS.run_dir, f"evaluation_{FLAGS.split}{''.join(changed)}.json")
-    result.write(
-        file,
-        evaluation,
-        split=FLAGS.split,
-        steps=checkpoints.step,
-        wall_seconds=float(checkpoints.seconds.numpy()),
-    )
-    print(f"{FLAGS.split}: {evaluation}, after {checkpoints.step} steps")
+    steps = checkpoints.step
+    print(f"{FLAGS.split}: {evaluation}, after {steps} steps")
+    seconds = float(checkpoints.seconds.numpy())
+    if result.holds_more(file, evaluation, seconds):
+        print(f"Left as it is, for it is of more tasks: {file}")
+        return
+    result.write(file, evaluation, split=FLAGS.split, steps=steps, wall_seconds=seconds)
     print(f"Written to {file}")
 
 
 if __name__ == "__main__":
-    settings.run(main)
+    command_line.run(main)

@@ -8,7 +8,7 @@ import tensorflow as tf
 from absl import flags
 
 import keras_imaml as ki
-from trainers import settings
+from trainers.command_line import refuse
 
 FLAGS = flags.FLAGS
 
@@ -94,16 +94,21 @@ def restored(
     made = learner(episodes, way=of_run["way"])
     checkpoints = ki.callbacks.Checkpoints(made, os.path.join(FLAGS.run_dir, "checkpoints"))
     if not checkpoints.restore():
-        settings.refuse(f"--run_dir={FLAGS.run_dir} holds no checkpoint: train it first")
+        refuse(f"--run_dir={FLAGS.run_dir} holds no checkpoint: train it first")
     rate_changed = FLAGS.inner_learning_rate != of_run["inner_learning_rate"]
     if rate_changed and FLAGS.learn_inner_rate != "none":
-        settings.refuse("--inner_learning_rate cannot be another one: the run has learned it")
+        refuse("--inner_learning_rate cannot be another one: the run has learned it")
     proximal = FLAGS.algorithm in ("imaml", "released_imaml")
     if proximal and FLAGS.proximal_strength != of_run["proximal_strength"]:
         if FLAGS.learn_proximal_strength:
-            settings.refuse("--proximal_strength cannot be another one: the run has learned it")
+            refuse("--proximal_strength cannot be another one: the run has learned it")
         made.algorithm.proximal_strength.assign(FLAGS.proximal_strength)
     if way != of_run["way"]:
+        if not FLAGS.tied_head:
+            refuse(
+                f"--way={way}: the head of this run has {of_run['way']} classes; runs with "
+                "--tied_head can have others"
+            )
         made = ki.with_classes(made, way)
     return made, checkpoints
 
@@ -149,7 +154,7 @@ def _inner() -> Any:
     if FLAGS.inner_solver == "adam":
         return ki.inner.Adam(steps, rate)
     if FLAGS.inner_solver == "newton_cg":
-        return ki.inner.NewtonCG(steps, curvature=FLAGS.curvature)
+        return ki.inner.NewtonCG(steps, FLAGS.inner_linear_steps, curvature=FLAGS.curvature)
     if FLAGS.inner_solver == "lbfgs":
         return ki.inner.LBFGS(steps, first_step=rate)
     if FLAGS.inner_solver == "nesterov":

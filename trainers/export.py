@@ -7,13 +7,15 @@ with --tied_head is exported for any --way. With --notransductive (recommended w
 come one by one) a query never sees another.
 """
 
+import os
 from collections.abc import Sequence
 
 from absl import flags
 
-from trainers import settings
+from trainers import command_line, run_folder
 
 FLAGS = flags.FLAGS
+
 flags.DEFINE_string("output", None, "Folder of the SavedModel to write.")
 
 flags.DEFINE_string("request", None, "File for a request to TensorFlow Serving (JSON).")
@@ -21,7 +23,10 @@ flags.DEFINE_string("request", None, "File for a request to TensorFlow Serving (
 
 def main(argv: Sequence[str]) -> None:
     """Export as the flags say."""
-    of_run = settings.add_flags_of_run(argv)
+    of_run = run_folder.add_flags_of_run(argv)
+    command_line.check_folder("output")
+    if FLAGS.request:
+        command_line.check_file("request")
 
     import keras_imaml as ki
     from trainers import experiment
@@ -35,11 +40,13 @@ def main(argv: Sequence[str]) -> None:
     if FLAGS.request:
         (support_x, support_y), (query_x, query_y) = episodes.take(1).get_single_element()
         labels = None if learner.learned_loss else support_y
+        os.makedirs(os.path.dirname(FLAGS.request) or ".", exist_ok=True)
         with open(FLAGS.request, "w", encoding="utf-8") as stream:
             stream.write(ki.serving_request(support_x, labels, query_x) + "\n")
-        classes = query_y.numpy().tolist()
-        print(f"Request of one task: {FLAGS.request}; the classes of its queries: {classes}")
+        what = "targets" if experiment.is_regression() else "classes"
+        print(f"Request of one task: {FLAGS.request}; the {what} of its queries:", end=" ")
+        print(query_y.numpy().tolist())
 
 
 if __name__ == "__main__":
-    settings.run(main, required=("run_dir", "output"))
+    command_line.run(main, required=("run_dir", "output"))

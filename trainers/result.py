@@ -11,7 +11,7 @@ import tensorflow as tf
 from absl import flags
 
 import keras_imaml as ki
-from trainers import settings
+from trainers import run_folder
 
 FLAGS = flags.FLAGS
 
@@ -29,7 +29,7 @@ def write(path: str, evaluation: ki.Evaluation, **facts: Any) -> None:
         **facts,
         "seed": FLAGS.seed,
         "cores": FLAGS.cores or len(os.sched_getaffinity(0)),
-        "settings": settings.values(),
+        "settings": run_folder.values(),
         "versions": versions,
     }
     partial = f"{path}.partial"
@@ -37,3 +37,17 @@ def write(path: str, evaluation: ki.Evaluation, **facts: Any) -> None:
         json.dump(content, stream, indent=2)
         stream.write("\n")
     os.replace(partial, path)
+
+
+def holds_more(path: str, evaluation: ki.Evaluation, wall_seconds: float) -> bool:
+    """Whether there is a result with the same settings and weights from more tasks.
+
+    The weights are the same if the seconds of their training are, to the last digit.
+    """
+    if not os.path.exists(path):
+        return False
+    with open(path, encoding="utf-8") as stream:
+        there = json.load(stream)
+    same = (there["wall_seconds"], there["settings"]) == (wall_seconds, run_folder.values())
+    tasks = evaluation.tasks + evaluation.bad_tasks
+    return same and there["tasks"] + there["bad_tasks"] > tasks

@@ -1,11 +1,9 @@
-"""The flags that the trainers share, and how a run folder keeps them. TensorFlow stays unloaded."""
+"""The flags that the trainers share. TensorFlow stays unloaded."""
 
 import os
-import sys
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
 
-from absl import app, flags, logging
+from absl import flags
 
 FLAGS = flags.FLAGS
 DATASETS = (
@@ -18,18 +16,24 @@ DATASETS = (
     "folder",
 )
 _NEEDS_DATA_DIR = ("folder",)
-_RUN_FLAGS: list[str] = []
+RUN_FLAGS: list[str] = []
 
 
 def _run(define: Callable, name: str, *arguments: object, **settings: object) -> None:
     """Define a flag that belongs to a run: it is kept in the run folder's flags.txt."""
     define(name, *arguments, **settings)
-    _RUN_FLAGS.append(name)
+    RUN_FLAGS.append(name)
 
 
 flags.DEFINE_string("run_dir", None, "Folder of the run: checkpoints, logs, result.json.")
 _run(flags.DEFINE_enum, "dataset", "glyphs", DATASETS, "Where tasks come from.")
-_run(flags.DEFINE_string, "data_dir", None, "TFDS data_dir, or folder of class folders.")
+_run(
+    flags.DEFINE_string,
+    "data_dir",
+    None,
+    "TFDS data_dir; of --dataset=folder the folder that holds train/, validation/ and test/, each "
+    "with one folder of images a class.",
+)
 _run(flags.DEFINE_integer, "way", 5, "Classes a task.", lower_bound=2)
 _run(flags.DEFINE_integer, "shot", 1, "Support examples a class.", lower_bound=1)
 _run(flags.DEFINE_integer, "query", 15, "Query examples a class.", lower_bound=1)
@@ -65,6 +69,13 @@ _run(
     "How tasks are adapted to.",
 )
 _run(flags.DEFINE_integer, "inner_steps", 16, "Inner iterations.", lower_bound=1)
+_run(
+    flags.DEFINE_integer,
+    "inner_linear_steps",
+    5,
+    "Conjugate gradient steps of an inner step (--inner_solver=newton_cg).",
+    lower_bound=1,
+)
 _run(flags.DEFINE_float, "inner_learning_rate", 0.1, "Step size of the inner solver.")
 _run(flags.DEFINE_float, "inner_momentum", 0.9, "Momentum of --inner_solver=nesterov.")
 _run(
@@ -258,116 +269,6 @@ def _is_as_published(values: dict) -> bool:
     return values["algorithm"] != "released_imaml" or not (changed or values["adapt"])
 
 
-def run(main: Callable[[Sequence[str]], None], required: Sequence[str] = ("run_dir",)) -> None:
-    """Parse the flags and call `main`; refuse wrong flags, and report errors, in one line."""
-    logging.set_verbosity(logging.WARNING)
-    # Sorted out before TensorFlow is imported, which takes seconds.
-    app.run(_reporting(main), flags_parser=lambda argv: _parse(argv, required))
-
-
-def add_flags_of_run(argv: Sequence[str]) -> dict[str, Any]:
-    """Parse again with the flags of `--run_dir`'s flags.txt under those of the command line.
-
-    Returns:
-        The settings of the run itself, by name.
-    """
-    file = os.path.join(FLAGS.run_dir, "flags.txt")
-    if not os.path.isfile(file):
-        refuse(f"--run_dir={FLAGS.run_dir} holds no flags.txt: expected the folder of a run")
-    FLAGS.unparse_flags()
-    FLAGS([argv[0], f"--flagfile={file}"])
-    of_run = values()
-    FLAGS.unparse_flags()
-    FLAGS([argv[0], f"--flagfile={file}", *argv[1:]])
-    return of_run
-
-
-def values() -> dict[str, Any]:
-    """The flags that belong to a run, by name, but for the place of the data."""
-    return {name: FLAGS[name].value for name in _RUN_FLAGS if name != "data_dir"}
-
-
-def as_text() -> str:
-    """The flags of a run, one a line."""
-    return "\n".join(line for name in _RUN_FLAGS if (line := FLAGS[name].serialize()))
-
-
-def table() -> dict[str, Any]:
-    """The flags that belong to a run as booleans, numbers and strings, for TensorBoard."""
-    plain = (bool, int, float, str)
-    lists = {name: ",".join(v) for name, v in values().items() if isinstance(v, list)}
-    return {name: v for name, v in values().items() if isinstance(v, plain)} | lists
-
-
-def keep_flags(first: bool = True) -> None:
-    """Write flags.txt, or refuse a run folder that was made with other settings.
-
-    Args:
-        first: Whether this is the worker that writes, the first of several.
-    """
-    if first:
-        os.makedirs(FLAGS.run_dir, exist_ok=True)
-    file = os.path.join(FLAGS.run_dir, "flags.txt")
-    if os.path.isfile(file):
-        with open(file, encoding="utf-8") as stream:
-            theirs = stream.read().splitlines()
-        # Flags that are newer than the run were at their defaults when it was made.
-        known = {_name_of(line) for line in theirs}
-        newer = {
-            name for name in _RUN_FLAGS if name not in known and FLAGS[name].using_default_value
-        }
-        ours = set(as_text().splitlines())
-        changed = sorted(line for line in ours ^ set(theirs) if _name_of(line) not in newer)
-        if changed:
-            refuse(
-                f"--run_dir={FLAGS.run_dir} is of a run with other settings (they differ in "
-                f"{' '.join(changed)}): use another folder, or the settings in its flags.txt"
-            )
-        return
-    if not first:
-        return
-    partial = f"{file}.partial"
-    with open(partial, "w", encoding="utf-8") as stream:
-        stream.write(as_text() + "\n")
-    os.replace(partial, file)
-
-
-def _name_of(line: str) -> str:
-    name = line.removeprefix("--").partition("=")[0]
-    return name if name in _RUN_FLAGS else name.removeprefix("no")
-
-
-def refuse(message: str) -> None:
-    """Stop with one line on standard error and exit status 2."""
-    print(f"{os.path.basename(sys.argv[0])}: {message}", file=sys.stderr)
-    raise SystemExit(2)
-
-
-def _parse(argv: Sequence[str], required: Sequence[str]) -> list[str]:
-    try:
-        rest = FLAGS(argv)
-    except flags.Error as error:
-        refuse(" ".join(str(error).split()))
-    if FLAGS.is_parsed() and len(rest) > 1:
-        refuse(f"unexpected arguments {rest[1:]}: every setting is a --flag=value")
-    for name in required:
-        if not getattr(FLAGS, name):
-            refuse(f"--{name} is missing")
-    return list(argv)
-
-
-def _reporting(main: Callable[[Sequence[str]], None]) -> Callable[[Sequence[str]], None]:
-    def guarded(argv: Sequence[str]) -> None:
-        try:
-            main(argv)
-        except (ValueError, OSError) as error:
-            if FLAGS.debug:
-                raise
-            refuse(" ".join(str(error).split()))
-
-    return guarded
-
-
 flags.DEFINE_enum(
     "distribution",
     "none",
@@ -383,4 +284,9 @@ flags.DEFINE_list(
 flags.DEFINE_integer("worker_index", 0, "Place of this process in --workers.", lower_bound=0)
 flags.DEFINE_bool("deterministic", False, "Let two runs be equal to the last bit.")
 flags.DEFINE_integer("cores", 0, "Cores, each with tasks of its own; 0: all.", lower_bound=0)
+flags.register_validator(
+    "cores",
+    lambda value: value <= (os.cpu_count() or 1),
+    f"--cores must not be above {os.cpu_count() or 1}, which this machine has",
+)
 flags.DEFINE_bool("debug", False, "Show the whole traceback of an error.")

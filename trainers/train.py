@@ -8,14 +8,16 @@ saved_model/. Ctrl-C and SIGTERM keep a checkpoint; the same command goes on fro
 """
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
 from absl import flags
 
-from trainers import settings
+from trainers import command_line, run_folder
 
 FLAGS = flags.FLAGS
+
 flags.DEFINE_integer("steps", 1000, "Meta-steps.", lower_bound=1)
 flags.DEFINE_integer(
     "validation_tasks", 64, "Tasks of the validation after an epoch.", lower_bound=0
@@ -34,7 +36,7 @@ def main(argv: Sequence[str]) -> None:
     """Train as the flags say."""
     alone = FLAGS.distribution != "multi_worker"
     if alone:
-        settings.keep_flags()
+        run_folder.keep_flags()
 
     import keras_imaml as ki
     from trainers import experiment, result
@@ -43,8 +45,8 @@ def main(argv: Sequence[str]) -> None:
     first = ki.distribution.is_chief(strategy)
     if not alone:  # a worker that is refused before it has met the others lets them wait for it
         others = {name: FLAGS[name].value for name in ("steps", "validation_tasks")}
-        ki.Workers(strategy).check_same("settings", str({**settings.values(), **others}))
-        settings.keep_flags(first)
+        ki.Workers(strategy).check_same("settings", str({**run_folder.values(), **others}))
+        run_folder.keep_flags(first)
     run_dir, size = FLAGS.run_dir, FLAGS.tasks_per_step
     logs = os.path.join(run_dir, "logs")
     held_out = experiment.batches(experiment.tasks("test"))  # bad data shows before any work
@@ -53,49 +55,47 @@ def main(argv: Sequence[str]) -> None:
         learner = experiment.learner(validation, FLAGS.steps)
     checkpoints = ki.callbacks.Checkpoints(learner, os.path.join(run_dir, "checkpoints"))
     step = checkpoints.restore()
-    stop = ki.callbacks.StopOnSignal()
+    stop = ki.callbacks.StopOnSignal(signal.SIGTERM, signal.SIGINT)
     callbacks = [ki.callbacks.StopOnBadTasks(), checkpoints, stop]
     probe = experiment.batches(validation) if FLAGS.probe else None
-    dashboard = ki.callbacks.Dashboard(logs, probe, settings.table(), FLAGS.log_every)
+    dashboard = ki.callbacks.Dashboard(logs, probe, run_folder.table(), FLAGS.log_every)
+    dashboard.set_model(learner)  # a run that is trained already is evaluated without `fit`
     callbacks.append(dashboard)
     if first and FLAGS.dataset == "sinusoid":
         callbacks.append(ki.callbacks.SinusoidPlot(validation, logs))
     training = experiment.batches(experiment.tasks("train", start=step * size))
     if step:
         print(f"Going on from step {step} of {run_dir}", flush=True)
-    try:
-        while step < FLAGS.steps and not stop.received:
-            # An epoch that was interrupted is finished first, and the last may be a short one.
-            epoch, done = divmod(step, FLAGS.steps_per_epoch)
-            whole = (FLAGS.steps - step) // FLAGS.steps_per_epoch if done == 0 else 0
-            length = min(FLAGS.steps_per_epoch - done, FLAGS.steps - step)
-            learner.fit(
-                training,
-                steps_per_epoch=length,
-                initial_epoch=epoch,
-                epochs=epoch + max(whole, 1),
-                validation_data=experiment.batches(validation) if FLAGS.validation_tasks else None,
-                validation_steps=max(1, FLAGS.validation_tasks // size),
-                callbacks=callbacks,
-                verbose=FLAGS.verbose if first else 0,
-            )
-            step = checkpoints.step
-            training = experiment.batches(experiment.tasks("train", start=step * size))
-    except KeyboardInterrupt:
-        path = checkpoints.save()
-        print(
-            f"\nInterrupted at step {checkpoints.step}; kept {path or 'by the first worker'}. "
-            "The same command goes on from there."
+    if step < FLAGS.steps:
+        print(f"Training to step {FLAGS.steps}; the first step waits for its graph", flush=True)
+    while step < FLAGS.steps and not stop.received:
+        # An epoch that was interrupted is finished first, and the last may be a short one.
+        epoch, done = divmod(step, FLAGS.steps_per_epoch)
+        whole = (FLAGS.steps - step) // FLAGS.steps_per_epoch if done == 0 else 0
+        length = min(FLAGS.steps_per_epoch - done, FLAGS.steps - step)
+        learner.fit(
+            training,
+            steps_per_epoch=length,
+            initial_epoch=epoch,
+            epochs=epoch + max(whole, 1),
+            validation_data=experiment.batches(validation) if FLAGS.validation_tasks else None,
+            validation_steps=max(1, FLAGS.validation_tasks // size),
+            callbacks=callbacks,
+            verbose=FLAGS.verbose if first else 0,
         )
-        raise SystemExit(130) from None
+        step = checkpoints.step
+        training = experiment.batches(experiment.tasks("train", start=step * size))
     if stop.received:
-        print(f"Asked to end at step {step}, with a checkpoint. The same command goes on from it.")
+        print(f"\nInterrupted at step {step}, with a checkpoint. The same command goes on from it.")
         checkpoints.workers.wait()
+        if stop.number == signal.SIGINT:
+            raise SystemExit(130)
         return
     training_seconds = float(checkpoints.seconds.numpy())
 
     if first:
-        print(f"Evaluating on {FLAGS.test_tasks} tasks of classes that were never trained on")
+        unseen = "" if experiment.is_regression() else " of classes that were never trained on"
+        print(f"Evaluating on {FLAGS.test_tasks} tasks{unseen}", flush=True)
         evaluation = ki.evaluate(learner, held_out, FLAGS.test_tasks, verbose=FLAGS.verbose > 0)
         dashboard.record(evaluation)
         result.write(
@@ -120,4 +120,4 @@ def _tensorboard() -> str:
 
 
 if __name__ == "__main__":
-    settings.run(main)
+    command_line.run(main)

@@ -90,5 +90,5 @@ print(test(600))
 
 # %% [markdown]
 # Validation classes are there for choosing settings; the test classes are for the last line of a
-# report. What 12000 meta-steps reach, on how many tasks and by which command, is in
+# report. What thousands of meta-steps reach, on how many tasks and by which command, is in
 # [the results](../results.md).

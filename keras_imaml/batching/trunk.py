@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import keras
 
 from keras_imaml.batching import has_penalties
-from keras_imaml.layers import TaskBatchNormalization
+from keras_imaml.layers.task_batch_normalization import normalizations
 from keras_imaml.parameters import Parameters
 
 
@@ -38,7 +38,7 @@ def split(model: keras.Model, parameters: Parameters) -> Split | None:
         parts, or with dropout before the first adapted weights in a model that normalises by the
         examples at hand (the two levels draw it differently then).
     """
-    nodes = _nodes(model)
+    nodes = nodes_of(model)
     if nodes is None or has_penalties(model):
         return None
     adapted = {id(variable) for variable in parameters.adapted}
@@ -57,15 +57,15 @@ def split(model: keras.Model, parameters: Parameters) -> Split | None:
     masked = any(getattr(feature, "_keras_mask", None) is not None for feature in found)
     if not gained or masked or any(id(output) in same for output in model.outputs):
         return None
-    trunk = keras.Model(_structure(model, "input"), found)
+    trunk = keras.Model(structure_of(model, "input"), found)
     draws = any(layer._seed_generators for layer in trunk._flatten_layers())
-    if draws and any(isinstance(x, TaskBatchNormalization) for x in model._flatten_layers()):
+    if draws and normalizations(model):
         return None
     after = [node for node in nodes if not all(id(x) in same for x in node.outputs)]
-    return Split(trunk, _replayed(after, found, _structure(model, "output")))
+    return Split(trunk, replayed(after, found, structure_of(model, "output")))
 
 
-def _replayed(nodes: Sequence[Any], features: Sequence[Any], outputs: Any) -> keras.Model:
+def replayed(nodes: Sequence[Any], features: Sequence[Any], outputs: Any) -> keras.Model:
     """The model from features to outputs, by calling its layers once more.
 
     `keras.Model(features, outputs)` would do, but it damages a model of whose inputs one is a
@@ -84,13 +84,13 @@ def _replayed(nodes: Sequence[Any], features: Sequence[Any], outputs: Any) -> ke
     return keras.Model(starts, renewed(outputs))
 
 
-def _structure(model: keras.Model, end: str) -> Any:
+def structure_of(model: keras.Model, end: str) -> Any:
     """The inputs or outputs as the model takes or gives them."""
     tensors = getattr(model, f"{end}s")
     return tensors[0] if len(tensors) == 1 else getattr(model, end)
 
 
-def _nodes(model: keras.Model) -> Sequence[Any] | None:
+def nodes_of(model: keras.Model) -> Sequence[Any] | None:
     """The calls of layers that make up a model, each after those that it depends on."""
     ends = (getattr(model, "inputs", None), getattr(model, "outputs", None))
     if not all(ends):

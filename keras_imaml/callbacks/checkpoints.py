@@ -11,6 +11,11 @@ from keras_imaml.distribution import is_chief
 from keras_imaml.distribution.workers import Workers
 from keras_imaml.validation import check_integer
 
+_OTHER = (
+    "The checkpoint does not fit this learner. Expected one of the same network, algorithm and "
+    "optimizer: use another folder, or the settings it was made with. Received: {}"
+)
+
 
 class Checkpoints(keras.callbacks.Callback):
     """Save a learner and its optimizer at the end of every epoch, and restore the newest.
@@ -61,17 +66,12 @@ class Checkpoints(keras.callbacks.Callback):
         Raises:
             ValueError: If the checkpoint is of another network or optimizer, or the workers see
                 different folders.
+            OSError: If a file of the checkpoint is damaged. Without its files the one before is the
+                newest.
         """
-        if self.manager.latest_checkpoint:
-            try:
-                status = self.manager.checkpoint.restore(self.manager.latest_checkpoint)
-                status.assert_consumed()
-            except (AssertionError, ValueError, tf.errors.OpError) as error:
-                raise ValueError(
-                    "The checkpoint does not fit this learner. Expected one of the same network, "
-                    "algorithm and optimizer: use another folder, or the settings it was made "
-                    f"with. Received: {self.manager.latest_checkpoint}"
-                ) from error
+        newest = self._newest()
+        if newest:
+            self._restore(newest)
         self._since = time.monotonic()
         self.workers.check_folder(self.manager.directory)
         self.workers.check_same("checkpoints", f"step {self.step} of {self.manager.directory}")
@@ -84,9 +84,9 @@ class Checkpoints(keras.callbacks.Callback):
         """
         if not is_chief(self.learner.distribute_strategy):
             return ""
-        latest = self.manager.latest_checkpoint
-        if latest and latest.endswith(f"-{self.step}"):
-            return latest
+        newest = self._newest()
+        if newest and newest.endswith(f"-{self.step}"):
+            return newest
         if not all(np.isfinite(v.numpy()).all() for v in self.learner.trainable_variables):
             raise ValueError(
                 f"No checkpoint of step {self.step} was written: weights are NaN or infinite. "
@@ -103,6 +103,26 @@ class Checkpoints(keras.callbacks.Callback):
                 f"Could not write a checkpoint to {self.manager.directory!r}: is the disk full, "
                 "or the folder read-only? Earlier checkpoints are as they were."
             ) from error
+
+    def _newest(self) -> str | None:
+        there = (path for path in reversed(self.manager.checkpoints) if _exists(path))
+        return next(there, None)
+
+    def _restore(self, path: str) -> None:
+        try:
+            status = self.manager.checkpoint.restore(path)
+        except (IndexError, tf.errors.DataLossError, tf.errors.OutOfRangeError) as error:
+            raise OSError(
+                f"The checkpoint {path} is damaged. Delete its files, {path}.*, to go on from the "
+                f"one before it. Received: {str(error).splitlines()[0]}"
+            ) from error
+        except (ValueError, tf.errors.OpError) as error:
+            raise ValueError(_OTHER.format(path)) from error
+        try:
+            status.assert_consumed()
+        except AssertionError as error:
+            status.expect_partial()  # no warning for each variable
+            raise ValueError(_OTHER.format(path)) from error
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Start the clock; make sure that the folder can be written before any step is made."""
@@ -122,6 +142,10 @@ class Checkpoints(keras.callbacks.Callback):
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Save what the last epoch has not."""
         self.save()
+
+
+def _exists(path: str) -> bool:
+    return tf.io.gfile.exists(f"{path}.index")
 
 
 class _Variables(tf.Module):

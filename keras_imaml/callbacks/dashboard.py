@@ -184,7 +184,15 @@ class Dashboard(keras.callbacks.Callback):
 
         Args:
             evaluation: What `keras_imaml.evaluate` returned.
+
+        Raises:
+            ValueError: If the dashboard has not seen a learner yet, by `fit` or `set_model`.
         """
+        if self.model is None:
+            raise ValueError(
+                "This dashboard has not seen a learner yet. Expected record(...) after "
+                "learner.fit(..., callbacks=[dashboard]), or dashboard.set_model(learner) before."
+            )
         values = {
             "result/loss": evaluation.loss,
             "result/loss_before": evaluation.loss_before,

@@ -1,12 +1,12 @@
 """A signal ends training after the current meta-step, with a checkpoint."""
 
 import signal
-from types import FrameType
 from typing import Any
 
 import keras
 
 from keras_imaml.distribution.workers import Workers
+from keras_imaml.held_signal import HeldSignal, in_main_thread
 
 
 class StopOnSignal(keras.callbacks.Callback):
@@ -14,14 +14,19 @@ class StopOnSignal(keras.callbacks.Callback):
 
     Preemptible machines and cluster managers send SIGTERM some time before they take the machine
     away. `fit` then ends in order, so that `Checkpoints` writes what was learned. Of several
-    workers all stop after the same meta-step, whichever of them is asked. Outside of `fit` the
-    signal does what it did before.
+    workers all stop after the same meta-step, whichever of them is asked. A second Ctrl-C
+    interrupts at once. Outside of `fit`, and for a signal that is ignored, nothing changes.
 
     Args:
-        number: The signal. Defaults to `signal.SIGTERM`.
+        *numbers: The signals; `signal.SIGINT` is Ctrl-C. Defaults to `signal.SIGTERM`.
 
     Attributes:
-        received: Whether the signal has come, to any worker.
+        received: Whether one has come, to any worker.
+        number: The one that came to this worker; `None` if none has.
+
+    Raises:
+        ValueError: If a number is not a signal that can be handled; in `fit`, if it runs in another
+            thread than the main one.
 
     Example:
 
@@ -39,34 +44,50 @@ class StopOnSignal(keras.callbacks.Callback):
     ```
     """
 
-    def __init__(self, number: int = signal.SIGTERM) -> None:
+    def __init__(self, *numbers: int) -> None:
         super().__init__()
-        self.number = number
         self.received = False
-        self._before: Any = None
+        self._signals = [HeldSignal(n, "this meta-step") for n in numbers or (signal.SIGTERM,)]
         self._workers: Any = None
 
+    @property
+    def number(self) -> int | None:
+        """The signal that came to this worker."""
+        return next((held.number for held in self._signals if held.received), None)
+
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Listen to the signal."""
+        """Listen to the signals."""
+        if not in_main_thread():
+            raise ValueError("`StopOnSignal` needs `fit` to run in the main thread.")
         self.received = False
         self._workers = Workers(self.model.distribute_strategy)
-        before = signal.signal(self.number, self._note)
-        if before != self._note:  # a `fit` that ended with an error did not come to its end
-            self._before = before
+        for held in self._signals:
+            held.hold()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Stop, if it has come."""
-        if self._workers.any(self.received):
+        if self._workers.any(self.number is not None):
             self.received = self.model.stop_training = True
 
     def on_test_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Stop a validation too."""
-        if self._workers.any(self.received):
+        if self._workers.any(self.number is not None):
             self.received = self.model.stop_evaluating = self.model.stop_training = True
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Listen no more."""
-        signal.signal(self.number, self._before)
+        """Listen no more; one that came after the last step counts too."""
+        self.received = self._workers.any(self.number is not None)
+        self.give_back()
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self.received = True
+    def give_back(self) -> None:
+        """Listen no more."""
+        for held in self._signals:
+            held.give_back()
+
+
+def give_back_signals(callbacks: Any) -> None:
+    """Let each `StopOnSignal` of a `fit` that is over listen no more, however it ended."""
+    every = getattr(callbacks, "callbacks", callbacks)  # of a CallbackList
+    for callback in keras.tree.flatten(every):
+        if isinstance(callback, StopOnSignal):
+            callback.give_back()

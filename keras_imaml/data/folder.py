@@ -136,8 +136,8 @@ def split_folder(root: pathlib.Path, split: str) -> pathlib.Path:
         if (root / name).is_dir():
             return root / name
     raise ValueError(
-        f"Invalid value for `split`. Expected a folder {' or '.join(map(repr, names))} in "
-        f"{str(root)!r}, with one folder for each class. Received: split={split!r}"
+        f"Invalid value for `split` or `path`. Expected a folder {' or '.join(map(repr, names))} "
+        f"in {str(root)!r}, with one folder for each class. Received: split={split!r}"
     )
 
 

@@ -48,7 +48,7 @@ def omniglot(
 
     Raises:
         ValueError: If `split` or a number is not valid.
-        RuntimeError: If the data set is not there and cannot be downloaded.
+        OSError: If the data set is not there and cannot be downloaded.
 
     Example:
 

@@ -29,7 +29,7 @@ def prepared_builder(name: str, data_dir: str | os.PathLike[str] | None, host: s
         A `tfds.core.DatasetBuilder`.
 
     Raises:
-        RuntimeError: If the data set is not there and cannot be downloaded or prepared.
+        OSError: If the data set is not there and cannot be downloaded or prepared.
         ImportError: If TFDS is not installed.
     """
     tfds = import_tfds()
@@ -40,7 +40,7 @@ def prepared_builder(name: str, data_dir: str | os.PathLike[str] | None, host: s
             builder = tfds.builder(name, data_dir=data_dir)  # another process may have made it
     except Exception as error:  # TFDS raises whatever its downloader, file system or parser does
         where = "the default folder of TFDS" if data_dir is None else f"data_dir={str(data_dir)!r}"
-        raise RuntimeError(
+        raise OSError(
             f"The data set `{name}` is not in {where}, and TFDS could not download it from {host} "
             f"and prepare it there ({type(error).__name__}: {error}). Check the network and that "
             "the folder can be written, and try again; or prepare it on another machine with "
@@ -53,11 +53,23 @@ def _prepare(builder: Any, host: str) -> None:
     """Download and prepare, unless another process does: then wait for it."""
     with _only_process(os.path.dirname(os.path.dirname(os.fspath(builder.data_dir))), builder.name):
         if not os.path.isdir(builder.data_dir):
-            # TFDS tries again for minutes before it gives up; a name that nothing resolves is
-            # a machine without a network. Behind a proxy, names are resolved elsewhere.
-            if not urllib.request.getproxies():
-                socket.getaddrinfo(host, 443)
+            _check_network(host)
             builder.download_and_prepare()
+
+
+def _check_network(host: str) -> None:
+    """Fail at once without a network: TFDS tries again for minutes before it gives up."""
+    if not urllib.request.getproxies():
+        socket.getaddrinfo(host, 443)
+        return
+    import requests  # by which TFDS downloads
+
+    try:
+        requests.head(f"https://{host}", timeout=20)
+    except requests.exceptions.ProxyError:
+        raise
+    except requests.exceptions.RequestException:
+        pass  # the file may be had all the same
 
 
 @contextlib.contextmanager

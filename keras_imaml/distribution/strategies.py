@@ -78,7 +78,13 @@ def strategy(
             )
         return tf.distribute.MultiWorkerMirroredStrategy()
     if distribution == "tpu":
-        resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect()
+        try:
+            resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect()
+        except ValueError as error:
+            raise ValueError(
+                'Invalid value for `distribution`. Expected a machine with a TPU for "tpu", or '
+                f'TPU_NAME in the environment. Received: distribution="tpu" ({error})'
+            ) from error
         return tf.distribute.TPUStrategy(resolver)
     return tf.distribute.get_strategy()
 

@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 _context = threading.local()
+_UNROLLED = 32  # tasks that are normalised one by one: graphs grow with them
 
 
 @contextlib.contextmanager
@@ -84,7 +85,16 @@ class TaskBatchNormalization(keras.layers.BatchNormalization):
                 "TaskBatchNormalization does not support masks. Received: a mask for "
                 f"layer {self.name!r}"
             )
-        mean, variance = self.statistics(inputs)
+        half = inputs.dtype in (tf.float16, tf.bfloat16)
+        x = tf.cast(inputs, tf.float32) if half else inputs
+        rows = getattr(_context, "rows", None)
+        seen = x if rows is None else x[:rows]
+        # Mean and variance with their full derivatives. A sum with the negative mean, for the
+        # gradient of a difference passes over all activations once more to negate them.
+        mean = tf.reduce_mean(seen, axis=self._reduction_axes, keepdims=True)
+        centred = x + (-mean)
+        squares = tf.square(centred if rows is None else seen + (-mean))
+        variance = tf.reduce_mean(squares, axis=self._reduction_axes, keepdims=True)
         if self.recording:
             self.recordings += 1
             self.moving_mean.assign(tf.reshape(mean, self.moving_mean.shape))
@@ -94,21 +104,48 @@ class TaskBatchNormalization(keras.layers.BatchNormalization):
         inverse = tf.math.rsqrt(variance + self.epsilon)
         if self.scale:
             inverse *= tf.reshape(tf.cast(self.gamma, inverse.dtype), shape)
-        outputs = (tf.cast(inputs, inverse.dtype) - mean) * inverse
+        outputs = centred * inverse
         if self.center:
             outputs += tf.reshape(tf.cast(self.beta, inverse.dtype), shape)
         return tf.cast(outputs, self.compute_dtype)
 
-    def statistics(self, inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Mean and variance over all axes but `axis`, with their full derivatives."""
-        rows = getattr(_context, "rows", None)
-        x = inputs if rows is None else inputs[:rows]
-        if x.dtype in (tf.float16, tf.bfloat16):
-            x = tf.cast(x, tf.float32)
-        mean = tf.reduce_mean(x, axis=self._reduction_axes, keepdims=True)
-        variance = tf.reduce_mean(tf.square(x - mean), axis=self._reduction_axes, keepdims=True)
-        return mean, variance
+    def fuses(self, inputs: tf.Tensor) -> bool:
+        """Whether `fused` can normalise `[tasks, examples, ...]`."""
+        if type(self).call is not TaskBatchNormalization.call:
+            return False  # a subclass that computes something else
+        last = self.axis in (-1, inputs.shape.rank - 2)
+        few = inputs.shape[0] is not None and inputs.shape[0] <= _UNROLLED
+        return last and few and inputs.dtype == self.compute_dtype == tf.float32
+
+    def fused(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Normalise each task of `[tasks, examples, ...]` by itself, by TensorFlow's fused kernel.
+
+        It takes a quarter of the time of `call`, and cannot be vectorised over tasks.
+        """
+        channels = inputs.shape[-1]
+        scale = tf.convert_to_tensor(self.gamma) if self.scale else tf.ones([channels])
+        offset = tf.convert_to_tensor(self.beta) if self.center else tf.zeros([channels])
+        flat = tf.reshape(inputs, [inputs.shape[0], 1, -1, 1, channels])
+        none = tf.zeros([0])
+        parts = [
+            tf.raw_ops.FusedBatchNormV3(
+                x=one,
+                scale=scale,
+                offset=offset,
+                mean=none,
+                variance=none,
+                epsilon=self.epsilon,
+                is_training=True,
+            ).y
+            for one in tf.unstack(flat)
+        ]
+        return tf.ensure_shape(tf.reshape(tf.stack(parts), tf.shape(inputs)), inputs.shape)
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of the constructor."""
         return super().get_config()
+
+
+def normalizations(model: keras.Model) -> list[TaskBatchNormalization]:
+    """Those of a model, and of the models inside it."""
+    return [x for x in model._flatten_layers() if isinstance(x, TaskBatchNormalization)]

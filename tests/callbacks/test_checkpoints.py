@@ -88,6 +88,31 @@ def test_a_checkpoint_of_another_learner_is_refused(tmp_path, other):
         ki.callbacks.Checkpoints(learner(**other), str(tmp_path)).restore()
 
 
+def test_a_damaged_checkpoint_is_named_and_the_one_before_serves(tmp_path):
+    made = learner()
+    checkpoints = ki.callbacks.Checkpoints(made, str(tmp_path))
+    train(made, checkpoints, 0, 1)
+    one = variables(made)
+    train(made, checkpoints, 1, 1)
+    two = variables(made)
+    with open(tmp_path / "ckpt-2.data-00000-of-00001", "r+b") as stream:
+        stream.truncate(100)
+    again = learner(seed=1)
+    with pytest.raises(OSError, match=r"ckpt-2 is damaged. Delete its files, .*ckpt-2\.\*"):
+        ki.callbacks.Checkpoints(again, str(tmp_path)).restore()
+    for file in tmp_path.glob("ckpt-2.*"):
+        file.unlink()
+    resumed = ki.callbacks.Checkpoints(again, str(tmp_path))
+    assert resumed.restore() == 1
+    for expected, received in zip(one, variables(again), strict=True):
+        np.testing.assert_array_equal(received, expected)
+    train(again, resumed, 1, 1)
+    last = learner(seed=2)
+    assert ki.callbacks.Checkpoints(last, str(tmp_path)).restore() == 2
+    for expected, received in zip(two, variables(last), strict=True):
+        np.testing.assert_array_equal(received, expected)
+
+
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("in the way")

@@ -243,6 +243,11 @@ def test_what_is_wrong_is_said_before_any_work(tmp_path, arguments, message):
     assert not (tmp_path / "logs").exists()
 
 
+def test_results_before_any_learner_are_refused(run, tmp_path):
+    with pytest.raises(ValueError, match="has not seen a learner yet"):
+        ki.callbacks.Dashboard(tmp_path).record(run[2])
+
+
 def test_another_model_is_refused(tmp_path):
     model = ki.models.MLP()
     model.compile(loss="mse")

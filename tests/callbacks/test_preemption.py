@@ -2,33 +2,103 @@
 
 import os
 import signal
+import threading
 
 import keras
+import pytest
 
 import keras_imaml as ki
 from tests.callbacks.test_checkpoints import learner, tasks
 
 
 class _SignalAt(keras.callbacks.Callback):
-    def __init__(self, batch):
+    def __init__(self, batch, number, times=1):
         super().__init__()
-        self.batch = batch
+        self.batch, self.number, self.times = batch, number, times
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_begin(self, batch, logs=None):
         if batch == self.batch:
-            os.kill(os.getpid(), signal.SIGTERM)
+            for _ in range(self.times):
+                signal.raise_signal(self.number)
 
 
-def test_training_stops_with_a_checkpoint_and_the_signal_is_given_back(tmp_path):
-    before = signal.getsignal(signal.SIGTERM)
-    made, stop = learner(), ki.callbacks.StopOnSignal()
+pytestmark = pytest.mark.usefixtures("interrupts")
+BOTH = [signal.SIGTERM, signal.SIGINT]
+
+
+@pytest.mark.parametrize("number", BOTH)
+def test_training_stops_with_a_checkpoint_and_the_signal_is_given_back(tmp_path, number, capfd):
+    before = signal.getsignal(number)
+    made, stop = learner(), ki.callbacks.StopOnSignal(*BOTH)
     checkpoints = ki.callbacks.Checkpoints(made, str(tmp_path))
-    callbacks = [_SignalAt(2), checkpoints, stop]
+    callbacks = [_SignalAt(2, number), checkpoints, stop]
     made.fit(tasks(), steps_per_epoch=10, epochs=3, verbose=0, callbacks=callbacks)
     assert stop.received
     assert checkpoints.step == 3
     assert (tmp_path / "ckpt-3.index").exists()
-    assert signal.getsignal(signal.SIGTERM) is before
+    assert stop.number == number
+    assert signal.getsignal(number) is before
+    assert f"{number.name}: ending after this meta-step" in capfd.readouterr().err
+
+
+def test_a_second_ctrl_c_ends_at_once():
+    made, stop = learner(), ki.callbacks.StopOnSignal(signal.SIGINT)
+    callbacks = [_SignalAt(1, signal.SIGINT, times=2), stop]
+    with pytest.raises(KeyboardInterrupt):
+        made.fit(tasks(), steps_per_epoch=10, verbose=0, callbacks=callbacks)
+    assert int(made.optimizer.iterations) == 1
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_second_sigterm_changes_nothing():
+    made, stop = learner(), ki.callbacks.StopOnSignal()
+    callbacks = [_SignalAt(1, signal.SIGTERM, times=2), stop]
+    made.fit(tasks(), steps_per_epoch=10, verbose=0, callbacks=callbacks)
+    assert stop.received
+    assert int(made.optimizer.iterations) == 2
+
+
+def test_a_fit_that_fails_gives_the_signal_back():
+    class Failing(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            raise ValueError("wrong")
+
+    callbacks = [ki.callbacks.StopOnSignal(signal.SIGINT), Failing()]
+    with pytest.raises(ValueError, match="wrong"):
+        learner().fit(tasks(), steps_per_epoch=2, verbose=0, callbacks=callbacks)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, 0, [signal.SIGTERM], "SIGTERM"])
+def test_what_is_no_signal_to_handle_is_refused(number):
+    with pytest.raises(ValueError, match="Expected a signal that a program may handle"):
+        ki.callbacks.StopOnSignal(number)
+
+
+def test_a_signal_after_the_last_step_counts():
+    class AtTheEnd(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    made, stop = learner(), ki.callbacks.StopOnSignal(signal.SIGINT)
+    made.fit(tasks(), steps_per_epoch=1, verbose=0, callbacks=[AtTheEnd(), stop])
+    assert stop.received
+
+
+def test_in_another_thread_it_is_refused():
+    errors = []
+
+    def fit():
+        try:
+            made = learner()
+            made.fit(tasks(), steps_per_epoch=1, verbose=0, callbacks=[ki.callbacks.StopOnSignal()])
+        except ValueError as error:
+            errors.append(str(error))
+
+    thread = threading.Thread(target=fit)
+    thread.start()
+    thread.join()
+    assert "main thread" in errors[0]
 
 
 def test_without_a_signal_nothing_stops():

@@ -62,5 +62,5 @@ def test_without_data_and_network_it_says_what_to_do(monkeypatch, tmp_path):
 
     monkeypatch.setattr(urllib.request, "getproxies", dict)
     monkeypatch.setattr(socket, "getaddrinfo", fail)
-    with pytest.raises(RuntimeError, match="www.cs.toronto.edu.*tfds build cifar100"):
+    with pytest.raises(OSError, match="www.cs.toronto.edu.*tfds build cifar100"):
         cifar_fs("train", data_dir=tmp_path)

@@ -81,7 +81,7 @@ def test_without_data_and_network_it_says_what_to_do(monkeypatch, tmp_path):
 
     monkeypatch.setattr(urllib.request, "getproxies", dict)
     monkeypatch.setattr(socket, "getaddrinfo", fail)
-    with pytest.raises(RuntimeError, match="tfds build omniglot --data_dir"):
+    with pytest.raises(OSError, match="tfds build omniglot --data_dir"):
         omniglot("train", data_dir=tmp_path)
 
 

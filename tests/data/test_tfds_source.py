@@ -1,5 +1,6 @@
 import socket
 import sys
+import time
 import urllib.request
 
 import numpy as np
@@ -70,7 +71,7 @@ def no_network(monkeypatch):
 
 
 def test_no_network_says_what_to_do(no_network, tmp_path):
-    with pytest.raises(RuntimeError) as caught:
+    with pytest.raises(OSError, match="mnist") as caught:
         prepared_builder("mnist", tmp_path, host="example.org")
     message = str(caught.value)
     assert str(tmp_path) in message and "example.org" in message
@@ -87,7 +88,7 @@ def test_a_failed_download_is_reported_with_its_cause(monkeypatch, tmp_path):
     monkeypatch.setattr(urllib.request, "getproxies", lambda: {"https": "proxy"})
     monkeypatch.setattr(builder, "download_and_prepare", fail)
     monkeypatch.setattr(tfds, "builder", lambda *_, **__: builder)
-    with pytest.raises(RuntimeError, match="PermissionError: read-only") as caught:
+    with pytest.raises(OSError, match="PermissionError: read-only") as caught:
         prepared_builder("mnist", tmp_path, host="example.org")
     assert isinstance(caught.value.__cause__, PermissionError)
 
@@ -101,3 +102,11 @@ def test_missing_tfds_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
     with pytest.raises(ImportError, match="pip install tensorflow-datasets"):
         prepared_builder("mnist", None, host="example.org")
+
+
+def test_a_proxy_that_does_not_answer_is_said_at_once(monkeypatch, tmp_path):
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    since = time.monotonic()
+    with pytest.raises(OSError, match="ProxyError"):
+        prepared_builder("mnist", tmp_path, host="example.org")
+    assert time.monotonic() - since < 30

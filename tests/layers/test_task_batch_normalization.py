@@ -98,3 +98,46 @@ def test_configuration_round_trip():
     restored = keras.saving.deserialize_keras_object(config)
     assert type(restored) is ki.layers.TaskBatchNormalization
     assert restored.get_config() == layer.get_config()
+
+
+@pytest.mark.parametrize("shape", [(2, 6, 3), (3, 5, 4, 4, 3)])
+@pytest.mark.parametrize("settings", [{}, {"center": False}, {"scale": False}])
+def test_the_fused_kernel_gives_the_same_up_to_second_derivatives(shape, settings):
+    layer = with_random_weights(ki.layers.TaskBatchNormalization(**settings), shape[1:])
+    weights = layer.trainable_variables
+    x = tf.constant(inputs(shape))
+    direction = tf.constant(inputs(shape, seed=2))
+    assert layer.fuses(x)
+
+    def derivatives(normalize):
+        with tf.GradientTape() as outer:
+            outer.watch(x)
+            with tf.GradientTape() as inner:
+                inner.watch(x)
+                outputs = normalize(x)
+                value = tf.reduce_sum(tf.sin(outputs))
+            slopes = inner.gradient(value, [x, *weights])
+            along = tf.reduce_sum(slopes[0] * direction)
+        return [outputs, *slopes, *outer.gradient(along, [x, *weights])]
+
+    ours = derivatives(layer.fused)
+    expected = derivatives(lambda x: tf.stack([layer(one) for one in x]))
+    for a, b in zip(ours, expected, strict=True):
+        if b is None:  # a second derivative that is zero
+            assert a is None or not np.any(a)
+        else:
+            np.testing.assert_allclose(a, b, atol=1e-4 * float(tf.reduce_max(tf.abs(b))) + 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "settings"),
+    [
+        ((40, 6, 3), "float32", {}),
+        ((2, 6, 3), "float64", {}),
+        ((2, 6, 4, 3), "float32", {"axis": 1}),
+        ((2, 6, 3), "float16", {}),
+    ],
+)
+def test_what_the_fused_kernel_is_not_for(shape, dtype, settings):
+    layer = ki.layers.TaskBatchNormalization(dtype=dtype, **settings)
+    assert not layer.fuses(tf.zeros(shape, dtype))

@@ -120,7 +120,7 @@ def test_sigterm_keeps_a_checkpoint_and_is_no_failure(tmp_path):
     process.terminate()
     rest = process.stdout.read()
     assert process.wait(60) == 0
-    step = int(rest.split("Asked to end at step ")[1].split(",")[0])
+    step = int(rest.split("Interrupted at step ")[1].split(",")[0])
     assert step >= 40
     again = call("train", *flags, f"--steps={step + 5}")
     assert again.returncode == 0, again.stderr
@@ -155,7 +155,7 @@ def test_sigterm_to_one_worker_ends_all_after_the_same_step(tmp_path, cluster, a
     processes[asked].terminate()
     outputs = [process.communicate(timeout=120)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], outputs
-    steps = [int(out.split("Asked to end at step ")[1].split(",")[0]) for out in outputs]
+    steps = [int(out.split("Interrupted at step ")[1].split(",")[0]) for out in outputs]
     assert steps[0] == steps[1] >= 60
     latest = tf.train.latest_checkpoint(str(tmp_path / "checkpoints"))
     assert latest.endswith(f"-{steps[0]}")

@@ -36,6 +36,26 @@ def call(name, *flags, **settings):
     )
 
 
+def interrupted(line, name, *flags):
+    """Exit status and outputs of a process that gets Ctrl-C after it has printed a line."""
+    process = subprocess.Popen(
+        command(name, *flags),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Shells start background jobs with interrupts ignored, and a child inherits that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    for printed in process.stdout:
+        if line in printed:
+            break
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    return process.returncode, out, err
+
+
 @pytest.mark.parametrize(
     ("flags", "reason"),
     [
@@ -57,6 +77,8 @@ def call(name, *flags, **settings):
         (["--model=resnet12"], "--downsample=max or average"),
         (["--model=resnet12", "--downsample=max", "--dataset=sinusoid"], "needs images"),
         (["--run_dir="], "--run_dir is missing"),
+        ([f"--run_dir={__file__}"], "is a file, expected a folder"),
+        (["--cores=100000"], "--cores must not be above"),
     ],
 )
 def test_wrong_flags_are_refused_in_one_line(tmp_path, flags, reason):
@@ -107,6 +129,15 @@ def test_train_evaluate_and_resume(tmp_path):
     evaluated = call("evaluate", f"--run_dir={run}", "--tasks=8", "--inner_steps=2")
     assert evaluated.returncode == 0, evaluated.stderr
     assert json.loads((run / "evaluation_test.json").read_text())["loss"] == resumed["loss"]
+    fewer = call("evaluate", f"--run_dir={run}", "--tasks=4")
+    assert fewer.returncode == 0, fewer.stderr
+    assert "Left as it is" in fewer.stdout
+    assert json.loads((run / "evaluation_test.json").read_text())["tasks"] == 8
+
+    (run / "result.json").unlink()
+    third = call("train", f"--run_dir={run}", *SMALL, "--steps=7")  # nothing is left to train
+    assert third.returncode == 0, third.stderr
+    assert json.loads((run / "result.json").read_text())["loss"] == resumed["loss"]
 
     other = call("train", f"--run_dir={run}", *SMALL, "--steps=7", "--shot=3")
     assert other.returncode == 2
@@ -117,28 +148,27 @@ def test_train_evaluate_and_resume(tmp_path):
 @pytest.mark.slow
 def test_ctrl_c_keeps_a_checkpoint_and_the_same_command_goes_on(tmp_path):
     flags = [f"--run_dir={tmp_path}", *SMALL, "--steps=100000", "--verbose=2"]
-    process = subprocess.Popen(
-        command("train", *flags, "--steps_per_epoch=50"),
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        text=True,
-        # Shells start background jobs with interrupts ignored, and a child inherits that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-    for line in process.stdout:
-        if "Epoch 3" in line:
-            break
-    process.send_signal(signal.SIGINT)
-    rest = process.stdout.read()
-    assert process.wait(60) == 130
+    code, rest, _ = interrupted("Epoch 3", "train", *flags, "--steps_per_epoch=50")
+    assert code == 130
     assert "Interrupted at step" in rest
-    step = int(rest.split("Interrupted at step ")[1].split(";")[0])
+    step = int(rest.split("Interrupted at step ")[1].split(",")[0])
     assert step >= 100
     again = call(
         "train", *flags, "--steps_per_epoch=50", f"--steps={step + 10}", "--validation_tasks=0"
     )
     assert again.returncode == 0, again.stderr
     assert f"Going on from step {step}" in again.stdout
+
+
+@pytest.mark.slow
+def test_ctrl_c_in_an_evaluation_ends_it_without_a_traceback(tmp_path):
+    made = call("train", f"--run_dir={tmp_path}", *SMALL, "--steps=2", "--validation_tasks=0")
+    assert made.returncode == 0, made.stderr
+    endless = ["--steps=2", "--test_tasks=100000000"]
+    code, out, err = interrupted("Evaluating", "train", f"--run_dir={tmp_path}", *SMALL, *endless)
+    assert code == 130
+    assert "Interrupted" in out
+    assert "Traceback" not in err
 
 
 def class_folders(folder, names, images=4):
@@ -176,6 +206,12 @@ def test_adapt_to_class_folders(tmp_path):
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert "(2, 3)" in loaded.stdout
+    taken = call("adapt", f"--run_dir={run}", f"--support_dir={images}", f"--output={__file__}")
+    assert taken.returncode == 2
+    assert "is a file, expected a folder" in taken.stderr
+    other = call("evaluate", f"--run_dir={run}", "--way=4", "--tasks=2")
+    assert other.returncode == 2
+    assert "the head of this run has 3 classes" in other.stderr
     shutil.rmtree(images / "ash")
     wrong = call("adapt", f"--run_dir={run}", f"--support_dir={images}", f"--output={output}")
     assert wrong.returncode == 2

@@ -1,0 +1,135 @@
+r"""iMAML, MAML, FOMAML and Reptile on Omniglot: same network, tasks, meta-steps and seeds.
+
+    python -m benchmarks.equal_budget --data_dir=DIR --output_dir=runs/equal_budget
+
+Every run is one of `trainers.train` on 20-way 1-shot tasks with a tied head, and is evaluated by
+`trainers.evaluate` on the four rows of the paper's table. Prints the table of all seeds, with half
+the 95 % interval over tasks. Each run has a folder of its own: a second call goes on where the
+first was interrupted, and only prints what is done. `--only` chooses runs; the others appear in the
+table if their folders are complete.
+"""
+
+import pathlib
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from absl import app, flags
+
+from benchmarks import report
+
+FLAGS = flags.FLAGS
+
+_TASKS = (
+    "--dataset=omniglot",
+    "--way=20",
+    "--shot=1",
+    "--query=5",
+    "--tasks_per_step=4",
+    "--steps_per_epoch=500",
+    "--tied_head",
+    "--transductive",
+    "--outer_learning_rate=0.003",
+    "--outer_schedule=cosine",
+    "--outer_clip_norm=1",
+    "--validation_tasks=0",
+)
+_HEAD = ("--adapt=head",)
+_IMPLICIT = ("--proximal_strength=0.2",)
+_EXACT = (*_IMPLICIT, "--linear_solver=dual")
+_NEWTON = ("--inner_solver=newton_cg",)
+_DESCENT = ("--inner_solver=gradient_descent", "--inner_steps=16", "--inner_learning_rate=0.3")
+RUNS: dict[str, tuple[str, ...]] = {
+    "head/imaml_newton_cg": (*_HEAD, *_EXACT, *_NEWTON, "--inner_steps=5"),
+    "head/imaml_gradient_descent": (*_HEAD, *_EXACT, *_DESCENT),
+    "head/maml": (*_HEAD, "--algorithm=maml", *_DESCENT),
+    "head/fomaml": (*_HEAD, "--algorithm=fomaml", *_DESCENT),
+    "all/imaml_gradient_descent": (*_IMPLICIT, *_DESCENT),
+    "all/imaml_newton_cg": (*_IMPLICIT, *_NEWTON, "--inner_steps=5"),
+    "all/maml": ("--algorithm=maml", *_DESCENT),
+    "all/fomaml": ("--algorithm=fomaml", *_DESCENT),
+    "all/reptile": ("--algorithm=reptile", *_DESCENT),
+}
+ROWS = ((5, 1), (5, 5), (20, 1), (20, 5))
+
+
+def define_flags() -> None:
+    """Not at import: flags of the trainers have the same names."""
+    flags.DEFINE_string("data_dir", None, "TFDS data_dir that holds Omniglot.", required=True)
+    flags.DEFINE_string("output_dir", "runs/equal_budget", "One run folder a line and seed in it.")
+    flags.DEFINE_integer("steps", 1000, "Meta-steps of each run.", lower_bound=1)
+    flags.DEFINE_integer("tasks", 1000, "Test tasks of each cell.", lower_bound=1)
+    flags.DEFINE_multi_integer("seed", [0], "Seeds; may be given several times.")
+    flags.DEFINE_multi_enum("only", list(RUNS), list(RUNS), "Lines to run.")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Train, evaluate, and print a table in Markdown."""
+    if len(argv) > 1:
+        raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
+    for seed in FLAGS.seed:
+        for name in FLAGS.only:
+            complete(name, seed)
+    print(table(pathlib.Path(FLAGS.output_dir)))
+
+
+def complete(name: str, seed: int) -> None:
+    """Train one line and evaluate it on all rows, but for what is there already."""
+    folder = pathlib.Path(FLAGS.output_dir) / name / str(seed)
+    if not (folder / "result.json").exists():
+        own = (f"--steps={FLAGS.steps}", f"--test_tasks={FLAGS.tasks}", f"--seed={seed}")
+        where = (f"--data_dir={FLAGS.data_dir}", f"--run_dir={folder}", "--verbose=2")
+        run("trainers.train", *_TASKS, *RUNS[name], *own, *where)
+    for way, shot in ROWS:
+        if not evaluation(folder, way, shot).exists():
+            task = (f"--way={way}", f"--shot={shot}", f"--tasks={FLAGS.tasks}")
+            run("trainers.evaluate", f"--run_dir={folder}", *task, "--verbose=0")
+
+
+def run(*command: str) -> None:
+    """A process whose output goes to standard error; a failure ends this one."""
+    done = subprocess.run([sys.executable, "-m", *command], stdout=sys.stderr, check=False)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} ended with exit status {done.returncode}.")
+
+
+def evaluation(folder: pathlib.Path, way: int, shot: int) -> pathlib.Path:
+    """Where `trainers.evaluate` writes a row: settings that differ from the run's are named."""
+    changed = ("_way=5" if way != 20 else "") + ("_shot=5" if shot != 1 else "")
+    return folder / f"evaluation_test{changed}.json"
+
+
+def table(output: pathlib.Path) -> str:
+    """What is complete, as a table: the mean of the seeds."""
+    lines = [
+        "| adapted, algorithm | seeds | steps | seconds | "
+        + " | ".join(f"{way}-way {shot}-shot" for way, shot in ROWS)
+        + " |",
+        "|---" * (4 + len(ROWS)) + "|",
+    ]
+    for name in RUNS:
+        folders = [
+            folder
+            for folder in sorted((output / name).glob("*"))
+            if all(evaluation(folder, *row).exists() for row in ROWS)
+        ]
+        if folders:
+            results = [report.read(folder / "result.json") for folder in folders]
+            steps = "/".join(sorted({str(result["steps"]) for result in results}))
+            seconds = sum(result["wall_seconds"] for result in results) / len(results)
+            cells = [
+                "{:.2f} ± {:.2f}".format(
+                    *report.over_seeds([report.read(evaluation(f, *row)) for f in folders])
+                )
+                for row in ROWS
+            ]
+            seeds = ", ".join(folder.name for folder in folders)
+            parts, algorithm = name.split("/")
+            first = f"{parts}, {algorithm}"
+            lines.append(f"| {first} | {seeds} | {steps} | {seconds:.0f} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    define_flags()
+    app.run(main)

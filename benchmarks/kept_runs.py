@@ -1,0 +1,44 @@
+"""The runs that `benchmarks.keep_run` has kept, for tables and plots."""
+
+import pathlib
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from absl import flags
+
+from benchmarks import report
+from trainers.settings import RUN_FLAGS
+
+
+class Kept(NamedTuple):
+    """An evaluation of a run on test classes.
+
+    Attributes:
+        recipe: Name of the recipe.
+        record: The content of the result file; `settings` are complete.
+        changed: The settings in which the evaluation differs from the training.
+    """
+
+    recipe: str
+    record: dict[str, Any]
+    changed: set[str]
+
+
+def folders(runs: pathlib.Path) -> list[pathlib.Path]:
+    """A folder for each recipe and seed."""
+    return sorted(path.parent for path in runs.glob("*/*/flags.txt"))
+
+
+def evaluations(runs: pathlib.Path) -> Iterator[Kept]:
+    """All evaluations of all runs; the seconds are those of training, and so are the cores."""
+    # Flags that are newer than a file were at their defaults when it was made.
+    defaults = {name: flags.FLAGS[name].default for name in RUN_FLAGS}
+    for run in folders(runs):
+        own = report.read(run / "result.json")
+        trained = {**defaults, **own["settings"]}
+        for file in sorted(run.glob("evaluation_test*.json")):
+            record = report.read(file)
+            settings = {**defaults, **record["settings"]}
+            changed = {name for name in trained if settings[name] != trained[name]}
+            record = {**record, "settings": settings, "cores": own["cores"]}
+            yield Kept(run.parent.name, record, changed)

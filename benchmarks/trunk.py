@@ -1,0 +1,134 @@
+r"""A meta-step in which the head alone adapts: what it gains from a trunk that is taken out.
+
+    python -m benchmarks.trunk --cores=1
+
+Three ways to the same meta-gradient, which is checked first (relative difference at most 5e-3):
+the whole network in every inner step; the layers before the head once a meta-step; and these with
+fused kernels for their normalisation, as `MetaLearner` does it. Random images, tied heads, average
+pooling, five Newton steps and the exact dual. The three take turns; medians of seconds of the
+processor, which other programs on the machine disturb least.
+"""
+
+import contextlib
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+from unittest import mock
+
+import keras
+import tensorflow as tf
+from absl import app, flags
+
+import keras_imaml as ki
+from benchmarks import report
+from keras_imaml import learner as learner_module
+from keras_imaml.splitting import meta_gradient
+
+FLAGS = flags.FLAGS
+_TOLERANCE = 5e-3  # in single precision, where rounding turns units of relu on and off
+
+
+class Shape(NamedTuple):
+    """Meta-batches of 1-shot tasks with 5 query images a class."""
+
+    title: str
+    tasks: int
+    way: int
+    image: tuple[int, int, int]
+    filters: int
+
+
+SHAPES = (
+    Shape("Omniglot, Conv4-64, 20-way, 4 tasks", 4, 20, (28, 28, 1), 64),
+    Shape("mini-ImageNet, Conv4-32, 10-way, 2 tasks", 2, 10, (84, 84, 3), 32),
+)
+WAYS = ("whole network", "trunk once", "trunk once, fused")
+
+
+def define_flags() -> None:
+    """Not at import: flags of the trainers have the same names."""
+    flags.DEFINE_integer("rounds", 5, "Timed meta-steps of each way.", lower_bound=1)
+    flags.DEFINE_integer("cores", 1, "Cores, each with tasks of its own.", lower_bound=1)
+    flags.DEFINE_integer("seed", 0, "Of the weights and the images.", lower_bound=0)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Check, measure, and print a table in Markdown."""
+    if len(argv) > 1:
+        raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
+    machine = report.machine()
+    ki.parallel_tasks(FLAGS.cores)
+    print(report.busy(machine), end="")
+    print(f"{FLAGS.cores} of {machine['cores']} cores of {machine['cpu']}; seed {FLAGS.seed}\n")
+    print(f"| | {' | '.join(f'{way}, ms' for way in WAYS)} | times |\n|---|---|---|---|---|")
+    for shape in SHAPES:
+        steps = [step_of(shape, way, FLAGS.seed) for way in WAYS]
+        whole, *others = [step() for step in steps]
+        for way, other in zip(WAYS[1:], others, strict=True):
+            check(way, whole, other)
+        times: list[list[float]] = [[] for _ in steps]
+        for _ in range(FLAGS.rounds):
+            for step, own in zip(steps, times, strict=True):
+                start = time.process_time()
+                step()
+                own.append(1e3 * (time.process_time() - start))
+        medians = [statistics.median(own) for own in times]
+        cells = " | ".join(f"{median:.0f}" for median in medians)
+        print(f"| {shape.title} | {cells} | {medians[0] / medians[-1]:.1f} |", flush=True)
+
+
+def step_of(shape: Shape, way: str, seed: int) -> Callable[[], tf.Tensor]:
+    """A function that gives the meta-gradient of a fixed meta-batch, as one vector."""
+    keras.utils.set_random_seed(seed)
+    with _built(way):
+        network = ki.models.Conv4(
+            shape.way, shape.image, shape.filters, downsample="average", tied_head=True
+        )
+        algorithm = ki.IMAML(0.2, ki.inner.NewtonCG(5), ki.linear.Dual())
+        learner = ki.MetaLearner(network, algorithm, adapt="head", transductive=True)
+        learner.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        data = tuple(_examples(shape, count, seed) for count in (1, 5))
+
+        @tf.function(autograph=False)
+        def step() -> tf.Tensor:
+            objective = learner.objective(data, training=True)
+            variables = learner.trainable_variables
+            gradients = meta_gradient(learner.algorithm, objective, variables, None).gradients
+            return tf.concat([tf.reshape(g, [-1]) for g in gradients], 0)
+
+        step.get_concrete_function()
+    return step
+
+
+def check(way: str, expected: tf.Tensor, found: tf.Tensor) -> None:
+    """Refuse to time what does not compute the same."""
+    difference = float(tf.norm(found - expected) / tf.norm(expected))
+    if not difference <= _TOLERANCE:
+        raise SystemExit(
+            f"The meta-gradient of {way!r} differs by {difference:.1e}. Expected {_TOLERANCE}."
+        )
+
+
+@contextlib.contextmanager
+def _built(way: str) -> Iterator[None]:
+    """Within it, learners and their graphs are built that way."""
+    layer = ki.layers.TaskBatchNormalization
+    with contextlib.ExitStack() as stack:
+        if way == "whole network":
+            stack.enter_context(mock.patch.object(learner_module, "split", return_value=None))
+        elif way == "trunk once":
+            stack.enter_context(mock.patch.object(layer, "fuses", return_value=False))
+        yield
+
+
+def _examples(shape: Shape, count: int, seed: int) -> Any:
+    size = (shape.tasks, shape.way * count)
+    images = tf.random.stateless_uniform((*size, *shape.image), (seed, count))
+    labels = tf.repeat(tf.range(shape.way), count)
+    return images, tf.broadcast_to(labels, size)
+
+
+if __name__ == "__main__":
+    define_flags()
+    app.run(main)

@@ -1,0 +1,60 @@
+"""What a step tells the metrics of a learner."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_imaml.objective import TaskObjective
+from keras_imaml.splitting import Outcome
+
+_OF_TASKS = ("bad_tasks", "transductive")  # beside those of the algorithm
+
+
+def make_diagnostics(names: tuple[str, ...]) -> dict[str, keras.metrics.Mean]:
+    """Means of the numbers that an algorithm reports, and of what is told of the tasks."""
+    return {name: keras.metrics.Mean(name=name) for name in (*names, *_OF_TASKS)}
+
+
+def update_metrics(
+    learner: Any,
+    objective: TaskObjective,
+    after: Outcome,
+    real: tf.Tensor,
+    diagnostics: dict[str, tf.Tensor],
+) -> dict[str, tf.Tensor]:
+    """Update all metrics of a `MetaLearner` with the sound tasks.
+
+    Args:
+        learner: The learner.
+        objective: The tasks of this step.
+        after: What came of their query sets.
+        real: `[tasks]`, False where a task only fills an empty replica.
+        diagnostics: Numbers of the algorithm; none in evaluation.
+
+    Returns:
+        The values by name, without the diagnostics that nothing was reported of.
+    """
+    losses, outputs, sound = after
+
+    def flat(x: tf.Tensor) -> tf.Tensor:
+        kept = tf.boolean_mask(x, sound)
+        return tf.reshape(kept, tf.concat([[-1], tf.shape(kept)[2:]], axis=0))
+
+    def count(mask: tf.Tensor) -> tf.Tensor:
+        return tf.reduce_sum(tf.cast(mask, tf.float32))
+
+    y, outputs = keras.tree.map_structure(flat, (objective.tasks.query_y, outputs))
+    learner._loss_tracker.update_state(tf.boolean_mask(losses, sound))
+    if learner._compile_loss.metrics:
+        learner._compile_loss(y, outputs)  # updates the mean loss of each output
+    means = learner.diagnostics
+    for name, value in diagnostics.items():
+        value = tf.where(count(sound) > 0, value, tf.zeros_like(value))
+        means[name].update_state(value, sample_weight=count(sound))
+    bad = tf.math.divide_no_nan(count(real & ~sound), count(real))
+    means["bad_tasks"].update_state(bad, sample_weight=count(real))
+    means["transductive"].update_state(tf.cast(learner.transductive, tf.float32))
+    unused = set(means) - {*diagnostics, *_OF_TASKS}
+    logs = learner.compute_metrics(None, y, outputs)
+    return {name: value for name, value in logs.items() if name not in unused}

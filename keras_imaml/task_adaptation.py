@@ -1,0 +1,124 @@
+"""What a learner does with one task: adapt, predict, export."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_imaml.adapted import adapted_model
+from keras_imaml.algorithms import Algorithm
+from keras_imaml.elements import check_labels, check_shapes
+from keras_imaml.export import export_learner
+from keras_imaml.inner import InnerSolution
+from keras_imaml.learned_loss import LearnedLoss
+from keras_imaml.objective import Level, TaskObjective, Tasks
+from keras_imaml.parameters import Parameters
+
+
+class TaskAdaptation(keras.Model):
+    """The part of `MetaLearner` that serves single tasks, without a task axis."""
+
+    model: keras.Model
+    algorithm: Algorithm
+    parameters: Parameters
+    learned_loss: LearnedLoss | None
+    transductive: bool
+    _levels: tuple[Level, Level]
+    _adaptation: Any  # traced by `adapt`; None when the learner has changed
+
+    def adapt(self, support_x: Any, support_y: Any = None, name: str | None = None) -> keras.Model:
+        """Adapt to one task.
+
+        Args:
+            support_x: Inputs of the support set, `[examples, ...]`.
+            support_y: Their targets, `[examples, ...]`; not needed with a learned loss.
+            name: The name of the new model. Defaults to the network's name.
+
+        Returns:
+            A plain Keras model with the adapted weights, independent of this learner: no layer of
+            this package is left in it. `TaskBatchNormalization` has become `BatchNormalization`
+            with the statistics of the support set.
+        """
+        phi = self.adapt_weights(support_x, support_y)
+        return adapted_model(self.model, self.parameters, phi, support_x, name)
+
+    def adapt_weights(self, support_x: Any, support_y: Any = None) -> tf.Tensor:
+        """The adapted weights for one task, flat: `[size]`.
+
+        Args:
+            support_x: Inputs of the support set, `[examples, ...]`.
+            support_y: Their targets, `[examples, ...]`; not needed with a learned loss.
+
+        Raises:
+            ValueError: If the inner loop diverges, or labels are missing.
+        """
+        self._assert_compile_called("adapt")
+        if support_y is None:
+            if self.learned_loss is None:
+                raise ValueError(
+                    "Invalid value for `support_y`. Expected the targets of the support set: only "
+                    "a learner with learned_loss=... adapts without. Received: support_y=None"
+                )
+            support_y = ()
+        if self._adaptation is None:
+            self._adaptation = tf.function(self._adapt_one, autograph=False, reduce_retracing=True)
+        x, y = keras.tree.map_structure(tf.convert_to_tensor, (support_x, support_y))
+        if self.learned_loss is None:
+            check_labels(self.model, self._compile_loss._user_loss, y)
+        phi, sound = self._adaptation(x, y)
+        if not bool(sound):
+            raise ValueError(
+                "The adaptation to this task diverged: its weights or inputs are NaN or infinite. "
+                "Look at the inputs, lower the inner learning rate, or raise `proximal_strength`."
+            )
+        return phi
+
+    def adapt_and_predict(self, support_x: Any, support_y: Any, query_x: Any) -> Any:
+        """Adapt to one task and predict its query set, in one graph.
+
+        Args:
+            support_x: Inputs of the support set, `[examples, ...]`.
+            support_y: Their targets.
+            query_x: Inputs of the query set, `[queries, ...]`.
+
+        Returns:
+            The network's outputs for the query set, `[queries, ...]`; NaN if the inner loop
+            diverged, or the task holds NaN or infinity.
+        """
+        return self.solve(support_x, support_y, query_x)[1]
+
+    def solve(self, support_x: Any, support_y: Any, query_x: Any) -> tuple[InnerSolution, Any]:
+        """As `adapt_and_predict`, and how the inner problem was solved.
+
+        Returns:
+            The `keras_imaml.inner.InnerSolution` of a meta-batch of this one task, and the
+            outputs for the query set. `sound` says whether all of the task is finite; if it is
+            not, the outputs are NaN.
+        """
+        objective = self._single(support_x, support_y, query_x)
+        solution = self.algorithm.adapt(objective)
+        sound = solution.sound & objective.sound
+        outputs = keras.tree.map_structure(
+            lambda z: tf.where(sound[0], z[0], tf.constant(float("nan"), z.dtype)),
+            objective.query(solution.phi).outputs,
+        )
+        return solution._replace(sound=sound), outputs
+
+    def export(self, filepath: str, **kwargs: Any) -> None:
+        """Write a SavedModel that adapts; see `keras_imaml.export.export_learner`."""
+        export_learner(self, filepath, **kwargs)
+
+    def _single(self, support_x: Any, support_y: Any, query_x: Any) -> TaskObjective:
+        add_axis = lambda x: tf.convert_to_tensor(x)[None]  # noqa: E731
+        support_x, support_y, query_x = keras.tree.map_structure(
+            add_axis, (support_x, support_y, query_x)
+        )
+        self.parameters.check_unchanged()
+        tasks = Tasks(support_x, support_y, query_x, ())
+        check_shapes(self.model, tasks)
+        return TaskObjective(*self._levels, tasks, False, self.transductive).featured()
+
+    def _adapt_one(self, support_x: Any, support_y: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        objective = self._single(support_x, support_y, ())
+        adapted = self.algorithm.adapt(objective)
+        return adapted.phi[0], (adapted.sound & objective.sound)[0]

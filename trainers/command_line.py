@@ -1,0 +1,89 @@
+"""From a command line to `main`: wrong flags and errors end a program with one line."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from absl import app, flags, logging
+
+from trainers import settings
+
+FLAGS = flags.FLAGS
+
+
+def run(main: Callable[[Sequence[str]], None], required: Sequence[str] = ("run_dir",)) -> None:
+    """Parse the flags and call `main`; refuse wrong flags, and report errors, in one line."""
+    logging.set_verbosity(logging.WARNING)
+    flags.adopt_module_key_flags(settings)  # --help shows them
+    # Sorted out before TensorFlow is imported, which takes seconds.
+    app.run(_reporting(main), flags_parser=lambda argv: parse(argv, required))
+
+
+def refuse(message: str) -> None:
+    """Stop with one line on standard error and exit status 2."""
+    print(f"{os.path.basename(sys.argv[0])}: {message}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+def check_folder(flag: str) -> None:
+    """Refuse a folder to write that is a file, or would lie in one."""
+    path = getattr(FLAGS, flag)
+    place = _existing(path)
+    if not os.path.isdir(place):
+        refuse(f"--{flag}={path}: {place} is a file, expected a folder or a free name")
+
+
+def check_file(flag: str) -> None:
+    """Refuse a file to write that is a folder, or would lie in a file."""
+    path = getattr(FLAGS, flag)
+    if os.path.isdir(path):
+        refuse(f"--{flag}={path} is a folder, expected the name of a file")
+    place = _existing(os.path.dirname(os.path.abspath(path)))
+    if not os.path.isdir(place):
+        refuse(f"--{flag}={path}: {place} is a file, expected a folder")
+
+
+def _existing(path: str) -> str:
+    """The path itself, or the nearest one above that exists."""
+    place = os.path.abspath(path)
+    while not os.path.exists(place) and os.path.dirname(place) != place:
+        place = os.path.dirname(place)
+    return place
+
+
+def parse(argv: Sequence[str], required: Sequence[str]) -> list[str]:
+    """Set the flags, or refuse them."""
+    try:
+        rest = FLAGS(argv)
+    except flags.Error as error:
+        refuse(" ".join(str(error).split()))
+    if FLAGS.is_parsed() and len(rest) > 1:
+        refuse(f"unexpected arguments {rest[1:]}: every setting is a --flag=value")
+    for name in required:
+        if not getattr(FLAGS, name):
+            refuse(f"--{name} is missing")
+    check_folder("run_dir")
+    return list(argv)
+
+
+def _reporting(main: Callable[[Sequence[str]], None]) -> Callable[[Sequence[str]], None]:
+    def guarded(argv: Sequence[str]) -> None:
+        try:
+            main(argv)
+        except KeyboardInterrupt:
+            if FLAGS.debug:
+                raise
+            print("\nInterrupted. The same command starts again, or goes on from a checkpoint.")
+            raise SystemExit(130) from None
+        except Exception as error:
+            if FLAGS.debug or not isinstance(error, (ValueError, OSError, *_of_tensorflow())):
+                raise
+            refuse(" ".join(str(error).split()))
+
+    return guarded
+
+
+def _of_tensorflow() -> tuple[type[Exception], ...]:
+    """What its kernels and file systems raise, if it is loaded."""
+    tensorflow = sys.modules.get("tensorflow")
+    return (tensorflow.errors.OpError,) if tensorflow else ()

@@ -1,0 +1,88 @@
+"""What a run folder keeps of its flags: flags.txt. TensorFlow stays unloaded."""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from absl import flags
+
+from trainers.command_line import refuse
+from trainers.settings import RUN_FLAGS
+
+FLAGS = flags.FLAGS
+
+
+def add_flags_of_run(argv: Sequence[str]) -> dict[str, Any]:
+    """Parse again with the flags of `--run_dir`'s flags.txt under those of the command line.
+
+    Returns:
+        The settings of the run itself, by name.
+    """
+    file = os.path.join(FLAGS.run_dir, "flags.txt")
+    if not os.path.isfile(file):
+        refuse(f"--run_dir={FLAGS.run_dir} holds no flags.txt: expected the folder of a run")
+    FLAGS.unparse_flags()
+    FLAGS([argv[0], f"--flagfile={file}"])
+    of_run = values()
+    FLAGS.unparse_flags()
+    FLAGS([argv[0], f"--flagfile={file}", *argv[1:]])
+    return of_run
+
+
+def values() -> dict[str, Any]:
+    """The flags that belong to a run, by name, but for the place of the data."""
+    return {name: FLAGS[name].value for name in RUN_FLAGS if name != "data_dir"}
+
+
+def as_text() -> str:
+    """The flags of a run, one a line."""
+    return "\n".join(line for name in RUN_FLAGS if (line := FLAGS[name].serialize()))
+
+
+def table() -> dict[str, Any]:
+    """The flags that belong to a run as booleans, numbers and strings, for TensorBoard."""
+    plain = (bool, int, float, str)
+    lists = {name: ",".join(v) for name, v in values().items() if isinstance(v, list)}
+    return {name: v for name, v in values().items() if isinstance(v, plain)} | lists
+
+
+def keep_flags(first: bool = True) -> None:
+    """Write flags.txt, or refuse a run folder that was trained with other settings.
+
+    A folder without a checkpoint is free, and the data may have moved.
+
+    Args:
+        first: Whether this is the worker that writes, the first of several.
+    """
+    file = os.path.join(FLAGS.run_dir, "flags.txt")
+    trained = os.path.isfile(os.path.join(FLAGS.run_dir, "checkpoints", "checkpoint"))
+    if trained and os.path.isfile(file):
+        with open(file, encoding="utf-8") as stream:
+            theirs = stream.read().splitlines()
+        _check_same(theirs)
+        first &= FLAGS["data_dir"].serialize() not in ("", *theirs)
+    if first:
+        os.makedirs(FLAGS.run_dir, exist_ok=True)
+        partial = f"{file}.partial"
+        with open(partial, "w", encoding="utf-8") as stream:
+            stream.write(as_text() + "\n")
+        os.replace(partial, file)
+
+
+def _check_same(theirs: Sequence[str]) -> None:
+    # Flags that are newer than the run were at their defaults when it was made.
+    known = {_name_of(line) for line in theirs}
+    newer = {name for name in RUN_FLAGS if name not in known and FLAGS[name].using_default_value}
+    ours = set(as_text().splitlines())
+    free = newer | {"data_dir"}
+    changed = sorted(line for line in ours ^ set(theirs) if _name_of(line) not in free)
+    if changed:
+        refuse(
+            f"--run_dir={FLAGS.run_dir} is of a run with other settings (they differ in "
+            f"{' '.join(changed)}): use another folder, or the settings in its flags.txt"
+        )
+
+
+def _name_of(line: str) -> str:
+    name = line.removeprefix("--").partition("=")[0]
+    return name if name in RUN_FLAGS else name.removeprefix("no")
