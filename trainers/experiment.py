@@ -12,6 +12,9 @@ from trainers.command_line import refuse
 
 FLAGS = flags.FLAGS
 
+# How --distort changes images in colour; the defaults are for drawings.
+_PHOTOGRAPHS: dict[str, Any] = {"mirror": True, "light": 0.3, "edges": "reflected"}
+
 
 def start() -> tf.distribute.Strategy:
     """Set up devices, threads and random numbers as the flags say, before anything else runs."""
@@ -26,7 +29,9 @@ def tasks(split: str, start: int = 0) -> tf.data.Dataset:
     """Episodes of `--dataset`, without a task axis; with --distort those for training distorted."""
     drawn = _drawn(split, start)
     if FLAGS.distort and split == "train":
-        return ki.data.distorted(drawn, seed=FLAGS.seed, start=start)
+        coloured = drawn.element_spec[0][0].shape[-1] > 1
+        settings = _PHOTOGRAPHS if coloured else {}
+        return ki.data.distorted(drawn, **settings, seed=FLAGS.seed, start=start)
     return drawn
 
 

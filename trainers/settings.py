@@ -43,7 +43,8 @@ _run(
     flags.DEFINE_bool,
     "distort",
     False,
-    "Turn, scale and move every training image at random: by 10 degrees, a tenth, a tenth.",
+    "Turn, scale and move every training image at random: by 10 degrees, a tenth, a tenth. Images "
+    "in colour are mirrored as well, and their colours are made stronger or weaker.",
 )
 _run(flags.DEFINE_integer, "tasks_per_step", 16, "Tasks of a meta-batch.", lower_bound=1)
 _run(

@@ -1,4 +1,4 @@
-"""Images of episodes that are turned, scaled and moved a little, each by itself."""
+"""Images of episodes that are turned, scaled, moved or mirrored, each by itself."""
 
 import math
 from typing import Any
@@ -6,7 +6,10 @@ from typing import Any
 import tensorflow as tf
 
 from keras_imaml.data.episodes import Endless, split_key, stream_of_episodes, uniform
-from keras_imaml.validation import check_number
+from keras_imaml.validation import check_choice, check_number
+
+# By TensorFlow's names.
+_EDGES = {"empty": "CONSTANT", "reflected": "REFLECT"}
 
 
 def distorted(
@@ -14,14 +17,17 @@ def distorted(
     angle: float = 10.0,
     zoom: float = 0.1,
     shift: float = 0.1,
+    mirror: bool = False,
+    light: float = 0.0,
+    edges: str = "empty",
     seed: int = 0,
     start: int = 0,
 ) -> tf.data.Dataset:
-    """Episodes whose images are distorted at random: more drawings of the same classes.
+    """Episodes whose images are distorted at random: more images of the same classes.
 
-    For training tasks, where a network learns the drawings by heart. Every image of a support and
-    query set has a turn, a size and a place of its own; labels stay. What comes from outside an
-    image is 0, the background where ink is 1.
+    For training tasks, whose images a network learns by heart. Every image of a support and query
+    set has a turn, a size and a place of its own; labels stay. The defaults are for drawings; for
+    photographs `mirror=True, light=0.3, edges="reflected"`.
 
     Args:
         tasks: Infinite episodes of images, without a task axis, as the functions of
@@ -29,6 +35,12 @@ def distorted(
         angle: Largest turn to either side, in degrees. Defaults to `10.0`.
         zoom: Largest change of the size, as a share of it, below 1. Defaults to `0.1`.
         shift: Largest move along each axis, as a share of the side. Defaults to `0.1`.
+        mirror: Whether every other image, at random, has left and right exchanged. Defaults to
+            `False`.
+        light: Largest change of the strength of each channel, as a share of it, below 1. Defaults
+            to `0.0`.
+        edges: What comes from outside an image: `"empty"` is 0, the background where ink is 1;
+            `"reflected"` is the image mirrored at its edge. Defaults to `"empty"`.
         seed: Non-negative integer. Defaults to `0`.
         start: Number of episodes that `tasks` has passed over; the same distortions follow as
             without. Defaults to `0`.
@@ -43,15 +55,21 @@ def distorted(
 
     ```python
     tasks = ki.data.distorted(ki.data.glyphs("train", seed=1), seed=1).batch(16)
+    photographs = {"mirror": True, "light": 0.3, "edges": "reflected"}
     ```
     """
     angle = math.radians(check_number("angle", angle, minimum=0.0))
-    zoom = check_number("zoom", zoom, minimum=0.0)
+    shares = {
+        "zoom": check_number("zoom", zoom, minimum=0.0),
+        "light": check_number("light", light, minimum=0.0),
+    }
+    for name, share in shares.items():
+        if share >= 1:
+            raise ValueError(
+                f"Invalid value for `{name}`. Expected a share below 1. Received: {name}={share}"
+            )
     shift = check_number("shift", shift, minimum=0.0)
-    if zoom >= 1:
-        raise ValueError(
-            f"Invalid value for `zoom`. Expected a share below 1. Received: zoom={zoom}"
-        )
+    check_choice("edges", edges, tuple(_EDGES))
     (spec, _), (query_spec, _) = tasks.element_spec
     for x in (spec, query_spec):
         if not isinstance(x, tf.TensorSpec) or x.shape.rank != 4 or not x.dtype.is_floating:
@@ -63,10 +81,12 @@ def distorted(
     def change(element: Any, key: tf.Tensor) -> Any:
         (support_x, support_y), (query_x, query_y) = element
         first, second = split_key(key, 2)
-        return (
-            (distort(support_x, first, angle, zoom, shift), support_y),
-            (distort(query_x, second, angle, zoom, shift), query_y),
-        )
+        return (changed(support_x, first), support_y), (changed(query_x, second), query_y)
+
+    def changed(images: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
+        places, colours = (key, key) if light == 0 else split_key(key, 2)
+        moved = distort(images, places, angle, zoom, shift, mirror, edges)
+        return moved if light == 0 else relit(moved, colours, light)
 
     keys = stream_of_episodes(lambda key: key, seed, "distorted", start)
     both = tf.data.Dataset.zip(tasks, keys)
@@ -74,7 +94,13 @@ def distorted(
 
 
 def distort(
-    images: tf.Tensor, key: tf.Tensor, angle: float, zoom: float, shift: float
+    images: tf.Tensor,
+    key: tf.Tensor,
+    angle: float,
+    zoom: float,
+    shift: float,
+    mirror: bool = False,
+    edges: str = "empty",
 ) -> tf.Tensor:
     """`images [n, height, width, channels]`, each by a random similarity around its centre.
 
@@ -84,9 +110,11 @@ def distort(
         angle: Largest turn, in radians.
         zoom: Largest relative change of the size.
         shift: Largest relative move.
+        mirror: Whether left and right change places in every other image.
+        edges: `"empty"` or `"reflected"`.
     """
     count, (height, width) = tf.shape(images)[0], images.shape[1:3]
-    turn, size, down, right = tf.unstack(uniform(key, tf.stack([4, count]), -1.0, 1.0))
+    turn, size, down, right, side = tf.unstack(uniform(key, tf.stack([5, count]), -1.0, 1.0))
     scale = 1 / (1 + zoom * size)
     cosine, sine = scale * tf.cos(angle * turn), scale * tf.sin(angle * turn)
     x, y = (width - 1) / 2, (height - 1) / 2
@@ -94,7 +122,14 @@ def distort(
     to_x = x - cosine * x + sine * y + shift * width * right
     to_y = y - sine * x - cosine * y + shift * height * down
     zero = tf.zeros_like(turn)
-    transforms = tf.stack([cosine, -sine, to_x, sine, cosine, to_y, zero, zero], axis=1)
+    across, up = cosine, sine
+    if mirror:
+        # The pixel's column counts from the other side.
+        mirrored = side > 0
+        to_x += tf.where(mirrored, 2 * x * cosine, zero)
+        to_y += tf.where(mirrored, 2 * x * sine, zero)
+        across, up = (tf.where(mirrored, -part, part) for part in (cosine, sine))
+    transforms = tf.stack([across, -sine, to_x, up, cosine, to_y, zero, zero], axis=1)
     return tf.ensure_shape(
         tf.raw_ops.ImageProjectiveTransformV3(
             images=images,
@@ -102,7 +137,14 @@ def distort(
             output_shape=tf.constant([height, width]),
             fill_value=tf.zeros([], tf.float32),
             interpolation="BILINEAR",
-            fill_mode="CONSTANT",
+            fill_mode=_EDGES[edges],
         ),
         images.shape,
     )
+
+
+def relit(images: tf.Tensor, key: tf.Tensor, light: float) -> tf.Tensor:
+    """`images [n, height, width, channels]`, the channels of each made stronger or weaker."""
+    count, channels = tf.shape(images)[0], images.shape[3]
+    change = uniform(key, tf.stack([count, 1, 1, channels]), -light, light)
+    return images * tf.cast(1 + change, images.dtype)

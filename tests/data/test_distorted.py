@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 import keras_imaml as ki
-from keras_imaml.data.distorted import distort
+from keras_imaml.data.distorted import distort, relit
 
 KEY = tf.constant([1, 2], tf.int64)
 NONE = {"angle": 0.0, "zoom": 0.0, "shift": 0.0}
@@ -57,6 +57,40 @@ def test_a_zoom_changes_the_distance_and_a_shift_the_place():
     assert np.abs(down).max() <= 3.3 + 0.1 and np.abs(down).max() > 2.5
 
 
+def test_a_mirror_exchanges_left_and_right_in_half_of_the_images():
+    images = tf.random.uniform([200, 9, 8, 3])
+    out = distort(images, KEY, 0.0, 0.0, 0.0, mirror=True).numpy()
+    same = np.abs(out - images).max((1, 2, 3)) < 1e-5
+    turned = np.abs(out - images[:, :, ::-1]).max((1, 2, 3)) < 1e-5
+    assert (same ^ turned).all() and 70 < same.sum() < 130
+
+
+def test_a_mirrored_image_is_the_mirror_of_the_distorted_one():
+    plain = distort(blob(), KEY, math.radians(60), 0.2, 0.1).numpy()
+    mirrored = distort(blob(), KEY, math.radians(60), 0.2, 0.1, mirror=True).numpy()
+    same = np.abs(mirrored - plain).max((1, 2, 3)) < 1e-4
+    turned = np.abs(mirrored - plain[:, :, ::-1]).max((1, 2, 3)) < 1e-4
+    assert (same ^ turned).all() and 0 < same.sum() < 50
+
+
+def test_reflected_edges_leave_nothing_empty():
+    ones = tf.ones([20, 16, 16, 3])
+    empty, reflected = (
+        distort(ones, KEY, 0.2, 0.1, 0.2, edges=edges).numpy() for edges in ("empty", "reflected")
+    )
+    assert empty.min() == 0
+    np.testing.assert_allclose(reflected, 1, atol=1e-5)
+
+
+def test_light_changes_every_channel_of_an_image_by_a_factor():
+    images = tf.random.uniform([50, 6, 6, 3], 0.5, 1.0)
+    factors = (relit(images, KEY, 0.3) / images).numpy()
+    assert np.ptp(factors, axis=(1, 2)).max() < 1e-5
+    one = factors[:, 0, 0]
+    assert np.abs(one - 1).max() <= 0.3 and one.min() < 0.75 and one.max() > 1.25
+    assert np.ptp(one, axis=1).min() > 1e-3  # not the same for all channels
+
+
 def test_every_image_is_distorted_by_itself_and_labels_stay():
     tasks = ki.data.glyphs("train", shot=1, query=2, seed=3)
     same = tasks.map(lambda s, q: ((s[0][:1] * tf.ones([5, 1, 1, 1]), s[1]), q))
@@ -66,9 +100,11 @@ def test_every_image_is_distorted_by_itself_and_labels_stay():
     np.testing.assert_array_equal(t, np.repeat(range(5), 2))
 
 
-def test_a_stream_goes_on_where_it_was():
-    whole = first(ki.data.distorted(ki.data.glyphs("train", seed=3), seed=3), 4)
-    rest = ki.data.distorted(ki.data.glyphs("train", seed=3, start=2), seed=3, start=2)
+@pytest.mark.parametrize("settings", [{}, {"mirror": True, "light": 0.3, "edges": "reflected"}])
+def test_a_stream_goes_on_where_it_was(settings):
+    whole = first(ki.data.distorted(ki.data.glyphs("train", seed=3), **settings, seed=3), 4)
+    later = ki.data.glyphs("train", seed=3, start=2)
+    rest = ki.data.distorted(later, **settings, seed=3, start=2)
     for a, b in zip(whole[2:], first(rest, 2), strict=True):
         tf.nest.map_structure(np.testing.assert_array_equal, a, b)
     batch = ki.data.distorted(ki.data.glyphs("train")).batch(4)
@@ -77,7 +113,13 @@ def test_a_stream_goes_on_where_it_was():
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"angle": -1.0}, "`angle`"), ({"zoom": 1.0}, "`zoom`"), ({"shift": -0.1}, "`shift`")],
+    [
+        ({"angle": -1.0}, "`angle`"),
+        ({"zoom": 1.0}, "`zoom`"),
+        ({"shift": -0.1}, "`shift`"),
+        ({"light": 1.0}, "`light`.*below 1"),
+        ({"edges": "black"}, "`edges`"),
+    ],
 )
 def test_numbers_are_checked(settings, message):
     with pytest.raises(ValueError, match=message):
