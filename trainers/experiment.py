@@ -124,7 +124,9 @@ def is_regression() -> bool:
 
 
 def _network(classes: int, input_shape: tuple[int, int, int]) -> keras.Model:
-    options = {"downsample": FLAGS.downsample, "tied_head": FLAGS.tied_head}
+    options: dict[str, Any] = {"downsample": FLAGS.downsample, "tied_head": FLAGS.tied_head}
+    if FLAGS.mixed_precision:
+        options["dtype"] = "mixed_bfloat16"
     if FLAGS.model == "conv4":
         return ki.models.Conv4(classes, input_shape, FLAGS.filters, **options)
     filters = [round(FLAGS.filters * wider) for wider in (1, 2.5, 5, 10)]

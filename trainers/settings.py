@@ -174,6 +174,13 @@ _run(
     False,
     "Meta-learn the same head for every class; evaluate at any --way.",
 )
+_run(
+    flags.DEFINE_bool,
+    "mixed_precision",
+    False,
+    "Compute all layers before the head in bfloat16: about twice as fast where the processor has "
+    "instructions for it. For --adapt=head, so that what adapts stays float32.",
+)
 _run(flags.DEFINE_integer, "seed", 0, "Seed of weights and episodes.", lower_bound=0)
 for _name in ("inner_learning_rate", "proximal_strength", "outer_learning_rate"):
     flags.register_validator(_name, lambda value: value > 0, f"--{_name} must be above 0")
@@ -238,6 +245,15 @@ def _takes_the_path(values: dict) -> bool:
 )
 def _trains_the_loss(values: dict) -> bool:
     return not values["learned_loss"] or values["algorithm"] in ("imaml", "maml")
+
+
+@flags.multi_flags_validator(
+    ["dataset", "adapt", "mixed_precision"],
+    "--mixed_precision is for --adapt=head on images: what adapts stays float32",
+)
+def _adapts_in_float32(values: dict) -> bool:
+    head = values["adapt"] == ["head"] and "sinusoid" not in values["dataset"]
+    return head or not values["mixed_precision"]
 
 
 @flags.multi_flags_validator(["dataset", "distort"], "--distort is for images: not for sinusoids")

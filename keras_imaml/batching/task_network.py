@@ -125,8 +125,8 @@ class TaskNetwork:
 
         every = ([] if phi is None else self.parameters.unravel(phi), x)
         if tf.nest.flatten(x)[0].shape[0] == 1:  # nothing to fold: the network as it is
-            one = one_task(tf.nest.map_structure(lambda part: part[0], every))
-            return tf.nest.map_structure(lambda part: part[None], one)
+            one = one_task(tf.nest.map_structure(lambda part: tf.squeeze(part, [0]), every))
+            return tf.nest.map_structure(lambda part: tf.expand_dims(part, 0), one)
         with grouped_convolutions(), task_axis_kept(), fallbacks_noted() as noted:
             evaluation = tf.vectorized_map(one_task, every, warn=False)
         layers = layers_of(noted, self._layers)

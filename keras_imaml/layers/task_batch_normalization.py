@@ -115,7 +115,8 @@ class TaskBatchNormalization(keras.layers.BatchNormalization):
             return False  # a subclass that computes something else
         last = self.axis in (-1, inputs.shape.rank - 2)
         few = inputs.shape[0] is not None and inputs.shape[0] <= _UNROLLED
-        return last and few and inputs.dtype == self.compute_dtype == tf.float32
+        known = inputs.dtype == self.compute_dtype and inputs.dtype in (tf.float32, tf.bfloat16)
+        return last and few and known and self.variable_dtype == tf.float32
 
     def fused(self, inputs: tf.Tensor) -> tf.Tensor:
         """Normalise each task of `[tasks, examples, ...]` by itself, by TensorFlow's fused kernel.

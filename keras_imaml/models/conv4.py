@@ -58,7 +58,8 @@ def Conv4(  # noqa: N802
             f"Received: input_shape={input_shape} with downsample={downsample!r}"
         )
     pools = {"average": keras.layers.AveragePooling2D, "max": keras.layers.MaxPooling2D}
-    inputs = keras.Input(input_shape, dtype=keras.dtype_policies.get(dtype).variable_dtype)
+    exact = keras.dtype_policies.get(dtype).variable_dtype
+    inputs = keras.Input(input_shape, dtype=exact)
     x = inputs
     for block in range(1, 5):
         x = keras.layers.Conv2D(
@@ -75,5 +76,6 @@ def Conv4(  # noqa: N802
             x = pools[downsample](2, dtype=dtype, name=f"pool_{block}")(x)
     x = keras.layers.Flatten(dtype=dtype, name="features")(x)
     head = TiedDense if tied_head else keras.layers.Dense
-    outputs = head(classes, dtype=dtype, name="head")(x)
+    # In mixed precision the logits, and the weights that adapt, keep the weights' precision.
+    outputs = head(classes, dtype=exact, name="head")(x)
     return keras.Model(inputs, outputs, name=name)

@@ -69,13 +69,15 @@ def ResNet12(  # noqa: N802
             f"{2 ** len(stages)} pixels a side, which {len(stages)} stages halve. "
             f"Received: input_shape={input_shape}"
         )
-    inputs = keras.Input(input_shape, dtype=keras.dtype_policies.get(dtype).variable_dtype)
+    exact = keras.dtype_policies.get(dtype).variable_dtype
+    inputs = keras.Input(input_shape, dtype=exact)
     x = inputs
     for number, features in enumerate(stages, start=1):
         x = _stage(x, features, f"stage_{number}", activation, _POOLS[downsample], dtype)
     x = keras.layers.GlobalAveragePooling2D(dtype=dtype, name="features")(x)
     head = TiedDense if tied_head else keras.layers.Dense
-    return keras.Model(inputs, head(classes, dtype=dtype, name="head")(x), name=name)
+    # In mixed precision the logits, and the weights that adapt, keep the weights' precision.
+    return keras.Model(inputs, head(classes, dtype=exact, name="head")(x), name=name)
 
 
 def _stage(x: Any, features: int, name: str, activation: Any, pool: Any, dtype: Any) -> Any:
