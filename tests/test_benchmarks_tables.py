@@ -82,7 +82,7 @@ def test_runs_of_equal_budget_are_in_the_table_when_all_rows_are(tmp_path):
     head, rule, *lines = equal_budget.table(tmp_path).splitlines()
     half = 100 * math.sqrt(2 * 0.003**2) / 2
     assert lines == [
-        "| head, maml | 0, 1 | 500 | 1800 | "
+        "| head, maml | 0, 1 | 500 | 1000 | 1800 | "
         f"82.00 ± {half:.2f} | 82.00 ± {half:.2f} | 92.00 ± {half:.2f} | 92.00 ± {half:.2f} |"
     ]
     assert head.count("|") == rule.count("|") == lines[0].count("|")
