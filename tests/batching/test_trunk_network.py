@@ -134,6 +134,12 @@ def test_the_fused_kernel_runs_where_it_can():
     assert operations(nested, "float32").count("FusedBatchNormV3") == 0
 
 
+def test_one_task_is_not_copied():
+    """A slice out of the task axis would have a gradient that writes all activations once more."""
+    kinds = operations(convolutions, "float32", tasks=1)
+    assert "StridedSliceGrad" not in kinds
+
+
 def test_the_number_of_examples_may_be_unknown():
     staged, whole, _ = networks(convolutions, "float32")
     specification = tf.TensorSpec([3, None, 16, 16, 1])

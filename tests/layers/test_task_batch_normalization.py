@@ -129,9 +129,33 @@ def test_the_fused_kernel_gives_the_same_up_to_second_derivatives(shape, setting
             np.testing.assert_allclose(a, b, atol=1e-4 * float(tf.reduce_max(tf.abs(b))) + 1e-6)
 
 
+def test_the_fused_kernel_serves_mixed_precision():
+    exact = with_random_weights(ki.layers.TaskBatchNormalization(), (6, 5, 5, 3))
+    mixed = with_random_weights(
+        ki.layers.TaskBatchNormalization(dtype="mixed_bfloat16"), (6, 5, 5, 3)
+    )
+    x = tf.cast(inputs((2, 6, 5, 5, 3)), tf.bfloat16)
+    assert mixed.fuses(x) and mixed.fused(x).dtype == tf.bfloat16
+    direction = tf.constant(inputs((2, 6, 5, 5, 3), seed=2))
+
+    def derivatives(layer, x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            outputs = layer.fused(x)
+            value = tf.reduce_sum(tf.cast(outputs, tf.float32) * direction)
+        return [outputs, *tape.gradient(value, [x, *layer.trainable_variables])]
+
+    expected = derivatives(exact, tf.cast(x, tf.float32))
+    for a, b in zip(derivatives(mixed, x), expected, strict=True):
+        error = float(tf.norm(tf.cast(a, tf.float32) - b) / tf.norm(b))
+        assert error < 0.02
+
+
 @pytest.mark.parametrize(
     ("shape", "dtype", "settings"),
     [
+        ((2, 6, 3), "mixed_float16", {}),
+        ((2, 6, 3), "bfloat16", {}),
         ((40, 6, 3), "float32", {}),
         ((2, 6, 3), "float64", {}),
         ((2, 6, 4, 3), "float32", {"axis": 1}),
@@ -140,4 +164,4 @@ def test_the_fused_kernel_gives_the_same_up_to_second_derivatives(shape, setting
 )
 def test_what_the_fused_kernel_is_not_for(shape, dtype, settings):
     layer = ki.layers.TaskBatchNormalization(dtype=dtype, **settings)
-    assert not layer.fuses(tf.zeros(shape, dtype))
+    assert not layer.fuses(tf.zeros(shape, layer.compute_dtype))

@@ -1,5 +1,6 @@
 """The four-layer convolutional network."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -31,6 +32,18 @@ def test_dtype_and_activation_reach_every_layer():
     assert {v.dtype for v in model.variables} == {"float64"}
     assert model(np.zeros([1, 28, 28, 1])).dtype == tf.float64
     assert model.get_layer("activation_3").activation.__name__ == "softplus"
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_in_mixed_precision_the_head_keeps_the_precision_of_the_weights(tied):
+    model = ki.models.Conv4(5, filters=2, tied_head=tied, dtype="mixed_bfloat16")
+    assert model.get_layer("features").output.dtype == "bfloat16"
+    assert model.output.dtype == "float32"
+    assert {v.dtype for v in model.variables} == {"float32"}
+    exact = ki.models.Conv4(5, filters=2, tied_head=tied)
+    exact.set_weights(model.get_weights())
+    x = keras.random.uniform([6, 28, 28, 1], seed=0)
+    np.testing.assert_allclose(model(x), exact(x), atol=0.05)
 
 
 @pytest.mark.parametrize(

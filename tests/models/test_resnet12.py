@@ -45,6 +45,12 @@ def test_it_comes_back_from_its_configuration():
     assert isinstance(other.get_layer("head"), ki.layers.TiedDense)
 
 
+def test_in_mixed_precision_the_head_keeps_the_precision_of_the_weights():
+    model = ki.models.ResNet12(5, (16, 16, 3), (2, 3), dtype="mixed_bfloat16")
+    assert model.get_layer("features").output.dtype == "bfloat16"
+    assert model.output.dtype == "float32"
+
+
 def test_all_tasks_together_equal_one_after_the_other():
     model = ki.models.ResNet12(2, (6, 6, 2), filters=(2, 3), dtype="float64")
     check(graph, model, inputs_of_tasks("float64"), "float64")

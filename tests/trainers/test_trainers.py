@@ -79,6 +79,7 @@ def interrupted(line, name, *flags):
         (["--run_dir="], "--run_dir is missing"),
         ([f"--run_dir={__file__}"], "is a file, expected a folder"),
         (["--cores=100000"], "--cores must not be above"),
+        (["--mixed_precision"], "--mixed_precision is for --adapt=head"),
     ],
 )
 def test_wrong_flags_are_refused_in_one_line(tmp_path, flags, reason):
