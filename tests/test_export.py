@@ -54,6 +54,25 @@ def test_it_serves_without_keras(tmp_path):
     assert result.returncode == 0, result.stderr[-3000:]
 
 
+@pytest.mark.slow
+def test_a_learner_in_mixed_precision_serves_what_it_adapts(tmp_path):
+    network = ki.models.Conv4(5, filters=8, tied_head=True, dtype="mixed_bfloat16")
+    algorithm = ki.IMAML(0.2, ki.inner.NewtonCG(3), ki.linear.Dual())
+    learner = learners.compiled(network, algorithm, adapt="head")
+    tasks = ki.data.glyphs("train", query=5, seed=0).batch(4)
+    learner.fit(tasks, steps_per_epoch=3, verbose=0)
+    (x, y), (q, _) = next(iter(ki.data.glyphs("test", seed=0)))
+    expected = learner.adapt(x, y)(q)
+    learner.save(tmp_path / "learner.keras")
+    again = keras.models.load_model(tmp_path / "learner.keras").adapt(x, y)(q)
+    np.testing.assert_allclose(again, expected, atol=1e-6)
+    learner.export(tmp_path / "served", verbose=False)
+    served = tf.saved_model.load(tmp_path / "served")
+    result = served.adapt_and_predict(x, y, q)
+    assert result["adapted"] and result["logits"].dtype == tf.float32
+    np.testing.assert_allclose(result["logits"], expected, atol=0.1)
+
+
 def perceptron(loss, tmp_path, **settings):
     learner = ki.MetaLearner(ki.models.MLP(3, (4,), hidden=(5,)), learners.imaml())
     learner.compile(optimizer="adam", loss=loss)
