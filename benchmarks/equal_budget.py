@@ -6,7 +6,8 @@ Every run is one of `trainers.train` on 20-way 1-shot tasks with a tied head, an
 `trainers.evaluate` on the four rows of the paper's table. Prints the table of all seeds, with half
 the 95 % interval over tasks. Each run has a folder of its own: a second call goes on where the
 first was interrupted, and only prints what is done. `--only` chooses runs; the others appear in the
-table if their folders are complete.
+table if their folders are complete. What docs/results.md shows is kept in
+benchmarks/results/equal_budget, which is such an `--output_dir`.
 """
 
 import pathlib
@@ -58,7 +59,7 @@ ROWS = ((5, 1), (5, 5), (20, 1), (20, 5))
 
 def define_flags() -> None:
     """Not at import: flags of the trainers have the same names."""
-    flags.DEFINE_string("data_dir", None, "TFDS data_dir that holds Omniglot.", required=True)
+    flags.DEFINE_string("data_dir", None, "TFDS data_dir that holds Omniglot; empty: TFDS' own.")
     flags.DEFINE_string("output_dir", "runs/equal_budget", "One run folder a line and seed in it.")
     flags.DEFINE_integer("steps", 1000, "Meta-steps of each run.", lower_bound=1)
     flags.DEFINE_integer("tasks", 1000, "Test tasks of each cell.", lower_bound=1)
@@ -81,7 +82,8 @@ def complete(name: str, seed: int) -> None:
     folder = pathlib.Path(FLAGS.output_dir) / name / str(seed)
     if not (folder / "result.json").exists():
         own = (f"--steps={FLAGS.steps}", f"--test_tasks={FLAGS.tasks}", f"--seed={seed}")
-        where = (f"--data_dir={FLAGS.data_dir}", f"--run_dir={folder}", "--verbose=2")
+        data = (f"--data_dir={FLAGS.data_dir}",) if FLAGS.data_dir else ()
+        where = (*data, f"--run_dir={folder}", "--verbose=2")
         run("trainers.train", *_TASKS, *RUNS[name], *own, *where)
     for way, shot in ROWS:
         if not evaluation(folder, way, shot).exists():
