@@ -55,7 +55,6 @@ def distorted(
 
     ```python
     tasks = ki.data.distorted(ki.data.glyphs("train", seed=1), seed=1).batch(16)
-    photographs = {"mirror": True, "light": 0.3, "edges": "reflected"}
     ```
     """
     angle = math.radians(check_number("angle", angle, minimum=0.0))
@@ -117,18 +116,14 @@ def distort(
     turn, size, down, right, side = tf.unstack(uniform(key, tf.stack([5, count]), -1.0, 1.0))
     scale = 1 / (1 + zoom * size)
     cosine, sine = scale * tf.cos(angle * turn), scale * tf.sin(angle * turn)
+    # A mirrored image counts its columns from the other side of the centre.
+    flip = tf.where(side > 0, -1.0, 1.0) if mirror else tf.ones_like(side)
+    across, up = flip * cosine, flip * sine
     x, y = (width - 1) / 2, (height - 1) / 2
     # From a pixel of the result to its place in the image: about the centre, then moved.
-    to_x = x - cosine * x + sine * y + shift * width * right
-    to_y = y - sine * x - cosine * y + shift * height * down
+    to_x = x - across * x + sine * y + shift * width * right
+    to_y = y - up * x - cosine * y + shift * height * down
     zero = tf.zeros_like(turn)
-    across, up = cosine, sine
-    if mirror:
-        # The pixel's column counts from the other side.
-        mirrored = side > 0
-        to_x += tf.where(mirrored, 2 * x * cosine, zero)
-        to_y += tf.where(mirrored, 2 * x * sine, zero)
-        across, up = (tf.where(mirrored, -part, part) for part in (cosine, sine))
     transforms = tf.stack([across, -sine, to_x, up, cosine, to_y, zero, zero], axis=1)
     return tf.ensure_shape(
         tf.raw_ops.ImageProjectiveTransformV3(
