@@ -20,6 +20,7 @@ from keras_imaml.distribution import parallel_tasks as parallel_tasks
 from keras_imaml.distribution import strategy as strategy
 from keras_imaml.evaluation import Evaluation as Evaluation
 from keras_imaml.evaluation import evaluate as evaluate
+from keras_imaml.features import copy_features as copy_features
 from keras_imaml.learned_loss import LearnedLoss as LearnedLoss
 from keras_imaml.learner import MetaLearner as MetaLearner
 from keras_imaml.learning_rate import LearningRate as LearningRate

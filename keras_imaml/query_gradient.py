@@ -65,9 +65,9 @@ def query_gradient(
         # A gradient whose square overflows would stay in an optimizer that averages squares.
         good &= tf.math.is_finite(losses) & tf.math.is_finite(length(for_phi))
         found = tape.gradient(losses, direct, output_gradients=tf.cast(good, losses.dtype))
+        # Features of support sets have none where nothing adapts: zeros would go through the trunk.
         more = [
-            tf.zeros_like(v) if g is None else tf.convert_to_tensor(g)
-            for v, g in zip(direct, found, strict=True)
+            g if g is None and whole else _dense(v, g) for v, g in zip(direct, found, strict=True)
         ]
         return (losses, outputs, good, for_phi), more
 
@@ -82,3 +82,7 @@ def query_gradient(
         tf.ensure_shape(for_phi, phi.shape),
         [by_id.get(id(v)) for v in variables],
     )
+
+
+def _dense(variable: Any, gradient: Any) -> tf.Tensor:
+    return tf.zeros_like(variable) if gradient is None else tf.convert_to_tensor(gradient)

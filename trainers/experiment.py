@@ -28,6 +28,8 @@ def start() -> tf.distribute.Strategy:
 def tasks(split: str, start: int = 0) -> tf.data.Dataset:
     """Episodes of `--dataset`, without a task axis; with --distort those for training distorted."""
     drawn = _drawn(split, start)
+    if FLAGS.classes and split == "train" and drawn.classes != FLAGS.classes:
+        refuse(f"--classes={FLAGS.classes}: expected {drawn.classes}, all classes to train on")
     if FLAGS.distort and split == "train":
         coloured = drawn.element_spec[0][0].shape[-1] > 1
         settings = _PHOTOGRAPHS if coloured else {}
@@ -35,17 +37,25 @@ def tasks(split: str, start: int = 0) -> tf.data.Dataset:
     return drawn
 
 
-def _drawn(split: str, start: int) -> tf.data.Dataset:
-    sizes = {"shot": FLAGS.shot, "query": FLAGS.query, "seed": FLAGS.seed, "start": start}
+def _drawn(split: str, start: int) -> Any:
+    sizes: dict[str, Any] = {
+        "shot": FLAGS.shot,
+        "query": FLAGS.query,
+        "seed": FLAGS.seed,
+        "start": start,
+    }
     if FLAGS.dataset in ("sinusoid", "unlabelled_sinusoid"):
         return getattr(ki.data, FLAGS.dataset)(split, **sizes)
     sizes["way"] = FLAGS.way
+    if FLAGS.algorithm == "supervised" and split == "train":
+        sizes |= {"way": FLAGS.training_way or FLAGS.way, "class_labels": True}
+    if FLAGS.image_size and FLAGS.dataset != "cifar_fs":
+        sizes["image_size"] = FLAGS.image_size
     if FLAGS.dataset == "glyphs":
-        return ki.data.glyphs(split, image_size=FLAGS.image_size, **sizes)
+        return ki.data.glyphs(split, **sizes)
     if FLAGS.dataset == "folder":
-        return ki.data.from_folder(
-            FLAGS.data_dir, split, image_size=FLAGS.image_size, channels=FLAGS.channels, **sizes
-        )
+        sizes = {"image_size": 28, "channels": FLAGS.channels, **sizes}
+        return ki.data.from_folder(FLAGS.data_dir, split, **sizes)
     return getattr(ki.data, FLAGS.dataset)(split, data_dir=FLAGS.data_dir, **sizes)
 
 
@@ -62,7 +72,7 @@ def learner(episodes: tf.data.Dataset, steps: int = 1, way: int | None = None) -
         loss: Any = "mse"
         metrics = None
     else:
-        model = _network(way or FLAGS.way, tuple(support.shape[1:]))
+        model = _network(way or FLAGS.classes or FLAGS.way, tuple(support.shape[1:]))
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         metrics = ["accuracy"]
     made = ki.MetaLearner(
@@ -83,6 +93,13 @@ def learner(episodes: tf.data.Dataset, steps: int = 1, way: int | None = None) -
     return made
 
 
+def begin_with_features(learner: ki.MetaLearner) -> None:
+    """Give the network the layers before the head of the run `--features`."""
+    if FLAGS.features:
+        other = keras.models.load_model(os.path.join(FLAGS.features, "learner.keras"))
+        ki.copy_features(other.model, learner.model)
+
+
 def restored(
     episodes: tf.data.Dataset, of_run: dict[str, Any], way: int
 ) -> tuple[ki.MetaLearner, ki.callbacks.Checkpoints]:
@@ -96,7 +113,7 @@ def restored(
     Returns:
         The learner, and its `Checkpoints`.
     """
-    made = learner(episodes, way=of_run["way"])
+    made = learner(episodes, way=of_run["classes"] or of_run["way"])
     checkpoints = ki.callbacks.Checkpoints(made, os.path.join(FLAGS.run_dir, "checkpoints"))
     if not checkpoints.restore():
         refuse(f"--run_dir={FLAGS.run_dir} holds no checkpoint: train it first")
@@ -108,7 +125,7 @@ def restored(
         if FLAGS.learn_proximal_strength:
             refuse("--proximal_strength cannot be another one: the run has learned it")
         made.algorithm.proximal_strength.assign(FLAGS.proximal_strength)
-    if way != of_run["way"]:
+    if way != of_run["way"] and not of_run["classes"]:
         if not FLAGS.tied_head:
             refuse(
                 f"--way={way}: the head of this run has {of_run['way']} classes; runs with "
@@ -146,6 +163,8 @@ def _algorithm() -> ki.algorithms.Algorithm:
         return ki.Reptile(_inner())
     if FLAGS.algorithm in ("maml", "fomaml"):
         return ki.MAML(_inner(), first_order=FLAGS.algorithm == "fomaml", recompute=FLAGS.recompute)
+    if FLAGS.algorithm == "supervised":
+        return ki.algorithms.Supervised(_inner())
     if FLAGS.algorithm == "released_imaml":
         return ki.algorithms.ReleasedIMAML(FLAGS.proximal_strength, _inner(), _linear())
     strength = ki.ProximalStrength(

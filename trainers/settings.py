@@ -37,7 +37,26 @@ _run(
 _run(flags.DEFINE_integer, "way", 5, "Classes a task.", lower_bound=2)
 _run(flags.DEFINE_integer, "shot", 1, "Support examples a class.", lower_bound=1)
 _run(flags.DEFINE_integer, "query", 15, "Query examples a class.", lower_bound=1)
-_run(flags.DEFINE_integer, "image_size", 28, "Pixels a side (folder, glyphs).", lower_bound=8)
+_run(
+    flags.DEFINE_integer,
+    "training_way",
+    0,
+    "Classes of a training task of --algorithm=supervised; 0: as --way.",
+    lower_bound=0,
+)
+_run(
+    flags.DEFINE_integer,
+    "classes",
+    0,
+    "Outputs of the network of --algorithm=supervised: as many as training classes.",
+    lower_bound=0,
+)
+_run(
+    flags.DEFINE_integer,
+    "image_size",
+    0,
+    "Pixels a side; 0: 28, of mini_imagenet 84. Images of cifar_fs have 32.",
+)
 _run(flags.DEFINE_integer, "channels", 1, "Channels of folder images.", lower_bound=1)
 _run(
     flags.DEFINE_bool,
@@ -59,8 +78,9 @@ _run(
     flags.DEFINE_enum,
     "algorithm",
     "imaml",
-    ["imaml", "maml", "fomaml", "reptile", "released_imaml"],
-    "How the meta-gradient is made.",
+    ["imaml", "maml", "fomaml", "reptile", "released_imaml", "supervised"],
+    "How the meta-gradient is made; supervised: without adaptation in training, by labels that "
+    "mean the same in every task.",
 )
 _run(
     flags.DEFINE_enum,
@@ -169,6 +189,12 @@ _run(
     "How the network halves images; stride is for conv4.",
 )
 _run(
+    flags.DEFINE_string,
+    "features",
+    None,
+    "Folder of a run that is done: begin with the weights of its layers before the head.",
+)
+_run(
     flags.DEFINE_bool,
     "tied_head",
     False,
@@ -187,6 +213,19 @@ for _name in ("inner_learning_rate", "proximal_strength", "outer_learning_rate")
 flags.register_validator(
     "inner_momentum", lambda value: 0 < value < 1, "--inner_momentum must be between 0 and 1"
 )
+
+
+flags.register_validator(
+    "image_size", lambda value: value == 0 or value >= 8, "--image_size must be 0, or 8 or more"
+)
+
+
+@flags.multi_flags_validator(
+    ["dataset", "image_size"], "--image_size is for images, and those of cifar_fs have 32 pixels"
+)
+def _has_size(values: dict) -> bool:
+    size, dataset = values["image_size"], values["dataset"]
+    return size == 0 or not ("sinusoid" in dataset or (dataset == "cifar_fs" and size != 32))
 
 
 @flags.multi_flags_validator(["dataset", "data_dir"], "--dataset=folder needs --data_dir")
@@ -284,6 +323,24 @@ def _is_convex(values: dict) -> bool:
 def _is_as_published(values: dict) -> bool:
     changed = values["proximal_per"] != "model" or values["learn_proximal_strength"]
     return values["algorithm"] != "released_imaml" or not (changed or values["adapt"])
+
+
+@flags.multi_flags_validator(
+    ["algorithm", "classes", "training_way", "dataset", "tied_head", "learned_loss"],
+    "--algorithm=supervised needs images and --classes, and no --tied_head or --learned_loss; "
+    "--classes and --training_way are for it alone",
+)
+def _is_supervised(values: dict) -> bool:
+    if values["algorithm"] != "supervised":
+        return not (values["classes"] or values["training_way"])
+    wrong = values["tied_head"] or values["learned_loss"] or "sinusoid" in values["dataset"]
+    return values["classes"] > 1 and values["training_way"] != 1 and not wrong
+
+
+@flags.multi_flags_validator(["features"], "--features must be the folder of a run that is done")
+def _has_features(values: dict) -> bool:
+    folder = values["features"]
+    return folder is None or os.path.isfile(os.path.join(folder, "learner.keras"))
 
 
 flags.DEFINE_enum(

@@ -55,6 +55,8 @@ def main(argv: Sequence[str]) -> None:
         learner = experiment.learner(validation, FLAGS.steps)
     checkpoints = ki.callbacks.Checkpoints(learner, os.path.join(run_dir, "checkpoints"))
     step = checkpoints.restore()
+    if step == 0:
+        experiment.begin_with_features(learner)
     stop = ki.callbacks.StopOnSignal(signal.SIGTERM, signal.SIGINT)
     callbacks = [ki.callbacks.StopOnBadTasks(), checkpoints, stop]
     probe = experiment.batches(validation) if FLAGS.probe else None

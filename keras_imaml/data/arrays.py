@@ -16,6 +16,7 @@ def from_arrays(
     seed: int = 0,
     start: int = 0,
     rotations: bool = False,
+    class_labels: bool = False,
 ) -> tf.data.Dataset:
     """Few-shot episodes from labelled examples.
 
@@ -34,6 +35,9 @@ def from_arrays(
             Defaults to 0.
         rotations: Whether each class of an episode is turned by a random multiple of 90 degrees.
             Defaults to `False`.
+        class_labels: Whether y is the number of the class in the split, the same in every episode
+            and another for every turn (for `keras_imaml.algorithms.Supervised`), and not its place
+            in the episode. Defaults to `False`.
 
     Returns:
         An infinite `tf.data.Dataset` of `((support_x, support_y), (query_x, query_y))`: x is
@@ -82,4 +86,13 @@ def from_arrays(
             f"or one-hot rows. Received: labels of dtype {y.dtype}"
         )
     pool = ExamplePool.from_labels(x, y)
-    return pool.episodes(way, shot, query, seed, start=start, stream="arrays", rotations=rotations)
+    return pool.episodes(
+        way,
+        shot,
+        query,
+        seed,
+        start=start,
+        stream="arrays",
+        rotations=rotations,
+        class_labels=class_labels,
+    )

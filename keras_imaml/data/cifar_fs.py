@@ -16,6 +16,7 @@ def cifar_fs(
     seed: int = 0,
     start: int = 0,
     data_dir: str | os.PathLike[str] | None = None,
+    class_labels: bool = False,
 ) -> tf.data.Dataset:
     """Few-shot episodes of CIFAR-FS, 32 x 32 colour images.
 
@@ -32,6 +33,9 @@ def cifar_fs(
         start: Number of episodes to pass over, such as those of an earlier run, at no cost.
             Defaults to 0.
         data_dir: Folder of TensorFlow Datasets. Defaults to `None`: its default folder.
+        class_labels: Whether y is the number of the class in the split, the same in every episode
+            (for `keras_imaml.algorithms.Supervised`), and not its place in the episode. Defaults
+            to `False`.
 
     Returns:
         An infinite `tf.data.Dataset` of `((support_x, support_y), (query_x, query_y))`: x is
@@ -56,4 +60,12 @@ def cifar_fs(
     names = read_split("cifar_fs", split)
     builder = prepared_builder("cifar100", data_dir, host="www.cs.toronto.edu")
     pool = load_pool(builder, "train+test", names, image_size=32, channels=3)
-    return pool.episodes(way, shot, query, seed, start=start, stream=f"cifar_fs/{split}")
+    return pool.episodes(
+        way,
+        shot,
+        query,
+        seed,
+        start=start,
+        stream=f"cifar_fs/{split}",
+        class_labels=class_labels,
+    )

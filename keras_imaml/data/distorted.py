@@ -89,7 +89,9 @@ def distorted(
 
     keys = stream_of_episodes(lambda key: key, seed, "distorted", start)
     both = tf.data.Dataset.zip(tasks, keys)
-    return Endless(both.map(change, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True))
+    made = Endless(both.map(change, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True))
+    made.classes = getattr(tasks, "classes", None)
+    return made
 
 
 def distort(

@@ -23,7 +23,7 @@ _GENERATOR = "philox"
 
 def stream_of_episodes(
     sample: Callable[[tf.Tensor], Episode], seed: int, stream: str, start: int = 0
-) -> tf.data.Dataset:
+) -> "Endless":
     """An infinite data set whose element `i` is `sample(random_key(seed, stream, start + i))`.
 
     Args:
@@ -66,10 +66,15 @@ class Endless(tf.data.Dataset):
 
     `batch(16)` then gives meta-batches whose number of tasks is known when the graph is built,
     which is faster to build and to run, without a thought of `drop_remainder`.
+
+    Attributes:
+        classes: How many classes the examples are drawn from, a turned one counted as another; what
+            `class_labels=True` counts. `None` if it is not known.
     """
 
     def __init__(self, dataset: tf.data.Dataset) -> None:
         self._dataset = dataset
+        self.classes: int | None = None
         super().__init__(dataset._variant_tensor)
 
     def _inputs(self) -> list[tf.data.Dataset]:
@@ -155,8 +160,9 @@ class ExamplePool:
         stream: str,
         rotations: bool = False,
         start: int = 0,
-    ) -> tf.data.Dataset:
-        """Episodes of `way` classes, labelled 0 to `way - 1` in a fresh random order.
+        class_labels: bool = False,
+    ) -> Endless:
+        """Episodes of `way` classes.
 
         Args:
             way: Number of classes of an episode, at least 2.
@@ -167,6 +173,9 @@ class ExamplePool:
             rotations: Whether each class of an episode is turned by 0, 90, 180 or 270 degrees,
                 the same for its support and query images. Defaults to `False`.
             start: Index of the first episode. Defaults to 0.
+            class_labels: Whether labels are the numbers of the classes in the pool (times 4, plus
+                the quarter turns, with `rotations`), and not 0 to `way - 1` in a fresh random
+                order. Defaults to `False`.
 
         Returns:
             An infinite `tf.data.Dataset` of `((support_x, support_y), (query_x, query_y))`, class
@@ -180,7 +189,6 @@ class ExamplePool:
         way, shot, query = int(way), int(shot), int(query)
         shape = self.examples.shape[1:]
         classes, largest = len(self.counts), int(self.counts.max())
-        labels = np.arange(way, dtype=np.int32)
         with tf.device("CPU:0"):  # where tf.data runs: an accelerator has no use for the pool
             examples = tf.convert_to_tensor(self.examples)
             pixels = tf.constant(_turned_pixels(shape[0])) if rotations else None
@@ -195,17 +203,22 @@ class ExamplePool:
             exists = tf.range(largest, dtype=tf.int64) < tf.gather(counts, chosen)[:, None]
             drawn = tf.math.top_k(tf.where(exists, score, -1.0), shot + query).indices
             rows = tf.gather(starts, chosen)[:, None] + tf.cast(drawn, tf.int64)
+            numbers = chosen
             if pixels is None:
                 x = tf.gather(examples, rows)
             else:
                 quarters = tf.cast(uniform(rotation_key, [way], 0.0, 4.0), tf.int32)
                 x = _gather_turned(examples, rows, tf.gather(pixels, quarters))
+                numbers = 4 * chosen + quarters
+            y = numbers if class_labels else tf.range(way)
             return (
-                (_rows_of(x[:, :shot], way * shot, shape), tf.constant(labels.repeat(shot))),
-                (_rows_of(x[:, shot:], way * query, shape), tf.constant(labels.repeat(query))),
+                (_rows_of(x[:, :shot], way * shot, shape), _repeated(y, shot)),
+                (_rows_of(x[:, shot:], way * query, shape), _repeated(y, query)),
             )
 
-        return stream_of_episodes(sample, seed, stream, start)
+        episodes = stream_of_episodes(sample, seed, stream, start)
+        episodes.classes = classes * (4 if rotations else 1)
+        return episodes
 
     def _check(self, way: int, shot: int, query: int, rotations: bool) -> None:
         check_integer("way", way, 2)
@@ -236,6 +249,11 @@ class ExamplePool:
 def _rows_of(x: tf.Tensor, rows: int, shape: tuple[int, ...]) -> tf.Tensor:
     x = tf.reshape(x, (rows, *shape))
     return tf.cast(x, tf.float32) / 255.0 if x.dtype == tf.uint8 else x
+
+
+def _repeated(labels: tf.Tensor, times: int) -> tf.Tensor:
+    """Each label `times` times, in a shape that is known."""
+    return tf.reshape(tf.tile(labels[:, None], [1, times]), [labels.shape[0] * times])
 
 
 def _turned_pixels(size: int) -> np.ndarray:

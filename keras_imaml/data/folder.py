@@ -26,6 +26,7 @@ def from_folder(
     image_size: int = 84,
     channels: int = 3,
     rotations: bool = False,
+    class_labels: bool = False,
 ) -> tf.data.Dataset:
     """Few-shot episodes of the images in class folders.
 
@@ -45,6 +46,9 @@ def from_folder(
         channels: 1 for grey, 3 for RGB. Defaults to 3.
         rotations: Whether each class of an episode is turned by a random multiple of 90 degrees.
             Defaults to `False`.
+        class_labels: Whether y is the number of the class in the split, the same in every episode
+            and another for every turn (for `keras_imaml.algorithms.Supervised`), and not its place
+            in the episode. Defaults to `False`.
 
     Returns:
         An infinite `tf.data.Dataset` of `((support_x, support_y), (query_x, query_y))`: x is
@@ -65,7 +69,16 @@ def from_folder(
     classes = root if split is None else split_folder(root, split)
     pool = load_pool(classes, image_size, channels)
     stream = "folder" if split is None else f"folder/{split}"
-    return pool.episodes(way, shot, query, seed, start=start, stream=stream, rotations=rotations)
+    return pool.episodes(
+        way,
+        shot,
+        query,
+        seed,
+        start=start,
+        stream=stream,
+        rotations=rotations,
+        class_labels=class_labels,
+    )
 
 
 def load_examples(

@@ -36,6 +36,7 @@ def glyphs(
     examples_per_class: int = 20,
     image_size: int = 28,
     rotations: bool = False,
+    class_labels: bool = False,
 ) -> tf.data.Dataset:
     """Few-shot episodes of procedurally drawn characters, much like Omniglot and offline.
 
@@ -55,6 +56,9 @@ def glyphs(
         image_size: Height and width in pixels, at least 8. Defaults to 28.
         rotations: Whether each class of an episode is turned by a random multiple of 90 degrees.
             Defaults to `False`.
+        class_labels: Whether y is the number of the class in the split, the same in every episode
+            and another for every turn (for `keras_imaml.algorithms.Supervised`), and not its place
+            in the episode. Defaults to `False`.
 
     Returns:
         An infinite `tf.data.Dataset` of `((support_x, support_y), (query_x, query_y))`: x is
@@ -87,7 +91,14 @@ def glyphs(
     names = [f"glyph {first + index}" for index in range(classes)]
     pool = ExamplePool.from_labels(images.reshape(-1, size, size, 1), labels, names)
     return pool.episodes(
-        way, shot, query, seed, start=start, stream=f"glyphs/{split}", rotations=rotations
+        way,
+        shot,
+        query,
+        seed,
+        start=start,
+        stream=f"glyphs/{split}",
+        rotations=rotations,
+        class_labels=class_labels,
     )
 
 

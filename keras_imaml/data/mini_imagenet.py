@@ -26,6 +26,7 @@ def mini_imagenet(
     start: int = 0,
     data_dir: str | os.PathLike[str] | None = None,
     image_size: int = 84,
+    class_labels: bool = False,
 ) -> tf.data.Dataset:
     """Few-shot episodes of mini-ImageNet.
 
@@ -45,6 +46,9 @@ def mini_imagenet(
             class folders: `train/<class>/*.jpg`, `validation/...` (or `val/...`), `test/...`.
             Defaults to `None`: the default folder of TensorFlow Datasets.
         image_size: Height and width in pixels, at least 8. Defaults to 84.
+        class_labels: Whether y is the number of the class in the split, the same in every episode
+            (for `keras_imaml.algorithms.Supervised`), and not its place in the episode. Defaults
+            to `False`.
 
     Returns:
         An infinite `tf.data.Dataset` of `((support_x, support_y), (query_x, query_y))`: x is
@@ -79,7 +83,15 @@ def mini_imagenet(
         pool = _load_class_folders(root, split, size)
     else:
         pool = tfds_source.load_pool(_open_builder(root), split, names, size, channels=3)
-    return pool.episodes(way, shot, query, seed, start=start, stream=f"mini_imagenet/{split}")
+    return pool.episodes(
+        way,
+        shot,
+        query,
+        seed,
+        start=start,
+        stream=f"mini_imagenet/{split}",
+        class_labels=class_labels,
+    )
 
 
 def _open_builder(root: pathlib.Path | None) -> object:

@@ -20,6 +20,7 @@ def omniglot(
     data_dir: str | os.PathLike[str] | None = None,
     image_size: int = 28,
     rotations: bool = True,
+    class_labels: bool = False,
 ) -> tf.data.Dataset:
     """Few-shot episodes of Omniglot.
 
@@ -40,6 +41,9 @@ def omniglot(
         image_size: Height and width in pixels, at least 8. Defaults to 28.
         rotations: Whether each class of an episode is turned by 0, 90, 180 or 270 degrees, the same
             for its support and query images. Defaults to `True`.
+        class_labels: Whether y is the number of the class in the split, the same in every episode
+            and another for every turn (for `keras_imaml.algorithms.Supervised`), and not its place
+            in the episode. Defaults to `False`.
 
     Returns:
         An infinite `tf.data.Dataset` of `((support_x, support_y), (query_x, query_y))`: x is
@@ -69,5 +73,12 @@ def omniglot(
     pool = load_pool(builder, "train+test", names, size, channels=1)
     np.subtract(255, pool.examples, out=pool.examples)  # black ink on white becomes ink 1
     return pool.episodes(
-        way, shot, query, seed, start=start, stream=f"omniglot/{split}", rotations=rotations
+        way,
+        shot,
+        query,
+        seed,
+        start=start,
+        stream=f"omniglot/{split}",
+        rotations=rotations,
+        class_labels=class_labels,
     )

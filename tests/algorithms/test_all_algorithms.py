@@ -16,6 +16,7 @@ ALGORITHMS = {
     "meta_sgd": lambda: ki.MAML(ki.inner.GradientDescent(3, ki.LearningRate(0.1))),
     "fomaml": lambda: ki.MAML(ki.inner.GradientDescent(steps=3), first_order=True),
     "reptile": lambda: ki.Reptile(ki.inner.GradientDescent(steps=3)),
+    "supervised": lambda: ki.algorithms.Supervised(ki.inner.GradientDescent(steps=3)),
 }
 
 
@@ -53,11 +54,14 @@ def test_names_of_the_diagnostics_are_declared(run, algorithm):
 def test_a_bad_task_leaves_the_others_untouched(run, algorithm, kind):
     problem = problems.LinearRegression(tasks=5)
     clean = meta_gradient(run, algorithm, problem)
-    x = problem.data.support_x.copy()
+    x, query_x = problem.data.support_x.copy(), problem.data.query_x.copy()
     x[2] = np.nan if kind == "nan" else x[2] * 1e200
-    bad = meta_gradient(
-        run, algorithm, problem, tensors=problem.tensors._replace(support_x=tf.constant(x))
-    )
+    if not isinstance(algorithm, ki.algorithms.Supervised):  # which does not see support sets
+        query_x = problem.data.query_x
+    elif kind == "huge":
+        query_x[2] *= 1e200
+    spoilt = {"support_x": tf.constant(x), "query_x": tf.constant(query_x)}
+    bad = meta_gradient(run, algorithm, problem, tensors=problem.tensors._replace(**spoilt))
     good = [0, 1, 3, 4]
     assert bad.sound.numpy().tolist() == [i in good for i in range(5)]
     np.testing.assert_array_equal(bad.per_task.numpy()[good], clean.per_task.numpy()[good])

@@ -57,6 +57,30 @@ def test_every_class_has_its_examples_and_one_label():
         assert [class_of[y] for y in query_y] == (ids_of(query_x) // 100).tolist()
 
 
+def test_class_labels_are_the_same_in_every_episode():
+    drawn = numbered_pool().episodes(5, 2, 3, 0, "train", class_labels=True)
+    assert drawn.classes == 12
+    seen = set()
+    for (support_x, support_y), (query_x, query_y) in take(drawn, 20):
+        assert support_y.tolist() == (ids_of(support_x) // 100).tolist()
+        assert query_y.tolist() == (ids_of(query_x) // 100).tolist()
+        seen.update(query_y.tolist())
+    assert seen == set(range(12))
+
+
+def test_class_labels_of_turned_classes_are_others():
+    """Images whose brightest corner says how they were turned."""
+    images = np.zeros((40, 4, 4, 1), "float32")
+    images[:, 0, 0] = 1 + np.arange(40)[:, None] // 10
+    pool = ExamplePool.from_labels(images, np.arange(40) // 10)
+    drawn = pool.episodes(3, 1, 2, 0, "train", rotations=True, class_labels=True)
+    assert drawn.classes == 16
+    corners = [(0, 0), (3, 0), (3, 3), (0, 3)]  # of anticlockwise quarter turns
+    for (support_x, support_y), _ in take(drawn, 20):
+        for image, label in zip(support_x, support_y, strict=True):
+            assert image[corners[label % 4]] == 1 + label // 4
+
+
 def test_support_and_query_are_disjoint_and_without_repetition():
     for (support_x, _), (query_x, _) in take(episodes(numbered_pool(), shot=3, query=5), 20):
         drawn = np.concatenate([ids_of(support_x), ids_of(query_x)])

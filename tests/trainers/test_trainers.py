@@ -3,12 +3,14 @@
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -80,6 +82,10 @@ def interrupted(line, name, *flags):
         ([f"--run_dir={__file__}"], "is a file, expected a folder"),
         (["--cores=100000"], "--cores must not be above"),
         (["--mixed_precision"], "--mixed_precision is for --adapt=head"),
+        (["--algorithm=supervised"], "supervised needs images and --classes"),
+        (["--classes=20"], "--classes and --training_way are for it alone"),
+        (["--features=no_run"], "--features must be the folder of a run"),
+        (["--dataset=cifar_fs", "--image_size=28"], "those of cifar_fs have 32 pixels"),
     ],
 )
 def test_wrong_flags_are_refused_in_one_line(tmp_path, flags, reason):
@@ -232,6 +238,32 @@ def test_a_residual_network_is_trained_by_a_flag(tmp_path):
     assert made.returncode == 0, made.stderr
     assert "--model=resnet12" in (tmp_path / "run" / "flags.txt").read_text()
     assert json.loads((tmp_path / "run" / "result.json").read_text())["tasks"] == 4
+
+
+@pytest.mark.slow
+def test_a_run_begins_with_the_features_of_a_classifier(tmp_path):
+    small = ["--filters=4", "--way=3", "--tasks_per_step=1", "--steps=2", "--test_tasks=2"]
+    shared = [*small, "--adapt=head", "--transductive", "--validation_tasks=0"]
+    supervised = ["--algorithm=supervised", "--training_way=16", "--query=2"]
+    refused = call("train", f"--run_dir={tmp_path / 'other'}", *shared, *supervised, "--classes=60")
+    assert refused.returncode == 2
+    (classes,) = re.findall(r"--classes=60: expected (\d+)", refused.stderr)
+    features, run = tmp_path / "features", tmp_path / "run"
+    made = call("train", f"--run_dir={features}", *shared, *supervised, f"--classes={classes}")
+    assert made.returncode == 0, made.stderr
+    evaluated = call("evaluate", f"--run_dir={features}", "--way=2", "--tasks=2")
+    assert evaluated.returncode == 0, evaluated.stderr
+    rate = "--outer_learning_rate=1e-12"  # so that the weights stay those it began with
+    made = call("train", f"--run_dir={run}", *shared, "--tied_head", f"--features={features}", rate)
+    assert made.returncode == 0, made.stderr
+    theirs, ours = (
+        keras.models.load_model(folder / "learner.keras").model for folder in (features, run)
+    )
+    for name in ("conv_1", "norm_4"):
+        for one, other in zip(
+            theirs.get_layer(name).weights, ours.get_layer(name).weights, strict=True
+        ):
+            np.testing.assert_allclose(one, other, atol=1e-6)
 
 
 @pytest.mark.slow
