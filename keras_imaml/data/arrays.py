@@ -86,13 +86,4 @@ def from_arrays(
             f"or one-hot rows. Received: labels of dtype {y.dtype}"
         )
     pool = ExamplePool.from_labels(x, y)
-    return pool.episodes(
-        way,
-        shot,
-        query,
-        seed,
-        start=start,
-        stream="arrays",
-        rotations=rotations,
-        class_labels=class_labels,
-    )
+    return pool.episodes(way, shot, query, seed, "arrays", rotations, start, class_labels)

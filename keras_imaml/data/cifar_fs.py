@@ -60,12 +60,5 @@ def cifar_fs(
     names = read_split("cifar_fs", split)
     builder = prepared_builder("cifar100", data_dir, host="www.cs.toronto.edu")
     pool = load_pool(builder, "train+test", names, image_size=32, channels=3)
-    return pool.episodes(
-        way,
-        shot,
-        query,
-        seed,
-        start=start,
-        stream=f"cifar_fs/{split}",
-        class_labels=class_labels,
-    )
+    stream = f"cifar_fs/{split}"
+    return pool.episodes(way, shot, query, seed, stream, start=start, class_labels=class_labels)

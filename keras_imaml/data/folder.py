@@ -69,16 +69,7 @@ def from_folder(
     classes = root if split is None else split_folder(root, split)
     pool = load_pool(classes, image_size, channels)
     stream = "folder" if split is None else f"folder/{split}"
-    return pool.episodes(
-        way,
-        shot,
-        query,
-        seed,
-        start=start,
-        stream=stream,
-        rotations=rotations,
-        class_labels=class_labels,
-    )
+    return pool.episodes(way, shot, query, seed, stream, rotations, start, class_labels)
 
 
 def load_examples(

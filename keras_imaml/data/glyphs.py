@@ -90,16 +90,8 @@ def glyphs(
     labels = np.repeat(np.arange(classes), examples)
     names = [f"glyph {first + index}" for index in range(classes)]
     pool = ExamplePool.from_labels(images.reshape(-1, size, size, 1), labels, names)
-    return pool.episodes(
-        way,
-        shot,
-        query,
-        seed,
-        start=start,
-        stream=f"glyphs/{split}",
-        rotations=rotations,
-        class_labels=class_labels,
-    )
+    stream = f"glyphs/{split}"
+    return pool.episodes(way, shot, query, seed, stream, rotations, start, class_labels)
 
 
 @functools.lru_cache(maxsize=8)

@@ -83,15 +83,8 @@ def mini_imagenet(
         pool = _load_class_folders(root, split, size)
     else:
         pool = tfds_source.load_pool(_open_builder(root), split, names, size, channels=3)
-    return pool.episodes(
-        way,
-        shot,
-        query,
-        seed,
-        start=start,
-        stream=f"mini_imagenet/{split}",
-        class_labels=class_labels,
-    )
+    stream = f"mini_imagenet/{split}"
+    return pool.episodes(way, shot, query, seed, stream, start=start, class_labels=class_labels)
 
 
 def _open_builder(root: pathlib.Path | None) -> object:

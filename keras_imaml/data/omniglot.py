@@ -72,13 +72,5 @@ def omniglot(
     # The splits of TFDS are by alphabet; ours are by character and take from both.
     pool = load_pool(builder, "train+test", names, size, channels=1)
     np.subtract(255, pool.examples, out=pool.examples)  # black ink on white becomes ink 1
-    return pool.episodes(
-        way,
-        shot,
-        query,
-        seed,
-        start=start,
-        stream=f"omniglot/{split}",
-        rotations=rotations,
-        class_labels=class_labels,
-    )
+    stream = f"omniglot/{split}"
+    return pool.episodes(way, shot, query, seed, stream, rotations, start, class_labels)
