@@ -87,8 +87,14 @@ def learner(episodes: tf.data.Dataset, steps: int = 1, way: int | None = None) -
     if FLAGS.outer_schedule == "cosine":
         rate = keras.optimizers.schedules.CosineDecay(rate, decay_steps=max(steps, 1))
     optimizer = keras.optimizers.Adam(
-        rate, epsilon=FLAGS.outer_epsilon, global_clipnorm=FLAGS.outer_clip_norm or None
+        rate,
+        epsilon=FLAGS.outer_epsilon,
+        global_clipnorm=FLAGS.outer_clip_norm or None,
+        weight_decay=FLAGS.outer_weight_decay or None,
     )
+    if optimizer.weight_decay:  # of kernels: biases, scales and step sizes are not to vanish
+        flat = [v for v in made.trainable_variables if len(v.shape) < 2]
+        optimizer.exclude_from_weight_decay(flat)
     made.compile(optimizer=optimizer, loss=loss, metrics=metrics)
     return made
 

@@ -160,6 +160,13 @@ _run(
     lower_bound=0.0,
 )
 _run(
+    flags.DEFINE_float,
+    "outer_weight_decay",
+    0.0,
+    "Share of the kernels that a meta-step takes off, times the learning rate (AdamW).",
+    lower_bound=0.0,
+)
+_run(
     flags.DEFINE_enum,
     "outer_schedule",
     "constant",
