@@ -2,14 +2,14 @@ r"""Keep what docs/results.md needs of a run: settings, results and its learning
 
     python -m benchmarks.keep_run --run_dir=runs/head --recipe=head
 
-The folder `--runs`/RECIPE/SEED then holds the flags (without the place of the data), the result
+The folder `--runs`/RECIPE/SEED then holds the flags (without places on this machine), the result
 files and `learning_curve.csv`: for every epoch the meta-steps at its end and the mean accuracy on
 the query sets of its training tasks. `python -m benchmarks.tables` makes tables and plots of them.
 """
 
 import csv
 import pathlib
-import shutil
+import re
 from collections.abc import Sequence
 
 from absl import app, flags
@@ -39,14 +39,21 @@ def main(argv: Sequence[str]) -> None:
     folder = pathlib.Path(FLAGS.runs) / FLAGS.recipe / str(result["seed"])
     folder.mkdir(parents=True, exist_ok=True)
     for file in (run / "result.json", *sorted(run.glob("evaluation_test*.json"))):
-        shutil.copy(file, folder)
+        (folder / file.name).write_text(
+            without_place(file.read_text(encoding="utf-8")), encoding="utf-8"
+        )
     settings = (run / "flags.txt").read_text(encoding="utf-8").splitlines(keepends=True)
-    kept = [line for line in settings if not line.startswith("--data_dir=")]
+    kept = [without_place(line) for line in settings if not line.startswith("--data_dir=")]
     (folder / "flags.txt").write_text("".join(kept), encoding="utf-8")
     points = learning_curve(run / "logs" / "train", result["settings"]["steps_per_epoch"])
     with open(folder / CURVE, "w", encoding="utf-8", newline="") as stream:
         csv.writer(stream).writerows([("steps", "accuracy"), *points])
     print(f"Written to {folder}: {result['steps']} steps, {len(points)} epochs")
+
+
+def without_place(text: str) -> str:
+    """Flags or results with the name alone of the run that another one began with."""
+    return re.sub(r'(--features=|"features": ")([^"\n]*/)?', r"\1", text)
 
 
 def learning_curve(logs: pathlib.Path, steps_per_epoch: int) -> list[tuple[int, float]]:

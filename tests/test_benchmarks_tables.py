@@ -107,3 +107,17 @@ def test_a_learning_curve_is_the_mean_of_each_epoch_over_all_continuations(tmp_p
     mean = 0.4 * 0.2 + 0.4 * 0.4 + 0.2 * 0.8
     points = keep_run.learning_curve(tmp_path, steps_per_epoch=100)
     assert points == [(100, pytest.approx(mean)), (200, pytest.approx(mean))]
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("--features=/home/me/runs/base\n", "--features=base\n"),
+        ("--features=base\n", "--features=base\n"),
+        ("--filters=64\n", "--filters=64\n"),
+        ('{"features": "runs/base", "way": 5}', '{"features": "base", "way": 5}'),
+        ('{"features": null}', '{"features": null}'),
+    ],
+)
+def test_what_is_kept_names_no_place(text, kept):
+    assert keep_run.without_place(text) == kept
