@@ -1,6 +1,7 @@
 """The plots of `benchmarks.tables`: learning curves, and accuracy against settings of the test."""
 
 import csv
+import itertools
 import pathlib
 from typing import Any
 
@@ -13,6 +14,8 @@ from matplotlib.axes import Axes  # noqa: E402
 
 from benchmarks import kept_runs  # noqa: E402
 from benchmarks.keep_run import CURVE  # noqa: E402
+
+_COLORS = matplotlib.colormaps["tab20"].colors
 
 _PANELS = {
     "inner_steps": "inner steps at test time",
@@ -33,17 +36,20 @@ def draw(runs: pathlib.Path, folder: pathlib.Path) -> list[pathlib.Path]:
 
 
 def _curves(runs: pathlib.Path, path: pathlib.Path) -> bool:
-    curves = {}
+    curves: dict[str, list[list[tuple[int, float]]]] = {}
     for run in kept_runs.folders(runs):
         with open(run / CURVE, encoding="utf-8", newline="") as stream:
             points = [(int(row["steps"]), float(row["accuracy"])) for row in csv.DictReader(stream)]
-        curves[f"{run.parent.name}, seed {run.name}"] = points
+        curves.setdefault(run.parent.name, []).append(points)
     if not curves:
         return False
     figure, ax = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
-    for name, points in curves.items():
-        steps, accuracies = zip(*points, strict=True)
-        ax.plot(steps, [100 - 100 * accuracy for accuracy in accuracies], label=name)
+    for color, (recipe, seeds) in zip(itertools.cycle(_COLORS), curves.items(), strict=False):
+        for points in seeds:
+            steps, accuracies = zip(*points, strict=True)
+            label = recipe if points is seeds[0] else None
+            errors = [100 - 100 * accuracy for accuracy in accuracies]
+            ax.plot(steps, errors, color=color, label=label)
     ax.set_yscale("log")
     ax.set_xlabel("meta-steps")
     ax.set_ylabel("error on the query sets of training tasks, %")

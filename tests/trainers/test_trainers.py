@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import keras_imaml as ki
+
 ROOT = pathlib.Path(__file__).absolute().parents[2]
 PRESETS = sorted((ROOT / "trainers" / "presets").rglob("*.flags"))
 SMALL = [
@@ -259,6 +261,11 @@ def test_a_run_begins_with_the_features_of_a_classifier(tmp_path):
     theirs, ours = (
         keras.models.load_model(folder / "learner.keras").model for folder in (features, run)
     )
+    assert isinstance(ours.layers[-1], ki.layers.TiedDense)
+    wrong = ["--tied_head", "--filters=3", f"--features={features}"]
+    refused = call("train", f"--run_dir={tmp_path / 'wrong'}", *shared, *wrong)
+    assert refused.returncode == 2
+    assert "Expected a layer 'conv_1' with weights of the shapes" in refused.stderr
     for name in ("conv_1", "norm_4"):
         for one, other in zip(
             theirs.get_layer(name).weights, ours.get_layer(name).weights, strict=True
