@@ -32,7 +32,7 @@ def test_a_step_is_that_of_a_classifier_in_keras(adapt):
     """Whether or not the layers before the head are evaluated apart from it."""
     model = learners.conv4()
     (x, y), (query_x, query_y) = learners.images(tasks=1)
-    before = [keras.ops.convert_to_numpy(v) for v in model.trainable_variables]
+    before = [v.numpy() for v in model.trainable_variables]
     loss = learners.cross_entropy()
     with tf.GradientTape() as tape:
         value = loss(query_y[0], model(query_x[0], training=True))
