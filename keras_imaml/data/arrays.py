@@ -1,10 +1,9 @@
 """Episodes from arrays that the user has in memory."""
 
 import numpy as np
-import tensorflow as tf
 from numpy.typing import ArrayLike
 
-from keras_imaml.data.episodes import ExamplePool
+from keras_imaml.data.episodes import Endless, ExamplePool
 
 
 def from_arrays(
@@ -17,7 +16,7 @@ def from_arrays(
     start: int = 0,
     rotations: bool = False,
     class_labels: bool = False,
-) -> tf.data.Dataset:
+) -> Endless:
     """Few-shot episodes from labelled examples.
 
     Keep the classes of training, validation and test apart: call this once for each, with the
@@ -37,7 +36,7 @@ def from_arrays(
             Defaults to `False`.
         class_labels: Whether y is the number of the class in the split, the same in every episode
             and another for every turn (for `keras_imaml.algorithms.Supervised`), and not its place
-            in the episode. Defaults to `False`.
+            in the episode; `classes` of the data set is how many there are. Defaults to `False`.
 
     Returns:
         An infinite `tf.data.Dataset` of `((support_x, support_y), (query_x, query_y))`: x is

@@ -2,9 +2,8 @@
 
 import os
 
-import tensorflow as tf
-
 from keras_imaml.data.class_splits import read_split
+from keras_imaml.data.episodes import Endless
 from keras_imaml.data.tfds_source import load_pool, prepared_builder
 
 
@@ -17,7 +16,7 @@ def cifar_fs(
     start: int = 0,
     data_dir: str | os.PathLike[str] | None = None,
     class_labels: bool = False,
-) -> tf.data.Dataset:
+) -> Endless:
     """Few-shot episodes of CIFAR-FS, 32 x 32 colour images.
 
     The published split has 64 classes for training, 16 for validation and 20 for test, 600 images
@@ -34,8 +33,8 @@ def cifar_fs(
             Defaults to 0.
         data_dir: Folder of TensorFlow Datasets. Defaults to `None`: its default folder.
         class_labels: Whether y is the number of the class in the split, the same in every episode
-            (for `keras_imaml.algorithms.Supervised`), and not its place in the episode. Defaults
-            to `False`.
+            (for `keras_imaml.algorithms.Supervised`), and not its place in the episode; `classes`
+            of the data set is how many there are. Defaults to `False`.
 
     Returns:
         An infinite `tf.data.Dataset` of `((support_x, support_y), (query_x, query_y))`: x is

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_imaml.data.decoding import decode
-from keras_imaml.data.episodes import ExamplePool
+from keras_imaml.data.episodes import Endless, ExamplePool
 from keras_imaml.validation import check_integer
 from keras_imaml.waiting import WaitingBar
 
@@ -27,7 +27,7 @@ def from_folder(
     channels: int = 3,
     rotations: bool = False,
     class_labels: bool = False,
-) -> tf.data.Dataset:
+) -> Endless:
     """Few-shot episodes of the images in class folders.
 
     Keep the classes of training, validation and test apart: in one folder for each.
@@ -48,7 +48,7 @@ def from_folder(
             Defaults to `False`.
         class_labels: Whether y is the number of the class in the split, the same in every episode
             and another for every turn (for `keras_imaml.algorithms.Supervised`), and not its place
-            in the episode. Defaults to `False`.
+            in the episode; `classes` of the data set is how many there are. Defaults to `False`.
 
     Returns:
         An infinite `tf.data.Dataset` of `((support_x, support_y), (query_x, query_y))`: x is

@@ -9,11 +9,10 @@ of drawing, on how many classes are asked for, or on a generator that may change
 import functools
 
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
 
 from keras_imaml.data.class_splits import read_split
-from keras_imaml.data.episodes import ExamplePool
+from keras_imaml.data.episodes import Endless, ExamplePool
 from keras_imaml.validation import check_integer
 from keras_imaml.waiting import WaitingBar
 
@@ -37,7 +36,7 @@ def glyphs(
     image_size: int = 28,
     rotations: bool = False,
     class_labels: bool = False,
-) -> tf.data.Dataset:
+) -> Endless:
     """Few-shot episodes of procedurally drawn characters, much like Omniglot and offline.
 
     Args:
@@ -58,7 +57,7 @@ def glyphs(
             Defaults to `False`.
         class_labels: Whether y is the number of the class in the split, the same in every episode
             and another for every turn (for `keras_imaml.algorithms.Supervised`), and not its place
-            in the episode. Defaults to `False`.
+            in the episode; `classes` of the data set is how many there are. Defaults to `False`.
 
     Returns:
         An infinite `tf.data.Dataset` of `((support_x, support_y), (query_x, query_y))`: x is

@@ -3,11 +3,9 @@
 import os
 import pathlib
 
-import tensorflow as tf
-
 from keras_imaml.data import folder, tfds_source
 from keras_imaml.data.class_splits import SPLITS, read_split
-from keras_imaml.data.episodes import ExamplePool
+from keras_imaml.data.episodes import Endless, ExamplePool
 from keras_imaml.validation import check_integer
 
 _ADVICE = (
@@ -27,7 +25,7 @@ def mini_imagenet(
     data_dir: str | os.PathLike[str] | None = None,
     image_size: int = 84,
     class_labels: bool = False,
-) -> tf.data.Dataset:
+) -> Endless:
     """Few-shot episodes of mini-ImageNet.
 
     The split of Ravi and Larochelle has 64 classes for training, 16 for validation and 20 for test.
@@ -47,8 +45,8 @@ def mini_imagenet(
             Defaults to `None`: the default folder of TensorFlow Datasets.
         image_size: Height and width in pixels, at least 8. Defaults to 84.
         class_labels: Whether y is the number of the class in the split, the same in every episode
-            (for `keras_imaml.algorithms.Supervised`), and not its place in the episode. Defaults
-            to `False`.
+            (for `keras_imaml.algorithms.Supervised`), and not its place in the episode; `classes`
+            of the data set is how many there are. Defaults to `False`.
 
     Returns:
         An infinite `tf.data.Dataset` of `((support_x, support_y), (query_x, query_y))`: x is

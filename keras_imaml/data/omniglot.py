@@ -3,9 +3,9 @@
 import os
 
 import numpy as np
-import tensorflow as tf
 
 from keras_imaml.data.class_splits import read_split
+from keras_imaml.data.episodes import Endless
 from keras_imaml.data.tfds_source import load_pool, prepared_builder
 from keras_imaml.validation import check_integer
 
@@ -21,7 +21,7 @@ def omniglot(
     image_size: int = 28,
     rotations: bool = True,
     class_labels: bool = False,
-) -> tf.data.Dataset:
+) -> Endless:
     """Few-shot episodes of Omniglot.
 
     The 1623 characters are split at random, across alphabets, into 1100 for training, 100 for
@@ -43,7 +43,7 @@ def omniglot(
             for its support and query images. Defaults to `True`.
         class_labels: Whether y is the number of the class in the split, the same in every episode
             and another for every turn (for `keras_imaml.algorithms.Supervised`), and not its place
-            in the episode. Defaults to `False`.
+            in the episode; `classes` of the data set is how many there are. Defaults to `False`.
 
     Returns:
         An infinite `tf.data.Dataset` of `((support_x, support_y), (query_x, query_y))`: x is
