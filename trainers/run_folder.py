@@ -46,6 +46,14 @@ def table() -> dict[str, Any]:
     return {name: v for name, v in values().items() if isinstance(v, plain)} | lists
 
 
+def check_features() -> None:
+    """Refuse `--features` of a run that is not done; a run that has begun needs them no more."""
+    folder = FLAGS.features
+    done = folder is None or os.path.isfile(os.path.join(folder, "learner.keras"))
+    if not (done or _is_trained()):
+        refuse(f"--features must be the folder of a run that is done, not {folder}")
+
+
 def keep_flags(first: bool = True) -> None:
     """Write flags.txt, or refuse a run folder that was trained with other settings.
 
@@ -55,8 +63,7 @@ def keep_flags(first: bool = True) -> None:
         first: Whether this is the worker that writes, the first of several.
     """
     file = os.path.join(FLAGS.run_dir, "flags.txt")
-    trained = os.path.isfile(os.path.join(FLAGS.run_dir, "checkpoints", "checkpoint"))
-    if trained and os.path.isfile(file):
+    if _is_trained() and os.path.isfile(file):
         with open(file, encoding="utf-8") as stream:
             theirs = stream.read().splitlines()
         _check_same(theirs)
@@ -67,6 +74,10 @@ def keep_flags(first: bool = True) -> None:
         with open(partial, "w", encoding="utf-8") as stream:
             stream.write(as_text() + "\n")
         os.replace(partial, file)
+
+
+def _is_trained() -> bool:
+    return os.path.isfile(os.path.join(FLAGS.run_dir, "checkpoints", "checkpoint"))
 
 
 def _check_same(theirs: Sequence[str]) -> None:

@@ -344,12 +344,6 @@ def _is_supervised(values: dict) -> bool:
     return values["classes"] > 1 and values["training_way"] != 1 and not wrong
 
 
-@flags.multi_flags_validator(["features"], "--features must be the folder of a run that is done")
-def _has_features(values: dict) -> bool:
-    folder = values["features"]
-    return folder is None or os.path.isfile(os.path.join(folder, "learner.keras"))
-
-
 flags.DEFINE_enum(
     "distribution",
     "none",

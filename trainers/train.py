@@ -34,6 +34,7 @@ flags.DEFINE_integer("verbose", 1, "Progress: 0 none, 1 bars, 2 a line an epoch.
 
 def main(argv: Sequence[str]) -> None:
     """Train as the flags say."""
+    run_folder.check_features()
     alone = FLAGS.distribution != "multi_worker"
     if alone:
         run_folder.keep_flags()

@@ -1,6 +1,6 @@
 """The interface between a learner and the ways to compute a meta-gradient."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -122,6 +122,12 @@ def masked_mean(values: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
     """The mean of `values [tasks]` where `mask` holds; 0 where it holds nowhere."""
     values = tf.where(mask, values, tf.zeros_like(values))
     return tf.math.divide_no_nan(tf.reduce_sum(values), tf.reduce_sum(tf.cast(mask, values.dtype)))
+
+
+def over_sound_tasks(sums: Iterable[Any], sound: tf.Tensor) -> list[Any]:
+    """Sums over the sound tasks, any of which may be None, divided by the number of those tasks."""
+    count = tf.maximum(tf.reduce_sum(tf.cast(sound, tf.int32)), 1)
+    return [None if g is None else g / tf.cast(count, g.dtype) for g in sums]
 
 
 def add_gradients(a: Any, b: Any) -> Any:

@@ -11,6 +11,7 @@ from keras_imaml.algorithms.algorithm import (
     MetaGradient,
     add_gradients,
     masked_mean,
+    over_sound_tasks,
 )
 from keras_imaml.curvature import CURVATURES
 from keras_imaml.implicit import ImplicitGradient, implicit_gradient
@@ -138,8 +139,7 @@ class IMAML(Algorithm):
             curvature=CURVATURES[self.curvature](),
             linear=self.linear,
         )
-        count = tf.maximum(tf.reduce_sum(tf.cast(implicit.sound, phi.dtype)), 1)
-        direct = [None if g is None else g / tf.cast(count, g.dtype) for g in query.direct]
+        direct = over_sound_tasks(query.direct, implicit.sound)
         return MetaGradient(
             gradients=list(map(add_gradients, direct, implicit.gradients)),
             per_task=implicit.per_task,

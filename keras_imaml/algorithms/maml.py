@@ -12,6 +12,7 @@ from keras_imaml.algorithms.algorithm import (
     MetaGradient,
     add_gradients,
     masked_mean,
+    over_sound_tasks,
 )
 from keras_imaml.inner import GradientDescent
 from keras_imaml.objective import InnerProblem, TaskObjective
@@ -119,14 +120,12 @@ class MAML(Algorithm):
             add_gradients(direct, next(rest) if through is None else through)
             for direct, through in zip(query.direct, for_theta, strict=True)
         ]
-        count = tf.maximum(tf.reduce_sum(tf.cast(sound, phi.dtype)), 1)
-        gradients = [None if g is None else g / tf.cast(count, g.dtype) for g in sums]
         residual = tf.math.divide_no_nan(
             norm(self.inner_problem(objective).gradient(phi)),
             path.solution.initial_gradient_norm,
         )
         return MetaGradient(
-            gradients=gradients,
+            gradients=over_sound_tasks(sums, sound),
             per_task=per_task,
             query_losses=query.losses,
             query_outputs=query.outputs,

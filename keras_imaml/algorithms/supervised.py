@@ -6,11 +6,17 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_imaml.algorithms.algorithm import Algorithm, MetaGradient, add_gradients, masked_mean
+from keras_imaml.algorithms.algorithm import (
+    Algorithm,
+    MetaGradient,
+    add_gradients,
+    masked_mean,
+    over_sound_tasks,
+)
 from keras_imaml.inner import GradientDescent, InnerSolver
 from keras_imaml.objective import TaskObjective
 from keras_imaml.query_gradient import query_gradient
-from keras_imaml.vectors import norm
+from keras_imaml.vectors import norm, select
 
 
 @keras.saving.register_keras_serializable(package="keras_imaml")
@@ -69,12 +75,10 @@ class Supervised(Algorithm):
         theta = self.inner_problem(objective).start()
         query = query_gradient(objective, theta, objective.sound, variables)
         sound = query.sound
-        per_task = tf.where(sound[:, None], query.for_phi, tf.zeros_like(query.for_phi))
-        count = tf.maximum(tf.reduce_sum(tf.cast(sound, theta.dtype)), 1)
+        per_task = select(sound, query.for_phi, tf.zeros_like(query.for_phi))
         for_theta = self.parameters.for_variables(tf.reduce_sum(per_task, axis=0), variables)
-        sums = map(add_gradients, query.direct, for_theta)
         return MetaGradient(
-            gradients=[None if g is None else g / tf.cast(count, g.dtype) for g in sums],
+            gradients=over_sound_tasks(map(add_gradients, query.direct, for_theta), sound),
             per_task=per_task,
             query_losses=query.losses,
             query_outputs=query.outputs,
