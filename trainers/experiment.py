@@ -147,7 +147,11 @@ def is_regression() -> bool:
 
 
 def _network(classes: int, input_shape: tuple[int, int, int]) -> keras.Model:
-    options: dict[str, Any] = {"downsample": FLAGS.downsample, "tied_head": FLAGS.tied_head}
+    options: dict[str, Any] = {
+        "downsample": FLAGS.downsample,
+        "tied_head": FLAGS.tied_head,
+        "cosine": FLAGS.cosine,
+    }
     if FLAGS.mixed_precision:
         options["dtype"] = "mixed_bfloat16"
     if FLAGS.model == "conv4":

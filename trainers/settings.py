@@ -209,6 +209,12 @@ _run(
 )
 _run(
     flags.DEFINE_bool,
+    "cosine",
+    False,
+    "Show the head the direction of an image's features alone, not their length.",
+)
+_run(
+    flags.DEFINE_bool,
     "mixed_precision",
     False,
     "Compute all layers before the head in bfloat16: about twice as fast where the processor has "

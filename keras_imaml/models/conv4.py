@@ -5,6 +5,7 @@ from typing import Any
 import keras
 
 from keras_imaml.layers import TaskBatchNormalization, TiedDense
+from keras_imaml.models.directions import directions
 from keras_imaml.validation import check_choice, check_integer
 
 
@@ -15,6 +16,7 @@ def Conv4(  # noqa: N802
     downsample: str = "stride",
     activation: str = "relu",
     tied_head: bool = False,
+    cosine: bool = False,
     dtype: Any = None,
     name: str = "conv4",
 ) -> keras.Model:
@@ -32,6 +34,9 @@ def Conv4(  # noqa: N802
         activation: Any Keras activation. Defaults to `"relu"`.
         tied_head: Whether the head is a `keras_imaml.layers.TiedDense`, which meta-learns nothing
             of single classes. Defaults to `False`.
+        cosine: Whether the head sees only the direction of an image's features: they are scaled to
+            a mean square of 1, and the last block has no activation, so that they have both signs.
+            Defaults to `False`.
         dtype: The layers' dtype or policy. Defaults to Keras' global policy.
         name: The model's name. Defaults to `"conv4"`.
 
@@ -46,7 +51,8 @@ def Conv4(  # noqa: N802
     ```
 
     References:
-        Vinyals et al., 2016; Finn et al., 2017; Rajeswaran et al., 2019, section 4.
+        Vinyals et al., 2016; Finn et al., 2017; Rajeswaran et al., 2019, section 4; `cosine` as in
+        Gidaris and Komodakis, Dynamic Few-Shot Visual Learning without Forgetting, 2018.
     """
     check_integer("classes", classes, minimum=1)
     check_integer("filters", filters, minimum=1)
@@ -71,10 +77,13 @@ def Conv4(  # noqa: N802
             name=f"conv_{block}",
         )(x)
         x = TaskBatchNormalization(dtype=dtype, name=f"norm_{block}")(x)
-        x = keras.layers.Activation(activation, dtype=dtype, name=f"activation_{block}")(x)
+        if block < 4 or not cosine:
+            x = keras.layers.Activation(activation, dtype=dtype, name=f"activation_{block}")(x)
         if downsample != "stride":
             x = pools[downsample](2, dtype=dtype, name=f"pool_{block}")(x)
-    x = keras.layers.Flatten(dtype=dtype, name="features")(x)
+    x = keras.layers.Flatten(dtype=dtype, name="flat" if cosine else "features")(x)
+    if cosine:
+        x = directions(x, dtype=exact, name="features")
     head = TiedDense if tied_head else keras.layers.Dense
     # In mixed precision the logits, and the weights that adapt, keep the weights' precision.
     outputs = head(classes, dtype=exact, name="head")(x)

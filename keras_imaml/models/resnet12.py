@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from keras_imaml.layers import TaskBatchNormalization, TiedDense
+from keras_imaml.models.directions import directions
 from keras_imaml.validation import check_choice, check_integer
 
 _POOLS = {"max": keras.layers.MaxPooling2D, "average": keras.layers.AveragePooling2D}
@@ -19,6 +20,7 @@ def ResNet12(  # noqa: N802
     downsample: str = "max",
     activation: Any = None,
     tied_head: bool = False,
+    cosine: bool = False,
     dtype: Any = None,
     name: str = "resnet12",
 ) -> keras.Model:
@@ -37,6 +39,9 @@ def ResNet12(  # noqa: N802
         activation: Any Keras activation. Defaults to `None`: leaky ReLU of slope 0.1.
         tied_head: Whether the head is a `keras_imaml.layers.TiedDense`, which meta-learns nothing
             of single classes. Defaults to `False`.
+        cosine: Whether the head sees only the direction of an image's features: they are scaled to
+            a mean square of 1, and the last stage ends without its activation, so that they have
+            both signs. Defaults to `False`.
         dtype: The layers' dtype or policy. Defaults to Keras' global policy.
         name: The model's name. Defaults to `"resnet12"`.
 
@@ -73,14 +78,19 @@ def ResNet12(  # noqa: N802
     inputs = keras.Input(input_shape, dtype=exact)
     x = inputs
     for number, features in enumerate(stages, start=1):
-        x = _stage(x, features, f"stage_{number}", activation, _POOLS[downsample], dtype)
-    x = keras.layers.GlobalAveragePooling2D(dtype=dtype, name="features")(x)
+        end = "linear" if cosine and number == len(stages) else activation
+        x = _stage(x, features, f"stage_{number}", activation, end, _POOLS[downsample], dtype)
+    x = keras.layers.GlobalAveragePooling2D(dtype=dtype, name="mean" if cosine else "features")(x)
+    if cosine:
+        x = directions(x, dtype=exact, name="features")
     head = TiedDense if tied_head else keras.layers.Dense
     # In mixed precision the logits, and the weights that adapt, keep the weights' precision.
     return keras.Model(inputs, head(classes, dtype=exact, name="head")(x), name=name)
 
 
-def _stage(x: Any, features: int, name: str, activation: Any, pool: Any, dtype: Any) -> Any:
+def _stage(
+    x: Any, features: int, name: str, activation: Any, end: Any, pool: Any, dtype: Any
+) -> Any:
     def normalised(x: Any, size: int, part: str) -> Any:
         # The normalisation has an offset of its own.
         x = keras.layers.Conv2D(
@@ -94,7 +104,7 @@ def _stage(x: Any, features: int, name: str, activation: Any, pool: Any, dtype: 
         )(x)
         return TaskBatchNormalization(dtype=dtype, name=f"{name}_norm_{part}")(x)
 
-    def activated(x: Any, part: str) -> Any:
+    def activated(x: Any, part: str, activation: Any = activation) -> Any:
         label = f"{name}_activation_{part}"
         if activation is None:
             return keras.layers.LeakyReLU(_SLOPE, dtype=dtype, name=label)(x)
@@ -104,4 +114,4 @@ def _stage(x: Any, features: int, name: str, activation: Any, pool: Any, dtype: 
     for part in ("1", "2"):
         x = activated(normalised(x, 3, part), part)
     x = keras.layers.Add(dtype=dtype, name=f"{name}_sum")([normalised(x, 3, "3"), shortcut])
-    return pool(2, dtype=dtype, name=f"{name}_pool")(activated(x, "3"))
+    return pool(2, dtype=dtype, name=f"{name}_pool")(activated(x, "3", end))

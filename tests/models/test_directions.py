@@ -1,0 +1,79 @@
+"""Networks whose head sees the direction of features alone."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_imaml as ki
+from keras_imaml.models.directions import directions
+from tests.batched import check, check_curvature, graph, inputs_of_tasks
+
+NETWORKS = {
+    "conv4": lambda **more: ki.models.Conv4(3, (16, 16, 1), 4, downsample="average", **more),
+    "resnet12": lambda **more: ki.models.ResNet12(3, (8, 8, 1), (2, 3), "average", **more),
+}
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture(params=NETWORKS)
+def network(request):
+    return NETWORKS[request.param]
+
+
+def test_features_have_a_mean_square_of_one_and_both_signs(network):
+    model = network(cosine=True, dtype="float64")
+    features = keras.Model(model.input, model.get_layer("features").output)
+    found = features(RNG.normal(size=(5, *model.input_shape[1:]))).numpy()
+    np.testing.assert_allclose(np.mean(np.square(found), axis=1), np.ones(5), rtol=1e-6)
+    assert np.min(found) < 0 < np.max(found)
+
+
+def test_the_length_does_not_count():
+    inputs = keras.Input([6], dtype="float64")
+    model = keras.Model(inputs, directions(inputs, dtype="float64", name="features"))
+    x = RNG.normal(size=(4, 6))
+    np.testing.assert_allclose(model(7 * x), model(x), rtol=1e-6)
+    np.testing.assert_array_equal(model(0 * x), 0 * x)
+
+
+def test_in_mixed_precision_they_are_computed_in_the_precision_of_the_weights(network):
+    model = network(cosine=True, dtype="mixed_bfloat16")
+    assert model.get_layer("features").output.dtype == "float32"
+    features = keras.Model(model.input, model.get_layer("features").output)
+    found = features(RNG.normal(size=(5, *model.input_shape[1:])).astype("float32"))
+    np.testing.assert_allclose(np.mean(np.square(found), axis=1), np.ones(5), rtol=1e-5)
+
+
+def test_all_tasks_together_equal_one_after_the_other():
+    model = ki.models.ResNet12(2, (6, 6, 2), (2, 3), cosine=True, dtype="float64")
+    check(graph, model, inputs_of_tasks())
+
+
+def test_products_with_the_hessian_are_those_of_differences():
+    inputs = keras.Input([6, 6, 2], dtype="float64")
+    flat = keras.layers.Flatten(dtype="float64")(
+        keras.layers.Conv2D(2, 3, activation="softplus", dtype="float64")(inputs)
+    )
+    outputs = keras.layers.Dense(2, dtype="float64")(directions(flat, "float64", "features"))
+    check_curvature(keras.Model(inputs, outputs), inputs_of_tasks())
+
+
+def test_the_adapted_model_is_plain_keras(network):
+    learner = ki.MetaLearner(network(cosine=True), ki.IMAML(), adapt="head")
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    learner.compile(optimizer="adam", loss=loss)
+    shape = learner.model.input_shape[1:]
+    support, labels = RNG.normal(size=(3, *shape)).astype("float32"), np.arange(3)
+    adapted = learner.adapt(support, labels)
+    assert {type(layer).__module__.split(".")[0] for layer in adapted.layers} == {"keras"}
+    # Normalised by the support set, which is what the model has taken down.
+    expected = learner.adapt_and_predict(support, labels, tf.constant(support))
+    np.testing.assert_allclose(adapted(support), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_the_weights_are_those_of_a_network_without(network):
+    with_it, without = network(cosine=True), network()
+    assert ki.copy_features(without, with_it)
+    for one, other in zip(with_it.weights, without.weights, strict=True):
+        assert one.shape == other.shape
