@@ -26,4 +26,5 @@ from keras_imaml.learner import MetaLearner as MetaLearner
 from keras_imaml.learning_rate import LearningRate as LearningRate
 from keras_imaml.proximal import ProximalStrength as ProximalStrength
 from keras_imaml.serving import serving_request as serving_request
+from keras_imaml.statistics import record_statistics as record_statistics
 from keras_imaml.version import __version__ as __version__

@@ -9,6 +9,7 @@ from keras_imaml.batching.lora import enable_lora, lora_settings
 from keras_imaml.layers import TiedDense
 from keras_imaml.layers.task_batch_normalization import normalizations
 from keras_imaml.parameters import Parameters
+from keras_imaml.statistics import take_down
 
 
 def adapted_model(
@@ -56,18 +57,6 @@ def _freeze_statistics(model: keras.Model, support_x: Any) -> None:
     layer by its class alone, in whatever kind of model and at whatever depth it sits.
     """
     layers = normalizations(model)
-    if not layers:
-        return
+    take_down([layer for layer in layers if not layer.fixed], model, support_x)
     for layer in layers:
-        layer.recording, layer.recordings = True, 0
-    model(support_x)
-    for layer in layers:
-        layer.recording = False
-        if layer.recordings > 1:
-            raise ValueError(
-                f"The layer {layer.path!r} is used more than once, with other statistics each "
-                "time, and a stock BatchNormalization holds one set of them. Use one "
-                "TaskBatchNormalization for each place, or `adapt_and_predict`. "
-                f"Received: {layer.recordings} calls"
-            )
         layer.__class__ = keras.layers.BatchNormalization

@@ -14,6 +14,7 @@ FLAGS = flags.FLAGS
 
 # How --distort changes images in colour; the defaults are for drawings.
 _PHOTOGRAPHS: dict[str, Any] = {"mirror": True, "light": 0.3, "edges": "reflected"}
+_IMAGES = 256  # whose statistics --statistics=training takes
 
 
 def start() -> tf.distribute.Strategy:
@@ -37,7 +38,7 @@ def tasks(split: str, start: int = 0) -> tf.data.Dataset:
     return drawn
 
 
-def _drawn(split: str, start: int) -> Any:
+def _drawn(split: str, start: int = 0) -> Any:
     sizes: dict[str, Any] = {
         "shot": FLAGS.shot,
         "query": FLAGS.query,
@@ -104,6 +105,19 @@ def begin_with_features(learner: ki.MetaLearner) -> None:
     if FLAGS.features:
         other = keras.models.load_model(os.path.join(FLAGS.features, "learner.keras"))
         ki.copy_features(other.model, learner.model)
+        if FLAGS.statistics == "training":
+            _record_statistics(learner)
+
+
+def _record_statistics(learner: ki.MetaLearner) -> None:
+    """Let the network normalise by the first training images, as they are."""
+    batches, count = [], 0
+    for _, (query_x, _) in _drawn("train"):
+        batches.append(query_x)
+        count += len(query_x)
+        if count >= _IMAGES:
+            break
+    ki.record_statistics(learner.model, tf.concat(batches, axis=0))
 
 
 def restored(
@@ -123,6 +137,10 @@ def restored(
     checkpoints = ki.callbacks.Checkpoints(made, os.path.join(FLAGS.run_dir, "checkpoints"))
     if not checkpoints.restore():
         refuse(f"--run_dir={FLAGS.run_dir} holds no checkpoint: train it first")
+    if FLAGS.statistics != of_run["statistics"]:
+        if FLAGS.statistics == "task":
+            refuse("--statistics=task: the run was trained with --statistics=training")
+        _record_statistics(made)
     rate_changed = FLAGS.inner_learning_rate != of_run["inner_learning_rate"]
     if rate_changed and FLAGS.learn_inner_rate != "none":
         refuse("--inner_learning_rate cannot be another one: the run has learned it")
@@ -151,6 +169,7 @@ def _network(classes: int, input_shape: tuple[int, int, int]) -> keras.Model:
         "downsample": FLAGS.downsample,
         "tied_head": FLAGS.tied_head,
         "cosine": FLAGS.cosine,
+        "fixed_statistics": FLAGS.statistics == "training",
     }
     if FLAGS.mixed_precision:
         options["dtype"] = "mixed_bfloat16"

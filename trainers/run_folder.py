@@ -52,6 +52,11 @@ def check_features() -> None:
     done = folder is None or os.path.isfile(os.path.join(folder, "learner.keras"))
     if not (done or _is_trained()):
         refuse(f"--features must be the folder of a run that is done, not {folder}")
+    if FLAGS.statistics == "training" and folder is None:
+        refuse(
+            "--statistics=training needs --features to train: statistics of layers that have "
+            "learned nothing say nothing (trainers.evaluate takes it for any run of images)"
+        )
 
 
 def keep_flags(first: bool = True) -> None:

@@ -180,6 +180,15 @@ _run(
     False,
     "Normalise a query set by its own statistics, as the paper does.",
 )
+_run(
+    flags.DEFINE_enum,
+    "statistics",
+    "task",
+    ["task", "training"],
+    "Of what layers normalise by: the examples of a task, or training images, the same for all "
+    "tasks (for a run with --features, or to evaluate any run of images: then --transductive "
+    "makes no difference).",
+)
 _run(flags.DEFINE_enum, "model", "conv4", ["conv4", "resnet12"], "The network of images.")
 _run(
     flags.DEFINE_integer,

@@ -76,7 +76,7 @@ class TaskNetwork:
     def __init__(self, model: keras.Model, parameters: Parameters) -> None:
         self.model = model
         self.parameters = parameters
-        self.normalizes_by_batch = bool(normalizations(model))
+        self.normalizes_by_batch = any(not layer.fixed for layer in normalizations(model))
         self.penalised = has_penalties(model)
         self._layers = [layer.name for layer in model._flatten_layers()]
         self._warned: set[str] = set()

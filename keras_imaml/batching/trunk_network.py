@@ -36,7 +36,7 @@ class TrunkNetwork:
     """
 
     def __init__(self, model: keras.Model, parameters: Parameters) -> None:
-        self.normalizes_by_batch = bool(normalizations(model))
+        self.normalizes_by_batch = any(not layer.fixed for layer in normalizations(model))
         # Keras brings what it is given into the structure, ranks and dtypes of the inputs.
         start = keras.Model(structure_of(model, "input"), model.inputs)
         self._start = TaskNetwork(start, parameters)

@@ -46,6 +46,8 @@ class TaskBatchNormalization(keras.layers.BatchNormalization):
         epsilon: Added to the variance. Defaults to `1e-3`.
         center: Whether to add a learned `beta`. Defaults to `True`.
         scale: Whether to multiply by a learned `gamma`. Defaults to `True`.
+        fixed: Whether to normalise every task by the same statistics, those that
+            `keras_imaml.record_statistics` has left in the layer. Defaults to `False`.
         **kwargs: Other arguments of `keras.layers.BatchNormalization`, such as initializers and
             `name`. `momentum` has no effect.
 
@@ -66,6 +68,7 @@ class TaskBatchNormalization(keras.layers.BatchNormalization):
         epsilon: float = 1e-3,
         center: bool = True,
         scale: bool = True,
+        fixed: bool = False,
         **kwargs: Any,
     ) -> None:
         for name in ("synchronized", "renorm"):
@@ -75,7 +78,8 @@ class TaskBatchNormalization(keras.layers.BatchNormalization):
                     f"mix with those of another. Received: {name}={kwargs[name]}"
                 )
         super().__init__(axis=axis, epsilon=epsilon, center=center, scale=scale, **kwargs)
-        self.recording = False  # True while a model for one task takes down its statistics
+        self.fixed = bool(fixed)
+        self.recording = False  # True while a model takes down the statistics of its inputs
         self.recordings = 0
 
     def call(self, inputs: tf.Tensor, training: bool | None = None, mask: Any = None) -> tf.Tensor:
@@ -85,6 +89,8 @@ class TaskBatchNormalization(keras.layers.BatchNormalization):
                 "TaskBatchNormalization does not support masks. Received: a mask for "
                 f"layer {self.name!r}"
             )
+        if self.fixed and not self.recording:
+            return self._fixed(inputs)
         half = inputs.dtype in (tf.float16, tf.bfloat16)
         x = tf.cast(inputs, tf.float32) if half else inputs
         rows = getattr(_context, "rows", None)
@@ -109,6 +115,20 @@ class TaskBatchNormalization(keras.layers.BatchNormalization):
             outputs += tf.reshape(tf.cast(self.beta, inverse.dtype), shape)
         return tf.cast(outputs, self.compute_dtype)
 
+    def _fixed(self, inputs: tf.Tensor) -> tf.Tensor:
+        shape = [1] * inputs.shape.rank
+        shape[self.axis] = -1
+        dtype = self.variable_dtype
+        inverse = tf.math.rsqrt(tf.cast(self.moving_variance, dtype) + self.epsilon)
+        if self.scale:
+            inverse *= tf.cast(self.gamma, dtype)
+        offset = -tf.cast(self.moving_mean, dtype) * inverse
+        if self.center:
+            offset += tf.cast(self.beta, dtype)
+        x = tf.cast(inputs, dtype)
+        outputs = x * tf.reshape(inverse, shape) + tf.reshape(offset, shape)
+        return tf.cast(outputs, self.compute_dtype)
+
     def fuses(self, inputs: tf.Tensor) -> bool:
         """Whether `fused` can normalise `[tasks, examples, ...]`."""
         if type(self).call is not TaskBatchNormalization.call:
@@ -116,7 +136,7 @@ class TaskBatchNormalization(keras.layers.BatchNormalization):
         last = self.axis in (-1, inputs.shape.rank - 2)
         few = inputs.shape[0] is not None and inputs.shape[0] <= _UNROLLED
         known = inputs.dtype == self.compute_dtype and inputs.dtype in (tf.float32, tf.bfloat16)
-        return last and few and known and self.variable_dtype == tf.float32
+        return last and few and known and self.variable_dtype == tf.float32 and not self.fixed
 
     def fused(self, inputs: tf.Tensor) -> tf.Tensor:
         """Normalise each task of `[tasks, examples, ...]` by itself, by TensorFlow's fused kernel.
@@ -144,7 +164,7 @@ class TaskBatchNormalization(keras.layers.BatchNormalization):
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of the constructor."""
-        return super().get_config()
+        return {**super().get_config(), "fixed": self.fixed}
 
 
 def normalizations(model: keras.Model) -> list[TaskBatchNormalization]:

@@ -4,8 +4,8 @@ from typing import Any
 
 import keras
 
-from keras_imaml.layers import TaskBatchNormalization, TiedDense
-from keras_imaml.models.directions import directions
+from keras_imaml.layers import TaskBatchNormalization
+from keras_imaml.models.head import head
 from keras_imaml.validation import check_choice, check_integer
 
 
@@ -17,6 +17,7 @@ def Conv4(  # noqa: N802
     activation: str = "relu",
     tied_head: bool = False,
     cosine: bool = False,
+    fixed_statistics: bool = False,
     dtype: Any = None,
     name: str = "conv4",
 ) -> keras.Model:
@@ -35,8 +36,10 @@ def Conv4(  # noqa: N802
         tied_head: Whether the head is a `keras_imaml.layers.TiedDense`, which meta-learns nothing
             of single classes. Defaults to `False`.
         cosine: Whether the head sees only the direction of an image's features: they are scaled to
-            a mean square of 1, and the last block has no activation, so that they have both signs.
-            Defaults to `False`.
+            length 10, and the last block has no activation, so that they have both signs. A head
+            that is not tied has weights of length 1 for each class. Defaults to `False`.
+        fixed_statistics: Whether every task is normalised by the same statistics, those of
+            `keras_imaml.record_statistics`, and not by those of its examples. Defaults to `False`.
         dtype: The layers' dtype or policy. Defaults to Keras' global policy.
         name: The model's name. Defaults to `"conv4"`.
 
@@ -76,15 +79,10 @@ def Conv4(  # noqa: N802
             dtype=dtype,
             name=f"conv_{block}",
         )(x)
-        x = TaskBatchNormalization(dtype=dtype, name=f"norm_{block}")(x)
+        x = TaskBatchNormalization(fixed=fixed_statistics, dtype=dtype, name=f"norm_{block}")(x)
         if block < 4 or not cosine:
             x = keras.layers.Activation(activation, dtype=dtype, name=f"activation_{block}")(x)
         if downsample != "stride":
             x = pools[downsample](2, dtype=dtype, name=f"pool_{block}")(x)
-    x = keras.layers.Flatten(dtype=dtype, name="flat" if cosine else "features")(x)
-    if cosine:
-        x = directions(x, dtype=exact, name="features")
-    head = TiedDense if tied_head else keras.layers.Dense
     # In mixed precision the logits, and the weights that adapt, keep the weights' precision.
-    outputs = head(classes, dtype=exact, name="head")(x)
-    return keras.Model(inputs, outputs, name=name)
+    return keras.Model(inputs, head(x, classes, tied_head, cosine, exact), name=name)

@@ -1,12 +1,12 @@
 """The residual network of twelve convolutions of the few-shot literature."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 
-from keras_imaml.layers import TaskBatchNormalization, TiedDense
-from keras_imaml.models.directions import directions
+from keras_imaml.layers import TaskBatchNormalization
+from keras_imaml.models.head import head
 from keras_imaml.validation import check_choice, check_integer
 
 _POOLS = {"max": keras.layers.MaxPooling2D, "average": keras.layers.AveragePooling2D}
@@ -21,6 +21,7 @@ def ResNet12(  # noqa: N802
     activation: Any = None,
     tied_head: bool = False,
     cosine: bool = False,
+    fixed_statistics: bool = False,
     dtype: Any = None,
     name: str = "resnet12",
 ) -> keras.Model:
@@ -40,8 +41,11 @@ def ResNet12(  # noqa: N802
         tied_head: Whether the head is a `keras_imaml.layers.TiedDense`, which meta-learns nothing
             of single classes. Defaults to `False`.
         cosine: Whether the head sees only the direction of an image's features: they are scaled to
-            a mean square of 1, and the last stage ends without its activation, so that they have
-            both signs. Defaults to `False`.
+            length 10, and the last stage ends without its activation, so that they have both
+            signs. A head that is not tied has weights of length 1 for each class. Defaults to
+            `False`.
+        fixed_statistics: Whether every task is normalised by the same statistics, those of
+            `keras_imaml.record_statistics`, and not by those of its examples. Defaults to `False`.
         dtype: The layers' dtype or policy. Defaults to Keras' global policy.
         name: The model's name. Defaults to `"resnet12"`.
 
@@ -76,20 +80,27 @@ def ResNet12(  # noqa: N802
         )
     exact = keras.dtype_policies.get(dtype).variable_dtype
     inputs = keras.Input(input_shape, dtype=exact)
+
+    def normalization(name: str) -> keras.Layer:
+        return TaskBatchNormalization(fixed=fixed_statistics, dtype=dtype, name=name)
+
     x = inputs
     for number, features in enumerate(stages, start=1):
         end = "linear" if cosine and number == len(stages) else activation
-        x = _stage(x, features, f"stage_{number}", activation, end, _POOLS[downsample], dtype)
+        x = _stage(x, features, f"stage_{number}", (activation, end), normalization, dtype)
+        x = _POOLS[downsample](2, dtype=dtype, name=f"stage_{number}_pool")(x)
     x = keras.layers.GlobalAveragePooling2D(dtype=dtype, name="mean" if cosine else "features")(x)
-    if cosine:
-        x = directions(x, dtype=exact, name="features")
-    head = TiedDense if tied_head else keras.layers.Dense
     # In mixed precision the logits, and the weights that adapt, keep the weights' precision.
-    return keras.Model(inputs, head(classes, dtype=exact, name="head")(x), name=name)
+    return keras.Model(inputs, head(x, classes, tied_head, cosine, exact), name=name)
 
 
 def _stage(
-    x: Any, features: int, name: str, activation: Any, end: Any, pool: Any, dtype: Any
+    x: Any,
+    features: int,
+    name: str,
+    activations: tuple[Any, Any],
+    normalization: Callable[[str], keras.Layer],
+    dtype: Any,
 ) -> Any:
     def normalised(x: Any, size: int, part: str) -> Any:
         # The normalisation has an offset of its own.
@@ -102,16 +113,17 @@ def _stage(
             dtype=dtype,
             name=f"{name}_conv_{part}",
         )(x)
-        return TaskBatchNormalization(dtype=dtype, name=f"{name}_norm_{part}")(x)
+        return normalization(f"{name}_norm_{part}")(x)
 
-    def activated(x: Any, part: str, activation: Any = activation) -> Any:
+    def activated(x: Any, part: str, activation: Any) -> Any:
         label = f"{name}_activation_{part}"
         if activation is None:
             return keras.layers.LeakyReLU(_SLOPE, dtype=dtype, name=label)(x)
         return keras.layers.Activation(activation, dtype=dtype, name=label)(x)
 
+    within, end = activations
     shortcut = normalised(x, 1, "shortcut")
     for part in ("1", "2"):
-        x = activated(normalised(x, 3, part), part)
+        x = activated(normalised(x, 3, part), part, within)
     x = keras.layers.Add(dtype=dtype, name=f"{name}_sum")([normalised(x, 3, "3"), shortcut])
-    return pool(2, dtype=dtype, name=f"{name}_pool")(activated(x, "3", end))
+    return activated(x, "3", end)

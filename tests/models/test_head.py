@@ -1,4 +1,4 @@
-"""Networks whose head sees the direction of features alone."""
+"""The head of a network of images, and networks whose head sees directions alone."""
 
 import keras
 import numpy as np
@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import keras_imaml as ki
-from keras_imaml.models.directions import directions
+from keras_imaml.models.head import head
 from tests.batched import check, check_curvature, graph, inputs_of_tasks
 
 NETWORKS = {
@@ -16,25 +16,45 @@ NETWORKS = {
 RNG = np.random.default_rng(0)
 
 
+def eager(function, *arguments):
+    return function(*arguments)
+
+
 @pytest.fixture(params=NETWORKS)
 def network(request):
     return NETWORKS[request.param]
 
 
-def test_features_have_a_mean_square_of_one_and_both_signs(network):
+def test_features_have_one_length_and_both_signs(network):
     model = network(cosine=True, dtype="float64")
     features = keras.Model(model.input, model.get_layer("features").output)
     found = features(RNG.normal(size=(5, *model.input_shape[1:]))).numpy()
-    np.testing.assert_allclose(np.mean(np.square(found), axis=1), np.ones(5), rtol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 10 * np.ones(5), rtol=1e-6)
     assert np.min(found) < 0 < np.max(found)
 
 
 def test_the_length_does_not_count():
     inputs = keras.Input([6], dtype="float64")
-    model = keras.Model(inputs, directions(inputs, dtype="float64", name="features"))
+    model = keras.Model(inputs, head(inputs, 3, tied=False, cosine=True, dtype="float64"))
     x = RNG.normal(size=(4, 6))
     np.testing.assert_allclose(model(7 * x), model(x), rtol=1e-6)
-    np.testing.assert_array_equal(model(0 * x), 0 * x)
+    np.testing.assert_array_equal(model(0 * x), np.zeros((4, 3)))
+
+
+@pytest.mark.parametrize("run", [eager, graph])
+def test_a_classifier_compares_by_the_cosine(network, run):
+    """After a step of the outer level."""
+    model = network(cosine=True, dtype="float64")
+    learner = ki.MetaLearner(model, ki.algorithms.Supervised(), adapt="head", transductive=True)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    learner.compile(optimizer="adam", loss=loss, run_eagerly=run is eager)
+    x, y = RNG.normal(size=(1, 3, *model.input_shape[1:])), np.arange(3)[None]
+    learner.fit(tf.data.Dataset.from_tensors(((x, y), (x, y))), verbose=0)
+    kernel = model.get_layer("head").kernel.numpy()
+    np.testing.assert_allclose(np.linalg.norm(kernel, axis=0), np.ones(3), rtol=1e-6)
+    features = keras.Model(model.input, model.get_layer("features").output)(x[0]).numpy()
+    cosines = features @ kernel / np.linalg.norm(features, axis=1, keepdims=True)
+    np.testing.assert_allclose(model(x[0]), 10 * cosines, rtol=1e-6)
 
 
 def test_in_mixed_precision_they_are_computed_in_the_precision_of_the_weights(network):
@@ -42,7 +62,7 @@ def test_in_mixed_precision_they_are_computed_in_the_precision_of_the_weights(ne
     assert model.get_layer("features").output.dtype == "float32"
     features = keras.Model(model.input, model.get_layer("features").output)
     found = features(RNG.normal(size=(5, *model.input_shape[1:])).astype("float32"))
-    np.testing.assert_allclose(np.mean(np.square(found), axis=1), np.ones(5), rtol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 10 * np.ones(5), rtol=1e-5)
 
 
 def test_all_tasks_together_equal_one_after_the_other():
@@ -55,7 +75,7 @@ def test_products_with_the_hessian_are_those_of_differences():
     flat = keras.layers.Flatten(dtype="float64")(
         keras.layers.Conv2D(2, 3, activation="softplus", dtype="float64")(inputs)
     )
-    outputs = keras.layers.Dense(2, dtype="float64")(directions(flat, "float64", "features"))
+    outputs = head(flat, 2, tied=False, cosine=True, dtype="float64")
     check_curvature(keras.Model(inputs, outputs), inputs_of_tasks())
 
 
@@ -72,8 +92,8 @@ def test_the_adapted_model_is_plain_keras(network):
     np.testing.assert_allclose(adapted(support), expected, rtol=1e-3, atol=1e-4)
 
 
-def test_the_weights_are_those_of_a_network_without(network):
-    with_it, without = network(cosine=True), network()
+def test_a_tied_head_and_the_layers_before_are_those_of_a_network_without(network):
+    with_it, without = network(cosine=True, tied_head=True), network(tied_head=True)
     assert ki.copy_features(without, with_it)
     for one, other in zip(with_it.weights, without.weights, strict=True):
         assert one.shape == other.shape

@@ -1,0 +1,67 @@
+"""The statistics by which a network normalises, taken down from a batch."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from keras_imaml.layers.task_batch_normalization import TaskBatchNormalization, normalizations
+
+
+def record_statistics(model: keras.Model, x: Any) -> int:
+    """Take down by which means and variances `model` normalises `x`, in its fixed layers.
+
+    A `keras_imaml.layers.TaskBatchNormalization` with `fixed=True` normalises every task by them.
+    The few examples of a task say little about the mean and variance of features, so that this is
+    often more accurate, and no prediction depends on the other queries. It suits layers that do
+    not adapt: record again whenever weights before the last normalisation have changed much.
+
+    Args:
+        model: A built model.
+        x: Inputs `[examples, ...]` of many classes to train on, hundreds of them: one batch, which
+            is normalised by itself.
+
+    Returns:
+        The number of layers that hold new statistics.
+
+    Raises:
+        ValueError: If no layer has `fixed=True`, or one is used more than once.
+
+    Example:
+
+    ```python
+    network = ki.models.Conv4(5, tied_head=True, fixed_statistics=True)
+    (_, _), (query_x, _) = next(iter(ki.data.glyphs("train", way=20, query=15)))
+    ki.record_statistics(network, query_x)
+    ```
+    """
+    layers = [layer for layer in normalizations(model) if layer.fixed]
+    if not layers:
+        raise ValueError(
+            "Invalid value for `model`. Expected a model with a keras_imaml.layers."
+            "TaskBatchNormalization(fixed=True), such as keras_imaml.models.Conv4("
+            f"5, fixed_statistics=True). Received: {model.name!r}, which has none"
+        )
+    take_down(layers, model, x)
+    return len(layers)
+
+
+def take_down(layers: Sequence[TaskBatchNormalization], model: keras.Model, x: Any) -> None:
+    """Let `layers` of a model hold the statistics of what they normalise when it is given `x`."""
+    if not layers:
+        return
+    for layer in layers:
+        layer.recording, layer.recordings = True, 0
+    try:
+        model(x)
+    finally:
+        for layer in layers:
+            layer.recording = False
+    for layer in layers:
+        if layer.recordings > 1:
+            raise ValueError(
+                f"The layer {layer.path!r} is used more than once, with other statistics each "
+                "time, and a stock BatchNormalization holds one set of them. Use one "
+                "TaskBatchNormalization for each place, or `adapt_and_predict`. "
+                f"Received: {layer.recordings} calls"
+            )
