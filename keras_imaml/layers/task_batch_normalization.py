@@ -136,7 +136,7 @@ class TaskBatchNormalization(keras.layers.BatchNormalization):
         last = self.axis in (-1, inputs.shape.rank - 2)
         few = inputs.shape[0] is not None and inputs.shape[0] <= _UNROLLED
         known = inputs.dtype == self.compute_dtype and inputs.dtype in (tf.float32, tf.bfloat16)
-        return last and few and known and self.variable_dtype == tf.float32 and not self.fixed
+        return last and (few or self.fixed) and known and self.variable_dtype == tf.float32
 
     def fused(self, inputs: tf.Tensor) -> tf.Tensor:
         """Normalise each task of `[tasks, examples, ...]` by itself, by TensorFlow's fused kernel.
@@ -146,21 +146,27 @@ class TaskBatchNormalization(keras.layers.BatchNormalization):
         channels = inputs.shape[-1]
         scale = tf.convert_to_tensor(self.gamma) if self.scale else tf.ones([channels])
         offset = tf.convert_to_tensor(self.beta) if self.center else tf.zeros([channels])
-        flat = tf.reshape(inputs, [inputs.shape[0], 1, -1, 1, channels])
-        none = tf.zeros([0])
-        parts = [
-            tf.raw_ops.FusedBatchNormV3(
-                x=one,
+
+        def normalized(x: tf.Tensor, mean: Any, variance: Any) -> tf.Tensor:
+            return tf.raw_ops.FusedBatchNormV3(
+                x=x,
                 scale=scale,
                 offset=offset,
-                mean=none,
-                variance=none,
+                mean=mean,
+                variance=variance,
                 epsilon=self.epsilon,
-                is_training=True,
+                is_training=not self.fixed,
             ).y
-            for one in tf.unstack(flat)
-        ]
-        return tf.ensure_shape(tf.reshape(tf.stack(parts), tf.shape(inputs)), inputs.shape)
+
+        if self.fixed:
+            flat = tf.reshape(inputs, [1, -1, 1, channels])
+            held = (tf.convert_to_tensor(v) for v in (self.moving_mean, self.moving_variance))
+            outputs = normalized(flat, *held)
+        else:
+            flat = tf.reshape(inputs, [inputs.shape[0], 1, -1, 1, channels])
+            none = tf.zeros([0])
+            outputs = tf.stack([normalized(one, none, none) for one in tf.unstack(flat)])
+        return tf.ensure_shape(tf.reshape(outputs, tf.shape(inputs)), inputs.shape)
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of the constructor."""

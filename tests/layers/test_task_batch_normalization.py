@@ -102,8 +102,12 @@ def test_configuration_round_trip():
 
 @pytest.mark.parametrize("shape", [(2, 6, 3), (3, 5, 4, 4, 3)])
 @pytest.mark.parametrize("settings", [{}, {"center": False}, {"scale": False}])
-def test_the_fused_kernel_gives_the_same_up_to_second_derivatives(shape, settings):
+@pytest.mark.parametrize("fixed", [False, True])
+def test_the_fused_kernel_gives_the_same_up_to_second_derivatives(shape, settings, fixed):
+    settings = {**settings, "fixed": fixed}
     layer = with_random_weights(ki.layers.TaskBatchNormalization(**settings), shape[1:])
+    layer.moving_mean.assign([0.5, -1.0, 2.0])
+    layer.moving_variance.assign([0.5, 1.0, 2.0])
     weights = layer.trainable_variables
     x = tf.constant(inputs(shape))
     direction = tf.constant(inputs(shape, seed=2))
@@ -129,10 +133,11 @@ def test_the_fused_kernel_gives_the_same_up_to_second_derivatives(shape, setting
             np.testing.assert_allclose(a, b, atol=1e-4 * float(tf.reduce_max(tf.abs(b))) + 1e-6)
 
 
-def test_the_fused_kernel_serves_mixed_precision():
-    exact = with_random_weights(ki.layers.TaskBatchNormalization(), (6, 5, 5, 3))
+@pytest.mark.parametrize("fixed", [False, True])
+def test_the_fused_kernel_serves_mixed_precision(fixed):
+    exact = with_random_weights(ki.layers.TaskBatchNormalization(fixed=fixed), (6, 5, 5, 3))
     mixed = with_random_weights(
-        ki.layers.TaskBatchNormalization(dtype="mixed_bfloat16"), (6, 5, 5, 3)
+        ki.layers.TaskBatchNormalization(fixed=fixed, dtype="mixed_bfloat16"), (6, 5, 5, 3)
     )
     x = tf.cast(inputs((2, 6, 5, 5, 3)), tf.bfloat16)
     assert mixed.fuses(x) and mixed.fused(x).dtype == tf.bfloat16
