@@ -116,7 +116,7 @@ def evaluate(
     return Evaluation(
         tasks=int(sound.sum()),
         bad_tasks=int((~sound).sum()),
-        transductive=learner.transductive,
+        transductive=learner.queries_interact,
         loss=means["loss"],
         loss_ci95=_half_width(results["loss"][sound]),
         loss_before=means["loss_before"],

@@ -18,6 +18,7 @@ from keras_imaml.configurable import constructor_call
 from keras_imaml.distribution import replicas
 from keras_imaml.distribution.step_functions import StepFunctions
 from keras_imaml.elements import check_element, check_shapes
+from keras_imaml.layers.task_batch_normalization import normalizations
 from keras_imaml.learned_loss import LearnedLoss
 from keras_imaml.metrics import make_diagnostics, update_metrics
 from keras_imaml.objective import Level, TaskObjective, Tasks
@@ -47,7 +48,8 @@ class MetaLearner(TaskAdaptation, StepFunctions):
         transductive: Whether `TaskBatchNormalization` normalises a query set by its own
             statistics (as in the paper), so that the query examples of a task see one another.
             `False` uses the statistics of the support set, and is what an adapted model delivers
-            when it is deployed. Defaults to `False`.
+            when it is deployed. Without difference for layers with `fixed=True`. Defaults to
+            `False`.
         learned_loss: A `keras_imaml.LearnedLoss` by which tasks adapt to unlabelled support
             inputs. Defaults to `None`: they adapt by the loss of `compile`.
         tasks_per_chunk: How many tasks of a meta-batch are computed at the same time, at most; a
@@ -195,6 +197,14 @@ class MetaLearner(TaskAdaptation, StepFunctions):
         self._transductive = bool(value)
         self.train_function = self.test_function = None  # both are traced for one of the two
         self._adaptation: Any = None  # traced by `adapt`, for one of the two
+
+    @property
+    def queries_interact(self) -> bool:
+        """Whether a prediction depends on the other queries of its task.
+
+        So if `transductive`, and a layer normalises by the examples at hand.
+        """
+        return self.transductive and any(not x.fixed for x in normalizations(self.model))
 
     @property
     def output_names(self) -> list[str] | None:

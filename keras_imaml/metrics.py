@@ -54,7 +54,7 @@ def update_metrics(
         means[name].update_state(value, sample_weight=count(sound))
     bad = tf.math.divide_no_nan(count(real & ~sound), count(real))
     means["bad_tasks"].update_state(bad, sample_weight=count(real))
-    means["transductive"].update_state(tf.cast(learner.transductive, tf.float32))
+    means["transductive"].update_state(tf.cast(learner.queries_interact, tf.float32))
     unused = set(means) - {*diagnostics, *_OF_TASKS}
     logs = learner.compute_metrics(None, y, outputs)
     return {name: value for name, value in logs.items() if name not in unused}

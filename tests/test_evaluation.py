@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 import keras_imaml as ki
+from tests import learners
 
 
 @pytest.fixture
@@ -81,8 +82,12 @@ def test_a_regression_has_no_accuracy():
     assert "before adaptation" in str(result)
 
 
-def test_the_mode_is_in_the_text(learner):
-    data = dataset(episodes()).batch(5)
-    assert "non-transductive" in str(ki.evaluate(learner, data, 10, verbose=False))
-    learner.transductive = True
-    assert ", transductive" in str(ki.evaluate(learner, data, 10, verbose=False))
+@pytest.mark.parametrize("fixed", [False, True])
+def test_the_mode_is_in_the_text(fixed):
+    """No query sees another where all tasks are normalised by the same statistics."""
+    made = learners.compiled(learners.conv4(2, fixed_statistics=fixed))
+    data = learners.dataset(learners.images(tasks=2))
+    assert "non-transductive" in str(ki.evaluate(made, data, 2, verbose=False))
+    made.transductive = True
+    expected = ", non-transductive" if fixed else ", transductive"
+    assert expected in str(ki.evaluate(made, data, 2, verbose=False))

@@ -35,7 +35,7 @@ def main(argv: Sequence[str]) -> None:
     episodes = experiment.tasks("test")
     learner, checkpoints = experiment.restored(episodes, of_run, FLAGS.way)
     learner.export(FLAGS.output, verbose=False)
-    mode = "transductive" if learner.transductive else "non-transductive"
+    mode = "transductive" if learner.queries_interact else "non-transductive"
     print(f"SavedModel after {checkpoints.step} steps, {mode}: {FLAGS.output}")
     if FLAGS.request:
         (support_x, support_y), (query_x, query_y) = episodes.take(1).get_single_element()
