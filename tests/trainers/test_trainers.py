@@ -274,6 +274,35 @@ def test_a_run_begins_with_the_features_of_a_classifier(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_run_normalises_by_training_images(tmp_path):
+    """Those recorded when it begins; any run can be evaluated so."""
+    small = ["--filters=4", "--tasks_per_step=1", "--steps=2", "--test_tasks=2", "--cosine"]
+    shared = [*small, "--way=3", "--adapt=head", "--transductive", "--validation_tasks=0"]
+    first, second = (f"--run_dir={tmp_path / name}" for name in ("first", "second"))
+    refused = call("train", first, *shared, "--statistics=training")
+    assert refused.returncode == 2
+    assert "--statistics=training needs --features to train" in refused.stderr
+    assert not (tmp_path / "first").exists()
+    assert call("train", first, *shared).returncode == 0
+    evaluated = call("evaluate", first, "--statistics=training", "--tasks=4")
+    assert evaluated.returncode == 0, evaluated.stderr
+    assert "4 tasks, non-transductive" in evaluated.stdout
+    made = call(
+        "train", second, *shared, "--statistics=training", f"--features={tmp_path / 'first'}"
+    )
+    assert made.returncode == 0, made.stderr
+    ours = keras.models.load_model(tmp_path / "second" / "learner.keras").model
+    held = ours.get_layer("norm_1").moving_variance.numpy()
+    assert ours.get_layer("norm_1").fixed and not np.allclose(held, 1)
+    evaluated = call("evaluate", second, "--tasks=4")  # by those of the run, not recorded anew
+    assert evaluated.returncode == 0, evaluated.stderr
+    assert "4 tasks, non-transductive" in evaluated.stdout
+    refused = call("evaluate", second, "--statistics=task", "--tasks=4")
+    assert refused.returncode == 2
+    assert "the run was trained with --statistics=training" in refused.stderr
+
+
+@pytest.mark.slow
 def test_a_run_with_a_tied_head_is_evaluated_adapted_and_exported_for_other_ways(tmp_path):
     run = tmp_path / "run"
     flags = ["--tied_head", "--adapt=head", "--inner_solver=newton_cg", "--linear_solver=dual"]
