@@ -3,8 +3,9 @@ r"""Keep what docs/results.md needs of a run: settings, results and its learning
     python -m benchmarks.keep_run --run_dir=runs/head --recipe=head
 
 The folder `--runs`/RECIPE/SEED then holds the flags (without places on this machine), the result
-files and `learning_curve.csv`: for every epoch the meta-steps at its end and the mean accuracy on
-the query sets of its training tasks. `python -m benchmarks.tables` makes tables and plots of them.
+files, with that of the run of `--features`, whose time counts too, and `learning_curve.csv`: for
+every epoch the meta-steps at its end and the mean accuracy on the query sets of its training tasks.
+`python -m benchmarks.tables` makes tables and plots of them.
 """
 
 import csv
@@ -19,6 +20,7 @@ from benchmarks import report
 FLAGS = flags.FLAGS
 
 CURVE = "learning_curve.csv"
+FEATURES = "features.json"  # the result of the run that another one began with
 
 
 def define_flags() -> None:
@@ -42,6 +44,10 @@ def main(argv: Sequence[str]) -> None:
         (folder / file.name).write_text(
             without_place(file.read_text(encoding="utf-8")), encoding="utf-8"
         )
+    before = result["settings"].get("features")
+    if before:
+        earlier = (pathlib.Path(before) / "result.json").read_text(encoding="utf-8")
+        (folder / FEATURES).write_text(without_place(earlier), encoding="utf-8")
     settings = (run / "flags.txt").read_text(encoding="utf-8").splitlines(keepends=True)
     kept = [without_place(line) for line in settings if not line.startswith("--data_dir=")]
     (folder / "flags.txt").write_text("".join(kept), encoding="utf-8")

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from absl import flags
 
 from benchmarks import report
+from benchmarks.keep_run import FEATURES
 from trainers.settings import RUN_FLAGS
 
 
@@ -15,7 +16,8 @@ class Kept(NamedTuple):
 
     Attributes:
         recipe: Name of the recipe.
-        record: The content of the result file; `settings` are complete.
+        record: The content of the result file; `settings` are complete, and `core_hours` are those
+            of the training and of the run whose features it began with.
         changed: The settings in which the evaluation differs from the training.
     """
 
@@ -30,15 +32,25 @@ def folders(runs: pathlib.Path) -> list[pathlib.Path]:
 
 
 def evaluations(runs: pathlib.Path) -> Iterator[Kept]:
-    """All evaluations of all runs; the seconds are those of training, and so are the cores."""
+    """All evaluations of all runs."""
     # Flags that are newer than a file were at their defaults when it was made.
     defaults = {name: flags.FLAGS[name].default for name in RUN_FLAGS}
     for run in folders(runs):
         own = report.read(run / "result.json")
         trained = {**defaults, **own["settings"]}
+        before = run / FEATURES
+        parts = [own, *([report.read(before)] if before.exists() else [])]
+        hours = sum(part["wall_seconds"] * part["cores"] for part in parts) / 3600
         for file in sorted(run.glob("evaluation_test*.json")):
             record = report.read(file)
             settings = {**defaults, **record["settings"]}
             changed = {name for name in trained if settings[name] != trained[name]}
-            record = {**record, "settings": settings, "cores": own["cores"]}
+            record = {**record, "settings": settings, "core_hours": hours}
             yield Kept(run.parent.name, record, changed)
+
+
+def mode(record: dict[str, Any]) -> str:
+    """How query sets are normalised in an evaluation, in words."""
+    if record["settings"]["statistics"] == "training":
+        return "non-transductive, training statistics"
+    return "transductive" if record["transductive"] else "non-transductive"

@@ -52,7 +52,7 @@ class Line(NamedTuple):
 
     row: Row
     recipe: str
-    transductive: bool
+    mode: str
     records: list[dict[str, Any]]
 
     @property
@@ -72,7 +72,7 @@ def read(folder: pathlib.Path) -> Iterator[tuple[str, dict[str, Any]]]:
     Evaluations with other steps, strengths and the like are for the robustness plots.
     """
     for kept in kept_runs.evaluations(folder):
-        if kept.changed <= {"way", "shot", "query", "transductive"}:
+        if kept.changed <= {"way", "shot", "query", "transductive", "statistics"}:
             yield kept.recipe, kept.record
 
 
@@ -80,14 +80,14 @@ def lines(found: Sequence[tuple[str, dict[str, Any]]]) -> list[Line]:
     """What there is for each row, transductive first, the best first."""
     made = []
     for row in ROWS:
-        groups: dict[tuple[str, bool], list[dict[str, Any]]] = {}
+        groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
         for recipe, record in found:
             settings = record["settings"]
             task = (settings["dataset"], settings["way"], settings["shot"])
             if task == (row.dataset, row.way, row.shot):
-                groups.setdefault((recipe, record["transductive"]), []).append(record)
+                groups.setdefault((recipe, kept_runs.mode(record)), []).append(record)
         some = [Line(row, *key, records) for key, records in groups.items()]
-        made += sorted(some, key=lambda line: (not line.transductive, -line.accuracy))
+        made += sorted(some, key=lambda line: (line.mode != "transductive", -line.accuracy))
     return made
 
 
@@ -110,14 +110,13 @@ def markdown(made: Sequence[Line]) -> str:
             seeds = ", ".join(str(r["seed"]) for r in line.records)
             tasks = sum(r["tasks"] for r in line.records)
             steps = {r["steps"] for r in line.records}
-            hours = sum(r["wall_seconds"] * r["cores"] for r in line.records) / 3600
+            hours = sum(r["core_hours"] for r in line.records)
             verdicts = (
                 "reached" if line.accuracy >= goal else "not reached"
                 for goal in (row.reach, row.conquer)
             )
-            mode = "transductive" if line.transductive else "non-transductive"
             text.append(
-                f"| | {line.recipe} | {mode} | {line.accuracy:.2f} ± {line.half_width:.2f} | "
+                f"| | {line.recipe} | {line.mode} | {line.accuracy:.2f} ± {line.half_width:.2f} | "
                 f"{seeds} | {tasks} | {'/'.join(map(str, sorted(steps)))} | {hours:.2f} | "
                 f"{' | '.join(verdicts)} |"
             )

@@ -62,7 +62,7 @@ def _robustness(runs: pathlib.Path, path: pathlib.Path) -> bool:
     curves: dict[str, dict[str, list[tuple[Any, float, float]]]] = {name: {} for name in _PANELS}
     for recipe, record, changed in kept_runs.evaluations(runs):
         settings = record["settings"]
-        mode = "transductive" if record["transductive"] else "non-transductive"
+        mode = kept_runs.mode(record)
         for name in _PANELS:
             if changed <= {name, "transductive", "way"}:
                 label = f"{recipe}, seed {record['seed']}, {settings['way']}-way, {mode}"

@@ -55,6 +55,22 @@ def test_seeds_are_averaged_and_other_settings_left_out(runs):
     assert table.count("no run yet") == 4
 
 
+def test_the_hours_are_those_of_the_features_too(runs):
+    for seed in "01":
+        (runs / "head" / seed / keep_run.FEATURES).write_text(json.dumps(record(int(seed), 0.1)))
+    line, _ = tables.lines(list(tables.read(runs)))
+    assert "| 4.00 | reached |" in tables.markdown([line])
+
+
+def test_training_statistics_are_a_mode_of_their_own(runs):
+    changed = record(0, 0.8, way=5, statistics="training")
+    file = runs / "head" / "0" / "evaluation_test_way=5_statistics=training.json"
+    file.write_text(json.dumps(changed))
+    first, other, _ = tables.lines(list(tables.read(runs)))
+    assert (first.mode, len(first.records)) == ("transductive", 2)
+    assert (other.mode, len(other.records)) == ("non-transductive, training statistics", 1)
+
+
 def test_what_an_evaluation_changed_is_known_by_name(runs):
     changed = [kept.changed for kept in kept_runs.evaluations(runs)]
     each = [{"inner_linear_steps"}, {"way"}, {"way", "inner_steps"}, {"way", "shot"}]
