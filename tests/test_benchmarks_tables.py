@@ -2,6 +2,8 @@
 
 import json
 import math
+import subprocess
+import sys
 
 import pytest
 import tensorflow as tf
@@ -137,3 +139,18 @@ def test_a_learning_curve_is_the_mean_of_each_epoch_over_all_continuations(tmp_p
 )
 def test_what_is_kept_names_no_place(text, kept):
     assert keep_run.without_place(text) == kept
+
+
+def test_a_run_is_kept_with_the_result_of_the_run_that_it_began_with(tmp_path):
+    before, run = tmp_path / "before", tmp_path / "run"
+    settings = {"features": str(before), "steps_per_epoch": 100}
+    for folder, result in ((before, record(3, 0.5)), (run, record(3, 0.9, **settings))):
+        folder.mkdir()
+        (folder / "result.json").write_text(json.dumps(result))
+    (run / "flags.txt").write_text(f"--data_dir=data\n--features={before}\n--way=20\n")
+    where = [f"--run_dir={run}", f"--runs={tmp_path / 'kept'}", "--recipe=head"]
+    subprocess.run([sys.executable, "-m", "benchmarks.keep_run", *where], check=True)
+    kept = tmp_path / "kept" / "head" / "3"
+    assert (kept / "flags.txt").read_text() == "--features=before\n--way=20\n"
+    assert json.loads((kept / keep_run.FEATURES).read_text())["accuracy"] == 0.5
+    assert json.loads((kept / "result.json").read_text())["settings"]["features"] == "before"
