@@ -11,6 +11,7 @@ benchmarks/results/equal_budget, which is such an `--output_dir`.
 """
 
 import pathlib
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -71,6 +72,7 @@ def main(argv: Sequence[str]) -> None:
     """Train, evaluate, and print a table in Markdown."""
     if len(argv) > 1:
         raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
+    end_when_terminated()
     for seed in FLAGS.seed:
         for name in FLAGS.only:
             complete(name, seed)
@@ -92,10 +94,23 @@ def complete(name: str, seed: int) -> None:
 
 
 def run(*command: str) -> None:
-    """A process whose output goes to standard error; a failure ends this one."""
-    done = subprocess.run([sys.executable, "-m", *command], stdout=sys.stderr, check=False)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)} ended with exit status {done.returncode}.")
+    """A process whose output goes to standard error; a failure ends this one.
+
+    It is ended with this one, and may keep a checkpoint.
+    """
+    with subprocess.Popen([sys.executable, "-m", *command], stdout=sys.stderr) as process:
+        try:
+            status = process.wait()
+        except BaseException:
+            process.terminate()
+            raise
+    if status:
+        raise SystemExit(f"{' '.join(command)} ended with exit status {status}.")
+
+
+def end_when_terminated() -> None:
+    """Let SIGTERM end this process as Ctrl-C does, so that `run` ends what it has started."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
 
 
 def evaluation(folder: pathlib.Path, way: int, shot: int) -> pathlib.Path:

@@ -2,8 +2,10 @@
 
 import json
 import math
+import os
 import subprocess
 import sys
+import time
 
 import pytest
 import tensorflow as tf
@@ -114,6 +116,20 @@ def test_runs_of_equal_budget_differ_in_the_algorithm_alone(name):
         *("--adapt", "--algorithm", "--inner_solver", "--inner_steps", "--inner_learning_rate"),
         *("--proximal_strength", "--linear_solver"),
     }
+
+
+def test_a_benchmark_that_is_terminated_ends_what_it_has_started(tmp_path):
+    started, code = tmp_path / "started", "from benchmarks import equal_budget as e; "
+    sleep = f"import os, time; open({str(started)!r}, 'w').write(str(os.getpid())); time.sleep(99)"
+    code += f"e.end_when_terminated(); e.run('timeit', '-n1', '-r1', {sleep!r})"
+    with subprocess.Popen([sys.executable, "-c", code]) as process:
+        while not (started.exists() and started.read_text()):
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.terminate()
+        assert process.wait(30) == 143
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(started.read_text()), 0)
 
 
 def test_a_learning_curve_is_the_mean_of_each_epoch_over_all_continuations(tmp_path):
