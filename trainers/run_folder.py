@@ -47,11 +47,16 @@ def table() -> dict[str, Any]:
 
 
 def check_features() -> None:
-    """Refuse `--features` of a run that is not done; a run that has begun needs them no more."""
+    """Refuse `--features` of a run that is not done; a run that has begun needs them no more.
+
+    Refuse what needs them, too.
+    """
     folder = FLAGS.features
     done = folder is None or os.path.isfile(os.path.join(folder, "learner.keras"))
     if not (done or _is_trained()):
         refuse(f"--features must be the folder of a run that is done, not {folder}")
+    if FLAGS.steps == 0 and folder is None:
+        refuse("--steps=0 needs --features: without, there is nothing that was learned")
     if FLAGS.statistics == "training" and folder is None:
         refuse(
             "--statistics=training needs --features to train: statistics of layers that have "

@@ -18,7 +18,9 @@ from trainers import command_line, run_folder
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_integer("steps", 1000, "Meta-steps.", lower_bound=1)
+flags.DEFINE_integer(
+    "steps", 1000, "Meta-steps; 0: none after those of --features.", lower_bound=0
+)
 flags.DEFINE_integer(
     "validation_tasks", 64, "Tasks of the validation after an epoch.", lower_bound=0
 )
@@ -58,6 +60,8 @@ def main(argv: Sequence[str]) -> None:
     step = checkpoints.restore()
     if step == 0:
         experiment.begin_with_features(learner)
+    if FLAGS.steps == 0:
+        checkpoints.save()
     stop = ki.callbacks.StopOnSignal(signal.SIGTERM, signal.SIGINT)
     callbacks = [ki.callbacks.StopOnBadTasks(), checkpoints, stop]
     probe = experiment.batches(validation) if FLAGS.probe else None

@@ -294,6 +294,16 @@ def test_a_run_normalises_by_training_images(tmp_path):
     ours = keras.models.load_model(tmp_path / "second" / "learner.keras").model
     held = ours.get_layer("norm_1").moving_variance.numpy()
     assert ours.get_layer("norm_1").fixed and not np.allclose(held, 1)
+    as_it_is = ["--steps=0", "--statistics=training", f"--features={tmp_path / 'first'}"]
+    made = call("train", f"--run_dir={tmp_path / 'third'}", *shared, *as_it_is)
+    assert made.returncode == 0, made.stderr
+    assert "after 0 steps" in made.stdout
+    again = call("train", f"--run_dir={tmp_path / 'third'}", *shared, *as_it_is)
+    assert again.returncode == 0, again.stderr
+    evaluated = call("evaluate", f"--run_dir={tmp_path / 'third'}", "--tasks=4")
+    assert evaluated.returncode == 0, evaluated.stderr
+    refused = call("train", f"--run_dir={tmp_path / 'fourth'}", *shared, "--steps=0")
+    assert refused.returncode == 2 and "--steps=0 needs --features" in refused.stderr
     evaluated = call("evaluate", second, "--tasks=4")  # by those of the run, not recorded anew
     assert evaluated.returncode == 0, evaluated.stderr
     assert "4 tasks, non-transductive" in evaluated.stdout
