@@ -18,9 +18,7 @@ from trainers import command_line, run_folder
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_integer(
-    "steps", 1000, "Meta-steps; 0: none after those of --features.", lower_bound=0
-)
+flags.DEFINE_integer("steps", 1000, "Meta-steps; 0: none after those of --features.", lower_bound=0)
 flags.DEFINE_integer(
     "validation_tasks", 64, "Tasks of the validation after an epoch.", lower_bound=0
 )
@@ -37,6 +35,7 @@ flags.DEFINE_integer("verbose", 1, "Progress: 0 none, 1 bars, 2 a line an epoch.
 def main(argv: Sequence[str]) -> None:
     """Train as the flags say."""
     run_folder.check_features()
+    begun = run_folder.is_trained()
     alone = FLAGS.distribution != "multi_worker"
     if alone:
         run_folder.keep_flags()
@@ -58,7 +57,7 @@ def main(argv: Sequence[str]) -> None:
         learner = experiment.learner(validation, FLAGS.steps)
     checkpoints = ki.callbacks.Checkpoints(learner, os.path.join(run_dir, "checkpoints"))
     step = checkpoints.restore()
-    if step == 0:
+    if not begun:
         experiment.begin_with_features(learner)
     if FLAGS.steps == 0:
         checkpoints.save()
