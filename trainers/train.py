@@ -35,7 +35,6 @@ flags.DEFINE_integer("verbose", 1, "Progress: 0 none, 1 bars, 2 a line an epoch.
 def main(argv: Sequence[str]) -> None:
     """Train as the flags say."""
     run_folder.check_features()
-    begun = run_folder.is_trained()
     alone = FLAGS.distribution != "multi_worker"
     if alone:
         run_folder.keep_flags()
@@ -56,6 +55,7 @@ def main(argv: Sequence[str]) -> None:
     with strategy.scope():
         learner = experiment.learner(validation, FLAGS.steps)
     checkpoints = ki.callbacks.Checkpoints(learner, os.path.join(run_dir, "checkpoints"))
+    begun = checkpoints.newest() is not None
     step = checkpoints.restore()
     if not begun:
         experiment.begin_with_features(learner)

@@ -69,7 +69,7 @@ class Checkpoints(keras.callbacks.Callback):
             OSError: If a file of the checkpoint is damaged. Without its files the one before is the
                 newest.
         """
-        newest = self._newest()
+        newest = self.newest()
         if newest:
             self._restore(newest)
         self._since = time.monotonic()
@@ -84,7 +84,7 @@ class Checkpoints(keras.callbacks.Callback):
         """
         if not is_chief(self.learner.distribute_strategy):
             return ""
-        newest = self._newest()
+        newest = self.newest()
         if newest and newest.endswith(f"-{self.step}"):
             return newest
         if not all(np.isfinite(v.numpy()).all() for v in self.learner.trainable_variables):
@@ -104,7 +104,8 @@ class Checkpoints(keras.callbacks.Callback):
                 "or the folder read-only? Earlier checkpoints are as they were."
             ) from error
 
-    def _newest(self) -> str | None:
+    def newest(self) -> str | None:
+        """The path of the newest checkpoint whose files are there, if there is one."""
         there = (path for path in reversed(self.manager.checkpoints) if _exists(path))
         return next(there, None)
 
