@@ -135,8 +135,9 @@ def restored(
     """
     made = learner(episodes, way=of_run["classes"] or of_run["way"])
     checkpoints = ki.callbacks.Checkpoints(made, os.path.join(FLAGS.run_dir, "checkpoints"))
-    if not checkpoints.restore():
+    if checkpoints.newest() is None:
         refuse(f"--run_dir={FLAGS.run_dir} holds no checkpoint: train it first")
+    checkpoints.restore()
     if FLAGS.statistics != of_run["statistics"]:
         if FLAGS.statistics == "task":
             refuse("--statistics=task: the run was trained with --statistics=training")
