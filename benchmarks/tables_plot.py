@@ -40,7 +40,8 @@ def _curves(runs: pathlib.Path, path: pathlib.Path) -> bool:
     for run in kept_runs.folders(runs):
         with open(run / CURVE, encoding="utf-8", newline="") as stream:
             points = [(int(row["steps"]), float(row["accuracy"])) for row in csv.DictReader(stream)]
-        curves.setdefault(run.parent.name, []).append(points)
+        if points:  # a run of no steps has none
+            curves.setdefault(run.parent.name, []).append(points)
     if not curves:
         return False
     figure, ax = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
