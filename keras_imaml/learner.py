@@ -18,7 +18,7 @@ from keras_imaml.configurable import constructor_call
 from keras_imaml.distribution import replicas
 from keras_imaml.distribution.step_functions import StepFunctions
 from keras_imaml.elements import check_element, check_shapes
-from keras_imaml.layers.task_batch_normalization import normalizations
+from keras_imaml.layers.task_batch_normalization import normalizes_by_batch
 from keras_imaml.learned_loss import LearnedLoss
 from keras_imaml.metrics import make_diagnostics, update_metrics
 from keras_imaml.objective import Level, TaskObjective, Tasks
@@ -204,7 +204,7 @@ class MetaLearner(TaskAdaptation, StepFunctions):
 
         So if `transductive`, and a layer normalises by the examples at hand.
         """
-        return self.transductive and any(not x.fixed for x in normalizations(self.model))
+        return self.transductive and normalizes_by_batch(self.model)
 
     @property
     def output_names(self) -> list[str] | None:

@@ -6,6 +6,11 @@ import tensorflow as tf
 
 import keras_imaml as ki
 
+NETWORKS = {  # of images, for settings that all of them have
+    "conv4": lambda **more: ki.models.Conv4(3, (16, 16, 1), 4, downsample="average", **more),
+    "resnet12": lambda **more: ki.models.ResNet12(3, (8, 8, 1), (2, 3), "average", **more),
+}
+
 
 def cross_entropy():
     return keras.losses.SparseCategoricalCrossentropy(from_logits=True)

@@ -6,19 +6,16 @@ import pytest
 import tensorflow as tf
 
 import keras_imaml as ki
+from tests import learners
 from tests.batched import check, graph, inputs_of_tasks
 
 RNG = np.random.default_rng(0)
-LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-NETWORKS = {
-    "conv4": lambda **more: ki.models.Conv4(3, (16, 16, 1), 4, downsample="average", **more),
-    "resnet12": lambda **more: ki.models.ResNet12(3, (8, 8, 1), (2, 3), **more),
-}
+LOSS = learners.cross_entropy()
 
 
-@pytest.fixture(params=NETWORKS)
+@pytest.fixture(params=learners.NETWORKS)
 def network(request):
-    return NETWORKS[request.param]
+    return learners.NETWORKS[request.param]
 
 
 def images(model, examples, seed=0):

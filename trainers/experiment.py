@@ -14,7 +14,7 @@ FLAGS = flags.FLAGS
 
 # How --distort changes images in colour; the defaults are for drawings.
 _PHOTOGRAPHS: dict[str, Any] = {"mirror": True, "light": 0.3, "edges": "reflected"}
-_IMAGES = 256  # whose statistics --statistics=training takes
+_IMAGES = 256  # at least so many, of whole tasks, give the statistics of --statistics=training
 
 
 def start() -> tf.distribute.Strategy:

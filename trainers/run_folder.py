@@ -53,7 +53,7 @@ def check_features() -> None:
     """
     folder = FLAGS.features
     done = folder is None or os.path.isfile(os.path.join(folder, "learner.keras"))
-    if not (done or is_trained()):
+    if not (done or _is_trained()):
         refuse(f"--features must be the folder of a run that is done, not {folder}")
     if FLAGS.steps == 0 and folder is None:
         refuse("--steps=0 needs --features: without, there is nothing that was learned")
@@ -73,7 +73,7 @@ def keep_flags(first: bool = True) -> None:
         first: Whether this is the worker that writes, the first of several.
     """
     file = os.path.join(FLAGS.run_dir, "flags.txt")
-    if is_trained() and os.path.isfile(file):
+    if _is_trained() and os.path.isfile(file):
         with open(file, encoding="utf-8") as stream:
             theirs = stream.read().splitlines()
         _check_same(theirs)
@@ -86,7 +86,7 @@ def keep_flags(first: bool = True) -> None:
         os.replace(partial, file)
 
 
-def is_trained() -> bool:
+def _is_trained() -> bool:
     """Whether the run has a checkpoint."""
     return os.path.isfile(os.path.join(FLAGS.run_dir, "checkpoints", "checkpoint"))
 

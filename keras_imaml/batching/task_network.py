@@ -11,7 +11,7 @@ from keras_imaml.batching.grouped_convolution import grouped_convolutions
 from keras_imaml.batching.lora import low_rank_products
 from keras_imaml.batching.second_order import exact_moments
 from keras_imaml.batching.squeezing import task_axis_kept
-from keras_imaml.layers.task_batch_normalization import normalizations, statistics_of_first
+from keras_imaml.layers.task_batch_normalization import normalizes_by_batch, statistics_of_first
 from keras_imaml.parameters import Parameters
 
 
@@ -76,7 +76,7 @@ class TaskNetwork:
     def __init__(self, model: keras.Model, parameters: Parameters) -> None:
         self.model = model
         self.parameters = parameters
-        self.normalizes_by_batch = any(not layer.fixed for layer in normalizations(model))
+        self.normalizes_by_batch = normalizes_by_batch(model)
         self.penalised = has_penalties(model)
         self._layers = [layer.name for layer in model._flatten_layers()]
         self._warned: set[str] = set()

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from keras_imaml.batching.task_network import TaskNetwork, traced_when_eager
 from keras_imaml.batching.trunk import nodes_of, replayed, structure_of
-from keras_imaml.layers.task_batch_normalization import TaskBatchNormalization, normalizations
+from keras_imaml.layers.task_batch_normalization import TaskBatchNormalization, normalizes_by_batch
 from keras_imaml.parameters import Parameters
 
 
@@ -36,7 +36,7 @@ class TrunkNetwork:
     """
 
     def __init__(self, model: keras.Model, parameters: Parameters) -> None:
-        self.normalizes_by_batch = any(not layer.fixed for layer in normalizations(model))
+        self.normalizes_by_batch = normalizes_by_batch(model)
         # Keras brings what it is given into the structure, ranks and dtypes of the inputs.
         start = keras.Model(structure_of(model, "input"), model.inputs)
         self._start = TaskNetwork(start, parameters)

@@ -89,10 +89,26 @@ class TaskBatchNormalization(keras.layers.BatchNormalization):
                 "TaskBatchNormalization does not support masks. Received: a mask for "
                 f"layer {self.name!r}"
             )
-        if self.fixed and not self.recording:
-            return self._fixed(inputs)
         half = inputs.dtype in (tf.float16, tf.bfloat16)
         x = tf.cast(inputs, tf.float32) if half else inputs
+        shape = [1] * inputs.shape.rank
+        shape[self.axis] = -1
+        if self.fixed and not self.recording:
+            held = (self.moving_mean, self.moving_variance)
+            mean, variance = (tf.reshape(tf.cast(v, x.dtype), shape) for v in held)
+            centred = x + (-mean)
+        else:
+            centred, variance = self._of_examples(x)
+        inverse = tf.math.rsqrt(variance + self.epsilon)
+        if self.scale:
+            inverse *= tf.reshape(tf.cast(self.gamma, inverse.dtype), shape)
+        outputs = centred * inverse
+        if self.center:
+            outputs += tf.reshape(tf.cast(self.beta, inverse.dtype), shape)
+        return tf.cast(outputs, self.compute_dtype)
+
+    def _of_examples(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Centre `x` by the examples at hand; also their variance. Record them if asked to."""
         rows = getattr(_context, "rows", None)
         seen = x if rows is None else x[:rows]
         # Mean and variance with their full derivatives. A sum with the negative mean, for the
@@ -105,29 +121,7 @@ class TaskBatchNormalization(keras.layers.BatchNormalization):
             self.recordings += 1
             self.moving_mean.assign(tf.reshape(mean, self.moving_mean.shape))
             self.moving_variance.assign(tf.reshape(variance, self.moving_variance.shape))
-        shape = [1] * inputs.shape.rank
-        shape[self.axis] = -1
-        inverse = tf.math.rsqrt(variance + self.epsilon)
-        if self.scale:
-            inverse *= tf.reshape(tf.cast(self.gamma, inverse.dtype), shape)
-        outputs = centred * inverse
-        if self.center:
-            outputs += tf.reshape(tf.cast(self.beta, inverse.dtype), shape)
-        return tf.cast(outputs, self.compute_dtype)
-
-    def _fixed(self, inputs: tf.Tensor) -> tf.Tensor:
-        shape = [1] * inputs.shape.rank
-        shape[self.axis] = -1
-        dtype = self.variable_dtype
-        inverse = tf.math.rsqrt(tf.cast(self.moving_variance, dtype) + self.epsilon)
-        if self.scale:
-            inverse *= tf.cast(self.gamma, dtype)
-        offset = -tf.cast(self.moving_mean, dtype) * inverse
-        if self.center:
-            offset += tf.cast(self.beta, dtype)
-        x = tf.cast(inputs, dtype)
-        outputs = x * tf.reshape(inverse, shape) + tf.reshape(offset, shape)
-        return tf.cast(outputs, self.compute_dtype)
+        return centred, variance
 
     def fuses(self, inputs: tf.Tensor) -> bool:
         """Whether `fused` can normalise `[tasks, examples, ...]`."""
@@ -176,3 +170,8 @@ class TaskBatchNormalization(keras.layers.BatchNormalization):
 def normalizations(model: keras.Model) -> list[TaskBatchNormalization]:
     """Those of a model, and of the models inside it."""
     return [x for x in model._flatten_layers() if isinstance(x, TaskBatchNormalization)]
+
+
+def normalizes_by_batch(model: keras.Model) -> bool:
+    """Whether a model's outputs for one example depend on the others."""
+    return any(not layer.fixed for layer in normalizations(model))

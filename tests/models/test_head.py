@@ -7,22 +7,15 @@ import tensorflow as tf
 
 import keras_imaml as ki
 from keras_imaml.models.head import head
+from tests import learners
 from tests.batched import check, check_curvature, graph, inputs_of_tasks
 
-NETWORKS = {
-    "conv4": lambda **more: ki.models.Conv4(3, (16, 16, 1), 4, downsample="average", **more),
-    "resnet12": lambda **more: ki.models.ResNet12(3, (8, 8, 1), (2, 3), "average", **more),
-}
 RNG = np.random.default_rng(0)
 
 
-def eager(function, *arguments):
-    return function(*arguments)
-
-
-@pytest.fixture(params=NETWORKS)
+@pytest.fixture(params=learners.NETWORKS)
 def network(request):
-    return NETWORKS[request.param]
+    return learners.NETWORKS[request.param]
 
 
 def test_features_have_one_length_and_both_signs(network):
@@ -41,13 +34,12 @@ def test_the_length_does_not_count():
     np.testing.assert_array_equal(model(0 * x), np.zeros((4, 3)))
 
 
-@pytest.mark.parametrize("run", [eager, graph])
-def test_a_classifier_compares_by_the_cosine(network, run):
+@pytest.mark.parametrize("eagerly", [True, False])
+def test_a_classifier_compares_by_the_cosine(network, eagerly):
     """After a step of the outer level."""
     model = network(cosine=True, dtype="float64")
     learner = ki.MetaLearner(model, ki.algorithms.Supervised(), adapt="head", transductive=True)
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    learner.compile(optimizer="adam", loss=loss, run_eagerly=run is eager)
+    learner.compile(optimizer="adam", loss=learners.cross_entropy(), run_eagerly=eagerly)
     x, y = RNG.normal(size=(1, 3, *model.input_shape[1:])), np.arange(3)[None]
     learner.fit(tf.data.Dataset.from_tensors(((x, y), (x, y))), verbose=0)
     kernel = model.get_layer("head").kernel.numpy()
@@ -81,8 +73,7 @@ def test_products_with_the_hessian_are_those_of_differences():
 
 def test_the_adapted_model_is_plain_keras(network):
     learner = ki.MetaLearner(network(cosine=True), ki.IMAML(), adapt="head")
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    learner.compile(optimizer="adam", loss=loss)
+    learner.compile(optimizer="adam", loss=learners.cross_entropy())
     shape = learner.model.input_shape[1:]
     support, labels = RNG.normal(size=(3, *shape)).astype("float32"), np.arange(3)
     adapted = learner.adapt(support, labels)
