@@ -57,6 +57,15 @@ def _freeze_statistics(model: keras.Model, support_x: Any) -> None:
     layer by its class alone, in whatever kind of model and at whatever depth it sits.
     """
     layers = normalizations(model)
-    take_down([layer for layer in layers if not layer.fixed], model, support_x)
+    of_task = [layer for layer in layers if not layer.fixed]
+    take_down(of_task, model, support_x)
+    for layer in of_task:
+        if layer.recordings > 1:
+            raise ValueError(
+                f"The layer {layer.path!r} is used more than once, with other statistics each "
+                "time, and a stock BatchNormalization holds one set of them. Use one "
+                "TaskBatchNormalization for each place, `fixed=True`, or `adapt_and_predict`. "
+                f"Received: {layer.recordings} calls"
+            )
     for layer in layers:
         layer.__class__ = keras.layers.BatchNormalization

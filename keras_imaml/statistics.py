@@ -12,7 +12,8 @@ def record_statistics(model: keras.Model, x: Any) -> int:
     """Take down by which means and variances `model` normalises `x`, in its fixed layers.
 
     A `keras_imaml.layers.TaskBatchNormalization` with `fixed=True` normalises every task by them.
-    The few examples of a task say little about the mean and variance of features, so that this is
+    A layer that is used more than once holds the statistics of all its uses together. The few
+    examples of a task say little about the mean and variance of features, so that this is
     often more accurate, and no prediction depends on the other queries. It suits layers that do
     not adapt: record again whenever weights before the last normalisation have changed much.
 
@@ -25,7 +26,7 @@ def record_statistics(model: keras.Model, x: Any) -> int:
         The number of layers that hold new statistics.
 
     Raises:
-        ValueError: If no layer has `fixed=True`, or one is used more than once.
+        ValueError: If no layer has `fixed=True`.
 
     Example:
 
@@ -57,11 +58,3 @@ def take_down(layers: Sequence[TaskBatchNormalization], model: keras.Model, x: A
     finally:
         for layer in layers:
             layer.recording = False
-    for layer in layers:
-        if layer.recordings > 1:
-            raise ValueError(
-                f"The layer {layer.path!r} is used more than once, with other statistics each "
-                "time, and a stock BatchNormalization holds one set of them. Use one "
-                "TaskBatchNormalization for each place, or `adapt_and_predict`. "
-                f"Received: {layer.recordings} calls"
-            )

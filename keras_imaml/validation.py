@@ -16,17 +16,17 @@ def check_integer(name: str, value: Any, minimum: int) -> int:
 
 
 def check_number(
-    name: str, value: Any, minimum: float, exclusive: bool = False, reason: str = ""
+    name: str, value: Any, minimum: float = -math.inf, exclusive: bool = False, reason: str = ""
 ) -> float:
     """Return `value` if it is finite and at least (`exclusive`: above) `minimum`."""
-    bound = "above" if exclusive else "at least"
+    bound = f" {'above' if exclusive else 'at least'} {minimum:g}" if minimum > -math.inf else ""
     try:
         number = float(value)
     except (TypeError, ValueError):
         number = math.nan
     if not math.isfinite(number) or number < minimum or (exclusive and number == minimum):
         raise ValueError(
-            f"Invalid value for `{name}`. Expected a finite number {bound} {minimum:g}.{reason} "
+            f"Invalid value for `{name}`. Expected a finite number{bound}.{reason} "
             f"Received: {name}={value!r}"
         )
     return number

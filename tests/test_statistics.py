@@ -126,10 +126,14 @@ def test_a_model_without_such_layers_is_refused(network):
         ki.record_statistics(network(), np.zeros((2, 8, 8, 1)))
 
 
-def test_a_layer_that_is_used_twice_is_refused():
-    inputs = keras.Input([3])
-    layer = ki.layers.TaskBatchNormalization(fixed=True, name="norm")
-    model = keras.Model(inputs, layer(keras.layers.Dense(3)(layer(inputs))))
-    with pytest.raises(ValueError, match="'norm' is used more than once"):
-        ki.record_statistics(model, RNG.normal(size=(6, 3)).astype("float32"))
+def test_a_layer_that_is_used_twice_holds_the_statistics_of_both_uses():
+    inputs = keras.Input([3], dtype="float64")
+    layer = ki.layers.TaskBatchNormalization(fixed=True, dtype="float64")
+    uses = [layer(change(inputs)) for change in (lambda x: x, lambda x: 3 * x + 1, lambda x: x**2)]
+    model = keras.Model(inputs, uses)
+    x = RNG.normal(size=(6, 3))
+    ki.record_statistics(model, x)
+    seen = np.concatenate([x, 3 * x + 1, x**2])
+    np.testing.assert_allclose(layer.moving_mean, seen.mean(axis=0), rtol=1e-9)
+    np.testing.assert_allclose(layer.moving_variance, seen.var(axis=0), rtol=1e-9)
     assert not layer.recording

@@ -174,10 +174,18 @@ def _network(classes: int, input_shape: tuple[int, int, int]) -> keras.Model:
     }
     if FLAGS.mixed_precision:
         options["dtype"] = "mixed_bfloat16"
+    size = FLAGS.view_size if FLAGS.views and FLAGS.view_size else None
+    shape = (size, size, input_shape[-1]) if size else input_shape
     if FLAGS.model == "conv4":
-        return ki.models.Conv4(classes, input_shape, FLAGS.filters, **options)
-    filters = [round(FLAGS.filters * wider) for wider in (1, 2.5, 5, 10)]
-    return ki.models.ResNet12(classes, input_shape, filters, **options)
+        network = ki.models.Conv4(classes, shape, FLAGS.filters, **options)
+    else:
+        filters = [round(FLAGS.filters * wider) for wider in (1, 2.5, 5, 10)]
+        network = ki.models.ResNet12(classes, shape, filters, **options)
+    if not FLAGS.views:
+        return network
+    drawings = input_shape[-1] == 1
+    views = ki.views_of_drawings(size) if drawings else ki.views_of_photographs(size)
+    return ki.seen_in_views(network, views, input_shape)
 
 
 def _learned_loss(model: keras.Model) -> ki.LearnedLoss:

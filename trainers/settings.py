@@ -224,6 +224,22 @@ _run(
 )
 _run(
     flags.DEFINE_bool,
+    "views",
+    False,
+    "Show the head the mean features of several views of an image: of photographs as they are and "
+    "from nearer, and both mirrored; of drawings as they are and moved by a pixel to each corner. "
+    "Any run of images can be evaluated so.",
+)
+_run(
+    flags.DEFINE_integer,
+    "view_size",
+    0,
+    "Pixels a side of the --views that the network sees of an image of --image_size; 0: as many. "
+    "Of larger images a closer view loses less.",
+    lower_bound=0,
+)
+_run(
+    flags.DEFINE_bool,
     "mixed_precision",
     False,
     "Compute all layers before the head in bfloat16: about twice as fast where the processor has "
@@ -317,9 +333,23 @@ def _adapts_in_float32(values: dict) -> bool:
     return head or not values["mixed_precision"]
 
 
-@flags.multi_flags_validator(["dataset", "distort"], "--distort is for images: not for sinusoids")
-def _distorts_images(values: dict) -> bool:
-    return not values["distort"] or "sinusoid" not in values["dataset"]
+@flags.multi_flags_validator(
+    ["dataset", "distort", "views"], "--distort and --views are for images: not for sinusoids"
+)
+def _are_images(values: dict) -> bool:
+    return not (values["distort"] or values["views"]) or "sinusoid" not in values["dataset"]
+
+
+@flags.multi_flags_validator(["view_size", "views"], "--view_size is for --views")
+def _has_views(values: dict) -> bool:
+    return values["views"] or not values["view_size"]
+
+
+@flags.multi_flags_validator(
+    ["learned_loss", "views"], "--learned_loss reads the activations of one view: not with --views"
+)
+def _sees_one_view(values: dict) -> bool:
+    return not (values["learned_loss"] and values["views"])
 
 
 @flags.multi_flags_validator(

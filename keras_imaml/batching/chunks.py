@@ -1,10 +1,13 @@
 """The tasks of a meta-batch a few at a time, where all at once would not fit the caches."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
+
+from keras_imaml.batching.trunk import nodes_of
 
 CACHE_BYTES = 16 * 2**20
 """Activations that are evaluated at once, about: what stays near the cores of a processor."""
@@ -16,19 +19,18 @@ def tasks_at_once(model: keras.Model, tasks: Any, examples: Any) -> Any:
     All of them, where one cannot tell or there is no divisor of about that size.
 
     Args:
-        model: The network; the sizes of its layers' outputs are known if it is functional.
+        model: The network; the sizes of what its layers give are known if it is functional.
         tasks: Their number; static, or a tensor.
         examples: Examples of each task; static, or a tensor.
     """
     if not isinstance(tasks, int) or not isinstance(examples, int):
         return tasks
     numbers = 0
-    for layer in model._flatten_layers(include_self=False, recursive=False):
-        for output in keras.tree.flatten(getattr(layer, "output", None)):
-            shape = getattr(output, "shape", ())[1:]
-            if any(size is None for size in shape):
-                return tasks
-            numbers += int(tf.TensorShape(shape).num_elements() or 0)
+    for output in [x for node in nodes_of(model) or () for x in node.outputs]:
+        shape = output.shape[1:]
+        if any(size is None for size in shape):
+            return tasks
+        numbers += math.prod(shape)
     fit = max(1, CACHE_BYTES // max(1, 4 * numbers * examples))
     best = max(n for n in range(1, tasks + 1) if tasks % n == 0 and n <= fit)
     return best if 4 * best >= fit else tasks  # 17 tasks have no parts but single ones

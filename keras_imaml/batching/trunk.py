@@ -6,7 +6,7 @@ the features are meta-parameters like any other: the implicit rule gives the met
 them, and one backward pass takes it from there to the weights of the trunk.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -73,6 +73,20 @@ def replayed(nodes: Sequence[Any], features: Sequence[Any], outputs: Any) -> ker
     """
     starts = [keras.Input(batch_shape=x.shape, dtype=x.dtype) for x in features]
     new = {id(x): start for x, start in zip(features, starts, strict=True)}
+    return keras.Model(starts, called_again(nodes, new)(outputs))
+
+
+def called_again(nodes: Sequence[Any], new: dict[int, Any]) -> Callable[[Any], Any]:
+    """Call layers once more, with other tensors for some.
+
+    Args:
+        nodes: Their calls, each after those that it depends on.
+        new: By the `id` of a tensor, the one in its place.
+
+    Returns:
+        From tensors of the old calls to those in their place.
+    """
+    new = dict(new)
 
     def renewed(structure: Any) -> Any:
         return keras.tree.map_structure(lambda x: new.get(id(x), x), structure)
@@ -81,7 +95,7 @@ def replayed(nodes: Sequence[Any], features: Sequence[Any], outputs: Any) -> ker
         arguments = node.arguments
         found = node.operation(*renewed(arguments.args), **renewed(arguments.kwargs))
         new.update(zip(map(id, node.outputs), keras.tree.flatten(found), strict=True))
-    return keras.Model(starts, renewed(outputs))
+    return renewed
 
 
 def structure_of(model: keras.Model, end: str) -> Any:

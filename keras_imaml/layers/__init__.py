@@ -4,3 +4,4 @@ from keras_imaml.layers.task_batch_normalization import (
     TaskBatchNormalization as TaskBatchNormalization,
 )
 from keras_imaml.layers.tied_dense import TiedDense as TiedDense
+from keras_imaml.layers.view import View as View

@@ -118,10 +118,21 @@ class TaskBatchNormalization(keras.layers.BatchNormalization):
         squares = tf.square(centred if rows is None else seen + (-mean))
         variance = tf.reduce_mean(squares, axis=self._reduction_axes, keepdims=True)
         if self.recording:
-            self.recordings += 1
-            self.moving_mean.assign(tf.reshape(mean, self.moving_mean.shape))
-            self.moving_variance.assign(tf.reshape(variance, self.moving_variance.shape))
+            self._record(mean, variance)
         return centred, variance
+
+    def _record(self, mean: tf.Tensor, variance: tf.Tensor) -> None:
+        """Hold the statistics of this call and those before it together, as of one batch."""
+        mean, variance = (tf.reshape(v, self.moving_mean.shape) for v in (mean, variance))
+        calls = self.recordings
+        away = mean - self.moving_mean
+        if calls:
+            mean = self.moving_mean + away / (calls + 1)
+            between = tf.square(away) * (calls / (calls + 1))
+            variance = (calls * self.moving_variance + variance + between) / (calls + 1)
+        self.moving_mean.assign(mean)
+        self.moving_variance.assign(variance)
+        self.recordings = calls + 1
 
     def fuses(self, inputs: tf.Tensor) -> bool:
         """Whether `fused` can normalise `[tasks, examples, ...]`."""

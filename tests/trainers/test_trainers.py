@@ -284,9 +284,10 @@ def test_a_run_normalises_by_training_images(tmp_path):
     assert "--statistics=training needs --features to train" in refused.stderr
     assert not (tmp_path / "first").exists()
     assert call("train", first, *shared).returncode == 0
-    evaluated = call("evaluate", first, "--statistics=training", "--tasks=4")
-    assert evaluated.returncode == 0, evaluated.stderr
-    assert "4 tasks, non-transductive" in evaluated.stdout
+    for views in ([], ["--views", "--image_size=36", "--view_size=28"]):
+        evaluated = call("evaluate", first, "--statistics=training", "--tasks=4", *views)
+        assert evaluated.returncode == 0, evaluated.stderr
+        assert "4 tasks, non-transductive" in evaluated.stdout
     made = call(
         "train", second, *shared, "--statistics=training", f"--features={tmp_path / 'first'}"
     )

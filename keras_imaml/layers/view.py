@@ -1,0 +1,96 @@
+"""An image from another place: mirrored, closer, or moved."""
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_imaml.validation import check_integer, check_number
+
+
+@keras.saving.register_keras_serializable(package="keras_imaml")
+class View(keras.layers.Layer):
+    """The same images as one sees them in a mirror, from nearer, further to a side, or smaller.
+
+    For `keras_imaml.seen_in_views`. Pixels between pixels are interpolated linearly, from all that
+    a pixel covers where the result is smaller; what comes from outside an image is 0. A linear map
+    of the image.
+
+    Args:
+        mirrored: Whether left and right are exchanged. Defaults to `False`.
+        zoom: How much larger things are, above 0: 1.2 shows the middle of an image, 1 / 1.2 of its
+            side. Defaults to `1.0`.
+        down: Pixels of the image by which things move down. Defaults to `0.0`.
+        right: Pixels of the image by which things move right. Defaults to `0.0`.
+        size: Pixels a side of the result. Defaults to `None`: height and width of the image.
+        **kwargs: Other arguments of `keras.layers.Layer`.
+
+    Call arguments:
+        images: `[examples, height, width, channels]`, floating.
+
+    Returns:
+        Images, of the same shape but for `size`.
+
+    Example:
+
+    ```python
+    ki.layers.View(mirrored=True, zoom=1.2, size=64)(np.random.rand(5, 84, 84, 3)).shape
+    ```
+    """
+
+    def __init__(
+        self,
+        mirrored: bool = False,
+        zoom: float = 1.0,
+        down: float = 0.0,
+        right: float = 0.0,
+        size: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.mirrored = bool(mirrored)
+        self.zoom = check_number("zoom", zoom, minimum=0.0, exclusive=True)
+        self.down = check_number("down", down)
+        self.right = check_number("right", right)
+        self.size = None if size is None else check_integer("size", size, minimum=1)
+
+    def build(self, input_shape: Any) -> None:
+        """Prepare the interpolation of rows and of columns."""
+        if len(input_shape) != 4 or None in tuple(input_shape[1:3]):
+            raise ValueError(
+                "Invalid shape of `images`. Expected [examples, height, width, channels] of a "
+                f"known height and width. Received: shape={tuple(input_shape)}"
+            )
+        _, height, width, _ = input_shape
+        self._rows = _interpolation(height, self.size or height, self.zoom, self.down)
+        self._columns = _interpolation(width, self.size or width, self.zoom, self.right)
+        if self.mirrored:
+            self._columns = self._columns[::-1]
+        super().build(input_shape)
+
+    def call(self, images: tf.Tensor) -> tf.Tensor:
+        """Interpolate along one axis, then along the other."""
+        rows, columns = (tf.constant(x, images.dtype) for x in (self._rows, self._columns))
+        return tf.einsum("wj,nhjc->nhwc", columns, tf.einsum("hi,nijc->nhjc", rows, images))
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """That of the images, but for `size`."""
+        examples, height, width, channels = input_shape
+        return (examples, self.size or height, self.size or width, channels)
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments of the constructor."""
+        names = ("mirrored", "zoom", "down", "right", "size")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+
+
+def _interpolation(pixels: int, size: int, zoom: float, move: float) -> np.ndarray:
+    """`[size, pixels]`: what each pixel of the result takes of each pixel of the image."""
+    step = pixels / size / zoom  # from one pixel of the result to the next
+    places = (pixels - 1) / 2 + (np.arange(size) - (size - 1) / 2) * step - move
+    distances = np.abs(places[:, None] - np.arange(pixels)[None, :])
+    weights = np.maximum(0.0, 1.0 - distances / max(1.0, step))
+    inside = (places > -0.5 - 1e-9) & (places < pixels - 0.5 + 1e-9)
+    sums = np.where(inside, weights.sum(axis=1), 1.0)
+    return weights / sums[:, None] * inside[:, None]

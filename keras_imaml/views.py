@@ -1,0 +1,106 @@
+"""A network that looks at every image in several ways before it decides."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+
+from keras_imaml.batching.trunk import called_again, nodes_of
+from keras_imaml.layers import View
+
+
+def views_of_photographs(size: int | None = None) -> list[View]:
+    """An image as it is and from nearer, and both in a mirror, of `size` pixels a side."""
+    return [View(mirrored, zoom, size=size) for zoom in (1.0, 7 / 6) for mirrored in (False, True)]
+
+
+def views_of_drawings(size: int | None = None) -> list[View]:
+    """An image as it is, and moved by a pixel to each of its corners, of `size` pixels a side."""
+    moves = [(0, 0), (1, 1), (1, -1), (-1, 1), (-1, -1)]
+    return [View(down=down, right=right, size=size) for down, right in moves]
+
+
+def seen_in_views(
+    model: keras.Model,
+    views: Sequence[Callable],
+    image_shape: tuple[int, int, int] | None = None,
+    name: str | None = None,
+) -> keras.Model:
+    """A network whose head sees the mean features of several views of an image.
+
+    What a single view shows by chance averages out, in support and query images alike, so that
+    adaptation is often more accurate; features take as many times longer as there are views. The
+    head is the last layer with weights. All layers are those of `model`, with their weights: train
+    either, use the other.
+
+    Layers that normalise by the examples at hand do so for each view by itself;
+    `keras_imaml.record_statistics` takes down those of all views together.
+
+    Args:
+        model: A functional model of one batch of images, in which all that reaches the head are
+            features from the layer before it.
+        views: Layers or functions from images to the images that `model` takes, such as
+            `keras_imaml.layers.View`, `views_of_photographs()`, `views_of_drawings()`.
+        image_shape: `(height, width, channels)` of the images. Larger ones than `model` takes, of
+            which views are made smaller, lose less by a closer view. Defaults to `None`: as `model`
+            takes them.
+        name: Of the new model. Defaults to `None`: that of `model`.
+
+    Returns:
+        A functional model from images to what `model` gives.
+
+    Raises:
+        ValueError: If there are no views, one has another shape than `model` takes, or the model
+            has no such head.
+
+    Example:
+
+    ```python
+    network = ki.models.Conv4(5, (64, 64, 3), downsample="max")
+    seen = ki.seen_in_views(network, ki.views_of_photographs(64), image_shape=(84, 84, 3))
+    learner = ki.MetaLearner(seen, ki.IMAML(), adapt="head")
+    ```
+
+    References:
+        Krizhevsky et al., ImageNet Classification with Deep Convolutional Neural Networks, 2012,
+        section 4.1 (which averages predictions).
+    """
+    views = list(views)
+    if not views:
+        raise ValueError("Invalid value for `views`. Expected at least one. Received: views=[]")
+    before, features, after = _cut(model)
+    (start,) = model.inputs
+    shape = tuple(image_shape or start.shape[1:])
+    inputs = keras.Input(shape, dtype=start.dtype, name=start.name)
+    found = []
+    for view in views:
+        seen = view(inputs)
+        if seen.shape != start.shape:
+            raise ValueError(
+                f"Invalid value for `views`. Expected images {tuple(start.shape)}, as "
+                f"{model.name!r} takes them. Received: a view {tuple(seen.shape)}"
+            )
+        found.append(called_again(before, {id(start): seen})(features))
+    mean = found[0]
+    if len(found) > 1:
+        mean = keras.layers.Average(dtype=features.dtype, name="mean_of_views")(found)
+    outputs = called_again(after, {id(features): mean})(model.output)
+    return keras.Model(inputs, outputs, name=name or model.name)
+
+
+def _cut(model: keras.Model) -> tuple[Sequence[Any], keras.KerasTensor, Sequence[Any]]:
+    """The calls before the head, the features, and the calls from the head on."""
+    nodes = nodes_of(model) or []
+    weighted = [i for i, node in enumerate(nodes) if getattr(node.operation, "weights", [])]
+    if weighted and len(model.inputs) == 1:
+        before, after = nodes[: weighted[-1]], nodes[weighted[-1] :]
+        made = {id(x) for node in after for x in node.outputs}
+        taken = [x for node in after for x in node.arguments.keras_tensors]
+        features = {id(x): x for x in taken if id(x) not in made}
+        if len(features) == 1 and before:
+            return before, next(iter(features.values())), after
+    raise ValueError(
+        "Invalid value for `model`. Expected a functional model with one input, of which one "
+        "tensor of features reaches the last layer with weights, such as "
+        f"keras_imaml.models.Conv4(5). Received: {model.name!r}, of which this cannot be told"
+    )

@@ -1,0 +1,95 @@
+"""Images from another place."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_imaml as ki
+
+RNG = np.random.default_rng(0)
+IMAGES = RNG.uniform(size=(3, 9, 12, 2))
+
+
+def seen(x=IMAGES, **settings):
+    return ki.layers.View(dtype=x.dtype.name, **settings)(x).numpy()
+
+
+def test_without_settings_nothing_changes():
+    np.testing.assert_array_equal(seen(), IMAGES)
+
+
+def test_a_mirror_exchanges_left_and_right():
+    np.testing.assert_array_equal(seen(mirrored=True), IMAGES[:, :, ::-1])
+
+
+@pytest.mark.parametrize(("down", "right"), [(1, 2), (-2, 1), (3, -1), (0, 12)])
+def test_a_move_by_whole_pixels_leaves_nothing_behind(down, right):
+    expected = np.zeros_like(IMAGES)
+    for row in range(9):
+        for column in range(12):
+            if 0 <= row - down < 9 and 0 <= column - right < 12:
+                expected[:, row, column] = IMAGES[:, row - down, column - right]
+    np.testing.assert_array_equal(seen(down=down, right=right), expected)
+
+
+@pytest.mark.parametrize("size", [5, 6, 9, 12, 20])
+def test_another_size_is_what_tensorflow_makes_of_it(size):
+    expected = tf.image.resize(IMAGES, (size, size), antialias=True)
+    np.testing.assert_allclose(seen(size=size), expected, atol=1e-5)
+
+
+def test_from_nearer_one_sees_the_middle():
+    x = RNG.uniform(size=(2, 12, 12, 3))
+    expected = tf.image.resize(x[:, 2:10, 2:10], (16, 16), antialias=True)[:, 2:-2, 2:-2]
+    # At the edge of a crop the image ends; in a view it goes on.
+    np.testing.assert_allclose(seen(x, zoom=1.5, size=16)[:, 2:-2, 2:-2], expected, atol=1e-5)
+
+
+def test_from_further_away_there_is_nothing_around_it():
+    found = seen(np.ones((1, 8, 8, 1)), zoom=0.5)[0, :, :, 0]
+    np.testing.assert_allclose(found, np.pad(np.ones((4, 4)), 2), atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_graph_eager_and_configuration_agree(dtype):
+    layer = ki.layers.View(True, 1.3, 0.5, -1.25, 7, dtype=dtype)
+    x = IMAGES.astype(dtype)
+    again = ki.layers.View.from_config(layer.get_config())
+    eager = layer(x)
+    assert eager.dtype == dtype
+    assert eager.shape == layer.compute_output_shape(x.shape) == (3, 7, 7, 2)
+    for other in (tf.function(layer)(x), again(x)):
+        np.testing.assert_allclose(eager, other, rtol=1e-6)
+
+
+def test_its_gradient_is_its_transpose():
+    layer = ki.layers.View(True, 0.8, 1.5, size=7, dtype="float64")
+    x, cotangent = tf.constant(IMAGES), RNG.normal(size=(3, 7, 7, 2))
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = layer(x)
+    slope = tape.gradient(y, x, output_gradients=tf.constant(cotangent))
+    np.testing.assert_allclose(np.sum(slope * IMAGES), np.sum(cotangent * y), rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"zoom": 0}, "`zoom`. Expected a finite number above 0. Received: zoom=0"),
+        ({"zoom": float("nan")}, "`zoom`.*Received: zoom=nan"),
+        ({"down": "far"}, "`down`. Expected a finite number. Received: down='far'"),
+        ({"right": float("inf")}, "`right`. Expected a finite number. Received: right=inf"),
+        ({"size": 0}, "`size`.*Received: size=0"),
+    ],
+)
+def test_wrong_settings_are_refused(settings, message):
+    with pytest.raises(ValueError, match=f"Invalid value for {message}"):
+        ki.layers.View(**settings)
+
+
+def test_what_is_no_batch_of_images_is_refused():
+    with pytest.raises(ValueError, match=r"known height and width. Received: shape=\(3, 4\)"):
+        ki.layers.View()(np.zeros((3, 4)))
+    with pytest.raises(ValueError, match=r"Received: shape=\(None, None, None, 3\)"):
+        ki.layers.View()(keras.Input([None, None, 3]))
