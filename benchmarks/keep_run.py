@@ -3,15 +3,17 @@ r"""Keep what docs/results.md needs of a run: settings, results and its learning
     python -m benchmarks.keep_run --run_dir=runs/head --recipe=head
 
 The folder `--runs`/RECIPE/SEED then holds the flags (without places on this machine), the result
-files, with that of the run of `--features`, whose time counts too, and `learning_curve.csv`: for
-every epoch the meta-steps at its end and the mean accuracy on the query sets of its training tasks.
+files, with those of the run of `--features`, of the run that this one began with and so on, whose
+time counts too, and `learning_curve.csv`: for every epoch the meta-steps at its end and the mean
+accuracy on the query sets of its training tasks.
 `python -m benchmarks.tables` makes tables and plots of them.
 """
 
 import csv
 import pathlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from absl import app, flags
 
@@ -20,7 +22,7 @@ from benchmarks import report
 FLAGS = flags.FLAGS
 
 CURVE = "learning_curve.csv"
-FEATURES = "features.json"  # the result of the run that another one began with
+FEATURES = "features_{}.json"  # results of the runs that this one began with, the last one first
 
 
 def define_flags() -> None:
@@ -44,10 +46,9 @@ def main(argv: Sequence[str]) -> None:
         (folder / file.name).write_text(
             without_place(file.read_text(encoding="utf-8")), encoding="utf-8"
         )
-    before = result["settings"].get("features")
-    if before:
-        earlier = (pathlib.Path(before) / "result.json").read_text(encoding="utf-8")
-        (folder / FEATURES).write_text(without_place(earlier), encoding="utf-8")
+    for number, earlier in enumerate(_runs_before(result), start=1):
+        text = (earlier / "result.json").read_text(encoding="utf-8")
+        (folder / FEATURES.format(number)).write_text(without_place(text), encoding="utf-8")
     settings = (run / "flags.txt").read_text(encoding="utf-8").splitlines(keepends=True)
     kept = [without_place(line) for line in settings if not line.startswith("--data_dir=")]
     (folder / "flags.txt").write_text("".join(kept), encoding="utf-8")
@@ -55,6 +56,13 @@ def main(argv: Sequence[str]) -> None:
     with open(folder / CURVE, "w", encoding="utf-8", newline="") as stream:
         csv.writer(stream).writerows([("steps", "accuracy"), *points])
     print(f"Written to {folder}: {result['steps']} steps, {len(points)} epochs")
+
+
+def _runs_before(result: dict[str, Any]) -> Iterator[pathlib.Path]:
+    """The folder of the run that one with this result began with, and of those before it."""
+    while folder := result["settings"].get("features"):
+        yield pathlib.Path(folder)
+        result = report.read(pathlib.Path(folder) / "result.json")
 
 
 def without_place(text: str) -> str:

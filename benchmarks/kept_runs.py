@@ -38,8 +38,7 @@ def evaluations(runs: pathlib.Path) -> Iterator[Kept]:
     for run in folders(runs):
         own = report.read(run / "result.json")
         trained = {**defaults, **own["settings"]}
-        before = run / FEATURES
-        parts = [own, *([report.read(before)] if before.exists() else [])]
+        parts = [own, *map(report.read, run.glob(FEATURES.format("*")))]
         hours = sum(part["wall_seconds"] * part["cores"] for part in parts) / 3600
         for file in sorted(run.glob("evaluation_test*.json")):
             record = report.read(file)

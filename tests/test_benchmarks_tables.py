@@ -61,9 +61,11 @@ def test_seeds_are_averaged_and_other_settings_left_out(runs):
 
 def test_the_hours_are_those_of_the_features_too(runs):
     for seed in "01":
-        (runs / "head" / seed / keep_run.FEATURES).write_text(json.dumps(record(int(seed), 0.1)))
+        for number in (1, 2):
+            file = runs / "head" / seed / keep_run.FEATURES.format(number)
+            file.write_text(json.dumps(record(int(seed), 0.1)))
     line, _ = tables.lines(list(tables.read(runs)))
-    assert "| 4.00 | reached |" in tables.markdown([line])
+    assert "| 6.00 | reached |" in tables.markdown([line])
 
 
 def test_training_statistics_are_a_mode_of_their_own(runs):
@@ -157,16 +159,23 @@ def test_what_is_kept_names_no_place(text, kept):
     assert keep_run.without_place(text) == kept
 
 
-def test_a_run_is_kept_with_the_result_of_the_run_that_it_began_with(tmp_path):
-    before, run = tmp_path / "before", tmp_path / "run"
-    settings = {"features": str(before), "steps_per_epoch": 100}
-    for folder, result in ((before, record(3, 0.5)), (run, record(3, 0.9, **settings))):
+def test_a_run_is_kept_with_the_results_of_those_that_it_began_with(tmp_path):
+    first, before, run = (tmp_path / name for name in ("first", "before", "run"))
+    own = {"steps_per_epoch": 100}
+    for folder, accuracy, features in (
+        (first, 0.4, None),
+        (before, 0.5, first),
+        (run, 0.9, before),
+    ):
         folder.mkdir()
+        result = record(3, accuracy, features=features and str(features), **own)
         (folder / "result.json").write_text(json.dumps(result))
     (run / "flags.txt").write_text(f"--data_dir=data\n--features={before}\n--way=20\n")
     where = [f"--run_dir={run}", f"--runs={tmp_path / 'kept'}", "--recipe=head"]
     subprocess.run([sys.executable, "-m", "benchmarks.keep_run", *where], check=True)
     kept = tmp_path / "kept" / "head" / "3"
     assert (kept / "flags.txt").read_text() == "--features=before\n--way=20\n"
-    assert json.loads((kept / keep_run.FEATURES).read_text())["accuracy"] == 0.5
+    found = [json.loads((kept / keep_run.FEATURES.format(n)).read_text()) for n in (1, 2)]
+    assert [result["accuracy"] for result in found] == [0.5, 0.4]
+    assert found[0]["settings"]["features"] == "first"
     assert json.loads((kept / "result.json").read_text())["settings"]["features"] == "before"
