@@ -46,6 +46,8 @@ def main(argv: Sequence[str]) -> None:
         (folder / file.name).write_text(
             without_place(file.read_text(encoding="utf-8")), encoding="utf-8"
         )
+    for stale in folder.glob(FEATURES.format("*")):
+        stale.unlink()
     for number, earlier in enumerate(_runs_before(result), start=1):
         text = (earlier / "result.json").read_text(encoding="utf-8")
         (folder / FEATURES.format(number)).write_text(without_place(text), encoding="utf-8")

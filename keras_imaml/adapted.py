@@ -6,10 +6,11 @@ import keras
 import tensorflow as tf
 
 from keras_imaml.batching.lora import enable_lora, lora_settings
-from keras_imaml.layers import TiedDense
+from keras_imaml.batching.trunk import called_again, nodes_of, structure_of
+from keras_imaml.layers import TaskBatchNormalization, TiedDense, View
 from keras_imaml.layers.task_batch_normalization import normalizations
 from keras_imaml.parameters import Parameters
-from keras_imaml.statistics import take_down
+from keras_imaml.statistics import taken_down
 
 
 def adapted_model(
@@ -27,7 +28,7 @@ def adapted_model(
     values = parameters.unravel(phi[None])
     for variable, value in zip(parameters.adapted, values, strict=True):
         twins[id(variable)].assign(value[0])
-    _freeze_statistics(copy, support_x)
+    copy = _with_stock_layers(copy, support_x)
     for layer in copy._flatten_layers():
         if isinstance(layer, TiedDense):
             layer.untie()
@@ -50,22 +51,49 @@ def _copy(model: keras.Model, support_x: Any, name: str | None) -> keras.Model:
     return copy
 
 
-def _freeze_statistics(model: keras.Model, support_x: Any) -> None:
+def _with_stock_layers(model: keras.Model, support_x: Any) -> keras.Model:
     """Turn each `TaskBatchNormalization` into a stock layer with the support statistics.
 
-    The two classes have the same weights and the same settings. So an instance becomes the stock
-    layer by its class alone, in whatever kind of model and at whatever depth it sits.
+    The two classes have the same weights and the same settings. So an instance that is used once
+    becomes the stock layer by its class alone, in whatever kind of model and at whatever depth it
+    sits. One that is used more than once, with other statistics each time, becomes one layer for
+    each use, and a `View` becomes Keras' own operations.
     """
     layers = normalizations(model)
     of_task = [layer for layer in layers if not layer.fixed]
-    take_down(of_task, model, support_x)
-    for layer in of_task:
-        if layer.recordings > 1:
+    calls = dict(zip(of_task, taken_down(of_task, model, support_x), strict=True))
+    several = {layer: iter(found) for layer, found in calls.items() if len(found) > 1}
+
+    def in_place_of(operation: Any, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(operation, View):
+            return operation.with_stock_operations(*args)
+        if operation not in several:
+            return operation(*args, **kwargs)
+        config = operation.get_config()
+        del config["fixed"], config["name"]
+        stock = keras.layers.BatchNormalization.from_config(config)
+        outputs = stock(*args, **kwargs)
+        own = [weight for weight in (operation.gamma, operation.beta) if weight is not None]
+        stock.set_weights([*own, *next(several[operation])])
+        return outputs
+
+    nodes = nodes_of(model) or []
+    if any(node.operation in several or isinstance(node.operation, View) for node in nodes):
+        outputs = called_again(nodes, {}, in_place_of)(structure_of(model, "output"))
+        model = keras.Model(structure_of(model, "input"), outputs, name=model.name)
+    for layer in model._flatten_layers():
+        if isinstance(layer, View) or layer in several:
             raise ValueError(
-                f"The layer {layer.path!r} is used more than once, with other statistics each "
-                "time, and a stock BatchNormalization holds one set of them. Use one "
-                "TaskBatchNormalization for each place, `fixed=True`, or `adapt_and_predict`. "
-                f"Received: {layer.recordings} calls"
+                f"The layer {layer.path!r} cannot be replaced by stock layers: it is a View, or "
+                "normalises more than once by the examples at hand, and it is not a layer of a "
+                "functional model itself. Use `adapt_and_predict`, or `export`. "
+                f"Received: {type(layer).__name__}"
             )
-    for layer in layers:
-        layer.__class__ = keras.layers.BatchNormalization
+        if isinstance(layer, TaskBatchNormalization):
+            if layer in calls:
+                for held, value in zip(
+                    (layer.moving_mean, layer.moving_variance), calls[layer][0], strict=True
+                ):
+                    held.assign(value)
+            layer.__class__ = keras.layers.BatchNormalization
+    return model

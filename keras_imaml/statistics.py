@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from keras_imaml.layers.task_batch_normalization import TaskBatchNormalization, normalizations
 
@@ -43,18 +44,40 @@ def record_statistics(model: keras.Model, x: Any) -> int:
             "TaskBatchNormalization(fixed=True), such as keras_imaml.models.Conv4("
             f"5, fixed_statistics=True). Received: {model.name!r}, which has none"
         )
-    take_down(layers, model, x)
+    found = taken_down(layers, model, x)
+    for layer, calls in zip(layers, found, strict=True):
+        _hold(layer, calls)
+    if any(len(calls) > 1 for calls in found):
+        # Each call was normalised by itself. So once more, one layer after the other, each on
+        # what those before it give with the statistics that they hold.
+        for layer in layers:
+            _hold(layer, *taken_down([layer], model, x))
     return len(layers)
 
 
-def take_down(layers: Sequence[TaskBatchNormalization], model: keras.Model, x: Any) -> None:
-    """Let `layers` of a model hold the statistics of what they normalise when it is given `x`."""
+Calls = list[tuple[tf.Tensor, tf.Tensor]]
+"""Means and variances, `[features]`, of each call of a layer."""
+
+
+def taken_down(layers: Sequence[TaskBatchNormalization], model: keras.Model, x: Any) -> list[Calls]:
+    """By what `layers` of a model normalise the examples at hand when it is given `x`."""
     if not layers:
-        return
+        return []
     for layer in layers:
-        layer.recording, layer.recordings = True, 0
+        layer.recorded = []
     try:
         model(x)
+        return [list(layer.recorded or ()) for layer in layers]
     finally:
         for layer in layers:
-            layer.recording = False
+            layer.recorded = None
+
+
+def _hold(layer: TaskBatchNormalization, calls: Calls) -> None:
+    """Let a layer hold the statistics of several calls together, of equally many numbers each."""
+    if calls:
+        means, variances = (tf.cast(tf.stack(v), tf.float64) for v in zip(*calls, strict=True))
+        mean = tf.reduce_mean(means, axis=0)
+        variance = tf.reduce_mean(variances + tf.square(means - mean), axis=0)
+        for held, value in ((layer.moving_mean, mean), (layer.moving_variance, variance)):
+            held.assign(tf.cast(value, held.dtype))

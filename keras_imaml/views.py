@@ -4,8 +4,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
+import tensorflow as tf
 
-from keras_imaml.batching.trunk import called_again, nodes_of
+from keras_imaml.batching.trunk import called_again, nodes_of, structure_of
 from keras_imaml.layers import View
 
 
@@ -33,12 +34,13 @@ def seen_in_views(
     head is the last layer with weights. All layers are those of `model`, with their weights: train
     either, use the other.
 
-    Layers that normalise by the examples at hand do so for each view by itself;
-    `keras_imaml.record_statistics` takes down those of all views together.
+    Layers that normalise by the examples at hand do so for each view by itself, and
+    `MetaLearner.adapt` makes one stock layer for each; `keras_imaml.record_statistics` takes down
+    the statistics of all views together.
 
     Args:
-        model: A functional model of one batch of images, in which all that reaches the head are
-            features from the layer before it.
+        model: A functional model of one batch of images, in which all that reaches the head, a
+            layer of the model itself, are features from the layer before it.
         views: Layers or functions from images to the images that `model` takes, such as
             `keras_imaml.layers.View`, `views_of_photographs()`, `views_of_drawings()`.
         image_shape: `(height, width, channels)` of the images. Larger ones than `model` takes, of
@@ -65,26 +67,26 @@ def seen_in_views(
         Krizhevsky et al., ImageNet Classification with Deep Convolutional Neural Networks, 2012,
         section 4.1 (which averages predictions).
     """
-    views = list(views)
-    if not views:
-        raise ValueError("Invalid value for `views`. Expected at least one. Received: views=[]")
+    if not isinstance(views, Sequence) or not views or not all(map(callable, views)):
+        raise ValueError(
+            "Invalid value for `views`. Expected a list of layers or functions from images to "
+            f"images, at least one. Received: views={views}"
+        )
     before, features, after = _cut(model)
     (start,) = model.inputs
     shape = tuple(image_shape or start.shape[1:])
-    inputs = keras.Input(shape, dtype=start.dtype, name=start.name)
+    inputs = keras.Input(batch_shape=(start.shape[0], *shape), dtype=start.dtype, name=start.name)
     found = []
     for view in views:
         seen = view(inputs)
-        if seen.shape != start.shape:
+        if not tf.TensorShape(start.shape).is_compatible_with(seen.shape):
             raise ValueError(
                 f"Invalid value for `views`. Expected images {tuple(start.shape)}, as "
                 f"{model.name!r} takes them. Received: a view {tuple(seen.shape)}"
             )
         found.append(called_again(before, {id(start): seen})(features))
-    mean = found[0]
-    if len(found) > 1:
-        mean = keras.layers.Average(dtype=features.dtype, name="mean_of_views")(found)
-    outputs = called_again(after, {id(features): mean})(model.output)
+    mean = keras.layers.Average(dtype=features.dtype)(found) if len(found) > 1 else found[0]
+    outputs = called_again(after, {id(features): mean})(structure_of(model, "output"))
     return keras.Model(inputs, outputs, name=name or model.name)
 
 
@@ -92,15 +94,16 @@ def _cut(model: keras.Model) -> tuple[Sequence[Any], keras.KerasTensor, Sequence
     """The calls before the head, the features, and the calls from the head on."""
     nodes = nodes_of(model) or []
     weighted = [i for i, node in enumerate(nodes) if getattr(node.operation, "weights", [])]
-    if weighted and len(model.inputs) == 1:
-        before, after = nodes[: weighted[-1]], nodes[weighted[-1] :]
+    if len(weighted) > 1 and len(model.inputs) == 1:
+        head = weighted[-1]
+        before, after = nodes[:head], nodes[head:]
         made = {id(x) for node in after for x in node.outputs}
-        taken = [x for node in after for x in node.arguments.keras_tensors]
+        taken = [*(x for node in after for x in node.arguments.keras_tensors), *model.outputs]
         features = {id(x): x for x in taken if id(x) not in made}
-        if len(features) == 1 and before:
+        if len(features) == 1 and not isinstance(nodes[head].operation, keras.Model):
             return before, next(iter(features.values())), after
     raise ValueError(
         "Invalid value for `model`. Expected a functional model with one input, of which one "
-        "tensor of features reaches the last layer with weights, such as "
+        "tensor of features reaches a head, the last layer with weights, such as "
         f"keras_imaml.models.Conv4(5). Received: {model.name!r}, of which this cannot be told"
     )

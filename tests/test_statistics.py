@@ -136,4 +136,4 @@ def test_a_layer_that_is_used_twice_holds_the_statistics_of_both_uses():
     seen = np.concatenate([x, 3 * x + 1, x**2])
     np.testing.assert_allclose(layer.moving_mean, seen.mean(axis=0), rtol=1e-9)
     np.testing.assert_allclose(layer.moving_variance, seen.var(axis=0), rtol=1e-9)
-    assert not layer.recording
+    assert layer.recorded is None

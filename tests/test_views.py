@@ -1,5 +1,8 @@
 """Networks that see an image in several views."""
 
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -26,6 +29,13 @@ def features_of(model, name):
     return keras.Model(model.input, model.get_layer(name).output)
 
 
+def mean_of_views(model):
+    """What the head sees."""
+    average, _ = model.layers[-2:]
+    assert isinstance(average, keras.layers.Average)
+    return keras.Model(model.input, average.output)
+
+
 def learner_of(model, **settings):
     made = ki.MetaLearner(model, ki.IMAML(linear=ki.linear.Dual()), adapt="head", **settings)
     made.compile(optimizer="adam", loss=learners.cross_entropy())
@@ -40,7 +50,7 @@ def test_the_head_sees_the_mean_of_the_features(network, views, cosine):
     x = images(model, 5)
     one = features_of(model, "features")
     expected = np.mean([one(view(x)) for view in views()], axis=0)
-    np.testing.assert_allclose(features_of(both, "mean_of_views")(x), expected, rtol=1e-6)
+    np.testing.assert_allclose(mean_of_views(both)(x), expected, rtol=1e-6)
     logits = expected @ model.get_layer("head").kernel
     if not cosine:
         logits += model.get_layer("head").bias
@@ -71,7 +81,7 @@ def test_views_may_be_smaller_than_the_images(network):
     x = RNG.uniform(size=(3, 20, 24, 1))
     one = features_of(model, "features")
     expected = np.mean([one(view(x)) for view in views], axis=0)
-    np.testing.assert_allclose(features_of(both, "mean_of_views")(x), expected, rtol=1e-6)
+    np.testing.assert_allclose(mean_of_views(both)(x), expected, rtol=1e-6)
 
 
 def test_all_tasks_together_equal_one_after_the_other():
@@ -86,7 +96,7 @@ def test_a_learner_sees_the_features_too(network, transductive):
     learner = learner_of(both, transductive=transductive)
     x = images(both, 12).reshape(2, 6, *both.input_shape[1:])
     found = learner._trunk(x, training=False)[0]
-    one = features_of(both, "mean_of_views")
+    one = mean_of_views(both)
     expected = np.stack([one(task) for task in x])
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
@@ -101,49 +111,94 @@ def test_training_changes_the_shared_weights(network):
         assert not np.array_equal(value, variable)
 
 
-def test_an_adapted_model_and_a_saved_learner_see_in_views(network, tmp_path):
-    model = network(tied_head=True, fixed_statistics=True)
+@pytest.mark.parametrize("fixed", [True, False])
+def test_an_adapted_model_and_a_saved_learner_see_in_views(network, fixed, tmp_path):
+    model = network(tied_head=True, fixed_statistics=fixed)
     both = ki.seen_in_views(model, ki.views_of_photographs())
-    ki.record_statistics(both, images(model, 30, seed=2))
+    if fixed:
+        ki.record_statistics(both, images(model, 30, seed=2))
     learner = learner_of(both)
     support, labels, query = images(model, 3), np.arange(3), images(model, 4, seed=1)
     expected = learner.adapt_and_predict(support, labels, query)
-    found = learner.adapt(support, labels)(query)
-    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
+    adapted = learner.adapt(support, labels)
+    np.testing.assert_allclose(adapted(query), expected, rtol=1e-3, atol=1e-4)
     learner.save(tmp_path / "learner.keras")
     again = keras.models.load_model(tmp_path / "learner.keras")
     found = again.adapt_and_predict(support, labels, query)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
     two = ki.with_classes(learner, 2)
     assert two.adapt_and_predict(support[:2], labels[:2], query).shape == (4, 2)
+    # And without this package.
+    adapted.save(tmp_path / "adapted.keras")
+    np.save(tmp_path / "query.npy", query)
+    program = (
+        "import sys, keras, numpy as np; "
+        f"model = keras.models.load_model({str(tmp_path / 'adapted.keras')!r}); "
+        f"found = model(np.load({str(tmp_path / 'query.npy')!r})); "
+        "assert not any(name.startswith('keras_imaml') for name in sys.modules); "
+        f"np.save({str(tmp_path / 'found.npy')!r}, found)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=tmp_path)
+    np.testing.assert_allclose(np.load(tmp_path / "found.npy"), adapted(query), atol=1e-5)
 
 
-def test_statistics_of_the_task_differ_by_view_so_that_no_stock_layer_holds_them(network):
-    both = ki.seen_in_views(network(tied_head=True), ki.views_of_photographs())
-    learner = learner_of(both)
-    with pytest.raises(ValueError, match="used more than once.*`fixed=True`.*Received: 4 calls"):
-        learner.adapt(images(both, 3), np.arange(3))
+def test_recorded_statistics_are_those_of_all_views_as_one_batch(network):
+    model = network(fixed_statistics=True)
+    views, x = ki.views_of_photographs(), images(model, 20)
+    ki.record_statistics(ki.seen_in_views(model, views), x)
+    found = model.get_weights()
+    ki.record_statistics(model, np.concatenate([view(x) for view in views]))
+    for one, other in zip(found, model.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5)
+
+
+def test_statistics_are_recorded_in_half_precision():
+    model = ki.models.Conv4(3, (8, 8, 1), 4, fixed_statistics=True, dtype="bfloat16")
+    both = ki.seen_in_views(model, ki.views_of_photographs())
+    assert ki.record_statistics(both, RNG.uniform(size=(6, 8, 8, 1))) == 4
+
+
+def test_a_view_inside_another_model_is_not_replaced():
+    inner = keras.Sequential([keras.Input((8, 8, 1)), ki.layers.View(), keras.layers.Flatten()])
+    inputs = keras.Input((8, 8, 1))
+    model = keras.Model(inputs, keras.layers.Dense(3, name="head")(inner(inputs)))
+    with pytest.raises(ValueError, match="cannot be replaced by stock layers.*Received: View"):
+        learner_of(model).adapt(images(model, 3), np.arange(3))
+
+
+def test_a_model_with_any_number_of_examples_of_any_size():
+    inputs = keras.Input((None, None, 1))
+    features = keras.layers.GlobalMaxPooling2D()(keras.layers.Conv2D(2, 3)(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(2)(features))
+    both = ki.seen_in_views(model, ki.views_of_drawings(), image_shape=(8, 8, 1))
+    assert both.output_shape == (None, 2)
+    layers = [keras.layers.Conv2D(2, 3), keras.layers.Flatten(), keras.layers.Dense(2)]
+    model = keras.Sequential([keras.Input(batch_shape=(4, 8, 8, 1)), *layers])
+    both = ki.seen_in_views(model, ki.views_of_drawings())
+    assert both.output_shape == (4, 2)
+    twice = ki.seen_in_views(both, [ki.layers.View(), ki.layers.View(mirrored=True)])
+    x = images(twice, 4)
+    np.testing.assert_allclose(twice(x), (both(x) + both(x[:, :, ::-1])) / 2, atol=1e-5)
 
 
 def test_models_and_views_that_do_not_fit_are_refused(network):
     model = network()
-    with pytest.raises(ValueError, match=r"`views`. Expected at least one. Received: views=\[\]"):
-        ki.seen_in_views(model, [])
+    for wrong in ([], ["mirrored"], ki.views_of_drawings, ki.layers.View()):
+        with pytest.raises(ValueError, match="Invalid value for `views`. Expected a list"):
+            ki.seen_in_views(model, wrong)
     with pytest.raises(ValueError, match=r"Received: a view \(None, 5, 5, 1\)"):
         ki.seen_in_views(model, ki.views_of_drawings(5))
+    nested = keras.Model(model.input, model(keras.layers.Rescaling(0.5)(model.input)))
     inputs = keras.Input([4])
     hidden = keras.layers.Dense(3)(inputs)
-    two_ways = keras.Model(inputs, keras.layers.Dense(3)(hidden) + hidden)
+    head = keras.layers.Dense(3)
     for wrong in (
-        keras.Model(inputs, hidden),
+        nested,
         keras.Sequential([keras.layers.ReLU()]),
-        keras.Model([inputs, keras.Input([2])], hidden),
+        keras.Model(inputs, hidden),
+        keras.Model(inputs, head(keras.layers.Dense(3)(inputs)) + inputs),
+        keras.Model(inputs, [head(hidden), hidden + 1.0]),
+        keras.Model([inputs, keras.Input([2])], head(hidden)),
     ):
         with pytest.raises(ValueError, match="Invalid value for `model`. Expected a functional"):
             ki.seen_in_views(wrong, [lambda x: x])
-    # What passes by the head is averaged with what it sees.
-    np.testing.assert_allclose(
-        ki.seen_in_views(two_ways, [lambda x: x, lambda x: -x])(np.ones((1, 4))),
-        two_ways(np.zeros((1, 4))),
-        atol=1e-6,
-    )

@@ -138,9 +138,10 @@ def restored(
     if checkpoints.newest() is None:
         refuse(f"--run_dir={FLAGS.run_dir} holds no checkpoint: train it first")
     checkpoints.restore()
-    if FLAGS.statistics != of_run["statistics"]:
-        if FLAGS.statistics == "task":
-            refuse("--statistics=task: the run was trained with --statistics=training")
+    if FLAGS.statistics == "task" and of_run["statistics"] != "task":
+        refuse("--statistics=task: the run was trained with --statistics=training")
+    what_is_seen = ("statistics", "image_size", "views", "view_size")
+    if FLAGS.statistics == "training" and any(FLAGS[x].value != of_run[x] for x in what_is_seen):
         _record_statistics(made)
     rate_changed = FLAGS.inner_learning_rate != of_run["inner_learning_rate"]
     if rate_changed and FLAGS.learn_inner_rate != "none":

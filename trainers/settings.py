@@ -228,7 +228,7 @@ _run(
     False,
     "Show the head the mean features of several views of an image: of photographs as they are and "
     "from nearer, and both mirrored; of drawings as they are and moved by a pixel to each corner. "
-    "Any run of images can be evaluated so.",
+    "Any run of images can be evaluated so, with a --view_size of its --image_size.",
 )
 _run(
     flags.DEFINE_integer,
@@ -236,7 +236,6 @@ _run(
     0,
     "Pixels a side of the --views that the network sees of an image of --image_size; 0: as many. "
     "Of larger images a closer view loses less.",
-    lower_bound=0,
 )
 _run(
     flags.DEFINE_bool,
@@ -253,9 +252,10 @@ flags.register_validator(
 )
 
 
-flags.register_validator(
-    "image_size", lambda value: value == 0 or value >= 8, "--image_size must be 0, or 8 or more"
-)
+for _name in ("image_size", "view_size"):
+    flags.register_validator(
+        _name, lambda value: value == 0 or value >= 8, f"--{_name} must be 0, or 8 or more"
+    )
 
 
 @flags.multi_flags_validator(

@@ -76,12 +76,19 @@ def replayed(nodes: Sequence[Any], features: Sequence[Any], outputs: Any) -> ker
     return keras.Model(starts, called_again(nodes, new)(outputs))
 
 
-def called_again(nodes: Sequence[Any], new: dict[int, Any]) -> Callable[[Any], Any]:
+def _same(operation: Any, *args: Any, **kwargs: Any) -> Any:
+    return operation(*args, **kwargs)
+
+
+def called_again(
+    nodes: Sequence[Any], new: dict[int, Any], call: Callable[..., Any] = _same
+) -> Callable[[Any], Any]:
     """Call layers once more, with other tensors for some.
 
     Args:
         nodes: Their calls, each after those that it depends on.
         new: By the `id` of a tensor, the one in its place.
+        call: `(layer, *args, **kwargs)` to what to put there. Defaults to a call of the layer.
 
     Returns:
         From tensors of the old calls to those in their place.
@@ -93,7 +100,7 @@ def called_again(nodes: Sequence[Any], new: dict[int, Any]) -> Callable[[Any], A
 
     for node in nodes:
         arguments = node.arguments
-        found = node.operation(*renewed(arguments.args), **renewed(arguments.kwargs))
+        found = call(node.operation, *renewed(arguments.args), **renewed(arguments.kwargs))
         new.update(zip(map(id, node.outputs), keras.tree.flatten(found), strict=True))
     return renewed
 

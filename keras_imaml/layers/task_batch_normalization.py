@@ -79,8 +79,8 @@ class TaskBatchNormalization(keras.layers.BatchNormalization):
                 )
         super().__init__(axis=axis, epsilon=epsilon, center=center, scale=scale, **kwargs)
         self.fixed = bool(fixed)
-        self.recording = False  # True while a model takes down the statistics of its inputs
-        self.recordings = 0
+        # Mean and variance of each call, while a model takes down the statistics of its inputs.
+        self.recorded: list[tuple[tf.Tensor, tf.Tensor]] | None = None
 
     def call(self, inputs: tf.Tensor, training: bool | None = None, mask: Any = None) -> tf.Tensor:
         """Normalise `inputs`; `training` makes no difference."""
@@ -93,7 +93,7 @@ class TaskBatchNormalization(keras.layers.BatchNormalization):
         x = tf.cast(inputs, tf.float32) if half else inputs
         shape = [1] * inputs.shape.rank
         shape[self.axis] = -1
-        if self.fixed and not self.recording:
+        if self.fixed and self.recorded is None:
             held = (self.moving_mean, self.moving_variance)
             mean, variance = (tf.reshape(tf.cast(v, x.dtype), shape) for v in held)
             centred = x + (-mean)
@@ -117,22 +117,10 @@ class TaskBatchNormalization(keras.layers.BatchNormalization):
         centred = x + (-mean)
         squares = tf.square(centred if rows is None else seen + (-mean))
         variance = tf.reduce_mean(squares, axis=self._reduction_axes, keepdims=True)
-        if self.recording:
-            self._record(mean, variance)
+        if self.recorded is not None:
+            flat = self.moving_mean.shape
+            self.recorded.append((tf.reshape(mean, flat), tf.reshape(variance, flat)))
         return centred, variance
-
-    def _record(self, mean: tf.Tensor, variance: tf.Tensor) -> None:
-        """Hold the statistics of this call and those before it together, as of one batch."""
-        mean, variance = (tf.reshape(v, self.moving_mean.shape) for v in (mean, variance))
-        calls = self.recordings
-        away = mean - self.moving_mean
-        if calls:
-            mean = self.moving_mean + away / (calls + 1)
-            between = tf.square(away) * (calls / (calls + 1))
-            variance = (calls * self.moving_variance + variance + between) / (calls + 1)
-        self.moving_mean.assign(mean)
-        self.moving_variance.assign(variance)
-        self.recordings = calls + 1
 
     def fuses(self, inputs: tf.Tensor) -> bool:
         """Whether `fused` can normalise `[tasks, examples, ...]`."""

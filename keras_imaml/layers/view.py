@@ -18,7 +18,7 @@ class View(keras.layers.Layer):
     of the image.
 
     Args:
-        mirrored: Whether left and right are exchanged. Defaults to `False`.
+        mirrored: Whether left and right are exchanged, before things move. Defaults to `False`.
         zoom: How much larger things are, above 0: 1.2 shows the middle of an image, 1 / 1.2 of its
             side. Defaults to `1.0`.
         down: Pixels of the image by which things move down. Defaults to `0.0`.
@@ -27,10 +27,10 @@ class View(keras.layers.Layer):
         **kwargs: Other arguments of `keras.layers.Layer`.
 
     Call arguments:
-        images: `[examples, height, width, channels]`, floating.
+        images: `[examples, height, width, channels]`.
 
     Returns:
-        Images, of the same shape but for `size`.
+        Images, of the same shape but for `size`, and of the same dtype if that is floating.
 
     Example:
 
@@ -48,7 +48,7 @@ class View(keras.layers.Layer):
         size: int | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)  # images keep their dtype
         self.mirrored = bool(mirrored)
         self.zoom = check_number("zoom", zoom, minimum=0.0, exclusive=True)
         self.down = check_number("down", down)
@@ -65,19 +65,25 @@ class View(keras.layers.Layer):
         _, height, width, _ = input_shape
         self._rows = _interpolation(height, self.size or height, self.zoom, self.down)
         self._columns = _interpolation(width, self.size or width, self.zoom, self.right)
-        if self.mirrored:
-            self._columns = self._columns[::-1]
+        if self.mirrored:  # before things move
+            self._columns = self._columns[:, ::-1]
+        self.input_spec = keras.layers.InputSpec(ndim=4, axes={1: height, 2: width})
         super().build(input_shape)
 
     def call(self, images: tf.Tensor) -> tf.Tensor:
         """Interpolate along one axis, then along the other."""
+        if not images.dtype.is_floating:
+            images = tf.cast(images, tf.float32)
         rows, columns = (tf.constant(x, images.dtype) for x in (self._rows, self._columns))
         return tf.einsum("wj,nhjc->nhwc", columns, tf.einsum("hi,nijc->nhjc", rows, images))
 
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        """That of the images, but for `size`."""
-        examples, height, width, channels = input_shape
-        return (examples, self.size or height, self.size or width, channels)
+    def with_stock_operations(self, images: Any) -> Any:
+        """What `call` gives, as calls of Keras' own operations in a functional model."""
+        if "float" not in images.dtype:
+            images = keras.ops.cast(images, "float32")
+        rows, columns = (x.astype(images.dtype) for x in (self._rows, self._columns))
+        moved = keras.ops.einsum("hi,nijc->nhjc", rows, images)
+        return keras.ops.einsum("wj,nhjc->nhwc", columns, moved)
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of the constructor."""

@@ -12,7 +12,7 @@ IMAGES = RNG.uniform(size=(3, 9, 12, 2))
 
 
 def seen(x=IMAGES, **settings):
-    return ki.layers.View(dtype=x.dtype.name, **settings)(x).numpy()
+    return ki.layers.View(**settings)(x).numpy()
 
 
 def test_without_settings_nothing_changes():
@@ -51,20 +51,45 @@ def test_from_further_away_there_is_nothing_around_it():
     np.testing.assert_allclose(found, np.pad(np.ones((4, 4)), 2), atol=1e-12)
 
 
+def test_a_mirrored_image_moves_to_the_right():
+    x = np.zeros((1, 1, 7, 1))
+    x[0, 0, 1] = 1.0  # at 5 in the mirror
+    assert seen(x, mirrored=True, right=1).argmax() == 6
+
+
+def test_images_keep_their_dtype_and_integers_become_floating():
+    view = ki.layers.View(zoom=1.5)
+    assert view(IMAGES).dtype == "float64"
+    assert view(keras.Input((9, 12, 2), dtype="bfloat16")).dtype == "bfloat16"
+    assert view(keras.Input((9, 12, 2), dtype="uint8")).dtype == "float32"
+    numbers = np.arange(216, dtype="uint8").reshape(1, 9, 12, 2)
+    np.testing.assert_allclose(view(numbers), view(numbers.astype("float32")))
+
+
+def test_images_of_another_size_are_refused_when_the_graph_is_built():
+    view = ki.layers.View()
+    view(IMAGES)
+    with pytest.raises(ValueError, match="expected axis 1 of input shape to have value 9"):
+        view(keras.Input((10, 12, 2)))
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_graph_eager_and_configuration_agree(dtype):
-    layer = ki.layers.View(True, 1.3, 0.5, -1.25, 7, dtype=dtype)
+    layer = ki.layers.View(True, 1.3, 0.5, -1.25, 7)
     x = IMAGES.astype(dtype)
     again = ki.layers.View.from_config(layer.get_config())
     eager = layer(x)
     assert eager.dtype == dtype
-    assert eager.shape == layer.compute_output_shape(x.shape) == (3, 7, 7, 2)
-    for other in (tf.function(layer)(x), again(x)):
+    assert eager.shape == layer(keras.Input((9, 12, 2), 3)).shape == (3, 7, 7, 2)
+    inputs = keras.Input(x.shape[1:], dtype=dtype)
+    stock = keras.Model(inputs, layer.with_stock_operations(inputs))
+    for other in (tf.function(layer)(x), again(x), stock(x)):
+        assert other.dtype == dtype
         np.testing.assert_allclose(eager, other, rtol=1e-6)
 
 
 def test_its_gradient_is_its_transpose():
-    layer = ki.layers.View(True, 0.8, 1.5, size=7, dtype="float64")
+    layer = ki.layers.View(True, 0.8, 1.5, size=7)
     x, cotangent = tf.constant(IMAGES), RNG.normal(size=(3, 7, 7, 2))
     with tf.GradientTape() as tape:
         tape.watch(x)
