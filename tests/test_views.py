@@ -196,7 +196,7 @@ def test_models_and_views_that_do_not_fit_are_refused(network):
         nested,
         keras.Sequential([keras.layers.ReLU()]),
         keras.Model(inputs, hidden),
-        keras.Model(inputs, head(keras.layers.Dense(3)(inputs)) + inputs),
+        keras.Model(inputs, keras.layers.Dense(4)(hidden) + inputs),
         keras.Model(inputs, [head(hidden), hidden + 1.0]),
         keras.Model([inputs, keras.Input([2])], head(hidden)),
     ):
