@@ -202,15 +202,29 @@ def test_a_network_that_cannot_be_copied_is_refused_with_the_remedy():
         learners.compiled(model).adapt(support_x, support_y)
 
 
-def test_a_normalisation_that_is_used_twice_is_refused():
-    """One stock layer cannot hold the statistics of two places."""
+def used_twice():
     inputs = keras.Input((8, 8, 1))
     norm = ki.layers.TaskBatchNormalization(name="twice")
     x = norm(layers.Conv2D(1, 3)(norm(inputs)))
-    model = keras.Model(inputs, layers.Dense(3)(layers.Flatten()(x)))
+    return keras.Model(inputs, layers.Dense(3)(layers.Flatten()(x)))
+
+
+def test_a_normalisation_that_is_used_twice_becomes_two_layers():
+    """One stock layer cannot hold the statistics of two places."""
+    learner = learners.compiled(used_twice())
+    support_x, support_y, query_x = task()
+    model = learner.adapt(support_x, support_y)
+    stock = [x for x in model.layers if isinstance(x, layers.BatchNormalization)]
+    assert [type(x) for x in stock] == 2 * [layers.BatchNormalization]
+    expected = learner.adapt_and_predict(support_x, support_y, query_x)
+    np.testing.assert_allclose(model(query_x), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_normalisation_that_is_used_twice_inside_another_model_is_refused():
+    inputs = keras.Input((8, 8, 1))
     support_x, support_y, _ = task()
-    with pytest.raises(ValueError, match="'twice'.*more than once"):
-        learners.compiled(model).adapt(support_x, support_y)
+    with pytest.raises(ValueError, match="twice.*cannot be replaced by stock layers"):
+        learners.compiled(keras.Model(inputs, used_twice()(inputs))).adapt(support_x, support_y)
 
 
 def test_it_is_quantised_as_any_model():

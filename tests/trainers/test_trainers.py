@@ -87,6 +87,10 @@ def interrupted(line, name, *flags):
         (["--algorithm=supervised"], "supervised needs images and --classes"),
         (["--classes=20"], "--classes and --training_way are for it alone"),
         (["--features=no_run"], "--features must be the folder of a run"),
+        (["--dataset=sinusoid", "--views"], "--distort and --views are for images"),
+        (["--view_size=28"], "--view_size is for --views"),
+        (["--views", "--view_size=7"], "--view_size must be 0, or 8 or more"),
+        (["--views", "--learned_loss"], "--learned_loss reads the activations of one view"),
         (["--dataset=cifar_fs", "--image_size=28"], "those of cifar_fs have 32 pixels"),
     ],
 )
