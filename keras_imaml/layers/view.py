@@ -27,10 +27,8 @@ class View(keras.layers.Layer):
         **kwargs: Other arguments of `keras.layers.Layer`.
 
     Call arguments:
-        images: `[examples, height, width, channels]`.
-
-    Returns:
-        Images, of the same shape but for `size`, and of the same dtype if that is floating.
+        images: `[examples, height, width, channels]`. The result has their shape but for `size`,
+            and their dtype if that is floating.
 
     Example:
 
