@@ -73,7 +73,7 @@ def _with_stock_layers(model: keras.Model, support_x: Any) -> keras.Model:
         del config["fixed"], config["name"]
         stock = keras.layers.BatchNormalization.from_config(config)
         outputs = stock(*args, **kwargs)
-        own = [weight for weight in (operation.gamma, operation.beta) if weight is not None]
+        *own, _, _ = operation.get_weights()  # but for the statistics
         stock.set_weights([*own, *next(several[operation])])
         return outputs
 
@@ -90,10 +90,8 @@ def _with_stock_layers(model: keras.Model, support_x: Any) -> keras.Model:
                 f"Received: {type(layer).__name__}"
             )
         if isinstance(layer, TaskBatchNormalization):
-            if layer in calls:
-                for held, value in zip(
-                    (layer.moving_mean, layer.moving_variance), calls[layer][0], strict=True
-                ):
-                    held.assign(value)
+            for mean, variance in calls.get(layer, ()):
+                layer.moving_mean.assign(mean)
+                layer.moving_variance.assign(variance)
             layer.__class__ = keras.layers.BatchNormalization
     return model

@@ -204,7 +204,7 @@ def test_a_network_that_cannot_be_copied_is_refused_with_the_remedy():
 
 def used_twice():
     inputs = keras.Input((8, 8, 1))
-    norm = ki.layers.TaskBatchNormalization(name="twice")
+    norm = ki.layers.TaskBatchNormalization(center=False, name="twice")
     x = norm(layers.Conv2D(1, 3)(norm(inputs)))
     return keras.Model(inputs, layers.Dense(3)(layers.Flatten()(x)))
 
