@@ -17,7 +17,7 @@ class Kept(NamedTuple):
     Attributes:
         recipe: Name of the recipe.
         record: The content of the result file; `settings` are complete, and `core_hours` are those
-            of the training and of the run whose features it began with.
+            of the training and of the runs that it began with.
         changed: The settings in which the evaluation differs from the training.
     """
 

@@ -27,7 +27,7 @@ from keras_imaml.learning_rate import LearningRate as LearningRate
 from keras_imaml.proximal import ProximalStrength as ProximalStrength
 from keras_imaml.serving import serving_request as serving_request
 from keras_imaml.statistics import record_statistics as record_statistics
+from keras_imaml.version import __version__ as __version__
 from keras_imaml.views import seen_in_views as seen_in_views
 from keras_imaml.views import views_of_drawings as views_of_drawings
 from keras_imaml.views import views_of_photographs as views_of_photographs
-from keras_imaml.version import __version__ as __version__

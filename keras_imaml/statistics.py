@@ -8,6 +8,9 @@ import tensorflow as tf
 
 from keras_imaml.layers.task_batch_normalization import TaskBatchNormalization, normalizations
 
+Calls = list[tuple[tf.Tensor, tf.Tensor]]
+"""Means and variances, `[features]`, of each call of a layer."""
+
 
 def record_statistics(model: keras.Model, x: Any) -> int:
     """Take down by which means and variances `model` normalises `x`, in its fixed layers.
@@ -53,10 +56,6 @@ def record_statistics(model: keras.Model, x: Any) -> int:
         for layer in layers:
             _hold(layer, *taken_down([layer], model, x))
     return len(layers)
-
-
-Calls = list[tuple[tf.Tensor, tf.Tensor]]
-"""Means and variances, `[features]`, of each call of a layer."""
 
 
 def taken_down(layers: Sequence[TaskBatchNormalization], model: keras.Model, x: Any) -> list[Calls]:

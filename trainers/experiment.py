@@ -175,7 +175,7 @@ def _network(classes: int, input_shape: tuple[int, int, int]) -> keras.Model:
     }
     if FLAGS.mixed_precision:
         options["dtype"] = "mixed_bfloat16"
-    size = FLAGS.view_size if FLAGS.views and FLAGS.view_size else None
+    size = FLAGS.view_size or None  # of a view
     shape = (size, size, input_shape[-1]) if size else input_shape
     if FLAGS.model == "conv4":
         network = ki.models.Conv4(classes, shape, FLAGS.filters, **options)
