@@ -1,13 +1,14 @@
-r"""iMAML, MAML, FOMAML and Reptile on Omniglot: same network, tasks, meta-steps and seeds.
+r"""iMAML, MAML, FOMAML and Reptile at equal budget: same network, tasks, meta-steps and seeds.
 
     python -m benchmarks.equal_budget --data_dir=DIR --output_dir=runs/equal_budget
+    python -m benchmarks.equal_budget --dataset=mini_imagenet --data_dir=DIR
 
-Every run is one of `trainers.train` on 20-way 1-shot tasks with a tied head, and is evaluated by
-`trainers.evaluate` on the four rows of the paper's table. Prints the table of all seeds, with half
-the 95 % interval over tasks. Each run has a folder of its own: a second call goes on where the
-first was interrupted, and only prints what is done. `--only` chooses runs; the others appear in the
-table if their folders are complete. What docs/results.md shows is kept in
-benchmarks/results/equal_budget, which is such an `--output_dir`.
+Every run is one of `trainers.train` with a tied head, on 20-way 1-shot tasks of Omniglot or on
+5-way 1-shot tasks of mini-ImageNet, and is evaluated by `trainers.evaluate` on the ways and shots
+of the table. Prints the table of all seeds, with half the 95 % interval over tasks. Each run has a
+folder of its own: a second call goes on where the first was interrupted, and only prints what is
+done. `--only` chooses runs; the others appear in the table if their folders are complete. What
+docs/results.md shows is kept in benchmarks/results/equal_budget, which is such an `--output_dir`.
 """
 
 import pathlib
@@ -15,6 +16,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from absl import app, flags
 
@@ -22,9 +24,26 @@ from benchmarks import report
 
 FLAGS = flags.FLAGS
 
+
+class DataSet(NamedTuple):
+    """What all runs on a data set share.
+
+    Attributes:
+        way: Classes of a training task.
+        flags: More flags of the tasks.
+        rows: Ways and shots to evaluate.
+    """
+
+    way: int
+    flags: tuple[str, ...]
+    rows: tuple[tuple[int, int], ...]
+
+
+DATA_SETS = {
+    "omniglot": DataSet(20, (), ((5, 1), (5, 5), (20, 1), (20, 5))),
+    "mini_imagenet": DataSet(5, ("--image_size=48",), ((5, 1), (5, 5))),
+}
 _TASKS = (
-    "--dataset=omniglot",
-    "--way=20",
     "--shot=1",
     "--query=5",
     "--tasks_per_step=4",
@@ -55,13 +74,15 @@ RUNS: dict[str, tuple[str, ...]] = {
     "all/fomaml": ("--algorithm=fomaml", *_DESCENT),
     "all/reptile": ("--algorithm=reptile", *_DESCENT),
 }
-ROWS = ((5, 1), (5, 5), (20, 1), (20, 5))
 
 
 def define_flags() -> None:
     """Not at import: flags of the trainers have the same names."""
-    flags.DEFINE_string("data_dir", None, "TFDS data_dir that holds Omniglot; empty: TFDS' own.")
-    flags.DEFINE_string("output_dir", "runs/equal_budget", "One run folder a line and seed in it.")
+    flags.DEFINE_enum("dataset", "omniglot", list(DATA_SETS), "What the tasks are drawn from.")
+    flags.DEFINE_string("data_dir", None, "TFDS data_dir that holds it; empty: TFDS' own.")
+    flags.DEFINE_string(
+        "output_dir", "runs/equal_budget", "One run folder a data set, line and seed in it."
+    )
     flags.DEFINE_integer("steps", 1000, "Meta-steps of each run.", lower_bound=1)
     flags.DEFINE_integer("tasks", 1000, "Test tasks of each cell.", lower_bound=1)
     flags.DEFINE_multi_integer("seed", [0], "Seeds; may be given several times.")
@@ -73,21 +94,23 @@ def main(argv: Sequence[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
     end_when_terminated()
+    output = pathlib.Path(FLAGS.output_dir) / FLAGS.dataset
     for seed in FLAGS.seed:
         for name in FLAGS.only:
-            complete(name, seed)
-    print(table(pathlib.Path(FLAGS.output_dir)))
+            complete(output / name / str(seed), name, seed)
+    print(table(output))
 
 
-def complete(name: str, seed: int) -> None:
+def complete(folder: pathlib.Path, name: str, seed: int) -> None:
     """Train one line and evaluate it on all rows, but for what is there already."""
-    folder = pathlib.Path(FLAGS.output_dir) / name / str(seed)
+    data_set = DATA_SETS[FLAGS.dataset]
     if not (folder / "result.json").exists():
+        tasks = (f"--dataset={FLAGS.dataset}", f"--way={data_set.way}", *data_set.flags, *_TASKS)
         own = (f"--steps={FLAGS.steps}", f"--test_tasks={FLAGS.tasks}", f"--seed={seed}")
         data = (f"--data_dir={FLAGS.data_dir}",) if FLAGS.data_dir else ()
         where = (*data, f"--run_dir={folder}", "--verbose=2")
-        run("trainers.train", *_TASKS, *RUNS[name], *own, *where)
-    for way, shot in ROWS:
+        run("trainers.train", *tasks, *RUNS[name], *own, *where)
+    for way, shot in data_set.rows:
         if not evaluation(folder, way, shot).exists():
             task = (f"--way={way}", f"--shot={shot}", f"--tasks={FLAGS.tasks}")
             run("trainers.evaluate", f"--run_dir={folder}", *task, "--verbose=0")
@@ -114,28 +137,36 @@ def end_when_terminated() -> None:
 
 
 def evaluation(folder: pathlib.Path, way: int, shot: int) -> pathlib.Path:
-    """Where `trainers.evaluate` writes a row: settings that differ from the run's are named."""
-    changed = ("_way=5" if way != 20 else "") + ("_shot=5" if shot != 1 else "")
+    """Where `trainers.evaluate` writes a row: settings that differ from the run's are named.
+
+    Args:
+        folder: `DATA_SET/ADAPTED/ALGORITHM/SEED` in the output folder.
+        way: Classes of a task.
+        shot: Support examples of a class.
+    """
+    trained = DATA_SETS[folder.parts[-4]].way
+    changed = (f"_way={way}" if way != trained else "") + (f"_shot={shot}" if shot != 1 else "")
     return folder / f"evaluation_test{changed}.json"
 
 
 def table(output: pathlib.Path) -> str:
-    """What is complete, as a table: the mean of the seeds."""
+    """What is complete in the folder of a data set, as a table: the mean of the seeds."""
+    rows = DATA_SETS[output.name].rows
     lines = [
         "| adapted, algorithm | seeds | steps | tasks | seconds | "
-        + " | ".join(f"{way}-way {shot}-shot" for way, shot in ROWS)
+        + " | ".join(f"{way}-way {shot}-shot" for way, shot in rows)
         + " |",
-        "|---" * (5 + len(ROWS)) + "|",
+        "|---" * (5 + len(rows)) + "|",
     ]
     for name in RUNS:
         folders = [
             folder
             for folder in sorted((output / name).glob("*"))
-            if all(evaluation(folder, *row).exists() for row in ROWS)
+            if all(evaluation(folder, *row).exists() for row in rows)
         ]
         if folders:
             results = [report.read(folder / "result.json") for folder in folders]
-            cells = [[report.read(evaluation(f, *row)) for f in folders] for row in ROWS]
+            cells = [[report.read(evaluation(f, *row)) for f in folders] for row in rows]
             steps = "/".join(sorted({str(result["steps"]) for result in results}))
             tasks = "/".join(sorted({str(one["tasks"]) for cell in cells for one in cell}))
             seconds = sum(result["wall_seconds"] for result in results) / len(results)

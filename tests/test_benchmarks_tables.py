@@ -92,28 +92,34 @@ def test_the_table_takes_the_place_of_the_one_before():
         tables.replaced("text", "new")
 
 
-def test_runs_of_equal_budget_are_in_the_table_when_all_rows_are(tmp_path):
+@pytest.mark.parametrize(
+    ("data_set", "cells"),
+    [("omniglot", (82, 72, 92, 82)), ("mini_imagenet", (82, 72))],
+    ids=["omniglot", "mini_imagenet"],
+)
+def test_runs_of_equal_budget_are_in_the_table_when_all_rows_are(tmp_path, data_set, cells):
+    output = tmp_path / data_set
     for name, seed, accuracy in (("head/maml", 0, 0.90), ("head/maml", 1, 0.94)):
-        folder = tmp_path / name / str(seed)
+        folder = output / name / str(seed)
         folder.mkdir(parents=True)
         (folder / "result.json").write_text(json.dumps(record(seed, accuracy)))
-        for way, shot in equal_budget.ROWS:
+        for way, shot in equal_budget.DATA_SETS[data_set].rows:
             file = equal_budget.evaluation(folder, way, shot)
-            file.write_text(json.dumps(record(seed, accuracy - 0.1 * (way == 5))))
-    (tmp_path / "all" / "maml" / "0").mkdir(parents=True)
-    head, rule, *lines = equal_budget.table(tmp_path).splitlines()
+            lower = 0.1 * (way == 5) + 0.1 * (shot == 5)
+            file.write_text(json.dumps(record(seed, accuracy - lower)))
+    (output / "all" / "maml" / "0").mkdir(parents=True)
+    head, rule, *lines = equal_budget.table(output).splitlines()
     half = 100 * math.sqrt(2 * 0.003**2) / 2
-    assert lines == [
-        "| head, maml | 0, 1 | 500 | 1000 | 1800 | "
-        f"82.00 ± {half:.2f} | 82.00 ± {half:.2f} | 92.00 ± {half:.2f} | 92.00 ± {half:.2f} |"
-    ]
+    shown = " | ".join(f"{cell:.2f} ± {half:.2f}" for cell in cells)
+    assert lines == [f"| head, maml | 0, 1 | 500 | 1000 | 1800 | {shown} |"]
     assert head.count("|") == rule.count("|") == lines[0].count("|")
 
 
 @pytest.mark.parametrize("name", list(equal_budget.RUNS))
 def test_runs_of_equal_budget_differ_in_the_algorithm_alone(name):
     flags = {flag.partition("=")[0] for flag in equal_budget.RUNS[name]}
-    assert not flags & {flag.partition("=")[0] for flag in equal_budget._TASKS}
+    of_tasks = [*equal_budget._TASKS, *equal_budget.DATA_SETS["mini_imagenet"].flags]
+    assert not flags & {flag.partition("=")[0] for flag in of_tasks}
     assert flags <= {
         *("--adapt", "--algorithm", "--inner_solver", "--inner_steps", "--inner_learning_rate"),
         *("--proximal_strength", "--linear_solver"),

@@ -32,8 +32,7 @@ def tasks(split: str, start: int = 0) -> tf.data.Dataset:
     if FLAGS.classes and split == "train" and drawn.classes != FLAGS.classes:
         refuse(f"--classes={FLAGS.classes}: expected {drawn.classes}, all classes to train on")
     if FLAGS.distort and split == "train":
-        coloured = drawn.element_spec[0][0].shape[-1] > 1
-        settings = _PHOTOGRAPHS if coloured else {}
+        settings = {} if _are_drawings(drawn.element_spec[0][0].shape) else _PHOTOGRAPHS
         return ki.data.distorted(drawn, **settings, seed=FLAGS.seed, start=start)
     return drawn
 
@@ -184,9 +183,13 @@ def _network(classes: int, input_shape: tuple[int, int, int]) -> keras.Model:
         network = ki.models.ResNet12(classes, shape, filters, **options)
     if not FLAGS.views:
         return network
-    drawings = input_shape[-1] == 1
-    views = ki.views_of_drawings(size) if drawings else ki.views_of_photographs(size)
-    return ki.seen_in_views(network, views, input_shape)
+    views = ki.views_of_drawings if _are_drawings(input_shape) else ki.views_of_photographs
+    return ki.seen_in_views(network, views(size), input_shape)
+
+
+def _are_drawings(shape: Any) -> bool:
+    """Whether images of this shape have one channel; those in colour are photographs."""
+    return shape[-1] == 1
 
 
 def _learned_loss(model: keras.Model) -> ki.LearnedLoss:
