@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_imaml.batching.trunk import nodes_of
 from keras_imaml.configurable import ShownAsCall
 
 
@@ -112,4 +113,15 @@ class LearnedLoss(ShownAsCall, keras.layers.Layer):
                 "Invalid value for `features`. Expected names of the network's layers, which are "
                 f"{list(layers)}. Received: {unknown}"
             )
-        return [layers[name].output for name in self.features]
+        # A layer may have been called elsewhere, too: what counts are its calls in this model.
+        calls: dict[str, list[Any]] = {name: [] for name in self.features}
+        for node in nodes_of(model) or ():
+            if node.operation.name in calls:
+                calls[node.operation.name] += node.outputs
+        several = [name for name, outputs in calls.items() if len(outputs) > 1]
+        if several:
+            raise ValueError(
+                "Invalid value for `features`. Expected layers with one output, which the network "
+                f"calls once. Received: {several}"
+            )
+        return [(calls[name] or [layers[name].output])[0] for name in self.features]

@@ -166,6 +166,24 @@ def test_unknown_features_are_refused_with_the_known_ones():
         ki.MetaLearner(network(), ki.IMAML(), learned_loss=loss)
 
 
+def test_features_of_a_layer_that_is_called_twice_are_refused():
+    x = keras.Input((3,))
+    twice = keras.layers.Dense(3, name="twice")
+    model = keras.Model(x, twice(twice(x)))
+    loss = ki.LearnedLoss(keras.layers.Dense(1), ["twice"])
+    with pytest.raises(ValueError, match="features.*once.*'twice'"):
+        ki.MetaLearner(model, ki.IMAML(), learned_loss=loss)
+
+
+def test_features_of_a_layer_that_another_model_calls_too():
+    head = keras.layers.Dense(2, name="head")
+    head(keras.Input((3,)))  # not of the network
+    x = keras.Input((4,))
+    model = keras.Model(x, head(keras.layers.Dense(3)(x)))
+    loss = ki.LearnedLoss(keras.layers.Dense(1), ["head"])
+    assert loss.prepare(model).output_shape == (None, 1)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
