@@ -27,7 +27,8 @@ class LearnedLoss(ShownAsCall, keras.layers.Layer):
         network: h_psi: a Keras model or layer from `[examples, ...]` to `[examples, ..., outputs]`.
             Its weights do not adapt to a task.
         features: The layers of the adapting network whose outputs h_psi sees, by name, joined
-            along the last axis. The network must be Sequential or functional. Defaults to `None`:
+            along the last axis. The network must be Sequential or functional, and call each of
+            them once. Defaults to `None`:
             its output.
 
     Example:
