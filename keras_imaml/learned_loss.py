@@ -28,8 +28,7 @@ class LearnedLoss(ShownAsCall, keras.layers.Layer):
             Its weights do not adapt to a task.
         features: The layers of the adapting network whose outputs h_psi sees, by name, joined
             along the last axis. The network must be Sequential or functional, and call each of
-            them once. Defaults to `None`:
-            its output.
+            them once. Defaults to `None`: its output.
 
     Example:
 
