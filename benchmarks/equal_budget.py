@@ -111,7 +111,7 @@ def complete(folder: pathlib.Path, name: str, seed: int) -> None:
         where = (*data, f"--run_dir={folder}", "--verbose=2")
         run("trainers.train", *tasks, *RUNS[name], *own, *where)
     for way, shot in data_set.rows:
-        if not evaluation(folder, way, shot).exists():
+        if not evaluation(folder, data_set, way, shot).exists():
             task = (f"--way={way}", f"--shot={shot}", f"--tasks={FLAGS.tasks}")
             run("trainers.evaluate", f"--run_dir={folder}", *task, "--verbose=0")
 
@@ -136,22 +136,17 @@ def end_when_terminated() -> None:
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
 
 
-def evaluation(folder: pathlib.Path, way: int, shot: int) -> pathlib.Path:
-    """Where `trainers.evaluate` writes a row: settings that differ from the run's are named.
-
-    Args:
-        folder: `DATA_SET/ADAPTED/ALGORITHM/SEED` in the output folder.
-        way: Classes of a task.
-        shot: Support examples of a class.
-    """
-    trained = DATA_SETS[folder.parts[-4]].way
-    changed = (f"_way={way}" if way != trained else "") + (f"_shot={shot}" if shot != 1 else "")
+def evaluation(folder: pathlib.Path, data_set: DataSet, way: int, shot: int) -> pathlib.Path:
+    """Where `trainers.evaluate` writes a row: settings that differ from the run's are named."""
+    changed = f"_way={way}" if way != data_set.way else ""
+    changed += f"_shot={shot}" if shot != 1 else ""
     return folder / f"evaluation_test{changed}.json"
 
 
 def table(output: pathlib.Path) -> str:
     """What is complete in the folder of a data set, as a table: the mean of the seeds."""
-    rows = DATA_SETS[output.name].rows
+    data_set = DATA_SETS[output.name]
+    rows = data_set.rows
     lines = [
         "| adapted, algorithm | seeds | steps | tasks | seconds | "
         + " | ".join(f"{way}-way {shot}-shot" for way, shot in rows)
@@ -162,11 +157,11 @@ def table(output: pathlib.Path) -> str:
         folders = [
             folder
             for folder in sorted((output / name).glob("*"))
-            if all(evaluation(folder, *row).exists() for row in rows)
+            if all(evaluation(folder, data_set, *row).exists() for row in rows)
         ]
         if folders:
             results = [report.read(folder / "result.json") for folder in folders]
-            cells = [[report.read(evaluation(f, *row)) for f in folders] for row in rows]
+            cells = [[report.read(evaluation(f, data_set, *row)) for f in folders] for row in rows]
             steps = "/".join(sorted({str(result["steps"]) for result in results}))
             tasks = "/".join(sorted({str(one["tasks"]) for cell in cells for one in cell}))
             seconds = sum(result["wall_seconds"] for result in results) / len(results)

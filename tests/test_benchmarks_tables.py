@@ -98,13 +98,13 @@ def test_the_table_takes_the_place_of_the_one_before():
     ids=["omniglot", "mini_imagenet"],
 )
 def test_runs_of_equal_budget_are_in_the_table_when_all_rows_are(tmp_path, data_set, cells):
-    output = tmp_path / data_set
+    output, shared = tmp_path / data_set, equal_budget.DATA_SETS[data_set]
     for name, seed, accuracy in (("head/maml", 0, 0.90), ("head/maml", 1, 0.94)):
         folder = output / name / str(seed)
         folder.mkdir(parents=True)
         (folder / "result.json").write_text(json.dumps(record(seed, accuracy)))
-        for way, shot in equal_budget.DATA_SETS[data_set].rows:
-            file = equal_budget.evaluation(folder, way, shot)
+        for way, shot in shared.rows:
+            file = equal_budget.evaluation(folder, shared, way, shot)
             lower = 0.1 * (way == 5) + 0.1 * (shot == 5)
             file.write_text(json.dumps(record(seed, accuracy - lower)))
     (output / "all" / "maml" / "0").mkdir(parents=True)
