@@ -50,6 +50,6 @@ def evaluations(runs: pathlib.Path) -> Iterator[Kept]:
 
 def mode(record: dict[str, Any]) -> str:
     """How query sets are normalised in an evaluation, in words."""
-    if record["settings"]["statistics"] == "training":
-        return "non-transductive, training statistics"
-    return "transductive" if record["transductive"] else "non-transductive"
+    seen = "transductive" if record["transductive"] else "non-transductive"
+    fixed = record["settings"]["statistics"] == "training"
+    return f"{seen}, training statistics" if fixed else seen

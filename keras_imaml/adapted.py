@@ -70,7 +70,7 @@ def _with_stock_layers(model: keras.Model, support_x: Any) -> keras.Model:
         if operation not in several:
             return operation(*args, **kwargs)
         config = operation.get_config()
-        del config["fixed"], config["name"]
+        del config["fixed"], config["divide"], config["name"]
         stock = keras.layers.BatchNormalization.from_config(config)
         outputs = stock(*args, **kwargs)
         *own, _, _ = operation.get_weights()  # but for the statistics

@@ -2,6 +2,8 @@
 
 import keras
 
+from keras_imaml.layers.task_batch_normalization import only_centers
+
 
 def copy_features(source: keras.Model, target: keras.Model) -> list[str]:
     """Set the weights of `target` to those of `source`, but for the head.
@@ -12,7 +14,8 @@ def copy_features(source: keras.Model, target: keras.Model) -> list[str]:
     Args:
         source: A built model.
         target: A built model whose layers with weights are in `source` too, with weights of the
-            same shapes, but for the last one, its head, which is left as it is.
+            same shapes, but for the last one, its head, which is left as it is, and for a
+            `TaskBatchNormalization` that only centres: it has learned nothing.
 
     Returns:
         The names of the layers that were set.
@@ -30,7 +33,7 @@ def copy_features(source: keras.Model, target: keras.Model) -> list[str]:
     ```
     """
     there = {layer.name: layer for layer in source.layers}
-    layers = [layer for layer in target.layers if layer.weights][:-1]
+    layers = [x for x in target.layers if x.weights and not only_centers(x)][:-1]
     for layer in layers:
         shapes = [tuple(weight.shape) for weight in layer.weights]
         twin = there.get(layer.name)

@@ -77,6 +77,7 @@ def _hold(layer: TaskBatchNormalization, calls: Calls) -> None:
     if calls:
         means, variances = (tf.cast(tf.stack(v), tf.float64) for v in zip(*calls, strict=True))
         mean = tf.reduce_mean(means, axis=0)
-        variance = tf.reduce_mean(variances + tf.square(means - mean), axis=0)
+        between = tf.square(means - mean) if layer.divide else 0.0
+        variance = tf.reduce_mean(variances + between, axis=0)
         for held, value in ((layer.moving_mean, mean), (layer.moving_variance, variance)):
             held.assign(tf.cast(value, held.dtype))

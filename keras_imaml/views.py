@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from keras_imaml.batching.trunk import called_again, nodes_of, structure_of
 from keras_imaml.layers import View
+from keras_imaml.layers.task_batch_normalization import only_centers
 
 
 def views_of_photographs(size: int | None = None) -> list[View]:
@@ -31,8 +32,9 @@ def seen_in_views(
 
     What a single view shows by chance averages out, in support and query images alike, so that
     adaptation is often more accurate; features take as many times longer as there are views. The
-    head is the last layer with weights. All layers are those of `model`, with their weights: train
-    either, use the other.
+    head is the last layer with weights; where a normalisation that only centres comes before it
+    (`centered=True` in `keras_imaml.models`), the head begins there. All layers are those of
+    `model`, with their weights: train either, use the other.
 
     Layers that normalise by the examples at hand do so for each view by itself, and
     `MetaLearner.adapt` makes one stock layer for each; `keras_imaml.record_statistics` takes down
@@ -94,6 +96,8 @@ def _cut(model: keras.Model) -> tuple[Sequence[Any], keras.KerasTensor, Sequence
     """The calls before the head, the features, and the calls from the head on."""
     nodes = nodes_of(model) or []
     weighted = [i for i, node in enumerate(nodes) if getattr(node.operation, "weights", [])]
+    if len(weighted) > 2 and only_centers(nodes[weighted[-2]].operation):
+        del weighted[-1]  # the mean features of the views are what is centred
     if len(weighted) > 1 and len(model.inputs) == 1:
         head = weighted[-1]
         before, after = nodes[:head], nodes[head:]

@@ -22,6 +22,13 @@ def test_all_but_the_head_is_copied():
         np.testing.assert_array_equal(old, new)
 
 
+def test_a_normalisation_that_only_centres_needs_no_twin():
+    source = ki.models.Conv4(7, (16, 16, 1), filters=4, cosine=True)
+    target = ki.models.Conv4(3, (16, 16, 1), filters=4, cosine=True, centered=True)
+    assert len(ki.copy_features(source, target)) == 8
+    assert len(ki.copy_features(target, source)) == 8
+
+
 def test_a_network_for_images_of_another_size_has_the_same_features():
     source = ki.models.Conv4(7, (32, 32, 3), filters=4, downsample="max")
     target = ki.models.Conv4(3, (16, 16, 3), filters=4, downsample="max")

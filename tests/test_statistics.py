@@ -41,6 +41,18 @@ def test_the_statistics_are_those_of_the_batch(network):
     assert not np.allclose(model(x[:5]), other(x[:5]), atol=0.01)
 
 
+def test_a_layer_that_only_centres_holds_the_mean_of_all_its_calls():
+    layer = ki.layers.TaskBatchNormalization(fixed=True, divide=False, dtype="float64")
+    inputs = keras.Input([3], dtype="float64")
+    both = keras.layers.Concatenate(dtype="float64")([layer(inputs), layer(2 * inputs + 1)])
+    model = keras.Model(inputs, both)
+    x = RNG.normal(1.0, 2.0, (20, 3))
+    ki.record_statistics(model, x)
+    mean = np.concatenate([x, 2 * x + 1]).mean(0)
+    expected = np.concatenate([x - mean, 2 * x + 1 - mean], axis=1)
+    np.testing.assert_allclose(model(x), expected, rtol=1e-6, atol=1e-6)
+
+
 def test_no_prediction_depends_on_the_other_examples(network):
     model, _ = recorded(network)
     x = images(model, 6, seed=1)

@@ -57,6 +57,20 @@ def test_the_head_sees_the_mean_of_the_features(network, views, cosine):
     np.testing.assert_allclose(both(x), logits, rtol=1e-6)
 
 
+def test_the_mean_of_the_views_is_what_is_centred(network):
+    model = network(cosine=True, centered=True, dtype="float64")
+    views, x = ki.views_of_photographs(), images(model, 5)
+    both = ki.seen_in_views(model, views)
+    last = model.get_layer("centered")
+    before = keras.Model(model.input, last.input)
+    flat = np.mean([before(view(x)) for view in views], axis=0)
+    expected = flat - flat.mean(0)
+    expected *= 10 / np.linalg.norm(expected, axis=1, keepdims=True)
+    logits = expected @ model.get_layer("head").kernel
+    np.testing.assert_allclose(both(x), logits, rtol=1e-6)
+    assert [id(v) for v in both.weights] == [id(v) for v in model.weights]
+
+
 def test_one_view_is_the_model(network):
     model = network()
     x = images(model, 4)
@@ -111,9 +125,9 @@ def test_training_changes_the_shared_weights(network):
         assert not np.array_equal(value, variable)
 
 
-@pytest.mark.parametrize("fixed", [True, False])
-def test_an_adapted_model_and_a_saved_learner_see_in_views(network, fixed, tmp_path):
-    model = network(tied_head=True, fixed_statistics=fixed)
+@pytest.mark.parametrize(("fixed", "centered"), [(True, False), (False, False), (True, True)])
+def test_an_adapted_model_and_a_saved_learner_see_in_views(network, fixed, centered, tmp_path):
+    model = network(tied_head=True, fixed_statistics=fixed, centered=centered)
     both = ki.seen_in_views(model, ki.views_of_photographs())
     if fixed:
         ki.record_statistics(both, images(model, 30, seed=2))

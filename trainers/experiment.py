@@ -170,6 +170,7 @@ def _network(classes: int, input_shape: tuple[int, int, int]) -> keras.Model:
         "downsample": FLAGS.downsample,
         "tied_head": FLAGS.tied_head,
         "cosine": FLAGS.cosine,
+        "centered": FLAGS.centered,
         "fixed_statistics": FLAGS.statistics == "training",
     }
     if FLAGS.mixed_precision:

@@ -187,7 +187,7 @@ _run(
     ["task", "training"],
     "Of what layers normalise by: the examples of a task, or training images, the same for all "
     "tasks (for a run with --features, or to evaluate any run of images: then --transductive "
-    "makes no difference).",
+    "makes no difference but to --centered).",
 )
 _run(flags.DEFINE_enum, "model", "conv4", ["conv4", "resnet12"], "The network of images.")
 _run(
@@ -221,6 +221,13 @@ _run(
     "cosine",
     False,
     "Show the head the direction of an image's features alone, not their length.",
+)
+_run(
+    flags.DEFINE_bool,
+    "centered",
+    False,
+    "Show the head how an image's features differ from their mean over the support set, or over "
+    "the query set: with --transductive, for the mean of a few images says little.",
 )
 _run(
     flags.DEFINE_bool,

@@ -48,6 +48,8 @@ class TaskBatchNormalization(keras.layers.BatchNormalization):
         scale: Whether to multiply by a learned `gamma`. Defaults to `True`.
         fixed: Whether to normalise every task by the same statistics, those that
             `keras_imaml.record_statistics` has left in the layer. Defaults to `False`.
+        divide: Whether to divide by the standard deviation. `False` only takes the mean off.
+            Defaults to `True`.
         **kwargs: Other arguments of `keras.layers.BatchNormalization`, such as initializers and
             `name`. `momentum` has no effect.
 
@@ -69,6 +71,7 @@ class TaskBatchNormalization(keras.layers.BatchNormalization):
         center: bool = True,
         scale: bool = True,
         fixed: bool = False,
+        divide: bool = True,
         **kwargs: Any,
     ) -> None:
         for name in ("synchronized", "renorm"):
@@ -77,8 +80,12 @@ class TaskBatchNormalization(keras.layers.BatchNormalization):
                     f"Invalid value for `{name}`. Expected False: the statistics of a task never "
                     f"mix with those of another. Received: {name}={kwargs[name]}"
                 )
+        if not divide:  # a variance by which nothing changes, here and in a stock layer
+            variance = keras.initializers.Constant(1.0 - epsilon)
+            kwargs.setdefault("moving_variance_initializer", variance)
         super().__init__(axis=axis, epsilon=epsilon, center=center, scale=scale, **kwargs)
         self.fixed = bool(fixed)
+        self.divide = bool(divide)
         # Mean and variance of each call, while a model takes down the statistics of its inputs.
         self.recorded: list[tuple[tf.Tensor, tf.Tensor]] | None = None
 
@@ -115,8 +122,11 @@ class TaskBatchNormalization(keras.layers.BatchNormalization):
         # gradient of a difference passes over all activations once more to negate them.
         mean = tf.reduce_mean(seen, axis=self._reduction_axes, keepdims=True)
         centred = x + (-mean)
-        squares = tf.square(centred if rows is None else seen + (-mean))
-        variance = tf.reduce_mean(squares, axis=self._reduction_axes, keepdims=True)
+        if self.divide:
+            squares = tf.square(centred if rows is None else seen + (-mean))
+            variance = tf.reduce_mean(squares, axis=self._reduction_axes, keepdims=True)
+        else:
+            variance = tf.ones_like(mean) - self.epsilon
         if self.recorded is not None:
             flat = self.moving_mean.shape
             self.recorded.append((tf.reshape(mean, flat), tf.reshape(variance, flat)))
@@ -129,7 +139,8 @@ class TaskBatchNormalization(keras.layers.BatchNormalization):
         last = self.axis in (-1, inputs.shape.rank - 2)
         few = inputs.shape[0] is not None and inputs.shape[0] <= _UNROLLED
         known = inputs.dtype == self.compute_dtype and inputs.dtype in (tf.float32, tf.bfloat16)
-        return last and (few or self.fixed) and known and self.variable_dtype == tf.float32
+        served = self.fixed or (few and self.divide)
+        return last and served and known and self.variable_dtype == tf.float32
 
     def fused(self, inputs: tf.Tensor) -> tf.Tensor:
         """Normalise each task of `[tasks, examples, ...]` by itself, by TensorFlow's fused kernel.
@@ -163,7 +174,7 @@ class TaskBatchNormalization(keras.layers.BatchNormalization):
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of the constructor."""
-        return {**super().get_config(), "fixed": self.fixed}
+        return {**super().get_config(), "fixed": self.fixed, "divide": self.divide}
 
 
 def normalizations(model: keras.Model) -> list[TaskBatchNormalization]:
@@ -174,3 +185,10 @@ def normalizations(model: keras.Model) -> list[TaskBatchNormalization]:
 def normalizes_by_batch(model: keras.Model) -> bool:
     """Whether a model's outputs for one example depend on the others."""
     return any(not layer.fixed for layer in normalizations(model))
+
+
+def only_centers(layer: Any) -> bool:
+    """Whether a layer takes a mean off, and nothing of it is learned."""
+    if not isinstance(layer, TaskBatchNormalization):
+        return False
+    return not (layer.divide or layer.center or layer.scale)

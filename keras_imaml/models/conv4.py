@@ -17,6 +17,7 @@ def Conv4(  # noqa: N802
     activation: str = "relu",
     tied_head: bool = False,
     cosine: bool = False,
+    centered: bool = False,
     fixed_statistics: bool = False,
     dtype: Any = None,
     name: str = "conv4",
@@ -38,6 +39,9 @@ def Conv4(  # noqa: N802
         cosine: Whether the head sees only the direction of an image's features: they are scaled to
             length 10, and the last block has no activation, so that they have both signs. A head
             that is not tied has weights of length 1 for each class. Defaults to `False`.
+        centered: Whether the head sees how an image's features differ from their mean over the
+            examples at hand: suits `MetaLearner(transductive=True)`, for the mean of a few support
+            examples says little of that of the queries. Defaults to `False`.
         fixed_statistics: Whether every task is normalised by the same statistics, those of
             `keras_imaml.record_statistics`, and not by those of its examples. Defaults to `False`.
         dtype: The layers' dtype or policy. Defaults to Keras' global policy.
@@ -85,4 +89,4 @@ def Conv4(  # noqa: N802
         if downsample != "stride":
             x = pools[downsample](2, dtype=dtype, name=f"pool_{block}")(x)
     # In mixed precision the logits, and the weights that adapt, keep the weights' precision.
-    return keras.Model(inputs, head(x, classes, tied_head, cosine, exact), name=name)
+    return keras.Model(inputs, head(x, classes, tied_head, cosine, exact, centered), name=name)

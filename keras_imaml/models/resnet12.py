@@ -21,6 +21,7 @@ def ResNet12(  # noqa: N802
     activation: Any = None,
     tied_head: bool = False,
     cosine: bool = False,
+    centered: bool = False,
     fixed_statistics: bool = False,
     dtype: Any = None,
     name: str = "resnet12",
@@ -44,6 +45,9 @@ def ResNet12(  # noqa: N802
             length 10, and the last stage ends without its activation, so that they have both
             signs. A head that is not tied has weights of length 1 for each class. Defaults to
             `False`.
+        centered: Whether the head sees how an image's features differ from their mean over the
+            examples at hand: suits `MetaLearner(transductive=True)`, for the mean of a few support
+            examples says little of that of the queries. Defaults to `False`.
         fixed_statistics: Whether every task is normalised by the same statistics, those of
             `keras_imaml.record_statistics`, and not by those of its examples. Defaults to `False`.
         dtype: The layers' dtype or policy. Defaults to Keras' global policy.
@@ -89,9 +93,10 @@ def ResNet12(  # noqa: N802
         end = "linear" if cosine and number == len(stages) else activation
         x = _stage(x, features, f"stage_{number}", (activation, end), normalization, dtype)
         x = _POOLS[downsample](2, dtype=dtype, name=f"stage_{number}_pool")(x)
-    x = keras.layers.GlobalAveragePooling2D(dtype=dtype, name="mean" if cosine else "features")(x)
+    mean = "mean" if cosine or centered else "features"
+    x = keras.layers.GlobalAveragePooling2D(dtype=dtype, name=mean)(x)
     # In mixed precision the logits, and the weights that adapt, keep the weights' precision.
-    return keras.Model(inputs, head(x, classes, tied_head, cosine, exact), name=name)
+    return keras.Model(inputs, head(x, classes, tied_head, cosine, exact, centered), name=name)
 
 
 def _stage(

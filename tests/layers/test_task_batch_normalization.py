@@ -56,6 +56,29 @@ def test_statistics_may_come_from_the_first_rows(run):
     np.testing.assert_allclose(np.mean(layer(x), (0, 1, 2)), np.zeros(3), atol=1e-5)
 
 
+def test_without_division_the_mean_is_taken_off(run):
+    layer = ki.layers.TaskBatchNormalization(divide=False, dtype="float64")
+    x = inputs((5, 3), "float64")
+    layer.build(x.shape)
+    layer.beta.assign([1.0, 2.0, 3.0])
+    expected = x - x.mean(0) + [1.0, 2.0, 3.0]
+    np.testing.assert_allclose(run(layer, tf.constant(x)), expected, atol=1e-6)
+    with statistics_of_first(2):
+        found = layer(x)
+    np.testing.assert_allclose(found, x - x[:2].mean(0) + [1.0, 2.0, 3.0], atol=1e-6)
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_without_division_it_takes_off_what_it_holds(fused):
+    layer = ki.layers.TaskBatchNormalization(divide=False, fixed=True)
+    x = inputs((2, 5, 3))
+    layer.build(x.shape[1:])
+    layer.moving_mean.assign([1.0, 2.0, 3.0])
+    assert layer.fuses(tf.constant(x))
+    found = layer.fused(tf.constant(x)) if fused else tf.stack([layer(one) for one in x])
+    np.testing.assert_allclose(found, x - [1.0, 2.0, 3.0], rtol=1e-4, atol=1e-5)
+
+
 def test_an_exception_ends_the_use_of_the_first_rows():
     layer = ki.layers.TaskBatchNormalization()
     x = inputs()
@@ -65,8 +88,13 @@ def test_an_exception_ends_the_use_of_the_first_rows():
     np.testing.assert_array_equal(layer(x), expected)
 
 
-def test_the_second_derivative_is_exact():
-    layer = ki.layers.TaskBatchNormalization(dtype="float64")
+@pytest.mark.parametrize("divide", [True, False])
+def test_the_second_derivative_is_exact(divide):
+    normalization = ki.layers.TaskBatchNormalization(dtype="float64", divide=divide)
+
+    def layer(x):
+        return tf.sin(normalization(x))
+
     x, v, weights = (tf.constant(inputs((6, 3), "float64", seed)) for seed in range(3))
     product, expected = product_and_differences(layer, x, v, weights)
     np.testing.assert_allclose(product, expected, rtol=1e-5, atol=1e-8)
@@ -93,7 +121,8 @@ def test_statistics_over_replicas_are_refused(name):
 
 
 def test_configuration_round_trip():
-    layer = ki.layers.TaskBatchNormalization(epsilon=0.01, scale=False, name="norm")
+    settings = {"epsilon": 0.01, "scale": False, "divide": False, "fixed": True}
+    layer = ki.layers.TaskBatchNormalization(name="norm", **settings)
     config = keras.saving.serialize_keras_object(layer)
     restored = keras.saving.deserialize_keras_object(config)
     assert type(restored) is ki.layers.TaskBatchNormalization
@@ -165,6 +194,7 @@ def test_the_fused_kernel_serves_mixed_precision(fixed):
         ((2, 6, 3), "float64", {}),
         ((2, 6, 4, 3), "float32", {"axis": 1}),
         ((2, 6, 3), "float16", {}),
+        ((2, 6, 3), "float32", {"divide": False}),
     ],
 )
 def test_what_the_fused_kernel_is_not_for(shape, dtype, settings):

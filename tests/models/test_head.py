@@ -26,6 +26,24 @@ def test_features_have_one_length_and_both_signs(network):
     assert np.min(found) < 0 < np.max(found)
 
 
+@pytest.mark.parametrize("cosine", [True, False])
+def test_centred_features_are_told_from_their_mean(network, cosine):
+    model = network(cosine=cosine, centered=True, dtype="float64")
+    plain = network(cosine=False, dtype="float64")
+    x = RNG.normal(size=(5, *model.input_shape[1:]))
+    features = keras.Model(model.input, model.get_layer("features").output)
+    if cosine:
+        name = next(layer.name for layer in model.layers if layer.name in ("flat", "mean"))
+        flat = keras.Model(model.input, model.get_layer(name).output)(x).numpy()
+    else:
+        ki.copy_features(plain, model)
+        flat = keras.Model(plain.input, plain.get_layer("features").output)(x).numpy()
+    expected = flat - flat.mean(0)
+    if cosine:
+        expected *= 10 / np.linalg.norm(expected, axis=1, keepdims=True)
+    np.testing.assert_allclose(features(x), expected, rtol=1e-6, atol=1e-9)
+
+
 def test_the_length_does_not_count():
     inputs = keras.Input([6], dtype="float64")
     model = keras.Model(inputs, head(inputs, 3, tied=False, cosine=True, dtype="float64"))
@@ -71,8 +89,10 @@ def test_products_with_the_hessian_are_those_of_differences():
     check_curvature(keras.Model(inputs, outputs), inputs_of_tasks())
 
 
-def test_the_adapted_model_is_plain_keras(network):
-    learner = ki.MetaLearner(network(cosine=True), ki.IMAML(), adapt="head")
+@pytest.mark.parametrize("centered", [True, False])
+def test_the_adapted_model_is_plain_keras(network, centered):
+    model = network(cosine=True, centered=centered)
+    learner = ki.MetaLearner(model, ki.IMAML(), adapt="head")
     learner.compile(optimizer="adam", loss=learners.cross_entropy())
     shape = learner.model.input_shape[1:]
     support, labels = RNG.normal(size=(3, *shape)).astype("float32"), np.arange(3)
@@ -81,6 +101,25 @@ def test_the_adapted_model_is_plain_keras(network):
     # Normalised by the support set, which is what the model has taken down.
     expected = learner.adapt_and_predict(support, labels, tf.constant(support))
     np.testing.assert_allclose(adapted(support), expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("fixed", [True, False])
+def test_a_centred_query_set_is_seen_as_one_or_by_the_support_set(network, fixed):
+    model = network(cosine=True, centered=True, fixed_statistics=fixed, tied_head=True)
+    learner = ki.MetaLearner(model, ki.IMAML(), adapt="head", transductive=True)
+    learner.compile(optimizer="adam", loss=learners.cross_entropy())
+    assert learner.queries_interact
+    draw = lambda n: RNG.normal(size=(n, *model.input_shape[1:])).astype("float32")  # noqa: E731
+    support, labels, query = draw(3), np.arange(3), draw(6)
+    together = learner.adapt_and_predict(support, labels, query)
+    features = keras.Model(model.input, model.get_layer("features").output)
+    phi = learner.adapt(support, labels).get_layer("head")
+    np.testing.assert_allclose(together, phi(features(query)), rtol=1e-3, atol=1e-4)
+    learner.transductive = False
+    alone = learner.adapt_and_predict(support, labels, query[:1])
+    among = learner.adapt_and_predict(support, labels, query)
+    np.testing.assert_allclose(alone, among[:1], rtol=1e-4, atol=1e-5)
+    assert not np.allclose(among, together, atol=1e-3)
 
 
 def test_a_tied_head_and_the_layers_before_are_those_of_a_network_without(network):
