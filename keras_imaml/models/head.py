@@ -9,9 +9,7 @@ from keras_imaml.layers import TaskBatchNormalization, TiedDense
 _LENGTH = 10.0  # of features of which only the direction counts: the largest logit of a classifier
 
 
-def head(
-    x: Any, classes: int, tied: bool, cosine: bool, dtype: Any, centered: bool = False
-) -> Any:
+def head(x: Any, classes: int, tied: bool, cosine: bool, dtype: Any, centered: bool = False) -> Any:
     """Logits `[examples, classes]` of features `[examples, ...]`.
 
     What reaches the last layer is named `features`.
