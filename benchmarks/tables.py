@@ -87,7 +87,7 @@ def lines(found: Sequence[tuple[str, dict[str, Any]]]) -> list[Line]:
             if task == (row.dataset, row.way, row.shot):
                 groups.setdefault((recipe, kept_runs.mode(record)), []).append(record)
         some = [Line(row, *key, records) for key, records in groups.items()]
-        made += sorted(some, key=lambda line: (line.mode != "transductive", -line.accuracy))
+        made += sorted(some, key=lambda line: (line.mode.startswith("non"), -line.accuracy))
     return made
 
 

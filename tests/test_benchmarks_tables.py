@@ -69,11 +69,13 @@ def test_the_hours_are_those_of_the_features_too(runs):
 
 
 def test_training_statistics_are_a_mode_of_their_own(runs):
-    changed = record(0, 0.8, way=5, statistics="training")
-    file = runs / "head" / "0" / "evaluation_test_way=5_statistics=training.json"
-    file.write_text(json.dumps(changed))
-    first, other, _ = tables.lines(list(tables.read(runs)))
+    for seed, transductive in ((0, False), (1, True)):  # the second one of centred features
+        changed = record(seed, 0.8, way=5, statistics="training", transductive=transductive)
+        file = runs / "head" / str(seed) / "evaluation_test_way=5_statistics=training.json"
+        file.write_text(json.dumps(changed))
+    first, centered, other, _ = tables.lines(list(tables.read(runs)))
     assert (first.mode, len(first.records)) == ("transductive", 2)
+    assert (centered.mode, len(centered.records)) == ("transductive, training statistics", 1)
     assert (other.mode, len(other.records)) == ("non-transductive, training statistics", 1)
 
 

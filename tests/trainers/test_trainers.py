@@ -312,6 +312,15 @@ def test_a_run_normalises_by_training_images(tmp_path):
     evaluated = call("evaluate", second, "--tasks=4")  # by those of the run, not recorded anew
     assert evaluated.returncode == 0, evaluated.stderr
     assert "4 tasks, non-transductive" in evaluated.stdout
+    fifth = f"--run_dir={tmp_path / 'fifth'}"
+    made = call("train", fifth, *shared, *as_it_is, "--centered")
+    assert made.returncode == 0, made.stderr
+    for mode in ("transductive", "non-transductive"):
+        flag = "--notransductive" if mode == "non-transductive" else "--transductive"
+        evaluated = call("evaluate", fifth, "--tasks=4", flag)
+        assert f"(4 tasks, {mode}" in evaluated.stdout, evaluated.stderr
+    refused = call("evaluate", second, "--centered", "--tasks=4")
+    assert refused.returncode == 2 and "does not fit" in refused.stderr
     refused = call("evaluate", second, "--statistics=task", "--tasks=4")
     assert refused.returncode == 2
     assert "the run was trained with --statistics=training" in refused.stderr
