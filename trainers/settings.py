@@ -341,10 +341,12 @@ def _adapts_in_float32(values: dict) -> bool:
 
 
 @flags.multi_flags_validator(
-    ["dataset", "distort", "views"], "--distort and --views are for images: not for sinusoids"
+    ["dataset", "distort", "views", "cosine", "centered", "tied_head"],
+    "--distort, --views, --cosine, --centered and --tied_head are for images: not for sinusoids",
 )
 def _are_images(values: dict) -> bool:
-    return not (values["distort"] or values["views"]) or "sinusoid" not in values["dataset"]
+    of_images = any(values[name] for name in values if name != "dataset")
+    return not of_images or "sinusoid" not in values["dataset"]
 
 
 @flags.multi_flags_validator(["view_size", "views"], "--view_size is for --views")
