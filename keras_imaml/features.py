@@ -15,7 +15,7 @@ def copy_features(source: keras.Model, target: keras.Model) -> list[str]:
         source: A built model.
         target: A built model whose layers with weights are in `source` too, with weights of the
             same shapes, but for the last one, its head, which is left as it is, and for a
-            `TaskBatchNormalization` that only centres: it has learned nothing.
+            `TaskBatchNormalization` that only centres, by the examples at hand: it holds nothing.
 
     Returns:
         The names of the layers that were set.
@@ -33,7 +33,8 @@ def copy_features(source: keras.Model, target: keras.Model) -> list[str]:
     ```
     """
     there = {layer.name: layer for layer in source.layers}
-    layers = [x for x in target.layers if x.weights and not only_centers(x)][:-1]
+    held = [x for x in target.layers if x.weights and not (only_centers(x) and not x.fixed)]
+    layers = held[:-1]
     for layer in layers:
         shapes = [tuple(weight.shape) for weight in layer.weights]
         twin = there.get(layer.name)

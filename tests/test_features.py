@@ -1,5 +1,6 @@
 """Features that go from one network to another."""
 
+import keras
 import numpy as np
 import pytest
 
@@ -27,6 +28,20 @@ def test_a_normalisation_that_only_centres_needs_no_twin():
     target = ki.models.Conv4(3, (16, 16, 1), filters=4, cosine=True, centered=True)
     assert len(ki.copy_features(source, target)) == 8
     assert len(ki.copy_features(target, source)) == 8
+
+
+def test_a_fixed_mean_is_copied():
+    def network():
+        inputs = keras.Input([3])
+        layer = ki.layers.TaskBatchNormalization(
+            fixed=True, divide=False, center=False, scale=False, name="mean"
+        )
+        return keras.Model(inputs, keras.layers.Dense(2)(layer(inputs)))
+
+    source, target = network(), network()
+    source.get_layer("mean").moving_mean.assign([1.0, 2.0, 3.0])
+    assert ki.copy_features(source, target) == ["mean"]
+    np.testing.assert_array_equal(target.get_layer("mean").moving_mean, [1.0, 2.0, 3.0])
 
 
 def test_a_network_for_images_of_another_size_has_the_same_features():
