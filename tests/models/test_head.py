@@ -91,34 +91,35 @@ def test_products_with_the_hessian_are_those_of_differences():
 
 @pytest.mark.parametrize("centered", [True, False])
 def test_the_adapted_model_is_plain_keras(network, centered):
-    model = network(cosine=True, centered=centered)
+    model = network(cosine=True, centered=centered, dtype="float64")
     learner = ki.MetaLearner(model, ki.IMAML(), adapt="head")
     learner.compile(optimizer="adam", loss=learners.cross_entropy())
     shape = learner.model.input_shape[1:]
-    support, labels = RNG.normal(size=(3, *shape)).astype("float32"), np.arange(3)
+    support, labels = RNG.normal(size=(3, *shape)), np.arange(3)
     adapted = learner.adapt(support, labels)
     assert {type(layer).__module__.split(".")[0] for layer in adapted.layers} == {"keras"}
     # Normalised by the support set, which is what the model has taken down.
     expected = learner.adapt_and_predict(support, labels, tf.constant(support))
-    np.testing.assert_allclose(adapted(support), expected, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(adapted(support), expected, rtol=1e-6, atol=1e-8)
 
 
 @pytest.mark.parametrize("fixed", [True, False])
 def test_a_centred_query_set_is_seen_as_one_or_by_the_support_set(network, fixed):
-    model = network(cosine=True, centered=True, fixed_statistics=fixed, tied_head=True)
+    settings = {"cosine": True, "centered": True, "tied_head": True}
+    model = network(fixed_statistics=fixed, dtype="float64", **settings)
     learner = ki.MetaLearner(model, ki.IMAML(), adapt="head", transductive=True)
     learner.compile(optimizer="adam", loss=learners.cross_entropy())
     assert learner.queries_interact
-    draw = lambda n: RNG.normal(size=(n, *model.input_shape[1:])).astype("float32")  # noqa: E731
+    draw = lambda n: RNG.normal(size=(n, *model.input_shape[1:]))  # noqa: E731
     support, labels, query = draw(3), np.arange(3), draw(6)
     together = learner.adapt_and_predict(support, labels, query)
     features = keras.Model(model.input, model.get_layer("features").output)
     phi = learner.adapt(support, labels).get_layer("head")
-    np.testing.assert_allclose(together, phi(features(query)), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(together, phi(features(query)), rtol=1e-6, atol=1e-8)
     learner.transductive = False
     alone = learner.adapt_and_predict(support, labels, query[:1])
     among = learner.adapt_and_predict(support, labels, query)
-    np.testing.assert_allclose(alone, among[:1], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(alone, among[:1], rtol=1e-6, atol=1e-8)
     assert not np.allclose(among, together, atol=1e-3)
 
 
