@@ -49,7 +49,11 @@ def evaluations(runs: pathlib.Path) -> Iterator[Kept]:
 
 
 def mode(record: dict[str, Any]) -> str:
-    """How query sets are normalised in an evaluation, in words."""
-    seen = "transductive" if record["transductive"] else "non-transductive"
-    fixed = record["settings"]["statistics"] == "training"
-    return f"{seen}, training statistics" if fixed else seen
+    """How query sets are seen in an evaluation, in words."""
+    settings = record["settings"]
+    words = ["transductive" if record["transductive"] else "non-transductive"]
+    if settings["statistics"] == "training":
+        words.append("training statistics")
+    if settings["self_training"]:
+        words.append("self-training" + ", balanced" * settings["balanced_queries"])
+    return ", ".join(words)

@@ -168,7 +168,8 @@ def _answers(problem: Regression, solver: str) -> Callable[[tf.Tensor], Any]:
         objective = learner.objective(data, training=True)
         gradients = {}
         for steps, algorithm in algorithms.items():
-            algorithm.inner = with_settings(inner, steps=inner_steps)
+            # Algorithms in use refuse this, for graphs that are there; this one is being made.
+            object.__setattr__(algorithm, "inner", with_settings(inner, steps=inner_steps))
             meta = algorithm.meta_gradient(objective, learner.parameters.adapted)
             gradients[steps] = meta.per_task
         return gradients, algorithms[0].adapt(objective).phi

@@ -23,6 +23,12 @@ flags.DEFINE_string("document", "docs/results.md", "Where the table goes.")
 flags.DEFINE_string("plots", "benchmarks/results", "Where the plots go.")
 
 
+_TASK_AND_MODE = {
+    *("way", "shot", "query"),
+    *("transductive", "statistics", "self_training", "balanced_queries"),
+}
+
+
 class Row(NamedTuple):
     """One row of the paper's tables, and what others have published for it, in percent."""
 
@@ -72,7 +78,7 @@ def read(folder: pathlib.Path) -> Iterator[tuple[str, dict[str, Any]]]:
     Evaluations with other steps, strengths and the like are for the robustness plots.
     """
     for kept in kept_runs.evaluations(folder):
-        if kept.changed <= {"way", "shot", "query", "transductive", "statistics"}:
+        if kept.changed <= _TASK_AND_MODE:
             yield kept.recipe, kept.record
 
 

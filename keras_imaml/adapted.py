@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from keras_imaml.batching.lora import enable_lora, lora_settings
 from keras_imaml.batching.trunk import called_again, nodes_of, structure_of
+from keras_imaml.layer_state import copy_other_state
 from keras_imaml.layers import TaskBatchNormalization, TiedDense, View
 from keras_imaml.layers.task_batch_normalization import normalizations
 from keras_imaml.parameters import Parameters
@@ -25,6 +26,7 @@ def adapted_model(
     twins = dict(zip((id(v) for v in model.variables), copy.variables, strict=True))
     for variable in model.variables:
         twins[id(variable)].assign(variable)
+    copy_other_state(model, copy)
     values = parameters.unravel(phi[None])
     for variable, value in zip(parameters.adapted, values, strict=True):
         twins[id(variable)].assign(value[0])

@@ -2,6 +2,7 @@
 
 import keras
 
+from keras_imaml.layer_state import copy_other_state
 from keras_imaml.layers import TiedDense
 from keras_imaml.learner import MetaLearner
 from keras_imaml.validation import check_integer
@@ -55,6 +56,7 @@ def with_classes(learner: MetaLearner, classes: int) -> MetaLearner:
                 f"{heads[0].units} classes: use one for the model or for each layer. "
                 f"Received: classes={classes}"
             )
+    copy_other_state(learner.model, other.model)
     if learner.compiled:
         other.compile_from_config(learner.get_compile_config())
     return other

@@ -60,6 +60,7 @@ def check_shapes(model: keras.Model, tasks: Sequence[Any]) -> None:
             for y in shapes[targets]:
                 if not x[1:2].is_compatible_with(y[1:2]):
                     _refuse(targets, f"as many examples as in {inputs}, {x[1]}", y)
+        _check_when_known(inputs, parts[inputs], targets, parts[targets])
     takes = getattr(model, "inputs", None) or []
     for name in ("support_x", "query_x"):
         if len(takes) != 1 or len(parts[name]) != 1:
@@ -73,6 +74,19 @@ def check_shapes(model: keras.Model, tasks: Sequence[Any]) -> None:
         for y in parts[name]:
             if y.dtype == tf.string:
                 _refuse(name, "numbers", f"{y.dtype.name} of shape {y.shape}")
+
+
+def _check_when_known(inputs: str, xs: list[Any], targets: str, ys: list[Any]) -> None:
+    """Numbers of examples that the graph does not know are checked when it runs."""
+    rows = [tf.shape(part)[1] for part in (*xs, *ys) if part.shape[1:2] == [None]]
+    if not rows or not xs:
+        return
+    first = tf.shape(xs[0])[1]
+    message = f"Invalid value for `{inputs}`. Expected one example at least."
+    tf.debugging.assert_positive(first, message)
+    message = f"Invalid value for `{targets}`. Expected as many examples as in {inputs}."
+    for count in rows:
+        tf.debugging.assert_equal(count, first, message)
 
 
 def check_labels(model: keras.Model, loss: Any, labels: Any) -> None:

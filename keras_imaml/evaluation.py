@@ -10,7 +10,8 @@ import tensorflow as tf
 from keras_imaml.accuracy import accuracies, has_classes
 from keras_imaml.held_signal import HeldSignal
 from keras_imaml.learner import MetaLearner
-from keras_imaml.splitting import outcome
+from keras_imaml.splitting import outcomes
+from keras_imaml.traced import TracedByRank
 from keras_imaml.validation import check_integer
 from keras_imaml.waiting import WaitingBar
 
@@ -86,7 +87,15 @@ def evaluate(
     ```
     """
     check_integer("num_tasks", num_tasks, minimum=1)
-    step = tf.function(lambda data: _step(learner, data), autograph=False, reduce_retracing=True)
+    if not isinstance(learner, MetaLearner) or not learner.compiled:
+        what = "one that is not compiled" if isinstance(learner, MetaLearner) else repr(learner)
+        raise ValueError(
+            "Invalid value for `learner`. Expected a compiled keras_imaml.MetaLearner. "
+            f"Received: {what}"
+        )
+    if learner._evaluation is None:
+        learner._evaluation = TracedByRank(lambda data: _step(learner, data))
+    step = learner._evaluation
     bar = WaitingBar(num_tasks, "Evaluating", unit_name="task", verbose=verbose)
     columns: dict[str, list[np.ndarray]] = {}
     done = 0
@@ -128,8 +137,7 @@ def evaluate(
 
 def _step(learner: MetaLearner, data: Any) -> dict[str, tf.Tensor]:
     objective = learner.objective(data, training=False)
-    after = outcome(learner.algorithm, objective, learner.tasks_per_chunk)
-    before = outcome(learner.algorithm, objective, learner.tasks_per_chunk, adapt=False)
+    before, after = outcomes(learner.algorithm, objective, learner.tasks_per_chunk)
     values = {"loss": after.losses, "loss_before": before.losses, "sound": after.sound}
     labels = objective.tasks.query_y
     if has_classes(labels, after.outputs):

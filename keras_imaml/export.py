@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 from keras.export import ExportArchive
 
+from keras_imaml.batching.trunk import structure_of
 from keras_imaml.losses import (
     BINARY_CROSS_ENTROPIES,
     CROSS_ENTROPIES,
@@ -131,10 +132,14 @@ def _inputs(model: keras.Model) -> Any:
             f"The model {model.name!r} has no recorded inputs to export. Expected a Sequential or "
             f"functional model, or wrap it in one. Received: {type(model).__name__}"
         )
-    return inputs[0] if len(inputs) == 1 else list(inputs)
+    return structure_of(model, "input")
 
 
 def _named(examples: Any, name: str) -> Any:
+    if isinstance(examples, dict):
+        return {
+            key: tf.TensorSpec(s.shape, s.dtype, f"{name}_{key}") for key, s in examples.items()
+        }
     if isinstance(examples, list):
         return [tf.TensorSpec(s.shape, s.dtype, f"{name}_{i}") for i, s in enumerate(examples)]
     return tf.TensorSpec(examples.shape, examples.dtype, name)

@@ -20,13 +20,23 @@ from keras_imaml.distribution.step_functions import StepFunctions
 from keras_imaml.elements import check_element, check_shapes
 from keras_imaml.layers.task_batch_normalization import normalizes_by_batch
 from keras_imaml.learned_loss import LearnedLoss
-from keras_imaml.metrics import make_diagnostics, update_metrics
+from keras_imaml.metrics import make_diagnostics, update_metrics, without_tasks_no_loss
 from keras_imaml.objective import Level, TaskObjective, Tasks
-from keras_imaml.parameters import Adapt, Parameters, freeze, frozen_places
+from keras_imaml.parameters import (
+    Adapt,
+    Parameters,
+    adapted_places,
+    at_places,
+    freeze,
+    frozen_places,
+)
 from keras_imaml.splitting import Outcome, meta_gradient, outcome
 from keras_imaml.summary import weights_table
 from keras_imaml.task_adaptation import TaskAdaptation
+from keras_imaml.traced import TracedByRank
 from keras_imaml.validation import check_integer
+
+_TRACED = ("model", "algorithm", "learned_loss", "tasks_per_chunk")
 
 
 @keras.saving.register_keras_serializable(package="keras_imaml")
@@ -91,7 +101,7 @@ class MetaLearner(TaskAdaptation, StepFunctions):
                 "Invalid value for `algorithm`. Expected an algorithm such as "
                 f"keras_imaml.IMAML(). Received: algorithm={algorithm!r}"
             )
-        if getattr(algorithm, "parameters", None) is not None:
+        if algorithm.in_use:
             raise ValueError(
                 "Invalid value for `algorithm`. Expected one of its own for every learner: it "
                 f"holds what belongs to one network. Received: {algorithm.name!r}, which is in use"
@@ -100,6 +110,11 @@ class MetaLearner(TaskAdaptation, StepFunctions):
             algorithm.check_learned_loss()
         replicas.check_strategy(tf.distribute.get_strategy())
         super().__init__(**kwargs)
+        if not isinstance(model, keras.Model):
+            raise ValueError(
+                "Invalid value for `model`. Expected a built keras.Model. "
+                f"Received: model={model!r}"
+            )
         check_layers(model)
         self.model = model
         self.learned_loss = learned_loss
@@ -196,15 +211,25 @@ class MetaLearner(TaskAdaptation, StepFunctions):
     def transductive(self, value: bool) -> None:
         self._transductive = bool(value)
         self.train_function = self.test_function = None  # both are traced for one of the two
-        self._adaptation: Any = None  # traced by `adapt`, for one of the two
+        self._forget_graphs()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _TRACED and getattr(self, "built", False):
+            raise AttributeError(
+                f"`{name}` of a MetaLearner cannot be set: it has graphs that would not see it. "
+                f"Make another one: keras_imaml.MetaLearner(learner.model, ..., {name}=...)."
+            )
+        super().__setattr__(name, value)
 
     @property
     def queries_interact(self) -> bool:
         """Whether a prediction depends on the other queries of its task.
 
-        So if `transductive`, and a layer normalises by the examples at hand.
+        So if tasks adapt to them, or if `transductive`, and a layer normalises by the examples at
+        hand.
         """
-        return self.transductive and normalizes_by_batch(self.model)
+        seen = self.transductive and normalizes_by_batch(self.model)
+        return self.algorithm.adapts_to_queries or seen
 
     @property
     def output_names(self) -> list[str] | None:
@@ -234,8 +259,7 @@ class MetaLearner(TaskAdaptation, StepFunctions):
         sound = tf.reduce_sum(tf.cast(meta.sound, tf.float32))
         gradients = replicas.for_optimizer(meta.gradients, sound, self.optimizer)
         # An optimizer that scales losses (for half precision) divides what it is given.
-        scale = self.optimizer.scale_loss
-        gradients = [None if g is None else scale(g) for g in gradients]
+        gradients = [_scaled(self.optimizer, g) for g in gradients]
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
         self._advance_seeds()
         after = Outcome(meta.query_losses, meta.query_outputs, meta.sound)
@@ -250,7 +274,7 @@ class MetaLearner(TaskAdaptation, StepFunctions):
     def get_metrics_result(self) -> dict[str, Any]:
         """The value of every metric, over the tasks of all replicas."""
         with replicas.of_all(self.metrics):
-            return super().get_metrics_result()
+            return without_tasks_no_loss(super().get_metrics_result())
 
     def objective(self, data: Any, training: bool) -> TaskObjective:
         """The support and query losses of one element of the data, as functions of `phi`."""
@@ -260,10 +284,10 @@ class MetaLearner(TaskAdaptation, StepFunctions):
         return TaskObjective(*self._levels, tasks, training, self.transductive)
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments of the constructor. A predicate for `adapt` becomes a list of names."""
-        adapt = self.adapt_spec
+        """The arguments of the constructor. A predicate for `adapt` becomes a list of places."""
+        adapt: Any = self.adapt_spec
         if callable(adapt):
-            adapt = [variable.path for variable in self.parameters.adapted]
+            adapt = adapted_places(self.parameters)
         return {
             "model": keras.saving.serialize_keras_object(self.model),
             "algorithm": keras.saving.serialize_keras_object(self.algorithm),
@@ -284,6 +308,9 @@ class MetaLearner(TaskAdaptation, StepFunctions):
             config[name] = keras.saving.deserialize_keras_object(config.get(name), custom_objects)
         enable_lora(config["model"], config.pop("lora", []))
         freeze(config["model"], config.pop("frozen", []))
+        adapt = config["adapt"]
+        if isinstance(adapt, (list, tuple)) and isinstance(adapt[0], int):
+            config["adapt"] = at_places(config["model"], adapt)
         return cls(**config)
 
     def _real_tasks(self, data: Any, training: bool) -> tuple[TaskObjective, tf.Tensor]:
@@ -294,7 +321,8 @@ class MetaLearner(TaskAdaptation, StepFunctions):
         return objective, real
 
     def _checked(self, data: Any) -> Any:
-        support, query = check_element(data)
+        tensors = keras.tree.map_structure(tf.convert_to_tensor, check_element(data))
+        support, query = tensors  # eager mode brings arrays as they are
         check_shapes(self.model, Tasks(*support, *query))
         return support, query
 
@@ -314,16 +342,33 @@ class MetaLearner(TaskAdaptation, StepFunctions):
             Level(self._inner_network, loss, self._trunk),
             Level(self._outer_network, supervised, self._trunk),
         )
-        self._adaptation = None
+        self._forget_graphs()
+
+    def _forget_graphs(self) -> None:
+        self._adaptation: TracedByRank | None = None
+        self._evaluation: TracedByRank | None = None  # of `keras_imaml.evaluate`
 
     def _loss_of_one(self, y: Any, outputs: Any) -> tf.Tensor:
         if not self._compile_loss.built:
             self._compile_loss.build(y, outputs)
         # A stateless scope keeps the per-output trackers of Keras out of the inner loop.
         with keras.StatelessScope(), replicas.whole_losses():
-            return self._compile_loss(y, outputs)
+            loss = self._compile_loss(y, outputs)
+        if loss.shape.rank:
+            raise ValueError(
+                "Invalid value for `loss`. Expected one number for all examples of a task, such as "
+                "their mean: a Keras loss without reduction='none'. Received: shape "
+                f"{loss.shape} from {self._compile_loss._user_loss!r}"
+            )
+        return loss
 
     def _learned_loss_of_one(self, y: Any, residual: Any) -> tf.Tensor:
         del y  # labels are not looked at
         assert self.learned_loss is not None
         return self.learned_loss.value(residual)
+
+
+def _scaled(optimizer: Any, gradient: Any) -> Any:
+    if isinstance(gradient, tf.IndexedSlices) and optimizer.loss_scale_factor is not None:
+        gradient = tf.convert_to_tensor(gradient)  # Keras divides it again, which takes dense ones
+    return None if gradient is None else optimizer.scale_loss(gradient)

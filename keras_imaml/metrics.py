@@ -57,4 +57,13 @@ def update_metrics(
     means["transductive"].update_state(tf.cast(learner.queries_interact, tf.float32))
     unused = set(means) - {*diagnostics, *_OF_TASKS}
     logs = learner.compute_metrics(None, y, outputs)
-    return {name: value for name, value in logs.items() if name not in unused}
+    return without_tasks_no_loss({name: v for name, v in logs.items() if name not in unused})
+
+
+def without_tasks_no_loss(logs: dict[str, Any]) -> dict[str, Any]:
+    """Logs whose loss is NaN if every task was bad: the mean of nothing would be 0, the best."""
+    if not {"loss", "bad_tasks"} <= logs.keys():
+        return logs
+    loss = tf.convert_to_tensor(logs["loss"])
+    nan = tf.constant(float("nan"), loss.dtype)
+    return {**logs, "loss": tf.where(tf.convert_to_tensor(logs["bad_tasks"]) < 1, loss, nan)}

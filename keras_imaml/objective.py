@@ -1,12 +1,13 @@
 """The inner and the outer objective of a meta-batch, as functions of `phi [tasks, size]`."""
 
 import copy
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
-from keras_imaml.batching import Evaluation, TaskLoss, TaskNetwork
+from keras_imaml.batching import Evaluation, TaskNetwork
 from keras_imaml.batching.chunks import rows
 from keras_imaml.batching.trunk_network import TrunkNetwork
 from keras_imaml.vectors import dot, finite, select
@@ -38,7 +39,7 @@ class Level(NamedTuple):
     """
 
     network: TaskNetwork
-    loss: TaskLoss
+    loss: Callable[[Any, Any], tf.Tensor]
     trunk: TrunkNetwork | None = None
 
 
@@ -53,7 +54,7 @@ class TaskObjective:
         outer: The network and the loss of the query set; the same, unless the loss that tasks
             adapt by is learned.
         tasks: The data.
-        training: Whether the query set is evaluated in training mode.
+        training: Whether the network is evaluated in training mode, with dropout and the like.
         transductive: Whether `TaskBatchNormalization` may look at the whole query set; if not,
             the query set is normalised by the statistics of the support set.
     """
@@ -74,6 +75,7 @@ class TaskObjective:
         self.training = training
         self.transductive = transductive
         self.features: list[tf.Tensor] = []
+        self.adapts_to_queries = False
 
     @property
     def dtype(self) -> str:
@@ -116,6 +118,47 @@ class TaskObjective:
         other.tasks, other.sound = tasks, sound
         return other
 
+    def with_guesses(
+        self, labels: tf.Tensor, loss: Callable[[tf.Tensor, Any], tf.Tensor]
+    ) -> "TaskObjective":
+        """The same tasks, which adapt to their queries, too, by labels that were guessed.
+
+        Args:
+            labels: One row for each task.
+            loss: Of `labels` and the outputs for the queries; `[tasks]`. Added to the support loss.
+        """
+        of_support = self.inner.loss
+
+        def of_both(y: tuple[Any, tf.Tensor], outputs: tuple[Any, Any]) -> tf.Tensor:
+            return of_support(y[0], outputs[0]) + loss(y[1], outputs[1])
+
+        other = self.replace(
+            self.tasks._replace(support_y=(self.tasks.support_y, labels)), self.sound
+        )
+        other.inner = self.inner._replace(loss=of_both)
+        other.adapts_to_queries = True
+        return other
+
+    def without_inputs_of(self, bad: tf.Tensor) -> tuple["TaskObjective", dict[int, tf.Tensor]]:
+        """The objective with zeros as the inputs and targets of bad tasks.
+
+        Args:
+            bad: `[tasks]`, bool; these are not sound then, either.
+
+        Returns:
+            The objective, and by the `id` of each part of these tasks that of the others.
+        """
+        renamed: dict[int, tf.Tensor] = {}
+
+        def cleared(part: Any) -> Any:
+            new = _clear(part, ~bad)
+            renamed.update(zip(map(id, tf.nest.flatten(part)), tf.nest.flatten(new), strict=True))
+            return new
+
+        other = self.replace(Tasks(*map(cleared, self.tasks)), self.sound & ~bad)
+        other.features = [renamed[id(feature)] for feature in self.features]
+        return other, renamed
+
     def featured(self) -> "TaskObjective":
         """The objective of what comes after the trunk: its inputs are the `features`.
 
@@ -126,9 +169,9 @@ class TaskObjective:
             return self
         support_x, query_x = self.tasks.support_x, self.tasks.query_x
         if not tf.nest.flatten(query_x):
-            support_x = trunk(support_x, training=True)
+            support_x = trunk(support_x, training=self.training)
         elif self.transductive or not trunk.normalizes_by_batch:
-            support_x = trunk(support_x, training=True)
+            support_x = trunk(support_x, training=self.training)
             query_x = trunk(query_x, training=self.training)
         else:
             both, rows = self._joined()
@@ -146,8 +189,11 @@ class TaskObjective:
             tape.watch(feature)
 
     def support(self, phi: tf.Tensor) -> Evaluation:
-        """The inner level's network on the support sets."""
-        return self.inner.network(phi, self.tasks.support_x, training=True)
+        """The inner level's network on the support sets; and on the queries that it adapts to."""
+        support = self.inner.network(phi, self.tasks.support_x, training=self.training)
+        if not self.adapts_to_queries:
+            return support
+        return support._replace(outputs=(support.outputs, self.query(phi).outputs))
 
     def query(self, phi: tf.Tensor) -> Evaluation:
         """The outer level's network on the query sets."""

@@ -126,6 +126,20 @@ class Parameters:
         return tf.broadcast_to(theta, tf.stack([tasks, self.size]))
 
 
+def adapted_places(parameters: Parameters) -> list[int]:
+    """The places of the adapted weights among the trainable ones, which a copy has as well."""
+    adapted = {id(variable) for variable in parameters.adapted}
+    trainable = parameters.model.trainable_variables
+    return [place for place, variable in enumerate(trainable) if id(variable) in adapted]
+
+
+def at_places(model: keras.Model, places: Sequence[int]) -> Callable[[keras.Variable], bool]:
+    """The predicate that chooses them in a copy of the model (see `adapted_places`)."""
+    trainable = model.trainable_variables
+    chosen = {id(trainable[place]) for place in places}
+    return lambda variable: id(variable) in chosen
+
+
 def frozen_places(model: keras.Model) -> list[int]:
     """The places of the weights that nothing trains, of which Keras keeps those of whole layers."""
     return [place for place, weight in enumerate(model.weights) if not weight.trainable]
@@ -143,7 +157,12 @@ def _selector(adapt: Adapt, variables: Sequence[keras.Variable]) -> Callable:
         return lambda variable: True
     if callable(adapt):
         return adapt
-    names = [adapt] if isinstance(adapt, str) else list(adapt)
+    names = [adapt] if isinstance(adapt, str) else adapt
+    if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
+        raise ValueError(
+            "Invalid value for `adapt`. Expected None, the name of a layer or weight, a list of "
+            f"names, or a predicate. Received: adapt={adapt!r}"
+        )
     for name in names:
         if not any(_names(name, variable) for variable in variables):
             raise ValueError(

@@ -49,6 +49,11 @@ class PositiveParameter(ShownAsCall, keras.layers.Layer):
 
     def prepare(self, parameters: Parameters) -> None:
         """Create the variable for these parameters (the learner calls this once)."""
+        if hasattr(self, "logarithm"):
+            raise ValueError(
+                f"Invalid value for `{self.role}`. Expected one of its own for every learner: it "
+                f"holds what belongs to one network. Received: {self!r}, which is in use"
+            )
         groups = parameters.groups
         if self.per == "layer":
             values = np.array([self._initial_of(group.name) for group in groups])

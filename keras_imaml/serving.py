@@ -17,8 +17,8 @@ def serving_request(
     query sets have different lengths, so that the request is of the server's columnar form.
 
     Args:
-        support_x: Inputs of the support set, `[examples, ...]`. A list of arrays for a network of
-            several inputs.
+        support_x: Inputs of the support set, `[examples, ...]`. A list or dict of arrays for
+            a network of several inputs.
         support_y: Their targets. `None` for a learner that adapts by a learned loss.
         query_x: Inputs of the query set, `[queries, ...]`.
         signature: The signature to call. Defaults to `"adapt_and_predict"`.
@@ -46,6 +46,8 @@ def serving_request(
 
 def _columns(name: str, part: Any) -> list[tuple[str, Any]]:
     """One array by its name; several by the names that `export` gives them."""
+    if isinstance(part, dict):
+        return [(f"{name}_{key}", value) for key, value in part.items()]
     if not isinstance(part, (list, tuple)):
         return [(name, part)]
     if name == "support_y":

@@ -52,11 +52,11 @@ def meta_gradient(
         means += [meta.diagnostics[name] for name in algorithm.diagnostics]
         share = tf.reduce_sum(tf.cast(meta.sound, objective.dtype))
         sums = [share, *(tf.cast(share, mean.dtype) * mean for mean in means)]
-        return (meta.query_losses, meta.query_outputs, meta.sound), sums
+        return ((meta.query_losses, meta.query_outputs, meta.sound),), sums
 
     scalars = [tf.zeros([], objective.dtype) for _ in algorithm.diagnostics]
     zeros = [tf.zeros([], objective.dtype), *(tf.zeros(v.shape, v.dtype) for v in variables)]
-    (losses, outputs, sound), (count, *sums) = side_by_side(
+    ((losses, outputs, sound),), (count, *sums) = side_by_side(
         lambda lane: _one_after_another(whole, lane, limit, [*zeros, *scalars]), objective, lanes
     )
     means = [total / tf.cast(tf.maximum(count, 1), total.dtype) for total in sums]
@@ -80,20 +80,53 @@ def outcome(
     adapt: bool = True,
 ) -> Outcome:
     """Adapt (or not) to at most `tasks_per_chunk` tasks at a time; evaluate the query sets."""
+    one = _adapted if adapt else _unadapted
+    return _in_parts(lambda part: (one(algorithm, part),), objective, tasks_per_chunk)[0]
+
+
+def outcomes(
+    algorithm: Algorithm, objective: TaskObjective, tasks_per_chunk: int | None
+) -> tuple[Outcome, Outcome]:
+    """The outcome without adaptation, and that with it."""
+    both = _in_parts(
+        lambda part: (_unadapted(algorithm, part), _adapted(algorithm, part)),
+        objective,
+        tasks_per_chunk,
+        count=2,
+    )
+    return both[0], both[1]
+
+
+def _adapted(algorithm: Algorithm, part: TaskObjective) -> Outcome:
+    adapted = algorithm.adapt(part)
+    return _at(part, adapted.phi, part.sound & adapted.sound)
+
+
+def _unadapted(algorithm: Algorithm, part: TaskObjective) -> Outcome:
+    return _at(part, algorithm.inner_problem(part).start(), part.sound)
+
+
+def _at(part: TaskObjective, phi: tf.Tensor, sound: tf.Tensor) -> Outcome:
+    losses, outputs = part.query_losses(phi)
+    return Outcome(losses, outputs, sound & tf.math.is_finite(losses))
+
+
+def _in_parts(
+    function: Callable[[TaskObjective], tuple[Outcome, ...]],
+    objective: TaskObjective,
+    tasks_per_chunk: int | None,
+    count: int = 1,
+) -> list[Outcome]:
+    """Call `function`, which gives `count` outcomes, for parts of a meta-batch."""
     limit, lanes = _limits(objective, tasks_per_chunk)
 
     def whole(part: TaskObjective) -> tuple[Any, list[tf.Tensor]]:
-        part = part.featured()
-        if adapt:
-            adapted = algorithm.adapt(part)
-            phi, sound = adapted.phi, part.sound & adapted.sound
-        else:
-            phi, sound = algorithm.inner_problem(part).start(), part.sound
-        losses, outputs = part.query_losses(phi)
-        return (losses, outputs, sound & tf.math.is_finite(losses)), []
+        return tuple(tuple(found) for found in function(part.featured())), []
 
-    found, _ = side_by_side(lambda lane: _one_after_another(whole, lane, limit), objective, lanes)
-    return Outcome(*found)
+    found, _ = side_by_side(
+        lambda lane: _one_after_another(whole, lane, limit, count=count), objective, lanes
+    )
+    return [Outcome(*one) for one in found]
 
 
 def _through_trunk(
@@ -140,15 +173,23 @@ def _one_after_another(
     objective: TaskObjective,
     limit: int | None,
     zeros: Sequence[tf.Tensor] = (),
+    count: int = 1,
 ) -> tuple[Any, list[tf.Tensor]]:
-    """Call `function` for parts of at most `limit` tasks; see `over_chunks`."""
+    """Call `function` for parts of at most `limit` tasks; see `over_chunks`.
+
+    It gives `count` times the losses, outputs and soundness of tasks, and sums.
+    """
     tasks = objective.tasks.count
     size = part_size(tasks, limit)
     if size is None:
         return function(objective)
     dtypes = (objective.dtype, objective.output_dtypes(), tf.bool)
     return over_chunks(
-        lambda first: function(objective.part(first, size)), tasks, size, dtypes, zeros
+        lambda first: function(objective.part(first, size)),
+        tasks,
+        size,
+        (dtypes,) * count,
+        zeros,
     )
 
 

@@ -13,6 +13,7 @@ from keras_imaml.inner import InnerSolution
 from keras_imaml.learned_loss import LearnedLoss
 from keras_imaml.objective import Level, TaskObjective, Tasks
 from keras_imaml.parameters import Parameters
+from keras_imaml.traced import TracedByRank
 
 
 class TaskAdaptation(keras.Model):
@@ -24,33 +25,45 @@ class TaskAdaptation(keras.Model):
     learned_loss: LearnedLoss | None
     transductive: bool
     _levels: tuple[Level, Level]
-    _adaptation: Any  # traced by `adapt`; None when the learner has changed
+    _adaptation: TracedByRank | None  # of `adapt`; None when the learner has changed
 
-    def adapt(self, support_x: Any, support_y: Any = None, name: str | None = None) -> keras.Model:
+    def adapt(
+        self,
+        support_x: Any,
+        support_y: Any = None,
+        name: str | None = None,
+        unlabelled_x: Any = None,
+    ) -> keras.Model:
         """Adapt to one task.
 
         Args:
             support_x: Inputs of the support set, `[examples, ...]`.
             support_y: Their targets, `[examples, ...]`; not needed with a learned loss.
             name: The name of the new model. Defaults to the network's name.
+            unlabelled_x: Inputs of the task without targets, `[examples, ...]`, which
+                `keras_imaml.SelfTraining` needs and no other algorithm takes.
 
         Returns:
             A plain Keras model with the adapted weights, independent of this learner: no layer of
             this package is left in it. `TaskBatchNormalization` has become `BatchNormalization`
             with the statistics of the support set.
         """
-        phi = self.adapt_weights(support_x, support_y)
+        phi = self.adapt_weights(support_x, support_y, unlabelled_x)
         return adapted_model(self.model, self.parameters, phi, support_x, name)
 
-    def adapt_weights(self, support_x: Any, support_y: Any = None) -> tf.Tensor:
+    def adapt_weights(
+        self, support_x: Any, support_y: Any = None, unlabelled_x: Any = None
+    ) -> tf.Tensor:
         """The adapted weights for one task, flat: `[size]`.
 
         Args:
             support_x: Inputs of the support set, `[examples, ...]`.
             support_y: Their targets, `[examples, ...]`; not needed with a learned loss.
+            unlabelled_x: As for `adapt`.
 
         Raises:
-            ValueError: If the inner loop diverges, or labels are missing.
+            ValueError: If the inner loop diverges, labels are missing, or unlabelled inputs are
+                missing or not looked at.
         """
         self._assert_compile_called("adapt")
         if support_y is None:
@@ -60,12 +73,24 @@ class TaskAdaptation(keras.Model):
                     "a learner with learned_loss=... adapts without. Received: support_y=None"
                 )
             support_y = ()
-        if self._adaptation is None:
-            self._adaptation = tf.function(self._adapt_one, autograph=False, reduce_retracing=True)
-        x, y = keras.tree.map_structure(tf.convert_to_tensor, (support_x, support_y))
+        if unlabelled_x is None:
+            unlabelled_x = ()
+        elif not self.algorithm.adapts_to_queries:
+            raise ValueError(
+                "Invalid value for `unlabelled_x`. Expected None: only a learner with "
+                "keras_imaml.SelfTraining(...) adapts to inputs without targets. Received: "
+                f"unlabelled_x with algorithm={self.algorithm!r}"
+            )
+        parts = keras.tree.map_structure(tf.convert_to_tensor, (support_x, support_y, unlabelled_x))
         if self.learned_loss is None:
-            check_labels(self.model, self._compile_loss._user_loss, y)
-        phi, sound = self._adaptation(x, y)
+            check_labels(self.model, self._compile_loss._user_loss, parts[1])
+        if self._adaptation is None:
+            self._adaptation = TracedByRank(self._adapt_one)
+        try:
+            phi, sound = self._adaptation(*parts)
+        except tf.errors.InvalidArgumentError:
+            self._single(*parts)  # says which part does not fit, if it is that
+            raise
         if not bool(sound):
             raise ValueError(
                 "The adaptation to this task diverged: its weights or inputs are NaN or infinite. "
@@ -95,6 +120,15 @@ class TaskAdaptation(keras.Model):
             outputs for the query set. `sound` says whether all of the task is finite; if it is
             not, the outputs are NaN.
         """
+        self._assert_compile_called("adapt_and_predict")
+        if support_y is None:
+            raise ValueError(
+                "Invalid value for `support_y`. Expected the targets of the support set (or `()` "
+                "with a learned loss, which needs none). Received: support_y=None"
+            )
+        if self.learned_loss is None and tf.executing_eagerly():
+            labels = keras.tree.map_structure(tf.convert_to_tensor, support_y)
+            check_labels(self.model, self._compile_loss._user_loss, labels)
         objective = self._single(support_x, support_y, query_x)
         solution = self.algorithm.adapt(objective)
         sound = solution.sound & objective.sound
@@ -118,7 +152,9 @@ class TaskAdaptation(keras.Model):
         check_shapes(self.model, tasks)
         return TaskObjective(*self._levels, tasks, False, self.transductive).featured()
 
-    def _adapt_one(self, support_x: Any, support_y: Any) -> tuple[tf.Tensor, tf.Tensor]:
-        objective = self._single(support_x, support_y, ())
+    def _adapt_one(
+        self, support_x: Any, support_y: Any, unlabelled_x: Any
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        objective = self._single(support_x, support_y, unlabelled_x)
         adapted = self.algorithm.adapt(objective)
         return adapted.phi[0], (adapted.sound & objective.sound)[0]

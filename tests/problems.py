@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 
 import keras_imaml as ki
@@ -73,6 +74,23 @@ class Images:
         )
         # Keras computes a loss in its own dtype, which is float32 unless told otherwise.
         self.loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, dtype=dtype)
+
+
+def check_by_differences(loss, variables, gradients):
+    """Each gradient (None: zero) against central differences of `loss` in a random direction."""
+    rng = np.random.default_rng(0)
+    for variable, gradient in zip(variables, gradients, strict=True):
+        direction = rng.normal(size=variable.shape)
+        direction /= np.linalg.norm(direction)
+        exact = 0.0 if gradient is None else float(np.sum(gradient * direction))
+        start, step = variable.numpy(), 1e-5
+        values = []
+        for sign in (1, -1):
+            variable.assign(start + sign * step * direction)
+            values.append(float(loss()))
+        variable.assign(start)
+        measured = (values[0] - values[1]) / (2 * step)
+        assert exact == pytest.approx(measured, rel=1e-4, abs=2e-8), variable.path
 
 
 def objective_of(

@@ -239,3 +239,33 @@ def test_it_is_quantised_as_any_model():
         model.predict(q, verbose=0), before, atol=0.05 * np.abs(before).max()
     )
     assert any(str(v.dtype) == "int8" for v in model.variables)
+
+
+def with_statistics():
+    """Inputs are scaled by statistics that the layer computed from data."""
+    scale = layers.Normalization()
+    scale.adapt(np.random.default_rng(0).normal(5, 10, (100, 4)).astype("float32"))
+    return keras.Sequential([keras.Input((4,)), scale, ki.layers.TiedDense(3, name="head")])
+
+
+def with_words():
+    """Inputs are words, of which a layer keeps a table."""
+    words = layers.StringLookup()
+    words.adapt(["a", "b", "c"])
+    inputs = keras.Input((2,), dtype="string")
+    features = layers.Flatten()(layers.Embedding(5, 4)(words(inputs)))
+    return keras.Model(inputs, ki.layers.TiedDense(3, name="head")(features))
+
+
+@pytest.mark.parametrize("build", [with_statistics, with_words])
+def test_what_layers_learned_by_themselves_is_copied(build):
+    learner = learners.compiled(build())
+    x = np.random.default_rng(1).normal(5, 10, (6, 4)).astype("float32")
+    if build is with_words:
+        x = np.array([["a", "b"], ["c", "a"], ["b", "b"]] * 2)
+    y = np.array([0, 1, 2] * 2, "int32")
+    expected = learner.adapt_and_predict(x, y, x)
+    model = learner.adapt(x, y)
+    np.testing.assert_allclose(model(tf.constant(x)), expected, rtol=1e-4, atol=1e-5)
+    same = ki.with_classes(learner, 3)
+    np.testing.assert_allclose(same.adapt_and_predict(x, y, x), expected, rtol=1e-4, atol=1e-5)

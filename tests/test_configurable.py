@@ -73,7 +73,7 @@ def test_learners_losses_and_curvatures_are_shown_too():
     loss = ki.LearnedLoss(network, features=["a"])
     assert repr(loss).startswith("LearnedLoss(network=<Functional name=net")
     assert repr(loss).endswith("features=['a'])")
-    learner = ki.MetaLearner(ki.models.MLP(), ki.Reptile(), adapt="head", tasks_per_chunk=2)
+    learner = ki.MetaLearner(ki.models.MLP(), ki.IMAML(), adapt="head", tasks_per_chunk=2)
     assert repr(learner).startswith("MetaLearner(model=<Functional name=mlp")
     assert "adapt='head', transductive=False, learned_loss=None, tasks_per_chunk=2" in repr(learner)
     shown = {name: repr(make()) for name, make in CURVATURES.items()}

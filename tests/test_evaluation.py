@@ -91,3 +91,27 @@ def test_the_mode_is_in_the_text(fixed):
     made.transductive = True
     expected = ", non-transductive" if fixed else ", transductive"
     assert expected in str(ki.evaluate(made, data, 2, verbose=False))
+
+
+def test_labels_in_a_column_are_labels(learner):
+    (x, y), (query_x, query_y) = episodes()
+    evaluate = lambda *data: ki.evaluate(learner, dataset(data).batch(5), 10, 0)  # noqa: E731
+    flat = evaluate((x, y), (query_x, query_y))
+    column = evaluate((x, y[..., None]), (query_x, query_y[..., None]))
+    assert column.accuracy == flat.accuracy is not None
+
+
+def test_the_graph_is_kept_for_the_next_time(learner):
+    for seed in range(3):
+        ki.evaluate(learner, dataset(episodes(seed=seed)).batch(5), 10, verbose=0)
+    assert learner._evaluation.traces == 1
+    learner.transductive = True
+    assert learner._evaluation is None
+
+
+@pytest.mark.parametrize("which", ["uncompiled", "plain"])
+def test_what_cannot_be_evaluated_is_refused(which):
+    model = ki.models.MLP(1)
+    wrong = model if which == "plain" else ki.MetaLearner(model, ki.MAML())
+    with pytest.raises(ValueError, match="Invalid value for `learner`.*compiled.*Received"):
+        ki.evaluate(wrong, ki.data.sinusoid("test").batch(2), 2)

@@ -280,3 +280,22 @@ def test_a_network_without_recorded_inputs_is_refused(tmp_path):
     learner.compile(optimizer="adam", loss="mse")
     with pytest.raises(ValueError, match="no recorded inputs.*Received: Subclassed"):
         learner.export(tmp_path / "served")
+
+
+def test_a_network_of_named_inputs(tmp_path):
+    """In an order that is not that of the alphabet."""
+    inputs = {"wide": keras.Input((3,), name="b"), "narrow": keras.Input((2,), name="a")}
+    joined = keras.layers.Concatenate()([inputs["wide"], inputs["narrow"]])
+    learner = learners.compiled(keras.Model(inputs, keras.layers.Dense(3)(joined)))
+    rng = np.random.default_rng(0)
+    x = {"wide": rng.normal(size=(6, 3)), "narrow": rng.normal(size=(6, 2))}
+    x = {name: values.astype("float32") for name, values in x.items()}
+    y = np.array([0, 1, 2] * 2, "int32")
+    expected = learner.adapt_and_predict(x, y, x)
+    learner.export(str(tmp_path), verbose=False)
+    served = tf.saved_model.load(str(tmp_path))
+    np.testing.assert_allclose(
+        served.adapt_and_predict(x, y, x)["logits"], expected, rtol=1e-4, atol=1e-5
+    )
+    answer = answered(served, ki.serving_request(x, y, x))
+    np.testing.assert_allclose(answer["logits"], expected, rtol=1e-3, atol=1e-4)

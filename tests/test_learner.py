@@ -244,7 +244,7 @@ def test_configuration_round_trip():
 
 def test_a_predicate_is_saved_as_the_weights_that_it_selects():
     learner = ki.MetaLearner(perceptron(), learners.imaml(), adapt=lambda v: "bias" in v.name)
-    assert learner.get_config()["adapt"] == ["hidden_1/bias", "head/bias"]
+    assert learner.get_config()["adapt"] == [1, 3]  # their places: paths may change
     restored = ki.MetaLearner.from_config(learner.get_config())
     assert [v.path for v in restored.parameters.adapted] == ["hidden_1/bias", "head/bias"]
 
@@ -472,3 +472,153 @@ def test_an_adaptation_that_diverges_is_reported():
     support[0][0][0] = np.nan
     with pytest.raises(ValueError, match="inputs are NaN"):
         small().adapt(support[0][0], support[1][0])
+
+
+def two_of_a_name():
+    """The inner model's layer has the same name as one beside it."""
+    layer = lambda: keras.layers.Dense(4, name="dense_a")  # noqa: E731
+    inside = keras.Sequential([keras.Input((4,)), layer()], name="block")
+    inputs = keras.Input((4,))
+    return keras.Model(inputs, keras.layers.Dense(3)(layer()(inside(inputs))))
+
+
+@pytest.mark.parametrize("build", [perceptron, two_of_a_name])
+def test_a_predicate_chooses_the_same_weights_after_loading(tmp_path, build):
+    model = build()
+    chosen = {id(v) for v in model.layers[-2].trainable_variables}
+    learner = small(model, adapt=lambda v: id(v) in chosen)
+    learner.save(tmp_path / "learner.keras")
+    loaded = keras.models.load_model(tmp_path / "learner.keras")
+    paths = lambda one: [v.path for v in one.parameters.adapted]  # noqa: E731
+    assert paths(loaded) == paths(learner) and loaded.parameters.size == learner.parameters.size
+    assert loaded.get_config()["adapt"] == learner.get_config()["adapt"]
+
+
+def test_the_loss_is_nan_where_every_task_is_bad():
+    """Not 0, which would be the best of all."""
+    diverging = ki.IMAML(1.0, ki.inner.GradientDescent(30, 1e6))
+    learner = learners.compiled(ki.models.MLP(1), diverging, loss="mse", metrics=())
+    tasks = ki.data.sinusoid("train", seed=0).batch(4)
+    history = learner.fit(
+        tasks, steps_per_epoch=2, validation_data=tasks, validation_steps=2, verbose=0
+    ).history
+    assert history["val_bad_tasks"] == [1.0]
+    assert np.isnan(history["loss"]).all() and np.isnan(history["val_loss"]).all()
+
+
+@pytest.mark.parametrize("name", ["inner", "linear", "proximal_strength"])
+def test_settings_of_an_algorithm_in_use_cannot_be_set(name):
+    learner = small()
+    with pytest.raises(AttributeError, match=f"`{name}` of a IMAML in use.*another learner"):
+        setattr(learner.algorithm, name, None)
+    with pytest.raises(AttributeError, match="`algorithm` of a MetaLearner.*another one"):
+        learner.algorithm = ki.MAML()
+
+
+def test_evaluation_and_adaptation_are_without_dropout():
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dropout(0.5), keras.layers.Dense(3)])
+    learner = small(model, algorithm=ki.MAML(ki.inner.GradientDescent(5)))
+    (x, y), _ = batch = vectors()
+    before = learner.evaluate(*batch, batch_size=4, verbose=0)
+    learner._advance_seeds()
+    assert learner.evaluate(*batch, batch_size=4, verbose=0) == before
+    kernel = learner.adapt(x[0], y[0]).layers[-1].kernel
+    assert np.all(kernel != model.layers[-1].kernel)  # no input was dropped
+
+
+def test_masks_of_outputs_are_refused():
+    tagger = keras.Sequential(
+        [keras.Input((5,)), keras.layers.Embedding(9, 4, mask_zero=True), keras.layers.Dense(3)]
+    )
+    with pytest.raises(ValueError, match="mask.*ignore_class.*Received"):
+        ki.MetaLearner(tagger, ki.IMAML())
+    embedding = tagger.layers[0]
+    pooled = keras.Sequential(
+        [keras.Input((5,)), embedding, keras.layers.LSTM(4), keras.layers.Dense(3)]
+    )
+    ki.MetaLearner(pooled, ki.IMAML())
+
+
+def test_what_holds_variables_serves_one_learner():
+    solver = ki.inner.GradientDescent(2, ki.LearningRate(0.1))
+    small(algorithm=ki.MAML(solver))
+    with pytest.raises(ValueError, match="`learning_rate`.*its own for every learner.*Received"):
+        small(algorithm=ki.MAML(solver))
+
+
+def test_a_loss_scale_reaches_embeddings():
+    """Their gradients are sparse."""
+    parts = [keras.Input((2,)), keras.layers.Embedding(9, 4), keras.layers.Flatten()]
+    model = keras.Sequential([*parts, keras.layers.Dense(3, name="head")])
+    optimizer = keras.optimizers.SGD(0.1, loss_scale_factor=8.0)
+    learner = small(model, adapt="head", optimizer=optimizer)
+    words = np.random.default_rng(0).integers(9, size=(4, 3, 2))
+    labels = np.tile(np.arange(3, dtype="int32"), (4, 1))
+    before = numbers(model)
+    logs = learner.train_on_batch((words, labels), (words, labels), return_dict=True)
+    assert np.isfinite(logs["loss"]) and np.any(numbers(model)[0] != before[0])
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda: ki.IMAML(1.0, 5), "inner"),
+        (lambda: ki.IMAML(1.0, ki.inner.Adam), "inner"),
+        (lambda: ki.IMAML(1.0, ki.linear.Dual()), "inner"),
+        (lambda: ki.IMAML(1.0, linear="cg"), "linear"),
+        (lambda: ki.IMAML(1.0, linear=ki.linear.Dual), "linear"),
+        (lambda: ki.Reptile(3), "inner"),
+        (lambda: small(adapt=3), "adapt"),
+        (lambda: small(adapt=[keras.layers.Dense(1)]), "adapt"),
+        (lambda: ki.MetaLearner("mlp", ki.MAML()), "model"),
+        (lambda: ki.callbacks.Checkpoints(ki.MetaLearner(perceptron(), ki.MAML()), "x"), "learner"),
+    ],
+)
+def test_what_is_of_another_kind_is_refused_at_once(make, name):
+    with pytest.raises(ValueError, match=f"Invalid value for `{name}`.*Expected.*Received"):
+        make()
+
+
+def test_a_loss_of_every_example_is_refused():
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="none")
+    with pytest.raises(ValueError, match="Invalid value for `loss`.*reduction='none'"):
+        small(loss=loss).train_on_batch(*vectors())
+
+
+def test_shapes_are_checked_whatever_came_before():
+    """The graph of `adapt` serves all numbers of examples; it still compares them."""
+    learner = small()
+    (x, y), (query_x, _) = vectors(query=4)
+    for rows in (2, 3):
+        learner.adapt_weights(x[0, :rows], y[0, :rows])
+    with pytest.raises((ValueError, tf.errors.InvalidArgumentError), match="support_y.*as many"):
+        learner.adapt_weights(x[0], y[0, :1])
+    with pytest.raises((ValueError, tf.errors.InvalidArgumentError), match="support_x.*example"):
+        learner.adapt_weights(x[0, :0], y[0, :0])
+    with pytest.raises(ValueError, match="support_x.*which 'mlp' takes"):
+        learner.adapt_weights(x[0, :, :2], y[0])
+    column = learner.adapt_weights(x[0], y[0][:, None])
+    np.testing.assert_allclose(column, learner.adapt_weights(x[0], y[0]), rtol=1e-5)
+    with pytest.raises(ValueError, match="`support_y`.*Received: support_y=None"):
+        learner.adapt_and_predict(x[0], None, query_x[0])
+    with pytest.raises(ValueError, match="`support_y`.*class numbers from 0 to 2"):
+        learner.adapt_and_predict(x[0], y[0] + 7, query_x[0])
+
+
+def test_numbers_of_examples_that_no_graph_knows_are_compared():
+    """One target would serve every example of a task, for a loss that broadcasts."""
+    learner = learners.compiled(perceptron(1), loss="mse", metrics=())
+    (x, _), _ = vectors()
+    targets = np.ones([4, 3, 1], "float32")
+    signature = tuple(
+        (tf.TensorSpec([None, None, 4]), tf.TensorSpec([None, None, 1])) for _ in range(2)
+    )
+
+    def fit(*elements):
+        draw = lambda: iter(elements)  # noqa: E731
+        data = tf.data.Dataset.from_generator(draw, output_signature=signature)
+        return learner.fit(data, verbose=0).history["loss"]
+
+    assert np.isfinite(fit(((x, targets), (x, targets)), ((x[:, :2], targets[:, :2]),) * 2)).all()
+    with pytest.raises(tf.errors.InvalidArgumentError, match="support_y.*as many"):
+        fit(((x, targets[:, :1]), (x, targets)))

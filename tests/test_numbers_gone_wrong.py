@@ -203,7 +203,7 @@ def test_a_strength_at_the_edges_learns(strength):
     assert logs["bad_tasks"] == 0
     assert all(np.isfinite(weight).all() for weight in after)
     change = max(np.abs(a - b).max() for a, b in zip(before, after, strict=True))
-    assert (change > 1e-4) == (strength > 1)  # weights that do not hold learn nothing
+    assert change > 1e-4  # at 1e-6 along the directions that support sets leave alone
 
 
 @pytest.mark.parametrize("strength", [0.0, -1.0, np.nan, np.inf])

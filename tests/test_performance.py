@@ -67,7 +67,7 @@ def test_adaptation_is_traced_once_for_all_tasks_of_a_shape():
     (support_x, support_y), _ = next(iter(tasks(3)))
     for x, y in zip(support_x, support_y, strict=True):
         learner.adapt_weights(x, y)
-    assert learner._adaptation.experimental_get_tracing_count() == 1
+    assert learner._adaptation.traces == 1
 
 
 def test_the_graph_has_its_size():

@@ -37,6 +37,11 @@ def main(argv: Sequence[str]) -> None:
     if FLAGS.dataset in ("sinusoid", "unlabelled_sinusoid"):
         command_line.refuse("the run is of sinusoids: expected one of images")
 
+    if FLAGS.self_training:
+        command_line.refuse(
+            "--self_training needs unlabelled images of the task: expected --self_training=0 here "
+            "(`learner.adapt` takes them as `unlabelled_x`)"
+        )
     if not FLAGS.output.endswith(_ENDINGS[FLAGS.format]):
         command_line.refuse(
             f"--output={FLAGS.output} with --format={FLAGS.format}: expected a name that ends in "
@@ -59,9 +64,10 @@ def main(argv: Sequence[str]) -> None:
     from trainers import experiment
 
     ki.parallel_tasks(FLAGS.cores or None)
-    shape = experiment.tasks("test").element_spec[0][0].shape
+    episodes = experiment.tasks("test")
+    shape = episodes.element_spec[0][0].shape
     images, labels, names = load_examples(FLAGS.support_dir, shape[1], shape[3])
-    learner, _ = experiment.restored(experiment.tasks("test"), of_run, len(names))
+    learner, _ = experiment.restored(episodes, of_run, len(names))
     support_x = images.astype("float32") / 255
     support_x = 1 - support_x if FLAGS.invert else support_x
     model = learner.adapt(support_x, labels)

@@ -202,6 +202,17 @@ def _learned_loss(model: keras.Model) -> ki.LearnedLoss:
 
 
 def _algorithm() -> ki.algorithms.Algorithm:
+    if FLAGS.self_training:
+        return ki.SelfTraining(
+            _adapting_to_support(),
+            FLAGS.self_training,
+            FLAGS.guess_temperature,
+            FLAGS.balanced_queries,
+        )
+    return _adapting_to_support()
+
+
+def _adapting_to_support() -> ki.algorithms.Algorithm:
     if FLAGS.algorithm == "reptile":
         return ki.Reptile(_inner())
     if FLAGS.algorithm in ("maml", "fomaml"):

@@ -150,6 +150,26 @@ _run(
     ["zero", "first_order"],
     "Where --linear_solver=conjugate_gradient starts.",
 )
+_run(
+    flags.DEFINE_integer,
+    "self_training",
+    0,
+    "Adapt to the unlabelled queries of a task, too: how often the network guesses their classes "
+    "(8 is good); 0: not at all. Any run of images by imaml, maml or fomaml can be evaluated so.",
+    lower_bound=0,
+)
+_run(
+    flags.DEFINE_float,
+    "guess_temperature",
+    0.5,
+    "What logits are divided by for the guesses of --self_training; lower is firmer.",
+)
+_run(
+    flags.DEFINE_bool,
+    "balanced_queries",
+    False,
+    "Let --self_training guess as many queries for each class, which is so in every benchmark.",
+)
 _run(flags.DEFINE_float, "outer_learning_rate", 1e-3, "Learning rate of the outer Adam.")
 _run(flags.DEFINE_float, "outer_epsilon", 1e-7, "Epsilon of the outer Adam.", lower_bound=0.0)
 _run(
@@ -252,7 +272,12 @@ _run(
     "instructions for it. For --adapt=head, so that what adapts stays float32.",
 )
 _run(flags.DEFINE_integer, "seed", 0, "Seed of weights and episodes.", lower_bound=0)
-for _name in ("inner_learning_rate", "proximal_strength", "outer_learning_rate"):
+for _name in (
+    "inner_learning_rate",
+    "proximal_strength",
+    "guess_temperature",
+    "outer_learning_rate",
+):
     flags.register_validator(_name, lambda value: value > 0, f"--{_name} must be above 0")
 flags.register_validator(
     "inner_momentum", lambda value: 0 < value < 1, "--inner_momentum must be between 0 and 1"
@@ -362,6 +387,24 @@ def _sees_one_view(values: dict) -> bool:
 
 
 @flags.multi_flags_validator(
+    ["algorithm", "dataset", "learned_loss", "self_training"],
+    "--self_training guesses classes of images: for --algorithm=imaml, maml or fomaml, not for "
+    "sinusoids, and not with --learned_loss",
+)
+def _guesses_classes(values: dict) -> bool:
+    known = values["algorithm"] in ("imaml", "maml", "fomaml")
+    can = known and "sinusoid" not in values["dataset"] and not values["learned_loss"]
+    return can or not values["self_training"]
+
+
+@flags.multi_flags_validator(
+    ["self_training", "balanced_queries"], "--balanced_queries is for --self_training"
+)
+def _guesses(values: dict) -> bool:
+    return values["self_training"] > 0 or not values["balanced_queries"]
+
+
+@flags.multi_flags_validator(
     ["dataset", "learned_loss"], "--dataset=unlabelled_sinusoid needs --learned_loss"
 )
 def _has_labels(values: dict) -> bool:
@@ -384,6 +427,15 @@ def _is_convex(values: dict) -> bool:
 def _is_as_published(values: dict) -> bool:
     changed = values["proximal_per"] != "model" or values["learn_proximal_strength"]
     return values["algorithm"] != "released_imaml" or not (changed or values["adapt"])
+
+
+@flags.multi_flags_validator(
+    ["algorithm", "adapt"],
+    "--algorithm=reptile moves weights to where they adapt, and would never learn those that "
+    "--adapt leaves out",
+)
+def _moves_what_adapts(values: dict) -> bool:
+    return values["algorithm"] != "reptile" or not values["adapt"]
 
 
 @flags.multi_flags_validator(

@@ -69,13 +69,13 @@ def main(argv: Sequence[str]) -> None:
     callbacks.append(dashboard)
     if first and FLAGS.dataset == "sinusoid":
         callbacks.append(ki.callbacks.SinusoidPlot(validation, logs))
-    training = experiment.batches(experiment.tasks("train", start=step * size))
     if step:
         print(f"Going on from step {step} of {run_dir}", flush=True)
     if step < FLAGS.steps:
         print(f"Training to step {FLAGS.steps}; the first step waits for its graph", flush=True)
     while step < FLAGS.steps and not stop.received:
         # An epoch that was interrupted is finished first, and the last may be a short one.
+        training = experiment.batches(experiment.tasks("train", start=step * size))
         epoch, done = divmod(step, FLAGS.steps_per_epoch)
         whole = (FLAGS.steps - step) // FLAGS.steps_per_epoch if done == 0 else 0
         length = min(FLAGS.steps_per_epoch - done, FLAGS.steps - step)
@@ -90,7 +90,6 @@ def main(argv: Sequence[str]) -> None:
             verbose=FLAGS.verbose if first else 0,
         )
         step = checkpoints.step
-        training = experiment.batches(experiment.tasks("train", start=step * size))
     if stop.received:
         print(f"\nInterrupted at step {step}, with a checkpoint. The same command goes on from it.")
         checkpoints.workers.wait()

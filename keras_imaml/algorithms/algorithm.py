@@ -1,5 +1,6 @@
 """The interface between a learner and the ways to compute a meta-gradient."""
 
+import inspect
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -48,7 +49,23 @@ class Algorithm(ShownAsCall, keras.layers.Layer):
     """Names of the scalars that `meta_gradient` reports."""
     joins_examples = False
     """Whether training adapts to support and query examples in one set."""
+    adapts_to_queries = False
+    """Whether tasks adapt to the inputs of their query sets, too."""
     inner: InnerSolver
+
+    @property
+    def in_use(self) -> bool:
+        """Whether a learner has it: it then holds what belongs to one network."""
+        return hasattr(self, "parameters")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if "parameters" in self.__dict__ and name in inspect.signature(type(self)).parameters:
+            raise AttributeError(
+                f"`{name}` of a {type(self).__name__} in use cannot be set: its learner has graphs "
+                "that would not see it. Make another learner of the same network, such as "
+                "keras_imaml.MetaLearner(learner.model, keras_imaml.IMAML(...))."
+            )
+        super().__setattr__(name, value)
 
     def check_loss(self, loss: Any) -> None:
         """Refuse a loss that the algorithm cannot work with, by a `ValueError`."""
@@ -102,7 +119,12 @@ class Algorithm(ShownAsCall, keras.layers.Layer):
         )
 
     def _check_inner(self, proximal: bool, learns_rate: bool) -> None:
-        """Refuse an inner solver with settings that mean nothing to this algorithm."""
+        """Refuse what is no inner solver, or has settings that mean nothing to this algorithm."""
+        if isinstance(self.inner, type) or not hasattr(self.inner, "minimize"):
+            raise ValueError(
+                "Invalid value for `inner`. Expected an inner solver such as keras_imaml.inner."
+                f"GradientDescent(). Received: inner={self.inner!r}"
+            )
         if not proximal and getattr(self.inner, "momentum", None) == STRONGLY_CONVEX:
             raise ValueError(
                 f"Invalid value for `inner`. Expected a number as `momentum`: {STRONGLY_CONVEX!r} "

@@ -32,7 +32,16 @@ _FLAT = {
     "hinge",
     "categorical_hinge",
 }
-_NOT_CONVEX = {"cosine_similarity", "dice", "tversky", "circle_loss", "circle"}
+_NOT_CONVEX = {
+    "cosine_similarity",
+    "dice",
+    "tversky",
+    "circle_loss",
+    "circle",
+    "categorical_focal_crossentropy",
+    "binary_focal_crossentropy",
+    "mean_squared_logarithmic_error",
+}
 
 
 @keras.saving.register_keras_serializable(package="keras_imaml")
@@ -90,6 +99,11 @@ class IMAML(Algorithm):
         self.inner = inner or GradientDescent()
         self._check_inner(proximal=True, learns_rate=False)
         self.linear = linear or ConjugateGradient()
+        if isinstance(self.linear, type) or not hasattr(self.linear, "solve"):
+            raise ValueError(
+                "Invalid value for `linear`. Expected a linear solver such as keras_imaml.linear."
+                f"ConjugateGradient(). Received: linear={linear!r}"
+            )
         self.curvature = check_choice("curvature", curvature, CURVATURES)
 
     def check_loss(self, loss: Any) -> None:

@@ -18,7 +18,7 @@ from keras_imaml.inner import GradientDescent
 from keras_imaml.objective import InnerProblem, TaskObjective
 from keras_imaml.query_gradient import query_gradient
 from keras_imaml.validation import check_number
-from keras_imaml.vectors import finite, norm, select
+from keras_imaml.vectors import finite, select
 
 
 @keras.saving.register_keras_serializable(package="keras_imaml")
@@ -97,7 +97,24 @@ class MAML(Algorithm):
 
     def meta_gradient(self, objective: TaskObjective, variables: Sequence[Any]) -> MetaGradient:
         """See `Algorithm.meta_gradient`."""
+        meta = self._along_path(objective, variables)
+        adapted = {id(variable) for variable in self.parameters.adapted}
+        if all(id(variable) in adapted for variable in variables):
+            return meta
 
+        # What all tasks share is differentiated for all of them at once: NaN of one is NaN of all.
+        def without_the_bad() -> list[tf.Tensor]:
+            clean, renamed = objective.without_inputs_of(~meta.sound)
+            again = self._along_path(clean, [renamed.get(id(v), v) for v in variables])
+            return _tensors(again._replace(sound=meta.sound))
+
+        spoilt = ~tf.reduce_all(meta.sound) & ~tf.reduce_all(
+            tf.stack([tf.reduce_all(tf.math.is_finite(g)) for g in _gradients(meta)])
+        )
+        found = tf.cond(spoilt, without_the_bad, lambda: _tensors(meta))
+        return _like(meta, found)
+
+    def _along_path(self, objective: TaskObjective, variables: Sequence[Any]) -> MetaGradient:
         def problem(theta: tf.Tensor) -> InnerProblem:
             return InnerProblem(objective, theta, self.strength())
 
@@ -120,9 +137,9 @@ class MAML(Algorithm):
             add_gradients(direct, next(rest) if through is None else through)
             for direct, through in zip(query.direct, for_theta, strict=True)
         ]
+        # Of the last gradient that a step took: one more would cost as much as a step.
         residual = tf.math.divide_no_nan(
-            norm(self.inner_problem(objective).gradient(phi)),
-            path.solution.initial_gradient_norm,
+            path.solution.gradient_norm, path.solution.initial_gradient_norm
         )
         return MetaGradient(
             gradients=over_sound_tasks(sums, sound),
@@ -144,3 +161,20 @@ class MAML(Algorithm):
             "proximal_strength": self.proximal_strength,
             "recompute": self.recompute,
         }
+
+
+def _gradients(meta: MetaGradient) -> list[tf.Tensor]:
+    return [tf.convert_to_tensor(g) for g in meta.gradients if g is not None]
+
+
+def _tensors(meta: MetaGradient) -> list[tf.Tensor]:
+    """All that a meta-gradient holds, in a row."""
+    return [*_gradients(meta), *tf.nest.flatten(meta._replace(gradients=[]))]
+
+
+def _like(meta: MetaGradient, tensors: Sequence[tf.Tensor]) -> MetaGradient:
+    """The inverse of `_tensors`, with None where `meta` has None."""
+    given = iter(tensors)
+    gradients = [None if g is None else next(given) for g in meta.gradients]
+    rest = tf.nest.pack_sequence_as(meta._replace(gradients=[]), list(given))
+    return rest._replace(gradients=gradients)

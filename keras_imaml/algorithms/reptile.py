@@ -9,6 +9,7 @@ import tensorflow as tf
 from keras_imaml.algorithms.algorithm import Algorithm, MetaGradient, masked_mean
 from keras_imaml.inner import Adam, InnerSolver
 from keras_imaml.objective import TaskObjective
+from keras_imaml.parameters import Parameters
 from keras_imaml.vectors import norm, select
 
 
@@ -43,6 +44,17 @@ class Reptile(Algorithm):
         super().__init__(**kwargs)
         self.inner = inner or Adam(steps=8)
         self._check_inner(proximal=False, learns_rate=False)
+
+    def prepare(self, parameters: Parameters) -> None:
+        """See `Algorithm.prepare`: what does not adapt has no direction to move in."""
+        if parameters.shared:
+            raise ValueError(
+                "Invalid value for `adapt`. Expected None with keras_imaml.Reptile, which moves "
+                "weights to where they adapt: others would never be learned. Freeze them "
+                "(`layer.trainable = False`) to say so. Received: an `adapt` that leaves out "
+                f"{[v.path for v in parameters.shared]}"
+            )
+        super().prepare(parameters)
 
     def strength(self) -> tf.Tensor:
         """See `Algorithm.strength`: there is no proximal term."""

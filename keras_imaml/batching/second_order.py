@@ -29,8 +29,18 @@ def check_layers(model: keras.Model) -> None:
     """Refuse layers whose state has no meaning for a network that is adapted task by task.
 
     Raises:
-        ValueError: If the model holds a trainable stock `BatchNormalization`.
+        ValueError: If the model holds a trainable stock `BatchNormalization`, or its outputs have
+            a mask.
     """
+    masked = [x for x in getattr(model, "outputs", None) or [] if _mask_of(x) is not None]
+    if masked:
+        raise ValueError(
+            f"The outputs of {model.name!r} have a Keras mask, such as that of an Embedding with "
+            "mask_zero=True, which losses of single tasks do not see: padding would be trained "
+            "on. Expected a layer after the mask that takes it in, such as an LSTM or a pooling "
+            "layer, or a loss that leaves padding out by `ignore_class`, with mask_zero=False. "
+            f"Received: {[x.name for x in masked]}"
+        )
     for layer in model._flatten_layers():
         stock = isinstance(layer, keras.layers.BatchNormalization)
         if stock and not isinstance(layer, TaskBatchNormalization) and layer.trainable:
@@ -41,6 +51,10 @@ def check_layers(model: keras.Model) -> None:
                 "same weights, or set `trainable = False` on the layer to use it with the "
                 "averages that it holds."
             )
+
+
+def _mask_of(tensor: Any) -> Any:
+    return getattr(tensor, "_keras_mask", None)
 
 
 def _moments(

@@ -38,10 +38,22 @@ def traced_when_eager(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def has_penalties(model: keras.Model) -> bool:
-    """Whether the model has losses of its own, such as regularisers of weights or activities."""
+    """Whether the model has losses of its own: of weights, of activities, or by `add_loss`."""
     return bool(model.losses) or any(
-        getattr(layer, "activity_regularizer", None) for layer in model._flatten_layers()
+        getattr(layer, "activity_regularizer", None) or _adds_losses(type(layer))
+        for layer in model._flatten_layers()
     )
+
+
+def _adds_losses(layer: type) -> bool:
+    """Whether a method that a user wrote names `add_loss`, whose losses are there once it ran."""
+    codes = (
+        getattr(method, "__code__", None)
+        for base in layer.__mro__
+        if not base.__module__.startswith("keras.")
+        for method in vars(base).values()
+    )
+    return any(code and "add_loss" in code.co_names for code in codes)
 
 
 class TaskLoss:
@@ -120,6 +132,12 @@ class TaskNetwork:
             with scope, exact_moments(), low_rank_products(), statistics_of_first(support_rows):
                 outputs = self.model(examples, training=training)
                 losses = self.model.losses
+            if losses and not self.penalised:
+                raise ValueError(
+                    f"The network {self.model.name!r} adds losses while it is called, in a way "
+                    "that could not be foreseen. Expected `self.add_loss(...)` in a method of the "
+                    f"layer that adds it. Received: {len(losses)} losses"
+                )
             penalty = tf.add_n(losses) if losses else tf.zeros([], self.parameters.dtype)
             return Evaluation(outputs, tf.cast(penalty, self.parameters.dtype))
 

@@ -45,6 +45,11 @@ class Checkpoints(keras.callbacks.Callback):
     def __init__(self, learner: Any, directory: str, keep: int = 2) -> None:
         super().__init__()
         check_integer("keep", keep, minimum=1)
+        if not getattr(learner, "compiled", False):
+            raise ValueError(
+                "Invalid value for `learner`. Expected a compiled keras_imaml.MetaLearner: its "
+                f"optimizer belongs to a checkpoint. Received: learner={learner!r}"
+            )
         self.learner = learner
         self.workers = Workers(learner.distribute_strategy)
         self.seconds = tf.Variable(0.0, dtype=tf.float64, trainable=False)

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from keras_imaml.configurable import ShownAsCall
 from keras_imaml.curvature.linearization import Linearization
+from keras_imaml.curvature.products import HessianProduct
 from keras_imaml.objective import InnerProblem
 
 
@@ -30,8 +31,10 @@ class Hessian(ShownAsCall):
             gradient = inner_problem.gradient(phi)
         return Linearization(
             gradient=gradient,
-            product=lambda v: tf.ensure_shape(
-                tape.gradient(gradient, phi, output_gradients=v), phi.shape
+            product=HessianProduct(
+                lambda v: tf.ensure_shape(
+                    tape.gradient(gradient, phi, output_gradients=v), phi.shape
+                )
             ),
             mixed=lambda w: tape.gradient(gradient, list(variables), output_gradients=w),
         )

@@ -1,4 +1,4 @@
-"""The Gauss-Newton product, with its factors for solvers that know what to do with them."""
+"""Products with a curvature, which tell linear solvers what they are."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,6 +6,20 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 Linear = Callable[[tf.Tensor], tf.Tensor]
+
+
+@dataclass(frozen=True)
+class HessianProduct:
+    """`v -> (H + lambda I) v`, which may be indefinite.
+
+    Attributes:
+        product: The product itself.
+    """
+
+    product: Linear
+
+    def __call__(self, v: tf.Tensor) -> tf.Tensor:
+        return self.product(v)
 
 
 @dataclass(frozen=True)

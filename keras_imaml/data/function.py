@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from keras_imaml.data.episodes import Endless
 from keras_imaml.validation import check_integer
 
 
@@ -45,6 +46,9 @@ def from_function(
     first = draw(np.random.default_rng([seed, start]))
     try:
         (_, _), (_, _) = first
+        lists = [part for pair in first for part in pair if isinstance(part, list)]
+        if lists:
+            raise TypeError(f"a list, {lists[0]!r}: make it an array, or a tuple of arrays")
         spec = tf.nest.map_structure(_spec, tuple(map(tuple, first)))
     except (TypeError, ValueError) as error:
         raise ValueError(
@@ -55,10 +59,16 @@ def from_function(
     def episodes() -> Iterator[Any]:
         number = start
         while True:
-            yield tuple(map(tuple, draw(np.random.default_rng([seed, number]))))
+            task = tuple(map(tuple, draw(np.random.default_rng([seed, number]))))
+            if (found := tf.nest.map_structure(_spec, task)) != spec:
+                raise ValueError(
+                    "Invalid task from `draw`. Expected shapes and dtypes like those of the first, "
+                    f"{spec}. Received: {found} for number {number}"
+                )
+            yield task
             number += 1
 
-    return tf.data.Dataset.from_generator(episodes, output_signature=spec)
+    return Endless(tf.data.Dataset.from_generator(episodes, output_signature=spec))
 
 
 def _spec(part: Any) -> tf.TensorSpec:

@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from keras_imaml.configurable import Configurable
+from keras_imaml.curvature.products import HessianProduct
 from keras_imaml.linear.solution import LinearSolution, Operator, Status
 from keras_imaml.validation import check_choice, check_integer, check_number
 from keras_imaml.vectors import dot, length, norm, rounding, select
@@ -20,6 +21,7 @@ class _State(NamedTuple):
     rz: tf.Tensor  # r . M^-1 r
     best_x: tf.Tensor  # the iterate with the smallest residual so far
     best_norm: tf.Tensor
+    best_energy: tf.Tensor  # x.Ax / 2 - b.x, which falls with the error in the norm of A
     steps: tf.Tensor
     status: tf.Tensor
     active: tf.Tensor  # tasks that still iterate
@@ -38,7 +40,11 @@ class ConjugateGradient(Configurable):
     * At `p.Ap <= 0` the matrix is not positive definite: the task keeps its best iterate. If that
       happens at the first step, it gets `M^-1 v`, which for the meta-gradient is the first-order
       direction.
-    * The iterate with the smallest residual is returned, not the last.
+    * The last iterate is returned: none is closer to the solution in the norm of `A` after as
+      many products, though residuals may rise on the way, even above 1. Where rounding or
+      negative curvature ends that, it is the iterate with the smallest residual; so it is for the
+      exact Hessian, whose negative curvature a few steps may not meet. There zero is returned if
+      all others have residuals above 1: such a task adds nothing to a meta-gradient.
     * Every `refresh` steps the residual is computed afresh, against drift in float32.
 
     Args:
@@ -88,6 +94,7 @@ class ConjugateGradient(Configurable):
 
         guess, residual = tf.zeros_like(b), b
         best_norm = tf.where(solvable, tf.ones_like(scale), 0)
+        energy = tf.zeros_like(scale)
         warm = self.start == "first_order"
         if warm:
             guess = precondition(b)
@@ -95,8 +102,9 @@ class ConjugateGradient(Configurable):
             usable = solvable & tf.math.is_finite(length(residual))
             guess = select(usable, guess, tf.zeros_like(b))
             residual = select(usable, residual, b)
-        nearer = length(residual) < best_norm
-        done = solvable & nearer & (length(residual) <= self.tolerance)
+            best_norm = length(residual)
+            energy = -dot(guess, b + residual) / 2
+        done = solvable & (best_norm <= self.tolerance)
 
         def body(*loop: tf.Tensor) -> _State:
             s = _State(*loop)
@@ -118,6 +126,7 @@ class ConjugateGradient(Configurable):
             alone = length(residual) if warm else length(b - product)
             best_norm = tf.where(first, alone, s.best_norm)
             r_norm = length(r)
+            energy = -dot(x, b + r) / 2
             better = go & (r_norm < best_norm)
             best_norm = tf.where(better, r_norm, best_norm)
             best_x = tf.cond(
@@ -140,6 +149,7 @@ class ConjugateGradient(Configurable):
                 rz=rz,
                 best_x=best_x,
                 best_norm=best_norm,
+                best_energy=tf.where(better, energy, s.best_energy),
                 steps=s.steps + tf.cast(s.active, tf.int32),
                 status=status,
                 active=go & ~converged,
@@ -153,8 +163,9 @@ class ConjugateGradient(Configurable):
             r=residual,
             p=z,
             rz=dot(residual, z),
-            best_x=select(nearer, guess, tf.zeros_like(b)) if warm else guess,
-            best_norm=tf.where(nearer, length(residual), best_norm) if warm else best_norm,
+            best_x=guess,
+            best_norm=best_norm,
+            best_energy=energy,
             steps=tf.fill(tasks, int(warm)),
             status=tf.where(
                 finite,
@@ -172,9 +183,14 @@ class ConjugateGradient(Configurable):
                 parallel_iterations=1,
             )
         )
+        energy = -dot(end.x, b + end.r) / 2
+        last = energy < end.best_energy - epsilon * tf.abs(end.best_energy)
+        last &= end.status != int(Status.NEGATIVE_CURVATURE)
+        if isinstance(operator, HessianProduct):
+            last = tf.zeros_like(last)
         return LinearSolution(
-            solution=end.best_x * tf.where(solvable, scale, 0)[:, None],
-            residual=end.best_norm,
+            solution=select(last, end.x, end.best_x) * tf.where(solvable, scale, 0)[:, None],
+            residual=tf.where(last, length(end.r), end.best_norm),
             steps=end.steps,
             status=end.status,
         )

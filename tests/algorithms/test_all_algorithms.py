@@ -16,6 +16,7 @@ ALGORITHMS = {
     "meta_sgd": lambda: ki.MAML(ki.inner.GradientDescent(3, ki.LearningRate(0.1))),
     "fomaml": lambda: ki.MAML(ki.inner.GradientDescent(steps=3), first_order=True),
     "reptile": lambda: ki.Reptile(ki.inner.GradientDescent(steps=3)),
+    "self_training": lambda: ki.SelfTraining(ki.IMAML(1.0, ki.inner.GradientDescent(steps=3))),
     "supervised": lambda: ki.algorithms.Supervised(ki.inner.GradientDescent(steps=3)),
 }
 
@@ -26,7 +27,8 @@ def algorithm(request):
 
 
 def meta_gradient(run, algorithm, problem, tensors=None):
-    algorithm.prepare(problems.objective_of(problem).parameters)
+    if not algorithm.in_use:
+        algorithm.prepare(problems.objective_of(problem).parameters)
     variables = problem.model.trainable_variables
 
     def step(*parts):

@@ -1,10 +1,12 @@
 """MAML against finite differences, and the three ways to take its path."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import keras_imaml as ki
+from keras_imaml.splitting import meta_gradient
 from tests import problems
 
 
@@ -107,3 +109,40 @@ def test_learned_rates_train_and_stay_positive():
     rates = algorithm.learning_rate.value().numpy()
     assert np.all(rates > 0)
     assert np.any(np.abs(rates - 0.01) > 1e-3)
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"recompute": True}, {"first_order": True}, {"rate": ki.LearningRate}]
+)
+@pytest.mark.parametrize("adapt", [["dense_1", "head"], "head", None])
+def test_a_task_that_overflows_leaves_what_all_tasks_share_untouched(run, settings, adapt):
+    """The derivative for shared weights, features or a step size is one sum over all tasks."""
+    settings = dict(settings)
+    rate = settings.pop("rate", float)(0.1)
+    layers = [keras.layers.Dense(5, "tanh", name=f"dense_{i}", dtype="float64") for i in (0, 1)]
+    head = keras.layers.Dense(1, dtype="float64", name="head")
+    model = keras.Sequential([keras.Input((3,), dtype="float64"), *layers, head])
+    algorithm = ki.MAML(ki.inner.GradientDescent(3, rate), **settings)
+    learner = ki.MetaLearner(model, algorithm, adapt=adapt)
+    learner.compile(loss=keras.losses.MeanSquaredError(dtype="float64"))
+    rng = np.random.default_rng(0)
+    draw = lambda *shape: rng.normal(size=(4, 5, *shape))  # noqa: E731
+    support, query = (draw(3), draw(1)), (draw(3), draw(1))
+    spoilt = (support[0], support[1].copy())
+    spoilt[1][2] = 1e200
+    variables = learner.trainable_variables
+
+    def step(*parts):
+        (x, y), (query_x, query_y) = parts
+        objective = learner.objective(((x, y), (query_x, query_y)), training=True)
+        found = meta_gradient(algorithm, objective, variables, None)
+        pairs = zip(found.gradients, variables, strict=True)
+        return [0 * v if g is None else g for g, v in pairs], found.sound
+
+    good = np.array([0, 1, 3])
+    tensors = lambda *parts: tf.nest.map_structure(tf.constant, parts)  # noqa: E731
+    found, sound = run(step, *tensors(spoilt, query))
+    assert sound.numpy().tolist() == [True, True, False, True]
+    alone, _ = run(step, *tensors(*tf.nest.map_structure(lambda a: a[good], (support, query))))
+    for ours, expected in zip(found, alone, strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-8, atol=1e-12)

@@ -1,6 +1,7 @@
 """Reptile: its direction, and what it looks at."""
 
 import numpy as np
+import pytest
 
 import keras_imaml as ki
 from tests import problems
@@ -30,11 +31,12 @@ def test_evaluation_adapts_to_the_support_set_alone():
     )
 
 
-def test_weights_that_do_not_adapt_stay():
-    problem = problems.Images()
-    objective = problems.objective_of(problem, adapt="head")
-    algorithm = ki.Reptile(ki.inner.Adam(steps=2))
-    algorithm.prepare(objective.parameters)
-    gradients = algorithm.meta_gradient(objective, problem.model.trainable_variables).gradients
-    assert [g is not None for g in gradients[-2:]] == [True, True]
-    assert all(g is None for g in gradients[:-2])
+def test_weights_that_would_never_be_learned_are_refused():
+    model = problems.Images().model
+    with pytest.raises(ValueError, match="`adapt`.*Freeze them.*conv_1/kernel"):
+        ki.MetaLearner(model, ki.Reptile(), adapt="head")
+    for layer in model.layers[:-1]:
+        layer.trainable = False
+    learner = ki.MetaLearner(model, ki.Reptile())
+    assert learner.parameters.shared == []
+    assert learner._trunk is None  # support and query are normalised as one set

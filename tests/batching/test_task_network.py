@@ -291,3 +291,54 @@ def test_task_loss_is_taken_task_by_task(run):
 def test_task_loss_has_the_dtype_of_the_weights():
     loss = TaskLoss(lambda y, z: tf.reduce_mean(tf.cast(y - z, tf.float32) ** 2), "float64")
     assert loss(tf.ones([2, 3]), tf.zeros([2, 3])).dtype == tf.float64
+
+
+class AddsLoss(layers.Layer):
+    """Passes its inputs on, with the penalty of a regulariser of its kernel by `add_loss`."""
+
+    def build(self, shape):
+        self.kernel = self.add_weight(shape=(shape[-1], 5), name="kernel")
+
+    def call(self, x):
+        self.add_loss(0.3 * keras.ops.sum(keras.ops.square(self.kernel)))
+        return keras.ops.tanh(x @ self.kernel)
+
+
+@pytest.mark.parametrize("adapt", [None, "head"])
+def test_losses_that_layers_add_count_as_those_of_regularisers(adapt):
+    """They are there only once the layer has run, and belong to both levels as well."""
+    rng = np.random.default_rng(0)
+    x, query_x = rng.normal(size=(2, 2, 6, 4)).astype("float32")
+    y, query_y = rng.integers(3, size=(2, 2, 6)).astype("int32")
+    kernel = rng.normal(size=(4, 5)).astype("float32")
+    found = []
+    for hidden in (
+        AddsLoss(),
+        layers.Dense(5, "tanh", use_bias=False, kernel_regularizer=keras.regularizers.L2(0.3)),
+    ):
+        head = layers.Dense(3, kernel_initializer="ones", name="head")
+        model = keras.Sequential([keras.Input((4,)), hidden, head])
+        hidden.kernel.assign(kernel)
+        learner = ki.MetaLearner(model, ki.IMAML(1.0, ki.inner.NewtonCG(steps=6)), adapt=adapt)
+        learner.compile(
+            optimizer=keras.optimizers.SGD(1.0),
+            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        )
+        logs = learner.train_on_batch((x, y), (query_x, query_y), return_dict=True)
+        found.append([logs["loss"], *(kernel - hidden.kernel.numpy()).ravel()])
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-3, atol=1e-5)
+
+
+def test_losses_that_were_not_foreseen_are_refused():
+    def penalise(layer, x):
+        layer.add_loss(keras.ops.sum(x))
+        return x
+
+    class Hidden(layers.Layer):
+        def call(self, x):
+            return penalise(self, x)
+
+    model = keras.Sequential([keras.Input((4,)), Hidden(), layers.Dense(3)])
+    network = TaskNetwork(model, Parameters(model))
+    with pytest.raises(ValueError, match="adds losses.*add_loss.*Received"):
+        network(network.parameters.theta()[None], tf.ones([1, 2, 4]), training=True)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import keras_imaml as ki
 
@@ -42,6 +43,7 @@ def test_structures_shapes_and_dtypes_are_those_of_the_function():
     [
         (lambda rng: rng.normal(size=(3, 2)), {}, "draw"),
         (lambda rng: ((1.0, 2.0), 3.0), {}, "draw"),
+        (lambda rng: ((np.ones([2, 1]), [0, 1]), (np.ones([2, 1]), [0, 1])), {}, "draw"),
         (words, {"seed": -1}, "seed"),
         (words, {"start": 0.5}, "start"),
     ],
@@ -49,3 +51,17 @@ def test_structures_shapes_and_dtypes_are_those_of_the_function():
 def test_arguments_are_checked(draw, settings, name):
     with pytest.raises(ValueError, match=f"Invalid value for `{name}`.*Received"):
         ki.data.from_function(draw, **settings)
+
+
+def test_batches_are_of_a_known_size():
+    assert ki.data.from_function(words).batch(3).element_spec[0][1]["kind"].shape == (3, 2)
+
+
+def test_a_task_of_another_shape_is_named():
+    def growing(rng):
+        x = np.ones([2 + int(rng.integers(1000) > 500), 1], "float32")
+        return (x, x), (x, x)
+
+    with pytest.raises(tf.errors.OpError, match="Invalid task from `draw`"):
+        for _ in ki.data.from_function(growing).take(40):
+            pass

@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from keras_imaml import linear
+from keras_imaml.curvature.products import HessianProduct
 from keras_imaml.linear import Status
 from tests.linear.systems import dense, of_low_rank, products, residuals, systems
 
@@ -173,15 +174,56 @@ def test_curvature_that_is_negative_at_once_leaves_the_first_order_direction(run
     np.testing.assert_allclose(result.solution[1], [1, 1 / 2, 1 / 3], rtol=1e-6)
 
 
+def energy_errors(matrices, rhs, x):
+    """`||x - A^-1 b||_A`, task by task."""
+    away = np.asarray(x) - dense(matrices, rhs)
+    return np.sqrt(np.einsum("ti,tij,tj->t", away, matrices, away))
+
+
 @pytest.mark.parametrize("max_steps", [1, 2, 5])
-def test_a_first_order_start_is_never_worse_than_nothing(max_steps):
+def test_a_first_order_start_is_never_worse_than_the_first_order_direction(max_steps):
     # M^-1 v is far off where the curvature is large: its residual is 500 times that of zero.
     matrices, rhs = systems(condition=1e3)
     solver = linear.ConjugateGradient(max_steps=max_steps, start="first_order")
     result = solver.solve(products(matrices), tf.constant(rhs))
-    assert np.all(result.residual.numpy() <= 1)
+    errors = energy_errors(matrices, rhs, result.solution)
+    assert np.all(errors < energy_errors(matrices, rhs, rhs))
     found = residuals(matrices, rhs, result.solution)
     np.testing.assert_allclose(result.residual, found, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_residuals_above_one_do_not_hide_what_is_closer_to_the_solution(run, dtype):
+    """Few products, much curvature in few directions: residuals rise, errors fall."""
+    size = 40
+    matrices = np.stack([np.diag(np.r_[np.geomspace(1e4, 10, 12), np.ones(28)])] * 2)
+    rhs = np.random.default_rng(0).normal(size=(2, size))
+    rhs[:, :12] *= 0.05
+    before = energy_errors(matrices, rhs, 0 * rhs)
+    above = False
+    for max_steps in range(1, 12):
+        solver = linear.ConjugateGradient(max_steps=max_steps, tolerance=0.0)
+        product = products(matrices.astype(dtype))
+        result = run(lambda b, s=solver, p=product: s.solve(p, b), tf.constant(rhs.astype(dtype)))
+        after = energy_errors(matrices, rhs, result.solution)
+        assert np.all(after < before)  # strictly, with every product
+        true = residuals(matrices, rhs, result.solution)
+        np.testing.assert_allclose(result.residual, true, rtol=1e-3)
+        above |= bool(np.any(true > 1))
+        before = after
+    assert above
+
+
+def test_the_exact_hessian_is_not_trusted_where_residuals_rise():
+    """It may be indefinite in directions that were not met."""
+    matrices = np.stack([np.diag(np.r_[1e3, np.ones(9)]), np.diag(np.arange(1.0, 11.0))])
+    rhs = tf.constant(np.r_[0.2, np.ones(9)][None].repeat(2, axis=0))
+    solver = linear.ConjugateGradient(max_steps=1)
+    definite = solver.solve(products(matrices), rhs)
+    assert definite.residual[0] > 1 and np.any(definite.solution[0].numpy() != 0)
+    result = solver.solve(HessianProduct(products(matrices)), rhs)
+    assert result.residual[0] == 1 and np.all(result.solution[0].numpy() == 0)
+    np.testing.assert_array_equal(result.solution[1], definite.solution[1])
 
 
 def test_a_first_order_start_survives_products_of_nan(run):

@@ -92,6 +92,11 @@ def interrupted(line, name, *flags):
         (["--view_size=28"], "--view_size is for --views"),
         (["--views", "--view_size=7"], "--view_size must be 0, or 8 or more"),
         (["--views", "--learned_loss"], "--learned_loss reads the activations of one view"),
+        (["--self_training=8", "--algorithm=reptile"], "--self_training guesses classes"),
+        (["--self_training=8", "--dataset=sinusoid"], "--self_training guesses classes"),
+        (["--adapt=head", "--algorithm=reptile"], "--algorithm=reptile moves weights"),
+        (["--balanced_queries"], "--balanced_queries is for --self_training"),
+        (["--self_training=8", "--guess_temperature=0"], "--guess_temperature must be above 0"),
         (["--dataset=cifar_fs", "--image_size=28"], "those of cifar_fs have 32 pixels"),
     ],
 )
@@ -338,6 +343,12 @@ def test_a_run_with_a_tied_head_is_evaluated_adapted_and_exported_for_other_ways
     assert evaluated.returncode == 0, evaluated.stderr
     record = json.loads((run / "evaluation_test_way=3_shot=2.json").read_text())
     assert (record["settings"]["way"], record["tasks"]) == (3, 4)
+    guesses = ["--self_training=2", "--balanced_queries", "--proximal_strength=1"]
+    guessed = call("evaluate", f"--run_dir={run}", "--way=3", "--tasks=4", *guesses)
+    assert guessed.returncode == 0, guessed.stderr
+    name = "way=3_proximal_strength=1.0_self_training=2_balanced_queries=True"
+    record = json.loads((run / f"evaluation_test_{name}.json").read_text())
+    assert record["transductive"]  # for the queries see one another
     exported = call(
         "export",
         f"--run_dir={run}",
@@ -353,13 +364,14 @@ def test_a_run_with_a_tied_head_is_evaluated_adapted_and_exported_for_other_ways
     result = served.adapt_and_predict(images, np.arange(3, dtype="int32"), images)
     assert result["logits"].shape == (3, 3)
     class_folders(tmp_path / "mine", ["a", "b"])
-    adapted = call(
-        "adapt",
-        f"--run_dir={run}",
-        f"--support_dir={tmp_path / 'mine'}",
-        f"--output={tmp_path / 'models' / 'ab.tflite'}",
-        "--format=litert",
-    )
+    adapting = [
+        *("adapt", f"--run_dir={run}", f"--support_dir={tmp_path / 'mine'}"),
+        *(f"--output={tmp_path / 'models' / 'ab.tflite'}", "--format=litert"),
+    ]
+    unlabelled = call(*adapting, "--self_training=2")
+    assert unlabelled.returncode == 2
+    assert "needs unlabelled images" in unlabelled.stderr
+    adapted = call(*adapting)
     assert adapted.returncode == 0, adapted.stderr
     assert (tmp_path / "models" / "ab.tflite").stat().st_size > 1000
     assert (tmp_path / "models" / "ab.labels.txt").read_text().split() == ["a", "b"]
