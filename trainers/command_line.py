@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from absl import app, flags, logging
 
-from trainers import settings
+from trainers import rules, settings  # noqa: F401  (rules: which flags go together)
 
 FLAGS = flags.FLAGS
 
