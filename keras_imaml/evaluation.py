@@ -44,7 +44,8 @@ class Evaluation:
 
     def __str__(self) -> str:
         mode = "transductive" if self.transductive else "non-transductive"
-        where = f"{self.tasks} tasks, {mode}, 95 % interval"
+        bad = f" ({self.bad_tasks} bad ones left out)" if self.bad_tasks else ""
+        where = f"{self.tasks} tasks{bad}, {mode}, 95 % interval"
         if self.accuracy is None or self.ci95 is None:
             return (
                 f"query loss {self.loss:.4f} +- {self.loss_ci95:.4f} ({where}; "

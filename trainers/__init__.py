@@ -1,1 +1,1 @@
-"""Command-line trainers: `python -m trainers.train`, `.evaluate`, `.adapt`."""
+"""Command-line trainers: `python -m trainers.train`, `.evaluate`, `.adapt`, `.export`."""

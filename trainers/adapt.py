@@ -33,14 +33,14 @@ flags.DEFINE_bool("invert", False, "Turn dark ink on light paper into light on d
 
 def main(argv: Sequence[str]) -> None:
     """Adapt as the flags say."""
-    of_run = run_folder.add_flags_of_run(argv)
+    of_run = run_folder.settings_of_run()
     if FLAGS.dataset in ("sinusoid", "unlabelled_sinusoid"):
         command_line.refuse("the run is of sinusoids: expected one of images")
 
     if FLAGS.self_training:
         command_line.refuse(
-            "--self_training needs unlabelled images of the task: expected --self_training=0 here "
-            "(`learner.adapt` takes them as `unlabelled_x`)"
+            "--self_training needs unlabelled images of the task: expected --self_training=0 and "
+            "--nobalanced_queries here (`learner.adapt` takes them as `unlabelled_x`)"
         )
     if not FLAGS.output.endswith(_ENDINGS[FLAGS.format]):
         command_line.refuse(
@@ -110,4 +110,6 @@ def _check_classes(folder: str) -> None:
 
 
 if __name__ == "__main__":
-    command_line.run(main, required=("run_dir", "support_dir", "output"))
+    command_line.run(
+        main, ("run_dir", "support_dir", "output"), arguments=run_folder.with_flags_of_run
+    )

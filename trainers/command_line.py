@@ -11,12 +11,25 @@ from trainers import rules, settings  # noqa: F401  (rules: which flags go toget
 FLAGS = flags.FLAGS
 
 
-def run(main: Callable[[Sequence[str]], None], required: Sequence[str] = ("run_dir",)) -> None:
-    """Parse the flags and call `main`; refuse wrong flags, and report errors, in one line."""
+Arguments = Callable[[Sequence[str]], Sequence[str]]
+
+
+def run(
+    main: Callable[[Sequence[str]], None],
+    required: Sequence[str] = ("run_dir",),
+    arguments: Arguments = list,
+) -> None:
+    """Parse the flags and call `main`; refuse wrong flags, and report errors, in one line.
+
+    Args:
+        main: The program.
+        required: Flags that it cannot do without.
+        arguments: What is parsed in place of the command line: those of a run and the line's own.
+    """
     logging.set_verbosity(logging.WARNING)
     flags.adopt_module_key_flags(settings)  # --help shows them
     # Sorted out before TensorFlow is imported, which takes seconds.
-    app.run(_reporting(main), flags_parser=lambda argv: parse(argv, required))
+    app.run(_reporting(main), flags_parser=lambda argv: parse(argv, required, arguments))
 
 
 def refuse(message: str) -> None:
@@ -51,12 +64,14 @@ def _existing(path: str) -> str:
     return place
 
 
-def parse(argv: Sequence[str], required: Sequence[str]) -> list[str]:
+def parse(argv: Sequence[str], required: Sequence[str], arguments: Arguments = list) -> list[str]:
     """Set the flags, or refuse them."""
+    given = arguments(argv)
     try:
-        rest = FLAGS(argv)
+        rest = FLAGS(given)
     except flags.Error as error:
-        refuse(" ".join(str(error).split()))
+        of_run = "" if len(given) == len(argv) else " (with those in flags.txt of the run)"
+        refuse(" ".join(str(error).split()) + of_run)
     if FLAGS.is_parsed() and len(rest) > 1:
         refuse(f"unexpected arguments {rest[1:]}: every setting is a --flag=value")
     for name in required:

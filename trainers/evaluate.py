@@ -9,6 +9,7 @@ does not take the place of another.
 
 import os
 from collections.abc import Sequence
+from typing import Any
 
 from absl import flags
 
@@ -23,7 +24,11 @@ flags.DEFINE_integer("verbose", 1, "Progress bar: 0 no, 1 yes.")
 
 def main(argv: Sequence[str]) -> None:
     """Evaluate as the flags say."""
-    of_run = run_folder.add_flags_of_run(argv)
+    of_run = run_folder.settings_of_run()
+    changed = [
+        _named(name, now) for name, now in run_folder.values().items() if now != of_run[name]
+    ]
+    file = os.path.join(FLAGS.run_dir, f"evaluation_{FLAGS.split}{''.join(changed)}.json")
 
     import keras_imaml as ki
     from trainers import experiment, result
@@ -32,8 +37,6 @@ def main(argv: Sequence[str]) -> None:
     episodes = experiment.tasks(FLAGS.split)
     learner, checkpoints = experiment.restored(episodes, of_run, FLAGS.way)
     evaluation = ki.evaluate(learner, experiment.batches(episodes), FLAGS.tasks, FLAGS.verbose > 0)
-    changed = [f"_{name}={now}" for name, now in run_folder.values().items() if now != of_run[name]]
-    file = os.path.join(FLAGS.run_dir, f"evaluation_{FLAGS.split}{''.join(changed)}.json")
     steps = checkpoints.step
     print(f"{FLAGS.split}: {evaluation}, after {steps} steps")
     seconds = float(checkpoints.seconds.numpy())
@@ -44,5 +47,11 @@ def main(argv: Sequence[str]) -> None:
     print(f"Written to {file}")
 
 
+def _named(name: str, value: Any) -> str:
+    """A setting in the name of a file."""
+    text = ",".join(value) if isinstance(value, list) else str(value)
+    return f"_{name}={text.replace('/', '.')}"
+
+
 if __name__ == "__main__":
-    command_line.run(main)
+    command_line.run(main, arguments=run_folder.with_flags_of_run)

@@ -23,7 +23,7 @@ flags.DEFINE_string("request", None, "File for a request to TensorFlow Serving (
 
 def main(argv: Sequence[str]) -> None:
     """Export as the flags say."""
-    of_run = run_folder.add_flags_of_run(argv)
+    of_run = run_folder.settings_of_run()
     command_line.check_folder("output")
     if FLAGS.request:
         command_line.check_file("request")
@@ -49,4 +49,4 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    command_line.run(main, required=("run_dir", "output"))
+    command_line.run(main, ("run_dir", "output"), arguments=run_folder.with_flags_of_run)

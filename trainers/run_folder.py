@@ -1,5 +1,6 @@
 """What a run folder keeps of its flags: flags.txt. TensorFlow stays unloaded."""
 
+import copy
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -10,23 +11,61 @@ from trainers.command_line import refuse
 from trainers.settings import RUN_FLAGS
 
 FLAGS = flags.FLAGS
+# What a checkpoint is of, and where its weights began.
+_OF_WEIGHTS = (
+    "features",
+    "model",
+    "filters",
+    "downsample",
+    "channels",
+    "classes",
+    "tied_head",
+    "learned_loss",
+    "learn_inner_rate",
+    "proximal_per",
+    "learn_proximal_strength",
+)
 
 
-def add_flags_of_run(argv: Sequence[str]) -> dict[str, Any]:
-    """Parse again with the flags of `--run_dir`'s flags.txt under those of the command line.
-
-    Returns:
-        The settings of the run itself, by name.
-    """
-    file = os.path.join(FLAGS.run_dir, "flags.txt")
+def with_flags_of_run(argv: Sequence[str]) -> list[str]:
+    """A command line with the flags of `--run_dir`'s flags.txt under its own."""
+    run_dir = _read(argv)["run_dir"]
+    if not run_dir:
+        return list(argv)  # which is refused
+    file = os.path.join(run_dir, "flags.txt")
     if not os.path.isfile(file):
-        refuse(f"--run_dir={FLAGS.run_dir} holds no flags.txt: expected the folder of a run")
-    FLAGS.unparse_flags()
-    FLAGS([argv[0], f"--flagfile={file}"])
-    of_run = values()
-    FLAGS.unparse_flags()
-    FLAGS([argv[0], f"--flagfile={file}", *argv[1:]])
+        refuse(f"--run_dir={run_dir} holds no flags.txt: expected the folder of a run")
+    return [argv[0], f"--flagfile={file}", *argv[1:]]
+
+
+def settings_of_run() -> dict[str, Any]:
+    """The settings of the run itself, by name; refuse flags that would make another run of it."""
+    file = os.path.join(FLAGS.run_dir, "flags.txt")
+    read = _read(["", f"--flagfile={file}"])
+    of_run = {name: read[name] for name in values()}
+    changed = [name for name in _OF_WEIGHTS if FLAGS[name].value != of_run[name]]
+    if changed:
+        named = " ".join(f"--{name}={FLAGS[name].value}" for name in changed)
+        refuse(
+            f"{named}: {file} has {' '.join(f'--{name}={of_run[name]}' for name in changed)}, and "
+            "weights that are trained cannot become others (how tasks are adapted to and what "
+            "they are of can be another: --inner_steps, --shot, --transductive)"
+        )
     return of_run
+
+
+def _read(argv: Sequence[str]) -> dict[str, Any]:
+    """The flags of a command line by name, whether or not they go together."""
+    apart = copy.deepcopy(FLAGS)
+    for name in apart:
+        apart[name].validators = []
+        apart[name].unparse()
+    try:
+        apart(argv)
+    except flags.Error as error:
+        message = " ".join(str(error).split())
+        refuse(message if argv[0] else f"{argv[1].removeprefix('--flagfile=')}: {message}")
+    return apart.flag_values_dict()
 
 
 def values() -> dict[str, Any]:

@@ -205,7 +205,8 @@ _run(
     ["task", "training"],
     "Of what layers normalise by: the examples of a task, or training images, the same for all "
     "tasks (for a run with --features, or to evaluate any run of images: then --transductive "
-    "makes no difference but to --centered).",
+    "makes no difference but to --centered). For --adapt=head: where all weights adapt, inner "
+    "steps diverge without statistics of their own.",
 )
 _run(flags.DEFINE_enum, "model", "conv4", ["conv4", "resnet12"], "The network of images.")
 _run(

@@ -70,7 +70,8 @@ def main(argv: Sequence[str]) -> None:
     if first and FLAGS.dataset == "sinusoid":
         callbacks.append(ki.callbacks.SinusoidPlot(validation, logs))
     if step:
-        print(f"Going on from step {step} of {run_dir}", flush=True)
+        what = "Going on from" if step < FLAGS.steps else "Trained already, to"
+        print(f"{what} step {step} of {run_dir}", flush=True)
     if step < FLAGS.steps:
         print(f"Training to step {FLAGS.steps}; the first step waits for its graph", flush=True)
     while step < FLAGS.steps and not stop.received:

@@ -30,7 +30,8 @@ def from_folder(
 ) -> Endless:
     """Few-shot episodes of the images in class folders.
 
-    Keep the classes of training, validation and test apart: in one folder for each.
+    Keep the classes of training, validation and test apart: in one folder for each. A class folder
+    whose name another split has as well is refused, for accuracies would be of known classes.
 
     Args:
         path: Folder with one folder for each class, or with one folder for each split.
@@ -57,7 +58,7 @@ def from_folder(
 
     Raises:
         ValueError: If a folder is missing or empty, a file is not an image, a number is not valid,
-            or there are too few classes or images.
+            there are too few classes or images, or the split shares a class with another.
 
     Example:
 
@@ -67,9 +68,14 @@ def from_folder(
     """
     root = pathlib.Path(path).expanduser()
     classes = root if split is None else split_folder(root, split)
+    if split is not None:
+        _check_disjoint(root, classes)
     pool = load_pool(classes, image_size, channels)
     stream = "folder" if split is None else f"folder/{split}"
-    return pool.episodes(way, shot, query, seed, stream, rotations, start, class_labels)
+    try:
+        return pool.episodes(way, shot, query, seed, stream, rotations, start, class_labels)
+    except ValueError as error:  # of numbers that the images do not suffice for
+        raise ValueError(f"{error} (images in {str(classes)!r})") from error
 
 
 def load_examples(
@@ -143,6 +149,24 @@ def split_folder(root: pathlib.Path, split: str) -> pathlib.Path:
         f"Invalid value for `split` or `path`. Expected a folder {' or '.join(map(repr, names))} "
         f"in {str(root)!r}, with one folder for each class. Received: split={split!r}"
     )
+
+
+def _check_disjoint(root: pathlib.Path, classes: pathlib.Path) -> None:
+    """Refuse a split that shares names of classes with another one."""
+    for split in ("train", *_ALIASES["validation"], "test"):
+        other = root / split
+        if other.is_dir() and other != classes:
+            shared = sorted(_class_names(classes) & _class_names(other))
+            if shared:
+                raise ValueError(
+                    "Invalid value for `path`. Expected class folders that no other split has: "
+                    "move the images of a class to one split, or rename folders of different "
+                    f"classes. Received: {shared} in {str(classes)!r} and in {str(other)!r}"
+                )
+
+
+def _class_names(folder: pathlib.Path) -> set[str]:
+    return {entry.name for entry in folder.iterdir() if entry.is_dir() and _is_visible(entry)}
 
 
 def _files_by_class(root: pathlib.Path) -> dict[str, list[pathlib.Path]]:

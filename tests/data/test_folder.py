@@ -67,7 +67,24 @@ def test_splits_have_unrelated_episodes(animals, tmp_path_factory):
         (root / split).symlink_to(animals)
         tasks = from_folder(root, split, way=2, query=2, image_size=4).take(10)
         drawn.append(np.stack([support[0] for support, _ in tasks.as_numpy_iterator()]))
+        (root / split).unlink()
     assert not np.array_equal(*drawn)
+
+
+def test_a_class_of_two_splits_is_refused(animals, tmp_path_factory):
+    root = tmp_path_factory.mktemp("root")
+    (root / "val" / "bee").mkdir(parents=True)
+    (root / "train").symlink_to(animals)
+    for split in ("train", "validation"):
+        with pytest.raises(ValueError, match=r"no other split has.*\['bee'\] in .*train|val"):
+            from_folder(root, split, way=2, query=2)
+    (root / "val" / "bee").rename(root / "val" / "wasp")
+    assert from_folder(root, "train", way=2, query=2)
+
+
+def test_numbers_that_the_images_do_not_suffice_for_name_the_folder(animals):
+    with pytest.raises(ValueError, match=f"images in '{animals}'"):
+        from_folder(animals, way=3, query=40)
 
 
 def test_a_missing_folder_is_named(tmp_path):
