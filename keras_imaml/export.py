@@ -76,7 +76,7 @@ def export_learner(
     archive = ExportArchive()
     for layer in learner._flatten_layers():
         # The endpoints bring their variables with them, but not tables, as of a StringLookup.
-        if not layer.variables and layer is not learner.model:
+        if layer.built and not layer.variables and layer is not learner.model:
             archive.track(layer)
     archive.add_endpoint("predict", predict, [examples])
     support_x, query_x = _named(examples, "support_x"), _named(examples, "query_x")

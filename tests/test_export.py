@@ -299,3 +299,31 @@ def test_a_network_of_named_inputs(tmp_path):
     )
     answer = answered(served, ki.serving_request(x, y, x))
     np.testing.assert_allclose(answer["logits"], expected, rtol=1e-3, atol=1e-4)
+
+
+def test_layers_that_were_never_called_do_not_hinder(tmp_path):
+    class Block(keras.layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.unused = keras.layers.Dense(4)
+            self.dense = keras.layers.Dense(4)
+
+        def build(self, shape):
+            self.dense.build(shape)
+
+        def call(self, x):
+            return self.dense(x)
+
+    inputs = keras.Input((5,))
+    network = keras.Model(inputs, keras.layers.Dense(3)(Block()(inputs)))
+    learner = learners.compiled(network)
+    x = np.random.default_rng(0).normal(size=(6, 5)).astype("float32")
+    y = np.array([0, 1, 2] * 2, "int32")
+    learner.export(str(tmp_path), verbose=False)
+    served = tf.saved_model.load(str(tmp_path))
+    np.testing.assert_allclose(
+        served.adapt_and_predict(x, y, x)["logits"],
+        learner.adapt_and_predict(x, y, x),
+        rtol=1e-4,
+        atol=1e-5,
+    )

@@ -539,6 +539,24 @@ def test_masks_of_outputs_are_refused():
     ki.MetaLearner(pooled, ki.IMAML())
 
 
+def test_masks_of_a_subclassed_network_are_refused_when_it_is_called():
+    class Tagger(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.embedding = keras.layers.Embedding(9, 4, mask_zero=True)
+            self.head = keras.layers.Dense(3)
+
+        def call(self, x):
+            return self.head(self.embedding(x))
+
+    tagger = Tagger()
+    x, y = np.array([[[1, 2, 0], [3, 0, 0]]]), np.array([[[0, 1, 2], [2, 1, 0]]])
+    tagger(x[0])
+    learner = small(tagger, algorithm=ki.MAML())
+    with pytest.raises(ValueError, match="mask.*ignore_class.*Received"):
+        learner.train_on_batch((x, y), (x, y))
+
+
 def test_what_holds_variables_serves_one_learner():
     solver = ki.inner.GradientDescent(2, ki.LearningRate(0.1))
     small(algorithm=ki.MAML(solver))

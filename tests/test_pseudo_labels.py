@@ -66,3 +66,14 @@ def test_the_loss_is_the_mean_cross_entropy_of_a_task(run):
     expected = -(labels * np.log(softmax(z))).sum(axis=2).mean(axis=1)
     losses = run(pseudo_label_losses, tf.constant(labels), tf.constant(z))
     np.testing.assert_allclose(losses, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("balanced", [False, True])
+def test_places_of_an_example_are_guessed_as_examples_are(run, balanced):
+    flat = tf.constant(logits(tasks=2))
+    places = tf.reshape(flat, [2, 3, 4, 4])  # three examples of four tokens
+    expected = pseudo_labels(flat, 0.5, balanced)
+    labels = run(lambda z: pseudo_labels(z, 0.5, balanced), places)
+    np.testing.assert_allclose(labels, tf.reshape(expected, places.shape), rtol=1e-12)
+    losses = run(pseudo_label_losses, labels, places)
+    np.testing.assert_allclose(losses, pseudo_label_losses(expected, flat), rtol=1e-12)

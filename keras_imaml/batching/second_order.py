@@ -32,15 +32,7 @@ def check_layers(model: keras.Model) -> None:
         ValueError: If the model holds a trainable stock `BatchNormalization`, or its outputs have
             a mask.
     """
-    masked = [x for x in getattr(model, "outputs", None) or [] if _mask_of(x) is not None]
-    if masked:
-        raise ValueError(
-            f"The outputs of {model.name!r} have a Keras mask, such as that of an Embedding with "
-            "mask_zero=True, which losses of single tasks do not see: padding would be trained "
-            "on. Expected a layer after the mask that takes it in, such as an LSTM or a pooling "
-            "layer, or a loss that leaves padding out by `ignore_class`, with mask_zero=False. "
-            f"Received: {[x.name for x in masked]}"
-        )
+    check_masks(model, getattr(model, "outputs", None) or [])
     for layer in model._flatten_layers():
         stock = isinstance(layer, keras.layers.BatchNormalization)
         if stock and not isinstance(layer, TaskBatchNormalization) and layer.trainable:
@@ -53,8 +45,22 @@ def check_layers(model: keras.Model) -> None:
             )
 
 
-def _mask_of(tensor: Any) -> Any:
-    return getattr(tensor, "_keras_mask", None)
+def check_masks(model: keras.Model, outputs: Any) -> None:
+    """Refuse outputs with a mask; those of subclassed models are known when they are called.
+
+    Raises:
+        ValueError: If one has a mask.
+    """
+    flat = keras.tree.flatten(outputs)
+    masked = [x for x in flat if getattr(x, "_keras_mask", None) is not None]
+    if masked:
+        raise ValueError(
+            f"The outputs of {model.name!r} have a Keras mask, such as that of an Embedding with "
+            "mask_zero=True, which losses of single tasks do not see: padding would be trained "
+            "on. Expected a layer after the mask that takes it in, such as an LSTM or a pooling "
+            "layer, or a loss that leaves padding out by `ignore_class`, with mask_zero=False. "
+            f"Received: {[getattr(x, 'name', x) for x in masked]}"
+        )
 
 
 def _moments(

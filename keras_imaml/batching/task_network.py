@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras_imaml.batching.fallbacks import fallbacks_noted, layers_of, warn
 from keras_imaml.batching.grouped_convolution import grouped_convolutions
 from keras_imaml.batching.lora import low_rank_products
-from keras_imaml.batching.second_order import exact_moments
+from keras_imaml.batching.second_order import check_masks, exact_moments
 from keras_imaml.batching.squeezing import task_axis_kept
 from keras_imaml.layers.task_batch_normalization import normalizes_by_batch, statistics_of_first
 from keras_imaml.parameters import Parameters
@@ -132,6 +132,8 @@ class TaskNetwork:
             with scope, exact_moments(), low_rank_products(), statistics_of_first(support_rows):
                 outputs = self.model(examples, training=training)
                 losses = self.model.losses
+            if not getattr(self.model, "outputs", None):  # subclassed: not seen before
+                check_masks(self.model, outputs)
             if losses and not self.penalised:
                 raise ValueError(
                     f"The network {self.model.name!r} adds losses while it is called, in a way "

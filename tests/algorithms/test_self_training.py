@@ -252,3 +252,29 @@ def test_adapt_says_what_it_needs():
         learners.compiled(algorithm=ki.SelfTraining(ki.MAML())).adapt(x[0], y[0])
     with pytest.raises(ValueError, match="unlabelled_x.*Expected None.*SelfTraining.*Received"):
         learners.compiled().adapt(x[0], y[0], unlabelled_x=query_x[0])
+
+
+def test_classes_of_tokens_weigh_as_those_of_examples():
+    """A step of MAML on the mean over all guesses, by hand."""
+    rng = np.random.default_rng(0)
+    network = keras.Sequential([keras.Input((6, 5)), keras.layers.Dense(3)])
+    algorithm = ki.SelfTraining(ki.MAML(ki.inner.GradientDescent(1, 0.1)), rounds=1)
+    learner = learners.compiled(network, algorithm)
+    x, u = (rng.normal(size=(n, 6, 5)).astype("float32") for n in (4, 7))
+    y = rng.integers(0, 3, (4, 6)).astype("int32")
+
+    def by_hand(labels):
+        with tf.GradientTape() as tape:
+            loss = learners.cross_entropy()(y, network(x))
+            if labels is not None:
+                losses = tf.nn.softmax_cross_entropy_with_logits(labels, network(u))
+                loss += tf.reduce_mean(losses)
+        gradients = tape.gradient(loss, network.trainable_variables)
+        return [v - 0.1 * g for v, g in zip(network.trainable_variables, gradients, strict=True)]
+
+    kernel, bias = by_hand(None)
+    labels = tf.nn.softmax((u @ kernel + bias) / 0.5)
+    expected = by_hand(labels)
+    adapted = learner.adapt(x, y, unlabelled_x=u).layers[-1]
+    for ours, theirs in zip((adapted.kernel, adapted.bias), expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
