@@ -1,1 +1,6 @@
 """Measurements: `python -m benchmarks.speed`."""
+
+import os
+
+# As an import of keras_imaml before TensorFlow does, for all of them and for the peers.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")

@@ -1,6 +1,9 @@
 """Meta-learning with implicit gradients, for Keras on TensorFlow."""
 
-from keras_imaml import requirements as requirements  # first: says what is missing
+from keras_imaml import onednn as onednn  # first: before TensorFlow is loaded
+
+# isort: split
+from keras_imaml import requirements as requirements  # says what is missing
 
 # isort: split
 from keras_imaml import algorithms as algorithms

@@ -11,6 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from keras_imaml.onednn import warn_without
 from keras_imaml.replacement import Replacement
 
 try:
@@ -109,6 +110,8 @@ def supports_groups(dtype: tf.DType) -> bool:
             try:
                 grouped = _backpropagate(x, filters)
             except tf.errors.OpError:
+                if dtype == tf.float32:
+                    warn_without()
                 return False
             single = [_backpropagate(x[..., g : g + 2], filters[..., g : g + 2]) for g in (0, 2)]
             for ours, *parts in zip(grouped, *single, strict=True):
