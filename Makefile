@@ -37,7 +37,7 @@ test: lint ## Check style and types, then run the quick tests.
 
 .PHONY: test-slow
 test-slow: $(VENV)/installed-dev ## Run the slow tests.
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -n $(workers) -m slow
 
 # The tests see the wheel's package, and not the one of the checkout.
 .PHONY: test-wheel

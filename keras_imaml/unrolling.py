@@ -23,7 +23,8 @@ class Path(NamedTuple):
     Attributes:
         solution: The end of the path.
         pull_back: `(v, variables) -> (d<phi, v>/d start, d<phi, v>/d variables)`, for
-            `v [tasks, size]`: of the shape of v, and one tensor (or None) for each variable.
+            `v [tasks, size]`: of the shape of v, and one tensor (or None) for each variable. To be
+            called once.
     """
 
     solution: InnerSolution
@@ -38,7 +39,8 @@ def first_order(problem: Problem, start: tf.Tensor, solver: GradientDescent) -> 
 
 def taped(problem: Problem, start: tf.Tensor, solver: GradientDescent) -> Path:
     """Keep all that the steps computed: the memory of `steps` networks."""
-    with tf.GradientTape(persistent=True) as tape:
+    # Not a persistent tape: for one, TensorFlow builds derivatives of any order of every loop.
+    with tf.GradientTape() as tape:
         tape.watch(start)
         began = problem(start)
         began.watch(tape)

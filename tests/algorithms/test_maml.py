@@ -112,9 +112,15 @@ def test_learned_rates_train_and_stay_positive():
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, {"recompute": True}, {"first_order": True}, {"rate": ki.LearningRate}]
+    ("settings", "adapt"),
+    [
+        ({}, ["dense_1", "head"]),
+        ({}, "head"),
+        ({"recompute": True}, "head"),
+        ({"first_order": True}, ["dense_1", "head"]),
+        ({"rate": ki.LearningRate}, None),
+    ],
 )
-@pytest.mark.parametrize("adapt", [["dense_1", "head"], "head", None])
 def test_a_task_that_overflows_leaves_what_all_tasks_share_untouched(run, settings, adapt):
     """The derivative for shared weights, features or a step size is one sum over all tasks."""
     settings = dict(settings)

@@ -140,8 +140,7 @@ def test_balance_harms_where_there_is_none():
     assert balanced < guessed
 
 
-@pytest.mark.parametrize("adapt", [None, "head"])
-@pytest.mark.parametrize("transductive", [False, True])
+@pytest.mark.parametrize(("adapt", "transductive"), [("head", True), (None, False)])
 def test_a_learner_does_all_with_it_that_it_does_without(tmp_path, adapt, transductive):
     algorithm = ki.SelfTraining(learners.imaml(), rounds=2, balanced=True)
     learner = learners.compiled(algorithm=algorithm, adapt=adapt, transductive=transductive)
