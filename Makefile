@@ -2,12 +2,13 @@
 #
 #   make test PYTHON=python3.12                          another interpreter
 #   make train preset=sinusoid run_dir=/tmp/sinusoid     another preset, another place
-#   make test workers=8                                  more processes for the quick tests
+#   make test workers=8                                  more processes for the tests
 
 PYTHON ?= python3
 preset ?= glyphs_5way_1shot
 run_dir ?= runs/$(preset)
 workers ?= 2
+minutes ?= inf
 versions ?= lowest-direct highest
 
 VENV := .venv
@@ -36,8 +37,8 @@ test: lint ## Check style and types, then run the quick tests.
 	$(BIN)/python -m pytest -n $(workers) -m "not slow"
 
 .PHONY: test-slow
-test-slow: $(VENV)/installed-dev ## Run the slow tests.
-	$(BIN)/python -m pytest -n $(workers) -m slow
+test-slow: $(VENV)/installed-dev ## Run the slow tests; with minutes=... those of the command lines first.
+	$(BIN)/python -m pytest -n $(workers) -m slow --minutes=$(minutes) -rs
 
 # The tests see the wheel's package, and not the one of the checkout.
 .PHONY: test-wheel

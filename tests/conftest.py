@@ -3,6 +3,7 @@
 import os
 import pathlib
 import signal
+import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
@@ -10,6 +11,28 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as an import of keras_ima
 
 import keras
 import pytest
+
+_START = time.monotonic()
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--minutes",
+        type=float,
+        default=float("inf"),
+        help="Begin no test after so many minutes: the others are skipped, and say so.",
+    )
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--minutes") < float("inf"):  # whole programs are not to be left out
+        items.sort(key=lambda item: "trainers" not in item.path.parts)
+
+
+def pytest_runtest_setup(item):
+    minutes = item.config.getoption("--minutes")
+    if time.monotonic() - _START > 60 * minutes:
+        pytest.skip(f"not run: the --minutes={minutes:g} are over")
 
 
 @pytest.fixture(autouse=True)
