@@ -38,6 +38,11 @@ def refuse(message: str) -> None:
     raise SystemExit(2)
 
 
+def in_one_line(error: Exception) -> str:
+    """The message of an error without line breaks."""
+    return " ".join(str(error).split())
+
+
 def check_folder(flag: str) -> None:
     """Refuse a folder to write that is a file, or would lie in one."""
     path = getattr(FLAGS, flag)
@@ -71,7 +76,7 @@ def parse(argv: Sequence[str], required: Sequence[str], arguments: Arguments = l
         rest = FLAGS(given)
     except flags.Error as error:
         of_run = "" if len(given) == len(argv) else " (with those in flags.txt of the run)"
-        refuse(" ".join(str(error).split()) + of_run)
+        refuse(in_one_line(error) + of_run)
     if FLAGS.is_parsed() and len(rest) > 1:
         refuse(f"unexpected arguments {rest[1:]}: every setting is a --flag=value")
     for name in required:
@@ -93,7 +98,7 @@ def _reporting(main: Callable[[Sequence[str]], None]) -> Callable[[Sequence[str]
         except Exception as error:
             if FLAGS.debug or not isinstance(error, (ValueError, OSError, *_of_tensorflow())):
                 raise
-            refuse(" ".join(str(error).split()))
+            refuse(in_one_line(error))
 
     return guarded
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from absl import flags
 
-from trainers.command_line import refuse
+from trainers.command_line import in_one_line, refuse
 from trainers.settings import RUN_FLAGS
 
 FLAGS = flags.FLAGS
@@ -63,8 +63,7 @@ def _read(argv: Sequence[str]) -> dict[str, Any]:
     try:
         apart(argv)
     except flags.Error as error:
-        message = " ".join(str(error).split())
-        refuse(message if argv[0] else f"{argv[1].removeprefix('--flagfile=')}: {message}")
+        refuse(in_one_line(error))
     return apart.flag_values_dict()
 
 

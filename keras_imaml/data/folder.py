@@ -156,7 +156,7 @@ def _check_disjoint(root: pathlib.Path, classes: pathlib.Path) -> None:
     for split in ("train", *_ALIASES["validation"], "test"):
         other = root / split
         if other.is_dir() and other != classes:
-            shared = sorted(_class_names(classes) & _class_names(other))
+            shared = sorted(_class_folders(classes).keys() & _class_folders(other).keys())
             if shared:
                 raise ValueError(
                     "Invalid value for `path`. Expected class folders that no other split has: "
@@ -165,8 +165,10 @@ def _check_disjoint(root: pathlib.Path, classes: pathlib.Path) -> None:
                 )
 
 
-def _class_names(folder: pathlib.Path) -> set[str]:
-    return {entry.name for entry in folder.iterdir() if entry.is_dir() and _is_visible(entry)}
+def _class_folders(root: pathlib.Path) -> dict[str, pathlib.Path]:
+    """The folders of the classes by name, in sorted order."""
+    folders = (entry for entry in root.iterdir() if entry.is_dir() and _is_visible(entry))
+    return {folder.name: folder for folder in sorted(folders)}
 
 
 def _files_by_class(root: pathlib.Path) -> dict[str, list[pathlib.Path]]:
@@ -175,26 +177,26 @@ def _files_by_class(root: pathlib.Path) -> dict[str, list[pathlib.Path]]:
             "Invalid value for `path`. Expected an existing folder with one folder for each class. "
             f"Received: path={str(root)!r}"
         )
-    folders = sorted(entry for entry in root.iterdir() if entry.is_dir() and _is_visible(entry))
+    folders = _class_folders(root)
     if not folders:
         raise ValueError(
             "Invalid value for `path`. Expected one folder for each class, with its images inside. "
             f"Received: path={str(root)!r}, which has no folders"
         )
     files_of = {
-        folder.name: sorted(
+        name: sorted(
             file
             for file in folder.iterdir()
             if file.suffix.lower() in EXTENSIONS and _is_visible(file) and file.is_file()
         )
-        for folder in folders
+        for name, folder in folders.items()
     }
     for name, files in files_of.items():
         if not files:
             raise ValueError(
                 f"Invalid value for `path`. Expected images of the kinds "
                 f"{', '.join(EXTENSIONS)} in every class folder: add some, or remove the folder. "
-                f"Received: {str(root / name)!r}, which has none"
+                f"Received: {str(folders[name])!r}, which has none"
             )
     return files_of
 
