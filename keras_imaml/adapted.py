@@ -5,8 +5,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_imaml.batching.keras_graph import called_again, nodes_of, structure_of
 from keras_imaml.batching.lora import enable_lora, lora_settings
-from keras_imaml.batching.trunk import called_again, nodes_of, structure_of
 from keras_imaml.layer_state import copy_other_state
 from keras_imaml.layers import TaskBatchNormalization, TiedDense, View
 from keras_imaml.layers.task_batch_normalization import normalizations

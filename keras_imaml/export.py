@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 from keras.export import ExportArchive
 
-from keras_imaml.batching.trunk import structure_of
+from keras_imaml.batching.keras_graph import structure_of
 from keras_imaml.losses import (
     BINARY_CROSS_ENTROPIES,
     CROSS_ENTROPIES,

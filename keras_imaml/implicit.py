@@ -60,7 +60,7 @@ def implicit_gradient(
         linear: The solver of `A w = dL/dphi`.
     """
     linearization = curvature.linearize(problem, phi, variables)
-    strength = problem().strength
+    strength = linearization.problem.strength
     rhs = select(sound, query_gradient, tf.zeros_like(query_gradient))
     solution = linear.solve(linearization.product, rhs, preconditioner=lambda r: r / strength)
     sound = sound & tf.math.is_finite(length(strength * solution.solution))

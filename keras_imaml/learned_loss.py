@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_imaml.batching.trunk import nodes_of
+from keras_imaml.batching.keras_graph import nodes_of
 from keras_imaml.configurable import ShownAsCall
 
 

@@ -10,6 +10,7 @@ from keras_imaml.algorithms import Algorithm
 from keras_imaml.batching import TaskLoss, TaskNetwork
 from keras_imaml.batching.lora import UnmergedLora, enable_lora, lora_settings
 from keras_imaml.batching.second_order import check_layers
+from keras_imaml.batching.shared_constants import shared_constants
 from keras_imaml.batching.trunk import split
 from keras_imaml.batching.trunk_network import TrunkNetwork
 from keras_imaml.callbacks.preemption import give_back_signals
@@ -251,6 +252,7 @@ class MetaLearner(TaskAdaptation, StepFunctions):
         """The network at the meta-learned weights, without adaptation."""
         return self.model(inputs, training=training)
 
+    @shared_constants()
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """One step of the outer level."""
         objective, real = self._real_tasks(data, training=True)
@@ -265,6 +267,7 @@ class MetaLearner(TaskAdaptation, StepFunctions):
         after = Outcome(meta.query_losses, meta.query_outputs, meta.sound)
         return update_metrics(self, objective, after, real, meta.diagnostics)
 
+    @shared_constants()
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         """Adapt to each task and evaluate its query set."""
         objective, real = self._real_tasks(data, training=False)

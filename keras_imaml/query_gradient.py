@@ -57,14 +57,16 @@ def query_gradient(
         part = objective if whole else objective.part(first, at_once)
         here = phi if whole else rows(phi, first, at_once)
         good = sound if whole else rows(sound, first, at_once)
-        with tf.GradientTape(persistent=True) as tape:
+        with tf.GradientTape(persistent=bool(direct)) as tape:
             tape.watch(here)
             part.watch(tape)
             losses, outputs = part.query_losses(here)
         for_phi = tape.gradient(losses, here)
         # A gradient whose square overflows would stay in an optimizer that averages squares.
         good &= tf.math.is_finite(losses) & tf.math.is_finite(length(for_phi))
-        found = tape.gradient(losses, direct, output_gradients=tf.cast(good, losses.dtype))
+        found: list[Any] = []
+        if direct:  # even for no variables, TensorFlow would trace a pass through the network
+            found = tape.gradient(losses, direct, output_gradients=tf.cast(good, losses.dtype))
         # Features of support sets have none where nothing adapts: zeros would go through the trunk.
         more = [
             g if g is None and whole else _dense(v, g) for v, g in zip(direct, found, strict=True)

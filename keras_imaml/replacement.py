@@ -1,11 +1,12 @@
 """Something of TensorFlow's replaced while a block runs, and put back whatever happens."""
 
+import contextlib
 import threading
 from collections.abc import Callable
 from typing import Any
 
 
-class Replacement:
+class Replacement(contextlib.ContextDecorator):
     """A context manager that puts `ours` in place of `stock`, and the last to leave puts it back.
 
     Blocks may be nested, and several threads may be inside at once.

@@ -5,6 +5,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from keras_imaml.batching.shared_constants import shared_constants
+
 
 class TracedByRank:
     """A function of tensors as a graph that knows no sizes, but their ranks.
@@ -17,7 +19,7 @@ class TracedByRank:
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
-        self._function = function
+        self._function = shared_constants()(function)
         self._graphs: dict[Any, Any] = {}
 
     def __call__(self, *arguments: Any) -> Any:

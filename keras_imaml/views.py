@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_imaml.batching.trunk import called_again, nodes_of, structure_of
+from keras_imaml.batching.keras_graph import called_again, nodes_of, structure_of
 from keras_imaml.layers import View
 from keras_imaml.layers.task_batch_normalization import only_centers
 

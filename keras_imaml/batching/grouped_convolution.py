@@ -42,8 +42,8 @@ def grouped_conv2d(x: tf.Tensor, filters: tf.Tensor, **attributes: Any) -> tf.Te
         filters: One filter bank a task.
         **attributes: `strides`, `padding`, `dilations`, `explicit_paddings` of `Conv2D`.
     """
-    y = tf.raw_ops.Conv2D(input=_fold(x), filter=_fold(filters), **attributes)
-    return _unfold(y, _shape(x)[0])
+    y = tf.raw_ops.Conv2D(input=folded(x), filter=folded(filters), **attributes)
+    return unfolded(y, static_or_dynamic_shape(x)[0])
 
 
 def task_conv2d(x: tf.Tensor, filters: tf.Tensor, **attributes: Any) -> tf.Tensor:
@@ -72,14 +72,14 @@ def grouped_conv2d_transpose(
         sizes: `[4]`, the shape of the result for one task: `(n, height, width, c)`.
         **attributes: `strides`, `padding`, `dilations`, `explicit_paddings` of `Conv2D`.
     """
-    tasks = _shape(x)[0]
+    tasks = static_or_dynamic_shape(x)[0]
     y = tf.raw_ops.Conv2DBackpropInput(
         input_sizes=sizes * tf.stack([1, 1, 1, tasks]),
-        filter=_fold(filters),
-        out_backprop=_fold(x),
+        filter=folded(filters),
+        out_backprop=folded(x),
         **attributes,
     )
-    return _unfold(y, tasks)
+    return unfolded(y, tasks)
 
 
 def task_conv2d_transpose(
@@ -159,12 +159,12 @@ def _convert_depthwise(inputs: Any) -> Any:
         inputs.stack_inputs([0])
         return _stock["DepthwiseConv2dNative"](inputs)
     x = inputs.stacked_input(0)
-    tasks, n, *image = _shape(x)
+    tasks, n, *image = static_or_dynamic_shape(x)
     attributes = {**_attributes(inputs), "data_format": inputs.get_attr("data_format").decode()}
     y = tf.raw_ops.DepthwiseConv2dNative(
         input=tf.reshape(x, [tasks * n, *image]), filter=filters, **attributes
     )
-    return pfor.wrap(tf.reshape(y, [tasks, n, *_shape(y)[1:]]), True)
+    return pfor.wrap(tf.reshape(y, [tasks, n, *static_or_dynamic_shape(y)[1:]]), True)
 
 
 def _choose(inputs: Any, grouped: Any, one_by_one: Any) -> Any:
@@ -187,19 +187,22 @@ def _attributes(inputs: Any) -> dict[str, Any]:
     }
 
 
-def _fold(x: tf.Tensor) -> tf.Tensor:
+def folded(x: tf.Tensor) -> tf.Tensor:
     """`[T, a, b, c, d] -> [a, b, c, T d]`: images or filters of all tasks side by side."""
-    tasks, *rest, last = _shape(x)
+    tasks, *rest, last = static_or_dynamic_shape(x)
     return tf.reshape(tf.transpose(x, [1, 2, 3, 0, 4]), [*rest, tasks * last])
 
 
-def _unfold(y: tf.Tensor, tasks: Any) -> tf.Tensor:
-    """The inverse of `_fold`."""
-    *rest, last = _shape(y)
+def unfolded(y: tf.Tensor, tasks: Any) -> tf.Tensor:
+    """The inverse of `folded`."""
+    *rest, last = static_or_dynamic_shape(y)
     return tf.transpose(tf.reshape(y, [*rest, tasks, last // tasks]), [3, 0, 1, 2, 4])
 
 
-def _shape(x: tf.Tensor) -> list[Any]:
+def static_or_dynamic_shape(x: tf.Tensor) -> list[Any]:
+    """The sizes of a tensor: integers where they are known when the graph is built."""
+    if x.shape.is_fully_defined():
+        return x.shape.as_list()
     dynamic = tf.shape(x)
     return [dynamic[i] if size is None else size for i, size in enumerate(x.shape)]
 

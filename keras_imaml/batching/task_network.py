@@ -8,7 +8,9 @@ import tensorflow as tf
 
 from keras_imaml.batching.fallbacks import fallbacks_noted, layers_of, warn
 from keras_imaml.batching.grouped_convolution import grouped_convolutions
+from keras_imaml.batching.layer_rules import LayerRules
 from keras_imaml.batching.lora import low_rank_products
+from keras_imaml.batching.recurrence import unrolled_recurrence
 from keras_imaml.batching.second_order import check_masks, exact_moments
 from keras_imaml.batching.squeezing import task_axis_kept
 from keras_imaml.layers.task_batch_normalization import normalizes_by_batch, statistics_of_first
@@ -92,6 +94,7 @@ class TaskNetwork:
         self.penalised = has_penalties(model)
         self._layers = [layer.name for layer in model._flatten_layers()]
         self._warned: set[str] = set()
+        self._rules = None if self.penalised else LayerRules.of(model, parameters)
         self._evaluate = traced_when_eager(self._vectorized)
 
     def __call__(
@@ -110,7 +113,10 @@ class TaskNetwork:
             support_rows: The number of leading examples that give the statistics of
                 `TaskBatchNormalization`. `None`: all of them. Defaults to `None`.
         """
-        return self._evaluate(phi, x, training, support_rows)
+        if self._rules is None or not self._rules.serve(phi, x):
+            return self._evaluate(phi, x, training, support_rows)
+        outputs = self._rules(phi, x, support_rows)
+        return Evaluation(outputs, tf.zeros(tf.shape(x)[:1], self.parameters.dtype))
 
     def _vectorized(
         self,
@@ -129,7 +135,13 @@ class TaskNetwork:
                 state_mapping=list(zip([*own, *shared], [*weights, *common], strict=True)),
                 collect_losses=True,
             )
-            with scope, exact_moments(), low_rank_products(), statistics_of_first(support_rows):
+            with (
+                scope,
+                exact_moments(),
+                low_rank_products(),
+                statistics_of_first(support_rows),
+                unrolled_recurrence(),
+            ):
                 outputs = self.model(examples, training=training)
                 losses = self.model.losses
             if not getattr(self.model, "outputs", None):  # subclassed: not seen before

@@ -6,12 +6,12 @@ the features are meta-parameters like any other: the implicit rule gives the met
 them, and one backward pass takes it from there to the weights of the trunk.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import keras
 
 from keras_imaml.batching import has_penalties
+from keras_imaml.batching.keras_graph import nodes_of, replayed, structure_of
 from keras_imaml.layers.task_batch_normalization import normalizations
 from keras_imaml.parameters import Parameters
 
@@ -63,61 +63,3 @@ def split(model: keras.Model, parameters: Parameters) -> Split | None:
         return None
     after = [node for node in nodes if not all(id(x) in same for x in node.outputs)]
     return Split(trunk, replayed(after, found, structure_of(model, "output")))
-
-
-def replayed(nodes: Sequence[Any], features: Sequence[Any], outputs: Any) -> keras.Model:
-    """The model from features to outputs, by calling its layers once more.
-
-    `keras.Model(features, outputs)` would do, but it damages a model of whose inputs one is a
-    feature: that input gets another place in its layer, and the model no configuration.
-    """
-    starts = [keras.Input(batch_shape=x.shape, dtype=x.dtype) for x in features]
-    new = {id(x): start for x, start in zip(features, starts, strict=True)}
-    return keras.Model(starts, called_again(nodes, new)(outputs))
-
-
-def _same(operation: Any, *args: Any, **kwargs: Any) -> Any:
-    return operation(*args, **kwargs)
-
-
-def called_again(
-    nodes: Sequence[Any], new: dict[int, Any], call: Callable[..., Any] = _same
-) -> Callable[[Any], Any]:
-    """Call layers once more, with other tensors for some.
-
-    Args:
-        nodes: Their calls, each after those that it depends on.
-        new: By the `id` of a tensor, the one in its place.
-        call: `(layer, *args, **kwargs)` to what to put there. Defaults to a call of the layer.
-
-    Returns:
-        From tensors of the old calls to those in their place.
-    """
-    new = dict(new)
-
-    def renewed(structure: Any) -> Any:
-        return keras.tree.map_structure(lambda x: new.get(id(x), x), structure)
-
-    for node in nodes:
-        arguments = node.arguments
-        found = call(node.operation, *renewed(arguments.args), **renewed(arguments.kwargs))
-        new.update(zip(map(id, node.outputs), keras.tree.flatten(found), strict=True))
-    return renewed
-
-
-def structure_of(model: keras.Model, end: str) -> Any:
-    """The inputs or outputs as the model takes or gives them."""
-    tensors = getattr(model, f"{end}s")
-    return tensors[0] if len(tensors) == 1 else getattr(model, end)
-
-
-def nodes_of(model: keras.Model) -> Sequence[Any] | None:
-    """The calls of layers that make up a model, each after those that it depends on."""
-    ends = (getattr(model, "inputs", None), getattr(model, "outputs", None))
-    if not all(ends):
-        return None
-    by_depth = getattr(keras.Model(model.inputs, model.outputs), "_nodes_by_depth", None)
-    if by_depth is None:  # Keras keeps it to itself: do without
-        return None
-    nodes = [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]]
-    return [node for node in nodes if not node.is_input]

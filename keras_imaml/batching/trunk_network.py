@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
+from keras_imaml.batching.keras_graph import nodes_of, replayed, structure_of
 from keras_imaml.batching.task_network import TaskNetwork, traced_when_eager
-from keras_imaml.batching.trunk import nodes_of, replayed, structure_of
 from keras_imaml.layers.task_batch_normalization import TaskBatchNormalization, normalizes_by_batch
 from keras_imaml.parameters import Parameters
 

@@ -1,5 +1,6 @@
 """The Gauss-Newton curvature of the inner objective: never indefinite."""
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -8,7 +9,7 @@ import tensorflow as tf
 from keras_imaml.configurable import ShownAsCall
 from keras_imaml.curvature.linearization import Linearization
 from keras_imaml.curvature.products import GaussNewtonProduct
-from keras_imaml.objective import InnerProblem
+from keras_imaml.objective import InnerProblem, TaskObjective
 
 _ZERO = tf.UnconnectedGradients.ZERO
 
@@ -32,65 +33,81 @@ class GaussNewton(ShownAsCall):
         self, problem: Callable[[], InnerProblem], phi: tf.Tensor, variables: Sequence[Any]
     ) -> Linearization:
         """See `Curvature.linearize`."""
-        with tf.GradientTape(persistent=True) as outer:
-            outer.watch(phi)
+        with tf.GradientTape(persistent=True) as meta_tape:  # sees the meta-parameters alone
             inner_problem = problem()
+            inner_problem.watch(meta_tape)
             objective = inner_problem.objective
-            inner_problem.watch(outer)
-            with tf.GradientTape(persistent=True) as inner:
-                inner.watch(phi)
-                outputs, penalty = objective.support(phi)
-            with tf.GradientTape(persistent=True) as second:
-                second.watch(outputs)
-                with tf.GradientTape() as first:
-                    first.watch(outputs)
-                    losses = objective.inner.loss(objective.tasks.support_y, outputs)
-                # Without ZERO, what does not depend on something would be None, and None as an
-                # output gradient means ones.
-                slope = tf.nest.map_structure(
-                    tf.convert_to_tensor,  # it may be sparse, see `_flat`
-                    first.gradient(losses, outputs, unconnected_gradients=_ZERO),
-                )
-
-            def transposed(u: Any) -> tf.Tensor:  # J' u
-                return tf.ensure_shape(inner.gradient(outputs, phi, output_gradients=u), phi.shape)
-
-            seed = tf.nest.map_structure(tf.zeros_like, outputs)
-            outer.watch(seed)
-            pulled_back = transposed(seed)
-            gradient = transposed(slope) + inner_problem.proximal_gradient(phi)
-            if objective.inner.network.penalised:  # penalties enter with their full Hessian
-                penalty_gradient = inner.gradient(penalty, phi, unconnected_gradients=_ZERO)
+            penalised = objective.inner.network.penalised
+            penalty_tape = tf.GradientTape(persistent=True)
+            with penalty_tape if penalised else contextlib.nullcontext():
+                with tf.GradientTape(persistent=True) as jacobian_tape:
+                    jacobian_tape.watch(phi)
+                    if penalised:
+                        penalty_tape.watch(phi)
+                    outputs, penalty = objective.support(phi)
+                if penalised:  # penalties enter with their full Hessian
+                    penalty_gradient = jacobian_tape.gradient(
+                        penalty, phi, unconnected_gradients=_ZERO
+                    )
+            with tf.GradientTape(persistent=True) as loss_tape:
+                loss_tape.watch(outputs)
+                slope = _slope(objective, outputs)
+            # J' u is linear in u: its derivative is the same at every u, so that the pass which
+            # gives the gradient also gives the products with J.
+            with tf.GradientTape(persistent=True) as transpose_tape:
+                seed = tf.nest.map_structure(tf.identity, slope)
+                transpose_tape.watch(seed)
+                pulled_back = jacobian_tape.gradient(outputs, phi, output_gradients=seed)
+                pulled_back = tf.ensure_shape(pulled_back, phi.shape)
+            gradient = pulled_back + inner_problem.proximal_gradient(phi)
+            if penalised:
                 gradient += penalty_gradient
 
         def push_forward(v: tf.Tensor) -> tf.Tensor:  # J v
-            image = outer.gradient(
+            image = transpose_tape.gradient(
                 pulled_back, seed, output_gradients=v, unconnected_gradients=_ZERO
             )
             return _flat(image)
 
         def bend(u: tf.Tensor) -> tf.Tensor:  # S u
-            u = _like(u, outputs)
-            return _flat(
-                second.gradient(slope, outputs, output_gradients=u, unconnected_gradients=_ZERO)
+            bent = loss_tape.gradient(
+                slope, outputs, output_gradients=_like(u, outputs), unconnected_gradients=_ZERO
             )
+            return _flat(bent)
+
+        def pull_back(u: tf.Tensor) -> tf.Tensor:  # J' u
+            pulled = jacobian_tape.gradient(outputs, phi, output_gradients=_like(u, outputs))
+            return tf.ensure_shape(pulled, phi.shape)
 
         def penalty_product(v: tf.Tensor) -> tf.Tensor:
-            bent = outer.gradient(penalty_gradient, phi, output_gradients=v)
+            bent = penalty_tape.gradient(penalty_gradient, phi, output_gradients=v)
             return tf.zeros_like(v) if bent is None else bent
 
-        product = GaussNewtonProduct(
-            push_forward=push_forward,
-            bend=bend,
-            pull_back=lambda u: transposed(_like(u, outputs)),
-            strength=inner_problem.strength,
-            penalty=penalty_product if objective.inner.network.penalised else None,
-        )
         return Linearization(
+            problem=inner_problem,
             gradient=gradient,
-            product=product,
-            mixed=lambda w: outer.gradient(gradient, list(variables), output_gradients=w),
+            product=GaussNewtonProduct(
+                push_forward=push_forward,
+                bend=bend,
+                pull_back=pull_back,
+                strength=inner_problem.strength,
+                penalty=penalty_product if penalised else None,
+            ),
+            mixed=lambda w: meta_tape.gradient(gradient, list(variables), output_gradients=w),
         )
+
+
+def _slope(objective: TaskObjective, outputs: Any) -> Any:
+    """The derivative of the support losses with respect to the outputs."""
+    with tf.GradientTape() as tape:
+        tape.watch(outputs)
+        losses = objective.inner.loss(objective.tasks.support_y, outputs)
+    # Without ZERO, what does not depend on something would be None, and None as an output
+    # gradient means ones.
+    return tf.nest.map_structure(
+        tf.convert_to_tensor,  # it may be sparse, see `_flat`
+        tape.gradient(losses, outputs, unconnected_gradients=_ZERO),
+    )
 
 
 def _flat(outputs: Any) -> tf.Tensor:

@@ -24,17 +24,20 @@ class Hessian(ShownAsCall):
         self, problem: Callable[[], InnerProblem], phi: tf.Tensor, variables: Sequence[Any]
     ) -> Linearization:
         """See `Curvature.linearize`."""
-        with tf.GradientTape(persistent=True) as tape:
-            tape.watch(phi)
+        with tf.GradientTape(persistent=True) as meta_tape:  # sees the meta-parameters alone
             inner_problem = problem()
-            inner_problem.watch(tape)
-            gradient = inner_problem.gradient(phi)
+            inner_problem.watch(meta_tape)
+            with tf.GradientTape(persistent=True) as curvature_tape:
+                curvature_tape.watch(phi)
+                gradient = inner_problem.gradient(phi)
+
+        def product(v: tf.Tensor) -> tf.Tensor:
+            bent = curvature_tape.gradient(gradient, phi, output_gradients=v)
+            return tf.ensure_shape(bent, phi.shape)
+
         return Linearization(
+            problem=inner_problem,
             gradient=gradient,
-            product=HessianProduct(
-                lambda v: tf.ensure_shape(
-                    tape.gradient(gradient, phi, output_gradients=v), phi.shape
-                )
-            ),
-            mixed=lambda w: tape.gradient(gradient, list(variables), output_gradients=w),
+            product=HessianProduct(product),
+            mixed=lambda w: meta_tape.gradient(gradient, list(variables), output_gradients=w),
         )

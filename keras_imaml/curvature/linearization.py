@@ -12,12 +12,14 @@ class Linearization(NamedTuple):
     """`grad G` and its derivatives at `phi`; nothing of the forward pass is computed again.
 
     Attributes:
+        problem: The inner problem at the current values of the meta-parameters.
         gradient: `[tasks, size]`, `grad_phi G(phi, m)`: zero at an exact inner solution.
         product: `v -> A v` on `[tasks, size]`; A is the curvature of G with respect to phi.
         mixed: `w -> grad_m < grad_phi G(phi, m), w >`, one tensor (or None, where m does not
             enter) for each variable m.
     """
 
+    problem: InnerProblem
     gradient: tf.Tensor
     product: Callable[[tf.Tensor], tf.Tensor]
     mixed: Callable[[tf.Tensor], list[Any]]

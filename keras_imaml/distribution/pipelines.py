@@ -84,8 +84,12 @@ def side_by_side(
     """
     if lanes == 1:
         return function(objective)
+    # A call of its own for each lane: TensorFlow optimises the function once, and not as many
+    # times as there are lanes.
     traced = tf.function(
-        lambda tasks, sound: function(objective.replace(tasks, sound)), autograph=False
+        lambda tasks, sound: function(objective.replace(tasks, sound)),
+        autograph=False,
+        experimental_attributes={"_noinline": True},
     )
     count, results = objective.tasks.count, []
     for lane in range(lanes):

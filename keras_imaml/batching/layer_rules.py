@@ -1,0 +1,392 @@
+"""How layers evaluate all tasks together, for the layers that we know.
+
+`tf.vectorized_map` evaluates any network under the weights of many tasks, operation by operation.
+For these layers there is a shorter way: images of all tasks lie side by side, as channels of one
+image (`[examples, height, width, tasks x channels]`), from the first convolution to the last.
+Convolutions are then grouped ones without a change of layout between them, and normalization by
+the examples of each task is normalization of channels, for which TensorFlow has kernels.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from keras_imaml.batching.grouped_convolution import (
+    folded,
+    static_or_dynamic_shape,
+    supports_groups,
+    unfolded,
+)
+from keras_imaml.batching.keras_graph import nodes_of, structure_of
+from keras_imaml.batching.normalization import normalize
+from keras_imaml.layers.task_batch_normalization import TaskBatchNormalization
+from keras_imaml.parameters import Parameters
+
+_FOR_EACH_NUMBER = {
+    getattr(keras.activations, name)
+    for name in (
+        "elu",
+        "exponential",
+        "gelu",
+        "hard_sigmoid",
+        "leaky_relu",
+        "linear",
+        "mish",
+        "relu",
+        "relu6",
+        "selu",
+        "sigmoid",
+        "silu",
+        "softplus",
+        "tanh",
+    )
+}
+
+
+class Activations(NamedTuple):
+    """What lies between two layers, for all tasks.
+
+    Attributes:
+        value: `[tasks, examples, ...]`, or folded: `[examples, height, width, tasks x channels]`.
+        folded: Which of the two.
+    """
+
+    value: tf.Tensor
+    folded: bool
+
+
+class Weight(NamedTuple):
+    """A weight of a layer: `[tasks, *shape]` if it adapts, else `[*shape]`."""
+
+    value: tf.Tensor
+    adapts: bool
+
+
+class Meta(NamedTuple):
+    """What rules see of an evaluation beside the activations.
+
+    Attributes:
+        tasks: Their number; an integer where it is known when the graph is built.
+        weight: From a variable to its `Weight`.
+        support_rows: The number of leading examples that give the statistics of
+            `TaskBatchNormalization`; None: all of them.
+    """
+
+    tasks: Any
+    weight: Callable[[keras.Variable], Weight]
+    support_rows: Any
+
+    def folded(self, x: Activations) -> tf.Tensor:
+        """Images, folded."""
+        return x.value if x.folded else folded(x.value)
+
+    def unfolded(self, x: Activations) -> tf.Tensor:
+        """`[tasks, examples, ...]`."""
+        return unfolded(x.value, self.tasks) if x.folded else x.value
+
+
+Rule = Callable[[Any, Meta, list[Activations]], Activations]
+
+
+class LayerRules:
+    """A functional network, evaluated layer by layer for all tasks together.
+
+    Args:
+        model: The network.
+        nodes: Its calls of layers, each with a rule.
+        parameters: The split of its weights.
+    """
+
+    def __init__(
+        self, model: keras.Model, nodes: Sequence[tuple[Rule, Any]], parameters: Parameters
+    ) -> None:
+        self._input = model.inputs[0]
+        self._nodes = [
+            (rule, node.operation, [id(x) for x in node.arguments.keras_tensors], node.outputs[0])
+            for rule, node in nodes
+        ]
+        self._outputs = [id(x) for x in model.outputs]
+        self._structure = model.compute_output_spec(structure_of(model, "input"))
+        self._parameters = parameters
+        self._convolves = any(type(node.operation) is keras.layers.Conv2D for _, node in nodes)
+
+    @classmethod
+    def of(cls, model: keras.Model, parameters: Parameters) -> "LayerRules | None":
+        """The network, if there is a rule for each of its layers; None otherwise."""
+        nodes = nodes_of(model)
+        if nodes is None or len(model.inputs) != 1:
+            return None
+        rules = [_rule_for(node) for node in nodes]
+        known = [(rule, node) for rule, node in zip(rules, nodes, strict=True) if rule]
+        return cls(model, known, parameters) if len(known) == len(nodes) else None
+
+    def serve(self, phi: tf.Tensor | None, x: Any) -> bool:
+        """Whether these inputs can be evaluated so, as the network itself takes them."""
+        if not tf.is_tensor(x) or x.dtype in (tf.string, tf.bool):
+            return False
+        if not x.shape[1:].is_compatible_with(self._input.shape):
+            return False
+        if phi is None or phi.shape[0] is not None or not self._convolves:
+            return True
+        return supports_groups(phi.dtype)
+
+    def __call__(self, phi: tf.Tensor | None, x: tf.Tensor, support_rows: Any) -> Any:
+        """The network's outputs, each `[tasks, examples, ...]`; see `TaskNetwork`."""
+        stacks: dict[int, tf.Tensor] = {}
+        if phi is not None:
+            adapted = self._parameters.adapted
+            stacks = dict(zip(map(id, adapted), self._parameters.unravel(phi), strict=True))
+
+        def weight(variable: keras.Variable) -> Weight:
+            if id(variable) in stacks:
+                return Weight(stacks[id(variable)], adapts=True)
+            return Weight(tf.convert_to_tensor(variable.value), adapts=False)
+
+        meta = Meta(static_or_dynamic_shape(x)[0], weight, support_rows)
+        values = {id(self._input): Activations(tf.cast(x, self._input.dtype), folded=False)}
+        for rule, layer, inputs, output in self._nodes:
+            given = [_cast(layer, values[key]) for key in inputs]
+            with tf.name_scope(layer.name):
+                values[id(output)] = rule(layer, meta, given)
+        outputs = [meta.unfolded(values[key]) for key in self._outputs]
+        return keras.tree.pack_sequence_as(self._structure, outputs)
+
+
+def _broadcast(x: tf.Tensor, shape: list[Any]) -> tf.Tensor:
+    return x if x.shape.as_list() == shape else tf.broadcast_to(x, shape)
+
+
+def _cast(layer: Any, x: Activations) -> Activations:
+    return x._replace(value=_as_computed(layer, x.value))
+
+
+def _as_computed(layer: Any, x: tf.Tensor) -> tf.Tensor:
+    """In the precision in which a layer computes."""
+    return tf.cast(x, layer.compute_dtype) if layer.autocast and x.dtype.is_floating else x
+
+
+def _convolution(layer: keras.layers.Conv2D, meta: Meta, inputs: list[Activations]) -> Activations:
+    (x,) = inputs
+    kernel = meta.weight(layer.kernel)
+    filters = _as_computed(layer, kernel.value)
+    strides, padding = list(layer.strides), layer.padding.upper()
+
+    def convolve(images: tf.Tensor, filters: tf.Tensor) -> tf.Tensor:
+        return tf.nn.conv2d(images, filters, strides, padding)
+
+    if not kernel.adapts:  # the tasks are more examples
+        images = meta.unfolded(x)
+        shape = static_or_dynamic_shape(images)
+        z = convolve(tf.reshape(images, [shape[0] * shape[1], *shape[2:]]), filters)
+        z = tf.reshape(z, [*shape[:2], *static_or_dynamic_shape(z)[1:]])
+        return _activated(layer, _with_bias(layer, meta, Activations(z, folded=False)))
+    images = meta.folded(x)
+    if supports_groups(filters.dtype):
+        z = convolve(images, folded(filters))
+    else:
+        z = tf.concat(
+            [
+                _by_groups(convolve, one, bank)
+                for one, bank in zip(
+                    tf.split(images, meta.tasks, axis=-1), tf.unstack(filters), strict=True
+                )
+            ],
+            axis=-1,
+        )
+    return _activated(layer, _with_bias(layer, meta, Activations(z, folded=True)))
+
+
+def _by_groups(convolve: Any, images: tf.Tensor, filters: tf.Tensor) -> tf.Tensor:
+    groups = images.shape[-1] // filters.shape[-2]  # of a layer that has groups itself
+    parts = zip(tf.split(images, groups, axis=-1), tf.split(filters, groups, axis=-1), strict=True)
+    return tf.concat([convolve(*part) for part in parts], axis=-1)
+
+
+def _dense(layer: keras.layers.Dense, meta: Meta, inputs: list[Activations]) -> Activations:
+    x = meta.unfolded(inputs[0])
+    kernel = meta.weight(layer.kernel)
+    matrix = _as_computed(layer, kernel.value)
+    shape = static_or_dynamic_shape(x)
+    if not kernel.adapts:
+        z = tf.matmul(tf.reshape(x, [-1, shape[-1]]), matrix)
+    else:
+        z = _products(tf.reshape(x, [shape[0], -1, shape[-1]]) if len(shape) != 3 else x, matrix)
+    if len(shape) != 3 or not kernel.adapts:
+        z = tf.reshape(z, [*shape[:-1], layer.units])
+    return _activated(layer, _with_bias(layer, meta, Activations(z, folded=False)))
+
+
+def _products(x: tf.Tensor, matrices: tf.Tensor) -> tf.Tensor:
+    """`x_t W_t` for each task t; a sum or a scaling where a matrix is a column or a row."""
+    if matrices.shape[1] == 1:
+        return x * matrices
+    if matrices.shape[2] == 1:
+        return tf.reduce_sum(x * tf.transpose(matrices, [0, 2, 1]), axis=2, keepdims=True)
+    return tf.matmul(x, matrices)
+
+
+def _normalization(
+    layer: TaskBatchNormalization, meta: Meta, inputs: list[Activations]
+) -> Activations:
+    (x,) = inputs
+    value = x.value
+    half = value.dtype in (tf.float16, tf.bfloat16)
+    z = tf.cast(value, tf.float32) if half else value
+    rank = z.shape.rank
+    axes = list(range(0 if x.folded else 1, rank - 1))
+    gamma = _for_channels(meta, x, layer.gamma, z.dtype) if layer.scale else None
+    beta = _for_channels(meta, x, layer.beta, z.dtype) if layer.center else None
+    if not layer.fixed and layer.divide and meta.support_rows is None:
+        shape = [1 if axis in axes else n for axis, n in enumerate(static_or_dynamic_shape(z))]
+        gamma = tf.ones(shape, z.dtype) if gamma is None else _broadcast(gamma, shape)
+        beta = tf.zeros(shape, z.dtype) if beta is None else _broadcast(beta, shape)
+        z = normalize(z, gamma, beta, axes, layer.epsilon)
+        return x._replace(value=tf.cast(z, layer.compute_dtype))
+    if layer.fixed:
+        mean, variance = (
+            _for_channels(meta, x, v, z.dtype) for v in (layer.moving_mean, layer.moving_variance)
+        )
+    else:
+        examples = 0 if x.folded else 1
+        seen = z if meta.support_rows is None else _first(z, meta.support_rows, examples)
+        mean = tf.reduce_mean(seen, axes, keepdims=True)
+        variance = tf.reduce_mean(tf.square(seen + (-mean)), axes, keepdims=True)
+    z += -mean
+    if layer.divide:
+        inverse = tf.math.rsqrt(variance + layer.epsilon)
+        z *= inverse if gamma is None else inverse * gamma
+    elif gamma is not None:
+        z *= gamma
+    if beta is not None:
+        z += beta
+    return x._replace(value=tf.cast(z, layer.compute_dtype))
+
+
+def _first(x: tf.Tensor, rows: Any, axis: int) -> tf.Tensor:
+    return x[:rows] if axis == 0 else x[:, :rows]
+
+
+def _for_channels(
+    meta: Meta, x: Activations, variable: keras.Variable, dtype: tf.DType
+) -> tf.Tensor:
+    """A vector of a layer, one number for each channel, in the rank and order of activations."""
+    weight = meta.weight(variable)
+    vector = tf.cast(weight.value, dtype)
+    size = variable.shape[0]
+    if x.folded:
+        vector = vector if weight.adapts else tf.tile(vector, [meta.tasks])
+        return tf.reshape(vector, [1, 1, 1, -1])
+    ones = [1] * (x.value.shape.rank - 2)
+    return tf.reshape(vector, [meta.tasks if weight.adapts else 1, *ones, size])
+
+
+def _with_bias(layer: Any, meta: Meta, x: Activations) -> Activations:
+    if not layer.use_bias:
+        return x
+    weight = meta.weight(layer.bias)
+    if x.folded and weight.adapts:
+        bias = tf.reshape(_as_computed(layer, weight.value), [-1])
+        return x._replace(value=tf.nn.bias_add(x.value, bias))
+    return x._replace(value=x.value + _for_channels(meta, x, layer.bias, x.value.dtype))
+
+
+def _activated(layer: Any, x: Activations) -> Activations:
+    activation = layer.activation
+    if activation is None or activation is keras.activations.linear:
+        return x
+    return x._replace(value=activation(x.value))
+
+
+def _activation(layer: Any, meta: Meta, inputs: list[Activations]) -> Activations:
+    return _activated(layer, inputs[0])
+
+
+def _itself(layer: Any, meta: Meta, inputs: list[Activations]) -> Activations:
+    """Layers that treat each number by itself, or each channel of an image."""
+    return inputs[0]._replace(value=layer.call(inputs[0].value))
+
+
+def _pooling(layer: Any, meta: Meta, inputs: list[Activations]) -> Activations:
+    return Activations(layer.call(meta.folded(inputs[0])), folded=True)
+
+
+def _global_pooling(layer: Any, meta: Meta, inputs: list[Activations]) -> Activations:
+    (x,) = inputs
+    reduce = (
+        tf.reduce_mean if isinstance(layer, keras.layers.GlobalAveragePooling2D) else tf.reduce_max
+    )
+    if not x.folded:
+        return Activations(reduce(x.value, [2, 3], keepdims=layer.keepdims), folded=False)
+    z = Activations(reduce(x.value, [1, 2], keepdims=True), folded=True)
+    if layer.keepdims:
+        return z
+    return Activations(tf.squeeze(meta.unfolded(z), [2, 3]), folded=False)
+
+
+def _flatten(layer: Any, meta: Meta, inputs: list[Activations]) -> Activations:
+    x = meta.unfolded(inputs[0])
+    tasks, examples, *rest = static_or_dynamic_shape(x)
+    size = -1 if any(tf.is_tensor(n) for n in rest) else tf.TensorShape(rest).num_elements()
+    return Activations(tf.reshape(x, [tasks, examples, size]), folded=False)
+
+
+def _merge(layer: Any, meta: Meta, inputs: list[Activations]) -> Activations:
+    if all(x.folded for x in inputs):
+        return Activations(layer.call([x.value for x in inputs]), folded=True)
+    return Activations(layer.call([meta.unfolded(x) for x in inputs]), folded=False)
+
+
+def _rule_for(node: Any) -> Rule | None:
+    """The rule for a call of a layer, if it computes just what the rule does."""
+    layer, arguments = node.operation, node.arguments
+    rule = _RULES.get(type(layer))
+    takes = keras.tree.flatten((arguments.args, arguments.kwargs))
+    inputs = [x for x in takes if isinstance(x, keras.KerasTensor)]
+    others = [x for x in takes if not isinstance(x, keras.KerasTensor) and x is not None]
+    masked = any(getattr(x, "_keras_mask", None) is not None for x in [*inputs, *node.outputs])
+    if rule is None or others or masked or len(node.outputs) != 1 or "call" in vars(layer):
+        return None
+    if getattr(layer, "lora_enabled", False) or getattr(layer, "quantization_mode", None):
+        return None
+    images = len(inputs[0].shape) == 4
+    last = getattr(layer, "data_format", "channels_last") == "channels_last"
+    activation = getattr(layer, "activation", None)
+    fits: dict[Rule, bool] = {
+        _convolution: images and last and layer_is_undilated(layer),
+        _pooling: images and last,
+        _global_pooling: images and last,
+        _flatten: last,
+        _normalization: len(inputs[0].shape) > 1
+        and getattr(layer, "axis", -1) in (-1, len(inputs[0].shape) - 1),
+        _merge: len({x.shape[1:] for x in inputs}) == 1,
+    }
+    if activation is not None and activation not in _FOR_EACH_NUMBER:
+        return None
+    return rule if fits.get(rule, True) else None
+
+
+def layer_is_undilated(layer: Any) -> bool:
+    """Whether a convolution takes neighbouring pixels: dilated ones are evaluated otherwise."""
+    return all(rate == 1 for rate in getattr(layer, "dilation_rate", ()))
+
+
+_RULES: dict[type, Rule] = {
+    keras.layers.Activation: _activation,
+    keras.layers.Add: _merge,
+    keras.layers.Average: _merge,
+    keras.layers.AveragePooling2D: _pooling,
+    keras.layers.Conv2D: _convolution,
+    keras.layers.Dense: _dense,
+    keras.layers.Flatten: _flatten,
+    keras.layers.GlobalAveragePooling2D: _global_pooling,
+    keras.layers.GlobalMaxPooling2D: _global_pooling,
+    keras.layers.LeakyReLU: _itself,
+    keras.layers.Maximum: _merge,
+    keras.layers.MaxPooling2D: _pooling,
+    keras.layers.Multiply: _merge,
+    keras.layers.ReLU: _itself,
+    keras.layers.Subtract: _merge,
+    TaskBatchNormalization: _normalization,
+}

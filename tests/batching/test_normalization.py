@@ -1,0 +1,77 @@
+"""Normalization with derivatives in closed form equals what TensorFlow derives from its formula."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_imaml.batching.normalization import normalize
+
+EPSILON = 1e-3
+CASES = {  # shape of the activations, axes of the statistics
+    "folded images": ((5, 3, 3, 8), (0, 1, 2)),
+    "vectors": ((4, 6, 3), (1,)),
+    "images": ((3, 5, 2, 2, 4), (1, 2, 3)),
+}
+
+
+def formula(x, gamma, beta, axes):
+    centered = x - tf.reduce_mean(x, axes, keepdims=True)
+    variance = tf.reduce_mean(centered**2, axes, keepdims=True)
+    return gamma * centered / tf.sqrt(variance + EPSILON) + beta
+
+
+def derivatives(function, arguments, cotangent, directions):
+    """First, second and third derivatives of a small function of the normalized activations."""
+
+    @tf.function(autograph=False)
+    def run(*arguments):
+        sources = [*arguments, cotangent]
+        with tf.GradientTape() as third, tf.GradientTape() as second:
+            third.watch(sources)
+            second.watch(sources)
+            with tf.GradientTape() as first:
+                first.watch(sources)
+                value = tf.reduce_sum(tf.tanh(function(*arguments) * cotangent))
+            slopes = first.gradient(value, arguments)
+            along = tf.add_n(
+                [tf.reduce_sum(s * v) for s, v in zip(slopes, directions, strict=True)]
+            )
+            bends = second.gradient(along, sources)
+            bent = tf.add_n([tf.reduce_sum(tf.sin(bend)) for bend in bends])
+        return [*slopes, *bends, *third.gradient(bent, sources)]
+
+    return [part.numpy() for part in run(*arguments)]
+
+
+@pytest.mark.parametrize(("dtype", "rtol"), [("float64", 1e-12), ("float32", 2e-4)])
+@pytest.mark.parametrize("case", CASES)
+def test_values_and_three_derivatives_are_those_of_the_formula(case, dtype, rtol):
+    shape, axes = CASES[case]
+    rng = np.random.default_rng(0)
+    narrow = [1 if axis in axes else size for axis, size in enumerate(shape)]
+    draw = lambda shape: tf.constant(rng.normal(size=shape), dtype)  # noqa: E731
+    arguments = [2 * draw(shape) + 1, draw(narrow), draw(narrow)]
+    cotangent, directions = draw(shape), [draw(a.shape) for a in arguments]
+    ours = lambda *a: normalize(*a, axes, EPSILON)  # noqa: E731
+    stock = lambda *a: formula(*a, axes)  # noqa: E731
+    np.testing.assert_allclose(ours(*arguments), stock(*arguments), rtol=1e-3, atol=rtol)
+    for got, expected in zip(
+        derivatives(ours, arguments, cotangent, directions),
+        derivatives(stock, arguments, cotangent, directions),
+        strict=True,
+    ):
+        np.testing.assert_allclose(got, expected, rtol=0, atol=rtol * np.abs(expected).max())
+
+
+def test_the_number_of_examples_may_be_unknown():
+    x = tf.random.stateless_normal([5, 3, 3, 8], [0, 0], dtype="float64")
+    ones = tf.ones([1, 1, 1, 8], "float64")
+
+    def slope(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            value = tf.reduce_sum(normalize(x, ones, ones, (0, 1, 2), EPSILON) ** 3)
+        return tape.gradient(value, x)
+
+    unknown = tf.function(slope, input_signature=[tf.TensorSpec([None, 3, 3, 8], "float64")])
+    np.testing.assert_allclose(unknown(x), slope(x), rtol=1e-12)
