@@ -8,7 +8,6 @@ PYTHON ?= python3
 preset ?= glyphs_5way_1shot
 run_dir ?= runs/$(preset)
 workers ?= 2
-minutes ?= inf
 versions ?= lowest-direct highest
 
 VENV := .venv
@@ -17,7 +16,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check
 
 export KERAS_BACKEND := tensorflow
-export TF_CPP_MIN_LOG_LEVEL ?= 2
+export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 .DEFAULT_GOAL := help
 
@@ -32,13 +31,29 @@ install: $(VENV)/installed-dev ## Create .venv and install the package with its 
 train: $(VENV)/installed ## Meta-train on drawn characters, without a download (preset=..., run_dir=...).
 	$(BIN)/python -m trainers.train --flagfile=trainers/presets/$(preset).flags --run_dir=$(run_dir)
 
+PYTEST := $(BIN)/python -m pytest -n $(workers) --dist worksteal --durations 20
+
+.PHONY: check
+check: lint ## Check style and types, then run the quick tests that the change touches (since=REV).
+	@tests="$$($(BIN)/python -m tests.changed $(since))"; \
+	  if [ -z "$$tests" ]; then echo "No test touches the change"; \
+	  else $(PYTEST) -m "not slow" $$tests; fi
+
 .PHONY: test
 test: lint ## Check style and types, then run the quick tests.
-	$(BIN)/python -m pytest -n $(workers) -m "not slow"
+	$(PYTEST) -m "not slow"
 
 .PHONY: test-slow
-test-slow: $(VENV)/installed-dev ## Run the slow tests; with minutes=... those of the command lines first.
-	$(BIN)/python -m pytest -n $(workers) -m slow --minutes=$(minutes) -rs
+test-slow: $(VENV)/installed-dev ## Run the slow tests.
+	$(PYTEST) -m slow
+
+.PHONY: coverage
+coverage: $(VENV)/installed-dev ## Print the branch coverage of the quick tests.
+	$(PYTEST) -m "not slow" --cov keras_imaml --cov-branch --cov-report term
+
+.PHONY: mutants
+mutants: $(VENV)/installed-dev ## Print how many small faults in the mathematics the tests notice.
+	$(BIN)/python -m tests.mutants --workers $(workers)
 
 # The tests see the wheel's package, and not the one of the checkout.
 .PHONY: test-wheel

@@ -74,11 +74,13 @@ setup(
         "dev": [
             *DOCS,  # the tests build the site
             "ai-edge-litert>=1.2",
+            "cosmic-ray>=8.3",
             "hypothesis>=6.100",
             "keras-tuner>=1.4.7",
             "kubernetes-validate>=1.29",
             "onnxruntime>=1.20",
             "pytest>=9.0",
+            "pytest-cov>=6.0",
             "pytest-xdist>=3.6",
             "tf2onnx>=1.17",
             # Formatting and type errors differ from one release line to the next.

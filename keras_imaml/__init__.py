@@ -3,6 +3,9 @@
 from keras_imaml import onednn as onednn  # first: before TensorFlow is loaded
 
 # isort: split
+from keras_imaml import quiet as quiet  # loads it
+
+# isort: split
 from keras_imaml import requirements as requirements  # says what is missing
 
 # isort: split

@@ -24,9 +24,9 @@ def main(arguments: list[str] | None = None) -> None:
 
 def report() -> list[str]:
     """Versions and devices, a line each."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import tensorflow as tf
 
+    from keras_imaml.quiet import without_noise
     from keras_imaml.version import __version__
 
     lines = [f"keras_imaml {__version__}"]
@@ -36,10 +36,9 @@ def report() -> list[str]:
         except metadata.PackageNotFoundError:
             lines.append(f"{name} is not installed")
     lines.append(f"python {platform.python_version()} on {platform.platform()}")
-    devices = [
-        device.name.removeprefix("/physical_device:")
-        for device in tf.config.list_physical_devices()
-    ]
+    with without_noise():
+        physical = tf.config.list_physical_devices()
+    devices = [device.name.removeprefix("/physical_device:") for device in physical]
     lines.append(f"devices {' '.join(devices)}, {os.cpu_count()} processor cores")
     return lines
 

@@ -3,7 +3,6 @@
 import os
 import pathlib
 import signal
-import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
@@ -12,27 +11,17 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as an import of keras_ima
 import keras
 import pytest
 
-_START = time.monotonic()
 
+@pytest.fixture(autouse=True)
+def _graphs_as_they_are(request):
+    """Quick tests do without TensorFlow's optimizer of graphs, which takes as long as tracing.
 
-def pytest_addoption(parser):
-    parser.addoption(
-        "--minutes",
-        type=float,
-        default=float("inf"),
-        help="Begin no test after so many minutes: the others are skipped, and say so.",
-    )
+    The slow tests, and all programs that tests start, run with it.
+    """
+    import tensorflow as tf
 
-
-def pytest_collection_modifyitems(config, items):
-    if config.getoption("--minutes") < float("inf"):  # whole programs are not to be left out
-        items.sort(key=lambda item: "trainers" not in item.path.parts)
-
-
-def pytest_runtest_setup(item):
-    minutes = item.config.getoption("--minutes")
-    if time.monotonic() - _START > 60 * minutes:
-        pytest.skip(f"not run: the --minutes={minutes:g} are over")
+    slow = request.node.get_closest_marker("slow") is not None
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": not slow})
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +39,7 @@ def run(request):
 
     if request.param == "eager":
         return lambda function, *arguments: function(*arguments)
-    return lambda function, *arguments: tf.function(function)(*arguments)
+    return lambda function, *arguments: tf.function(function, autograph=False)(*arguments)
 
 
 @pytest.fixture

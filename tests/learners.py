@@ -2,14 +2,48 @@
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 
 import keras_imaml as ki
+from keras_imaml.models.head import head
+
+
+def small(
+    filters=4,
+    classes=3,
+    shape=(8, 8, 1),
+    activation="relu",
+    tied_head=False,
+    cosine=False,
+    centered=False,
+    fixed_statistics=False,
+    dtype=None,
+):
+    """`Conv4` with two blocks in place of four: the same kinds of layers in half the graph."""
+    exact = keras.dtype_policies.get(dtype).variable_dtype
+    inputs = x = keras.Input(shape, dtype=exact)
+    for block in (1, 2):
+        x = keras.layers.Conv2D(
+            filters, 3, strides=2, padding="same", dtype=dtype, name=f"conv_{block}"
+        )(x)
+        x = ki.layers.TaskBatchNormalization(
+            fixed=fixed_statistics, dtype=dtype, name=f"norm_{block}"
+        )(x)
+        if block == 1 or not cosine:
+            x = keras.layers.Activation(activation, dtype=dtype, name=f"activation_{block}")(x)
+    return keras.Model(inputs, head(x, classes, tied_head, cosine, exact, centered), name="small")
+
 
 NETWORKS = {  # of images, for settings that all of them have
-    "conv4": lambda **more: ki.models.Conv4(3, (16, 16, 1), 4, downsample="average", **more),
-    "resnet12": lambda **more: ki.models.ResNet12(3, (8, 8, 1), (2, 3), "average", **more),
+    "plain": small,
+    "residual": lambda **more: ki.models.ResNet12(3, (4, 4, 1), (2,), "average", **more),
 }
+
+
+QUICK_AND_SLOW = [
+    name if name == "plain" else pytest.param(name, marks=pytest.mark.slow) for name in NETWORKS
+]
 
 
 def cross_entropy():
@@ -37,10 +71,6 @@ def imaml(steps=2, **settings):
     return ki.IMAML(inner=ki.inner.GradientDescent(steps=steps, learning_rate=0.1), **settings)
 
 
-def conv4(filters=4, **settings):
-    return ki.models.Conv4(3, input_shape=(8, 8, 1), filters=filters, **settings)
-
-
 def compiled(
     model=None,
     algorithm=None,
@@ -54,7 +84,7 @@ def compiled(
     compile_settings = {
         name: settings.pop(name) for name in ("run_eagerly", "jit_compile") if name in settings
     }
-    learner = ki.MetaLearner(model or conv4(), algorithm or imaml(), **settings)
+    learner = ki.MetaLearner(model or small(), algorithm or imaml(), **settings)
     learner.compile(
         optimizer=optimizer or keras.optimizers.Adam(rate),
         loss=loss or cross_entropy(),

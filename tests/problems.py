@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import keras_imaml as ki
 from keras_imaml.batching import TaskLoss, TaskNetwork
 from keras_imaml.objective import Level, TaskObjective, Tasks
 from keras_imaml.parameters import Parameters
+from tests import learners
 
 
 def mean_squared_error(y, z):
@@ -69,9 +69,7 @@ class Images:
         self.data = Tasks(images(way * shot), labels(shot), images(way * query), labels(query))
         self.tensors = Tasks(*map(tf.constant, self.data))
         keras.utils.set_random_seed(seed)
-        self.model = ki.models.Conv4(
-            way, input_shape=(8, 8, 1), filters=filters, dtype=dtype, **settings
-        )
+        self.model = learners.small(filters, way, dtype=dtype, **settings)
         # Keras computes a loss in its own dtype, which is float32 unless told otherwise.
         self.loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, dtype=dtype)
 

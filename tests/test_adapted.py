@@ -33,7 +33,7 @@ class Subclassed(keras.Model):
 
 
 def functional():
-    return learners.conv4(filters=2)
+    return learners.small(filters=2)
 
 
 def sequential():
@@ -102,6 +102,7 @@ def load_without_this_package(script, *arguments):
     assert result.returncode == 0, result.stderr[-3000:]
 
 
+@pytest.mark.slow
 def test_it_loads_without_this_package(tmp_path):
     support_x, support_y, query_x = task()
     np.save(tmp_path / "x.npy", query_x)

@@ -46,8 +46,13 @@ PAIRS = [
 ]
 
 
-@pytest.mark.parametrize(("linear", "curvature"), PAIRS)
-@pytest.mark.parametrize("inner", INNER)
+ALL = [(inner, *pair) for inner in INNER for pair in PAIRS]
+# Each inner solver, and each pair of linear solver and curvature, at least once.
+QUICK = [(inner, *PAIRS[0]) for inner in INNER] + [("nesterov", *pair) for pair in PAIRS]
+TRIPLES = [case if case in QUICK else pytest.param(*case, marks=pytest.mark.slow) for case in ALL]
+
+
+@pytest.mark.parametrize(("inner", "linear", "curvature"), TRIPLES)
 def test_meta_gradient_equals_the_closed_form(inner, linear, curvature):
     problem = problems.LinearRegression()
     objective = problems.objective_of(problem)
@@ -213,7 +218,7 @@ def central_differences(step=1e-4):
     start = tf.constant(moved[:, :-1])
     inner = InnerProblem(objective, start, tf.constant(np.exp(moved[:, -1:])))
     solver = ki.inner.GradientDescent(300, 0.1, momentum="strongly_convex", nesterov=True)
-    solution = tf.function(lambda: solver.minimize(inner, start))()
+    solution = tf.function(lambda: solver.minimize(inner, start), autograph=False)()
     assert np.max(solution.gradient_norm) < 1e-13
     losses = np.reshape(objective.query_losses(solution.phi)[0], (2, -1, 2)).mean(axis=-1)
     return (losses[0] - losses[1]) / (2 * step)
@@ -258,7 +263,10 @@ def every_pair():
     return algorithm.inner_problem(objective), by_pair
 
 
-@pytest.mark.parametrize("inner", INNER)
+@pytest.mark.parametrize(
+    "inner",
+    [name if name == "newton_cg" else pytest.param(name, marks=pytest.mark.slow) for name in INNER],
+)
 def test_meta_gradient_of_a_network(inner):
     problem, by_pair = every_pair()
     minimize = tf.function(lambda: INNER[inner].minimize(problem), autograph=False)

@@ -112,6 +112,7 @@ def test_the_report_gives_medians_and_ratios():
     ]
 
 
+@pytest.mark.slow
 def test_the_ways_through_a_trunk_give_the_same_meta_gradient():
     shape = trunk.Shape("", tasks=2, way=3, image=(16, 16, 1), filters=8, pooling="average")
     whole, *others = [trunk.step_of(shape, way, seed=0)() for way in trunk.WAYS]

@@ -82,6 +82,7 @@ def test_wrong_flags_are_refused(program, flag, complaint):
     assert complaint in done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_a_point_is_measured_in_a_process_of_its_own(tmp_path):
     problem = str(tmp_path / "problem.npz")
     images = cost.write_problem(problem, tasks=1, way=2, shot=1, query=1, filters=2)

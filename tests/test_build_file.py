@@ -23,7 +23,7 @@ def targets():
         matches -= {path for pattern in exclude for path in ROOT.glob(pattern)}
         return sorted(str(path.relative_to(ROOT)) for path in matches)
 
-    scope = {name: rule for name in ("py_library", "py_binary", "py_test")}
+    scope = dict.fromkeys(("py_library", "py_binary", "py_test"), rule)
     scope |= {name: lambda *_, **__: None for name in ("load", "package")}
     scope["glob"] = glob
     for file in ("pytest.bzl", "BUILD"):

@@ -25,6 +25,7 @@ NEEDS_DATA = {
     "keras_imaml/data/mini_imagenet.py mini_imagenet": "reads images that cannot be downloaded",
     "keras_imaml/data/omniglot.py omniglot": "downloads Omniglot (17 MB)",
 }
+SLOW = {"keras_imaml/algorithms/self_training.py SelfTraining"}
 SMALLER = {  # what the reader is told to run for minutes, by fewer steps
     "README.md 1": {"steps_per_epoch=100, epochs=8": "steps_per_epoch=2", "600": "32"},
     "docs/distribution.md 1": {"steps_per_epoch=100, epochs=10": "steps_per_epoch=2"},
@@ -67,7 +68,9 @@ def parameters():
         for long, short in SMALLER.get(name, {}).items():
             assert long in code, f"{name} no longer has {long!r}"
             code = code.replace(long, short)
-        if any(text in code for text in (".fit(", ".search(", ".export(", *FIRST_OF_ALL)):
+        if name in SLOW or any(
+            text in code for text in (".fit(", ".search(", ".export(", *FIRST_OF_ALL)
+        ):
             marks.append(pytest.mark.slow)
         yield pytest.param(code, id=name, marks=marks)
 
@@ -96,4 +99,4 @@ def test_example(code, folder):
 
 
 def test_skipped_and_smaller_examples_exist():
-    assert {*NEEDS_DATA, *SMALLER} <= {name for name, _ in examples()}
+    assert {*NEEDS_DATA, *SMALLER, *SLOW} <= {name for name, _ in examples()}

@@ -37,8 +37,9 @@ assert not bad["adapted"] and np.isnan(bad["logits"]).all()
 """
 
 
+@pytest.mark.slow
 def test_it_serves_without_keras(tmp_path):
-    learner = learners.compiled(learners.conv4(filters=2))
+    learner = learners.compiled(learners.small(filters=2))
     learner.export(tmp_path / "few_shot", verbose=False)
     arrays = {}
     for case, (shot, query) in enumerate([(1, 2), (3, 5)]):
@@ -147,7 +148,7 @@ def answered(served, request):
 
 
 def test_a_request_is_answered_as_the_learner_would(tmp_path):
-    learner = learners.compiled(learners.conv4(filters=2))
+    learner = learners.compiled(learners.small(filters=2))
     learner.export(tmp_path / "few_shot", verbose=False)
     (x, y), (q, _) = learners.images(tasks=1, shot=2, query=1, seed=0)
     answer = answered(
@@ -165,7 +166,7 @@ def test_a_request_holds_finite_numbers():
 
 @pytest.mark.slow
 def test_the_command_of_tensorflow_runs_it(tmp_path):
-    learner = learners.compiled(learners.conv4(filters=2))
+    learner = learners.compiled(learners.small(filters=2))
     learner.export(tmp_path / "few_shot", verbose=False)
     (x, y), (q, _) = learners.images(tasks=1, shot=2, query=1, seed=0)
     parts = {"support_x": x[0], "support_y": np.asarray(y[0], "int32"), "query_x": q[0]}

@@ -80,16 +80,19 @@ def huge_pixels(x, y, q, z):
 
 
 @pytest.mark.parametrize("algorithm", EVERY)
-@pytest.mark.parametrize("change", [support_nan, query_infinity, huge_pixels])
-def test_a_broken_task_is_counted_and_the_others_learn_as_if_it_were_not_there(algorithm, change):
+def test_a_broken_task_is_counted_and_the_others_learn_as_if_it_were_not_there(algorithm):
     batch = learners.images(tasks=4)
-    logs, before, after = step(learner(algorithm), replaced(batch, change))
-    assert_learned(before, after)
-    assert logs["bad_tasks"] == 0.25
     without = tf.nest.map_structure(lambda part: part[1:], batch)
     _, _, expected = step(learner(algorithm), without)
-    for ours, theirs in zip(after, expected, strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-5)
+    made = learner(algorithm)
+    start = made.get_weights()
+    for change in (support_nan, query_infinity, huge_pixels):
+        made.set_weights(start)
+        logs, before, after = step(made, replaced(batch, change))
+        assert_learned(before, after)
+        assert logs["bad_tasks"] == 0.25
+        for ours, theirs in zip(after, expected, strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("algorithm", DESCENT)

@@ -106,7 +106,7 @@ def test_labels_are_always_sound():
 def test_the_number_of_tasks_is_static_where_it_can_be():
     assert problems.LinearRegression(tasks=3).tensors.count == 3
 
-    @tf.function(input_signature=[tf.TensorSpec([None, 2])])
+    @tf.function(input_signature=[tf.TensorSpec([None, 2])], autograph=False)
     def count(x):
         return Tasks(x, x, x, x).count
 

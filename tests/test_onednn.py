@@ -16,8 +16,8 @@ from keras_imaml.batching import grouped_convolution
     ("before", "code", "after"),
     [
         (None, "import keras_imaml", "1"),
-        ("0", "import keras_imaml", "0"),
-        (None, "import tensorflow, keras_imaml", "None"),
+        pytest.param("0", "import keras_imaml", "0", marks=pytest.mark.slow),
+        pytest.param(None, "import tensorflow, keras_imaml", "None", marks=pytest.mark.slow),
     ],
 )
 def test_an_import_asks_for_it_in_time(before, code, after):

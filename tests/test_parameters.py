@@ -110,7 +110,9 @@ def test_unravel_inverts_theta(run):
 def test_unravel_takes_an_unknown_number_of_tasks():
     parameters = Parameters(network())
     unravel = tf.function(
-        parameters.unravel, input_signature=[tf.TensorSpec([None, parameters.size])]
+        parameters.unravel,
+        input_signature=[tf.TensorSpec([None, parameters.size])],
+        autograph=False,
     )
     assert unravel(tf.zeros([5, parameters.size]))[0].shape == (5, 3, 4)
 

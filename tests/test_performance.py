@@ -11,6 +11,7 @@ import tensorflow as tf
 
 import keras_imaml as ki
 from keras_imaml.splitting import meta_gradient
+from tests import learners
 
 NODES = 9000  # of the graph of a training step; 7400 when this was written
 RATIO = 0.75  # 0.35 to 0.45 when this was written
@@ -23,6 +24,12 @@ def learner_of(algorithm=None, filters=8, adapt=None):
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     learner.compile("adam", loss, ["accuracy"])
     return learner
+
+
+def small(algorithm=None):
+    """A learner of the same tasks whose graph takes half the time."""
+    network = learners.small(classes=5, shape=(14, 14, 1))
+    return learners.compiled(network, algorithm or imaml())
 
 
 def imaml(steps=4):
@@ -43,7 +50,7 @@ def size_of_graph(learner, count=8):
 
 
 def test_training_and_evaluation_are_traced_once(monkeypatch):
-    learner = learner_of()
+    learner = small()
     traced = []
     objective = learner.objective  # is made when a step is traced
     monkeypatch.setattr(
@@ -63,7 +70,7 @@ def test_training_and_evaluation_are_traced_once(monkeypatch):
 
 
 def test_adaptation_is_traced_once_for_all_tasks_of_a_shape():
-    learner = learner_of()
+    learner = small()
     (support_x, support_y), _ = next(iter(tasks(3)))
     for x, y in zip(support_x, support_y, strict=True):
         learner.adapt_weights(x, y)
@@ -76,19 +83,22 @@ def test_the_graph_has_its_size():
     assert size < NODES
 
 
-@pytest.mark.parametrize(
-    "algorithm", [imaml, lambda steps=4: ki.MAML(ki.inner.GradientDescent(steps), recompute=True)]
-)
+def recomputed(steps=4):
+    return ki.MAML(ki.inner.GradientDescent(steps), recompute=True)
+
+
+@pytest.mark.parametrize("algorithm", [imaml, pytest.param(recomputed, marks=pytest.mark.slow)])
 def test_the_graph_does_not_grow_with_inner_steps(algorithm):
-    few, many = (size_of_graph(learner_of(algorithm(steps))) for steps in (2, 500))
+    few, many = (size_of_graph(small(algorithm(steps))) for steps in (2, 500))
     assert abs(many - few) <= 5  # a number may be equal to another constant
 
 
 def test_the_graph_does_not_grow_with_the_tasks():
-    few, many = (size_of_graph(learner_of(filters=4), count) for count in (2, 32))
+    few, many = (size_of_graph(small(), count) for count in (2, 32))
     assert many < 1.1 * few
 
 
+@pytest.mark.slow
 def test_all_tasks_together_are_faster_than_one_after_the_other():
     learner = learner_of()
     data = next(iter(tasks()))
@@ -117,6 +127,7 @@ def test_all_tasks_together_are_faster_than_one_after_the_other():
     assert ratio < RATIO, f"all tasks together take {ratio:.2f} of the time of one by one"
 
 
+@pytest.mark.slow
 def test_a_head_alone_is_much_faster_than_the_whole_network():
     steps, times = {}, {}
     data = next(iter(tasks()))

@@ -22,6 +22,7 @@ def accuracy(name, episodes, tasks):
     return np.mean(right)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "way"), MODELS.items())
 def test_it_adapts_to_test_classes(name, way, published_data):
     episodes = ki.data.omniglot(
@@ -31,11 +32,16 @@ def test_it_adapts_to_test_classes(name, way, published_data):
     assert accuracy(name, episodes, 40) > (0.975 if way == 5 else 0.955)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("name", "way"), MODELS.items())
-def test_it_adapts_to_drawn_characters_of_another_kind(name, way):
+@pytest.mark.parametrize(
+    ("name", "way", "tasks"),
+    [
+        ("omniglot_5way_1shot", 5, 2),
+        *(pytest.param(*model, 10, marks=pytest.mark.slow) for model in MODELS.items()),
+    ],
+)
+def test_it_adapts_to_drawn_characters_of_another_kind(name, way, tasks):
     episodes = ki.data.glyphs("test", way, shot=5, query=5, image_size=32, seed=7)
-    assert accuracy(name, episodes, 10) > 0.8
+    assert accuracy(name, episodes, tasks) > 0.8
 
 
 @pytest.mark.parametrize("name", MODELS)

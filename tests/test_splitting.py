@@ -59,7 +59,9 @@ def assert_equal(whole, parts):
         np.testing.assert_allclose(value, parts.diagnostics[name], rtol=1e-7, atol=1e-10)
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", ["imaml", "maml", "reptile", pytest.param("shared_weights", marks=pytest.mark.slow)]
+)
 def test_the_meta_gradient_is_that_of_the_whole(case):
     whole, parts = both(case)
     assert_equal(whole, parts)
@@ -77,8 +79,17 @@ def test_a_bad_task_counts_in_no_part():
     assert_equal(whole, parts)
 
 
-@pytest.mark.parametrize("lanes", [2, 4])
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    ("case", "lanes"),
+    [
+        ("imaml", 4),
+        ("shared_weights", 2),
+        *(
+            pytest.param(case, lanes, marks=pytest.mark.slow)
+            for case, lanes in (("maml", 4), ("reptile", 4), ("shared_weights", 4))
+        ),
+    ],
+)
 def test_pipelines_side_by_side_give_what_one_gives(case, lanes):
     """6 tasks in 4 pipelines: parts of 1 and of 2 tasks."""
     assert_equal(*both(case, split=None, lanes=lanes))

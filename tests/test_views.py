@@ -15,7 +15,7 @@ from tests.batched import check, graph, inputs_of_tasks
 RNG = np.random.default_rng(0)
 
 
-@pytest.fixture(params=learners.NETWORKS)
+@pytest.fixture(params=learners.QUICK_AND_SLOW)
 def network(request):
     return learners.NETWORKS[request.param]
 
@@ -125,6 +125,7 @@ def test_training_changes_the_shared_weights(network):
         assert not np.array_equal(value, variable)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("fixed", "centered"), [(True, False), (False, False), (True, True)])
 def test_an_adapted_model_and_a_saved_learner_see_in_views(network, fixed, centered, tmp_path):
     model = network(tied_head=True, fixed_statistics=fixed, centered=centered)
@@ -154,6 +155,17 @@ def test_an_adapted_model_and_a_saved_learner_see_in_views(network, fixed, cente
     )
     subprocess.run([sys.executable, "-c", program], check=True, cwd=tmp_path)
     np.testing.assert_allclose(np.load(tmp_path / "found.npy"), adapted(query), atol=1e-5)
+
+
+def test_an_adapted_model_sees_in_views():
+    model = learners.small(tied_head=True, fixed_statistics=True)
+    both = ki.seen_in_views(model, ki.views_of_photographs())
+    ki.record_statistics(both, images(model, 30, seed=2))
+    learner = learner_of(both)
+    support, labels, query = images(model, 3), np.arange(3), images(model, 4, seed=1)
+    expected = learner.adapt_and_predict(support, labels, query)
+    adapted = learner.adapt(support, labels)
+    np.testing.assert_allclose(adapted(query), expected, rtol=1e-3, atol=1e-4)
 
 
 def test_recorded_statistics_are_those_of_all_views_as_one_batch(network):

@@ -27,6 +27,8 @@ def run(
         arguments: What is parsed in place of the command line: those of a run and the line's own.
     """
     logging.set_verbosity(logging.WARNING)
+    # What goes wrong is an exception, too, and ends in one line; see also `keras_imaml.quiet`.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     flags.adopt_module_key_flags(settings)  # --help shows them
     # Sorted out before TensorFlow is imported, which takes seconds.
     app.run(_reporting(main), flags_parser=lambda argv: parse(argv, required, arguments))

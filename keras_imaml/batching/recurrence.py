@@ -15,7 +15,7 @@ from keras_imaml.replacement import Replacement
 UNROLLED_STEPS = 64
 """Steps of a sequence, at most: graphs grow with them, and those of loops do not."""
 
-_stock = getattr(keras.layers.RNN, "inner_loop", None)
+_stock: Any = getattr(keras.layers.RNN, "inner_loop", None)
 
 
 def unrolled_recurrence() -> contextlib.AbstractContextManager:

@@ -60,11 +60,11 @@ def test_equals_the_closed_form_on_a_quadratic(run, curvature, per):
 @pytest.mark.parametrize(
     ("adapt", "transductive"),
     [
-        ("head", False),
+        pytest.param("head", False, marks=pytest.mark.slow),
         pytest.param(None, True, marks=pytest.mark.slow),
         pytest.param(None, False, marks=pytest.mark.slow),
-        pytest.param(["conv_4", "norm_4", "head"], True, marks=pytest.mark.slow),
-        pytest.param(["conv_4", "norm_4", "head"], False, marks=pytest.mark.slow),
+        pytest.param(["conv_2", "norm_2", "head"], True, marks=pytest.mark.slow),
+        pytest.param(["conv_2", "norm_2", "head"], False, marks=pytest.mark.slow),
     ],
 )
 def test_equals_finite_differences_of_the_whole_objective(adapt, transductive):
@@ -75,12 +75,14 @@ def test_equals_finite_differences_of_the_whole_objective(adapt, transductive):
         proximal_strength=ki.ProximalStrength(3.0, per="layer", learned=True),
         curvature="hessian",
     )
-    run = lambda f, *a: tf.function(f)(*a)  # noqa: E731
+    run = lambda f, *a: tf.function(f, autograph=False)(*a)  # noqa: E731
     meta = meta_gradients(run, algorithm, problem, adapt, transductive)
     assert meta.diagnostics["inner_residual"] < 1e-7
     assert meta.diagnostics["negative_curvature"] == 0
     variables = [*problem.model.trainable_variables, *algorithm.trainable_variables]
-    loss = tf.function(lambda: tf.reduce_mean(_query(algorithm, problem, adapt, transductive)))
+    loss = tf.function(
+        lambda: tf.reduce_mean(_query(algorithm, problem, adapt, transductive)), autograph=False
+    )
     problems.check_by_differences(loss, variables, meta.gradients)
 
 
@@ -119,7 +121,8 @@ def test_without_curvature_it_is_the_query_gradient(run, curvature):
 
 
 @pytest.mark.parametrize("curvature", CURVATURES)
-def test_large_strength_is_first_order(run, curvature):
+def test_large_strength_is_first_order(curvature):
+    run = lambda f, *a: tf.function(f, autograph=False)(*a)  # noqa: E731
     problem = problems.Images()
     algorithm = ki.IMAML(
         proximal_strength=1e8,
@@ -149,7 +152,7 @@ GOOD = [0, 1, 2, 4, 5, 6, 7]
 def with_and_without_nan(problem, adapt=None, transductive=True):
     """Meta-gradients of 8 tasks: as they are, with NaN in number 3, and of the 7 others alone."""
     algorithm = ki.IMAML(proximal_strength=1.0)
-    run = lambda f, *a: tf.function(f)(*a)  # noqa: E731
+    run = lambda f, *a: tf.function(f, autograph=False)(*a)  # noqa: E731
     x = problem.data.support_x.copy()
     x[3].flat[7] = np.nan
     spoilt = problem.tensors._replace(support_x=tf.constant(x))

@@ -23,15 +23,22 @@ def prepared(algorithm, problem, **settings):
     return step, variables
 
 
-@pytest.mark.parametrize("recompute", [False, True])
-@pytest.mark.parametrize("transductive", [True, False])
+@pytest.mark.parametrize(
+    ("transductive", "recompute"),
+    [
+        (True, False),
+        (False, True),
+        pytest.param(True, True, marks=pytest.mark.slow),
+        pytest.param(False, False, marks=pytest.mark.slow),
+    ],
+)
 def test_equals_finite_differences(transductive, recompute):
     problem = problems.Images(activation="softplus")
     rate = ki.LearningRate(0.05, per="layer")
     momentum = {"momentum": 0.5, "nesterov": True} if recompute else {}
     algorithm = ki.MAML(descent(learning_rate=rate, **momentum), recompute=recompute)
     step, variables = prepared(
-        algorithm, problem, transductive=transductive, adapt=["conv_4", "head", "gamma"]
+        algorithm, problem, transductive=transductive, adapt=["conv_2", "head", "gamma"]
     )
     meta = step()
     rng = np.random.default_rng(0)
@@ -114,11 +121,16 @@ def test_learned_rates_train_and_stay_positive():
 @pytest.mark.parametrize(
     ("settings", "adapt"),
     [
-        ({}, ["dense_1", "head"]),
         ({}, "head"),
-        ({"recompute": True}, "head"),
-        ({"first_order": True}, ["dense_1", "head"]),
-        ({"rate": ki.LearningRate}, None),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (
+                ({}, ["dense_1", "head"]),
+                ({"recompute": True}, "head"),
+                ({"first_order": True}, ["dense_1", "head"]),
+                ({"rate": ki.LearningRate}, None),
+            )
+        ),
     ],
 )
 def test_a_task_that_overflows_leaves_what_all_tasks_share_untouched(run, settings, adapt):

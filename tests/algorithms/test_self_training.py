@@ -34,7 +34,7 @@ def guesses(problem):
 @pytest.mark.parametrize(
     ("make", "adapt", "transductive"),
     [
-        (solved, "head", True),
+        pytest.param(solved, "head", True, marks=pytest.mark.slow),
         pytest.param(solved, "head", False, marks=pytest.mark.slow),
         (unrolled, "head", False),
         pytest.param(unrolled, "head", True, marks=pytest.mark.slow),
@@ -53,9 +53,9 @@ def test_the_meta_gradient_equals_finite_differences_at_given_guesses(make, adap
     algorithm = make()
     algorithm.prepare(objective().parameters)
     variables = problem.model.trainable_variables
-    meta = tf.function(lambda: algorithm.meta_gradient(objective(), variables))()
+    meta = tf.function(lambda: algorithm.meta_gradient(objective(), variables), autograph=False)()
 
-    @tf.function
+    @tf.function(autograph=False)
     def loss():
         adapted = objective()
         return tf.reduce_mean(adapted.query_losses(algorithm.adapt(adapted).phi)[0])
@@ -63,8 +63,7 @@ def test_the_meta_gradient_equals_finite_differences_at_given_guesses(make, adap
     problems.check_by_differences(loss, variables, meta.gradients)
 
 
-@pytest.mark.parametrize("balanced", [False, True])
-@pytest.mark.parametrize("rounds", [1, 3])
+@pytest.mark.parametrize(("rounds", "balanced"), [(1, False), (3, True)])
 def test_each_round_guesses_anew_and_solves_from_theta(run, rounds, balanced):
     problem = problems.Images()
     algorithm = ki.SelfTraining(unrolled(), rounds, temperature=0.5, balanced=balanced)
@@ -123,6 +122,7 @@ def accuracy(learner, tasks):
     return ki.evaluate(learner, data, len(tasks[0][0]), verbose=0).accuracy
 
 
+@pytest.mark.slow
 def test_queries_tell_where_their_classes_are():
     tasks = two_clouds()
     plain = accuracy(classifier(newton()), tasks)
@@ -133,6 +133,7 @@ def test_queries_tell_where_their_classes_are():
     assert balanced > guessed
 
 
+@pytest.mark.slow
 def test_balance_harms_where_there_is_none():
     tasks = two_clouds(share=0.9)
     guessed = accuracy(classifier(ki.SelfTraining(newton())), tasks)
@@ -140,6 +141,7 @@ def test_balance_harms_where_there_is_none():
     assert balanced < guessed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("adapt", "transductive"), [("head", True), (None, False)])
 def test_a_learner_does_all_with_it_that_it_does_without(tmp_path, adapt, transductive):
     algorithm = ki.SelfTraining(learners.imaml(), rounds=2, balanced=True)
@@ -171,6 +173,7 @@ def test_a_learner_does_all_with_it_that_it_does_without(tmp_path, adapt, transd
         np.testing.assert_allclose(model.predict(query_x[0], verbose=0), one, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{"tasks_per_chunk": 2}, {"run_eagerly": True}])
 def test_parts_and_eager_mode_give_the_same_step(settings):
     losses = []
@@ -206,7 +209,7 @@ def test_weights_are_those_of_the_algorithm_itself(tmp_path):
 
 
 def test_a_tied_head_keeps_its_guesses_for_other_ways():
-    model = learners.conv4(tied_head=True)
+    model = learners.small(tied_head=True)
     algorithm = ki.SelfTraining(learners.imaml(), rounds=2)
     other = ki.with_classes(learners.compiled(model, algorithm, adapt="head"), 2)
     assert repr(other.algorithm) == repr(algorithm)
@@ -215,8 +218,9 @@ def test_a_tied_head_keeps_its_guesses_for_other_ways():
     assert other.adapt_and_predict(x[0], y[0], query_x[0]).shape == (4, 2)
 
 
+@pytest.mark.slow
 def test_mixed_precision():
-    model = learners.conv4(dtype="mixed_bfloat16")
+    model = learners.small(dtype="mixed_bfloat16")
     learner = learners.compiled(
         model, ki.SelfTraining(learners.imaml(), balanced=True), adapt="head", transductive=True
     )

@@ -30,7 +30,7 @@ def test_its_gradient_is_that_of_the_query_loss_at_theta(run):
 @pytest.mark.parametrize("adapt", [None, "head"])
 def test_a_step_is_that_of_a_classifier_in_keras(adapt):
     """Whether or not the layers before the head are evaluated apart from it."""
-    model = learners.conv4()
+    model = learners.small()
     (x, y), (query_x, query_y) = learners.images(tasks=1)
     before = [v.numpy() for v in model.trainable_variables]
     loss = learners.cross_entropy()

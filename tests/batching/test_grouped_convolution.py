@@ -81,7 +81,7 @@ def operations(dtype, filters_differ=True):
     """The kinds of the operations that a vectorised convolution comes down to."""
     x, filters = operands(dtype)
 
-    @tf.function
+    @tf.function(autograph=False)
     def convolve(x, filters):
         with grouped_convolutions():
             apply = lambda a, b: tf.nn.conv2d(a, b, 1, "SAME")  # noqa: E731
@@ -138,7 +138,7 @@ def test_without_a_registry_the_result_is_the_same(monkeypatch):
     expected = one_by_one(x, filters, strides=[1, 1, 1, 1], padding="SAME")
     monkeypatch.setattr(module, "_registry", None)
 
-    @tf.function
+    @tf.function(autograph=False)
     def convolve(x, filters):
         with grouped_convolutions():
             return tf.vectorized_map(lambda a: tf.nn.conv2d(*a, 1, "SAME"), (x, filters))
@@ -153,5 +153,6 @@ def test_unknown_sizes_are_taken_when_the_graph_runs():
     convolve = tf.function(
         lambda x, f: grouped_conv2d(x, f, strides=[1, 1, 1, 1], padding="SAME"),
         input_signature=signature,
+        autograph=False,
     )
     np.testing.assert_allclose(convolve(x, filters), expected, rtol=1e-4, atol=1e-5)

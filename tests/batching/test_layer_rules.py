@@ -183,6 +183,7 @@ def test_one_task_and_numbers_that_the_graph_does_not_know():
                 tf.TensorSpec([None, parameters.size]),
                 tf.TensorSpec([None, None, 6, 6, 2]),
             ],
+            autograph=False,
         )
         outputs = traced(phi[:count], x[:count])
         np.testing.assert_allclose(outputs, expected[:count], rtol=1e-3, atol=1e-3)

@@ -221,6 +221,7 @@ def test_unknown_numbers_of_examples_and_tasks(dtype):
                 tf.TensorSpec([tasks, parameters.size], dtype),
                 tf.TensorSpec([tasks, examples, 6, 6, 2], dtype),
             ],
+            autograph=False,
         )
         np.testing.assert_allclose(traced(phi, x), expected, rtol=1e-4, atol=1e-4)
 

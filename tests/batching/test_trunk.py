@@ -24,10 +24,12 @@ ALGORITHMS = {
     "fomaml": lambda: ki.MAML(ki.inner.GradientDescent(3), first_order=True),
 }
 MIDDLE = ["norm", "head"]
+QUICK = [("imaml", "head", False), ("maml", "head", False), ("imaml", MIDDLE, False)]
 CASES = [(algorithm, "head", False) for algorithm in ALGORITHMS]
 CASES += [
     (name, MIDDLE, transductive) for name in ("imaml", "maml") for transductive in (True, False)
 ]
+CASES = [case if case in QUICK else pytest.param(*case, marks=pytest.mark.slow) for case in CASES]
 
 
 def network(dtype):
@@ -92,7 +94,7 @@ def test_the_meta_gradient_is_that_of_the_whole_network(
         )
 
 
-@pytest.mark.parametrize("algorithm", ["imaml", "maml"])
+@pytest.mark.parametrize("algorithm", ["imaml", pytest.param("maml", marks=pytest.mark.slow)])
 def test_parts_of_the_meta_batch(monkeypatch, algorithm):
     learner = learner_of(algorithm, "head", True, monkeypatch)
     whole, parts = (gradients_of(learner, tasks(), n) for n in (None, 2))

@@ -11,6 +11,7 @@ from keras_imaml.batching import TaskNetwork
 from keras_imaml.batching.trunk import split
 from keras_imaml.batching.trunk_network import TrunkNetwork
 from keras_imaml.parameters import Parameters
+from tests import learners
 
 
 def _normalization(dtype):
@@ -18,11 +19,11 @@ def _normalization(dtype):
 
 
 def convolutions(dtype):
-    return ki.models.Conv4(3, (16, 16, 1), filters=4, downsample="average", dtype=dtype)
+    return learners.small(shape=(16, 16, 1), dtype=dtype)
 
 
 def resnet(dtype):
-    return ki.models.ResNet12(3, (16, 16, 1), filters=(4, 4, 4, 4), dtype=dtype)
+    return ki.models.ResNet12(3, (16, 16, 1), filters=(4,), dtype=dtype)
 
 
 def normalized_inputs(dtype):
@@ -101,9 +102,15 @@ def with_gradients(evaluate, weights):
     return [*features, *tape.gradient(value, weights)]
 
 
-@pytest.mark.parametrize("rows", [None, 4])
-@pytest.mark.parametrize("graph", [True, False])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+WAYS = [  # dtype, as a graph or eagerly, examples that give the statistics
+    ("float64", True, None),
+    ("float64", True, 4),
+    ("float32", False, None),
+    *(pytest.param("float32", graph, 4, marks=pytest.mark.slow) for graph in (True, False)),
+]
+
+
+@pytest.mark.parametrize(("dtype", "graph", "rows"), WAYS)
 @pytest.mark.parametrize("build", MODELS)
 def test_features_and_gradients_are_those_of_the_whole_trunk(build, dtype, graph, rows):
     staged, whole, weights = networks(build, dtype)
@@ -121,13 +128,15 @@ def test_features_and_gradients_are_those_of_the_whole_trunk(build, dtype, graph
 
 def operations(build, dtype, tasks=3, rows=None):
     staged, _, weights = networks(build, dtype)
-    step = tf.function(lambda x: with_gradients(lambda: staged(x, True, rows), weights))
+    step = tf.function(
+        lambda x: with_gradients(lambda: staged(x, True, rows), weights), autograph=False
+    )
     graph = step.get_concrete_function(examples(dtype, tasks)).graph
     return [operation.type for operation in graph.get_operations()]
 
 
 def test_the_fused_kernel_runs_where_it_can():
-    assert operations(convolutions, "float32").count("FusedBatchNormV3") == 3 * 4
+    assert operations(convolutions, "float32").count("FusedBatchNormV3") == 3 * 2
     assert operations(convolutions, "float32", tasks=64).count("FusedBatchNormV3") == 0
     assert operations(convolutions, "float64").count("FusedBatchNormV3") == 0
     assert operations(convolutions, "float32", rows=4).count("FusedBatchNormV3") == 0
@@ -143,7 +152,7 @@ def test_one_task_is_not_copied():
 def test_the_number_of_examples_may_be_unknown():
     staged, whole, _ = networks(convolutions, "float32")
     specification = tf.TensorSpec([3, None, 16, 16, 1])
-    step = tf.function(lambda x: staged(x, True), input_signature=[specification])
+    step = tf.function(lambda x: staged(x, True), input_signature=[specification], autograph=False)
     (features,) = step(examples("float32"))
     expected = whole(None, examples("float32"), True).outputs
     np.testing.assert_allclose(features, tf.nest.flatten(expected)[0], rtol=1e-3, atol=1e-4)

@@ -11,7 +11,7 @@ from tests.curvature import networks
 
 
 def graph(function, *arguments):
-    return tf.function(function)(*arguments)
+    return tf.function(function, autograph=False)(*arguments)
 
 
 def cross_entropy(y, z):
@@ -183,7 +183,7 @@ def test_the_number_of_tasks_may_be_unknown():
         return GaussNewton().linearize(lambda: bound, phi, []).product(v)
 
     signature = [tf.TensorSpec([None, *t.shape[1:]], t.dtype) for t in (phi, v, *problem.tensors)]
-    traced = tf.function(product, input_signature=signature)
+    traced = tf.function(product, input_signature=signature, autograph=False)
     np.testing.assert_allclose(traced(phi, v, *problem.tensors), expected, rtol=1e-9, atol=1e-12)
 
 

@@ -72,7 +72,7 @@ def test_workers_learn_what_one_device_learns(workers, alone, tmp_path):
 
 
 def test_the_last_meta_batch_may_be_of_one_task():
-    learner = learners.compiled(learners.conv4(filters=8))
+    learner = learners.compiled(learners.small(filters=8))
     tasks = tf.data.Dataset.from_tensor_slices(learners.images(tasks=5)).batch(4)
     history = learner.fit(tasks, verbose=0).history
     assert int(learner.optimizer.iterations) == 2
@@ -86,4 +86,4 @@ def test_a_parameter_server_is_refused(monkeypatch):
 
     monkeypatch.setattr(tf.distribute, "get_strategy", Strategy)
     with pytest.raises(ValueError, match="ParameterServerStrategy is asynchronous"):
-        ki.MetaLearner(learners.conv4(), learners.imaml())
+        ki.MetaLearner(learners.small(), learners.imaml())

@@ -21,7 +21,7 @@ def minimize(run, solver, problem, tensors=None):
 
 
 def graph(function, *arguments):
-    return tf.function(function)(*arguments)
+    return tf.function(function, autograph=False)(*arguments)
 
 
 def gradient(problem, phi):

@@ -62,7 +62,7 @@ def test_converges_to_the_minimiser(nesterov):
     solver = GradientDescent(
         steps=3000, learning_rate=0.1, momentum=0.5, nesterov=nesterov, tolerance=1e-11
     )
-    result = minimize(lambda f: tf.function(f)(), solver, problem)
+    result = minimize(lambda f: tf.function(f, autograph=False)(), solver, problem)
     expected = problem.minimiser(problem.theta, STRENGTH)
     np.testing.assert_allclose(result.phi, expected, rtol=1e-9, atol=1e-10)
     assert np.all(result.steps < 3000)
@@ -181,7 +181,8 @@ def test_the_number_of_tasks_may_be_unknown():
     expected = minimize(lambda f: f(), solver, problem)
 
     @tf.function(
-        input_signature=[tf.TensorSpec([None, *t.shape[1:]], t.dtype) for t in problem.tensors]
+        input_signature=[tf.TensorSpec([None, *t.shape[1:]], t.dtype) for t in problem.tensors],
+        autograph=False,
     )
     def minimize_any(*parts):
         return solver.minimize(inner_problem(problem, type(problem.tensors)(*parts)))

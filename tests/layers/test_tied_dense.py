@@ -9,7 +9,7 @@ from tests import learners
 
 
 def tied(**settings):
-    model = ki.models.Conv4(3, (8, 8, 1), filters=4, tied_head=True)
+    model = learners.small(tied_head=True)
     return learners.compiled(model, learners.imaml(), rate=0.1, **settings)
 
 

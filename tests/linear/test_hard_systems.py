@@ -42,6 +42,7 @@ def test_whatever_the_system_the_answer_is_finite_and_says_how_good_it_is(name, 
     solve = tf.function(
         lambda matrices, rhs: solver.solve(lambda v: tf.einsum("tij,tj->ti", matrices, v), rhs),
         reduce_retracing=True,
+        autograph=False,
     )
 
     @hypothesis.settings(max_examples=60, deadline=None, derandomize=True)

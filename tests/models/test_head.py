@@ -13,7 +13,7 @@ from tests.batched import check, check_curvature, graph, inputs_of_tasks
 RNG = np.random.default_rng(0)
 
 
-@pytest.fixture(params=learners.NETWORKS)
+@pytest.fixture(params=learners.QUICK_AND_SLOW)
 def network(request):
     return learners.NETWORKS[request.param]
 
