@@ -19,18 +19,19 @@ def small(
     centered=False,
     fixed_statistics=False,
     dtype=None,
+    blocks=1,
 ):
-    """`Conv4` with two blocks in place of four: the same kinds of layers in half the graph."""
+    """`Conv4` with one or two blocks: the same kinds of layers in a small graph."""
     exact = keras.dtype_policies.get(dtype).variable_dtype
     inputs = x = keras.Input(shape, dtype=exact)
-    for block in (1, 2):
+    for block in range(1, blocks + 1):
         x = keras.layers.Conv2D(
             filters, 3, strides=2, padding="same", dtype=dtype, name=f"conv_{block}"
         )(x)
         x = ki.layers.TaskBatchNormalization(
             fixed=fixed_statistics, dtype=dtype, name=f"norm_{block}"
         )(x)
-        if block == 1 or not cosine:
+        if block < blocks or not cosine:
             x = keras.layers.Activation(activation, dtype=dtype, name=f"activation_{block}")(x)
     return keras.Model(inputs, head(x, classes, tied_head, cosine, exact, centered), name="small")
 

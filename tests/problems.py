@@ -69,7 +69,7 @@ class Images:
         self.data = Tasks(images(way * shot), labels(shot), images(way * query), labels(query))
         self.tensors = Tasks(*map(tf.constant, self.data))
         keras.utils.set_random_seed(seed)
-        self.model = learners.small(filters, way, dtype=dtype, **settings)
+        self.model = learners.small(filters, way, dtype=dtype, blocks=2, **settings)
         # Keras computes a loss in its own dtype, which is float32 unless told otherwise.
         self.loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, dtype=dtype)
 

@@ -32,7 +32,7 @@ def recorded(network, **settings):
 def test_the_statistics_are_those_of_the_batch(network):
     model, count = recorded(network)
     layers = [x for x in model.layers if isinstance(x, ki.layers.TaskBatchNormalization)]
-    assert count == len(layers) > 1
+    assert count == len(layers) > 0
     other = network()
     other.set_weights(model.get_weights())
     x = images(model, 50)

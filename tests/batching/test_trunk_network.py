@@ -19,7 +19,7 @@ def _normalization(dtype):
 
 
 def convolutions(dtype):
-    return learners.small(shape=(16, 16, 1), dtype=dtype)
+    return learners.small(shape=(16, 16, 1), dtype=dtype, blocks=2)
 
 
 def resnet(dtype):
