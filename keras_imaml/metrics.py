@@ -36,13 +36,13 @@ def update_metrics(
         The values by name, without the diagnostics that nothing was reported of.
     """
     losses, outputs, sound = after
+    sound_tasks, real_tasks, bad_tasks = (
+        tf.reduce_sum(tf.cast(mask, tf.float32)) for mask in (sound, real, real & ~sound)
+    )
 
     def flat(x: tf.Tensor) -> tf.Tensor:
         kept = tf.boolean_mask(x, sound)
         return tf.reshape(kept, tf.concat([[-1], tf.shape(kept)[2:]], axis=0))
-
-    def count(mask: tf.Tensor) -> tf.Tensor:
-        return tf.reduce_sum(tf.cast(mask, tf.float32))
 
     y, outputs = keras.tree.map_structure(flat, (objective.tasks.query_y, outputs))
     learner._loss_tracker.update_state(tf.boolean_mask(losses, sound))
@@ -50,14 +50,22 @@ def update_metrics(
         learner._compile_loss(y, outputs)  # updates the mean loss of each output
     means = learner.diagnostics
     for name, value in diagnostics.items():
-        value = tf.where(count(sound) > 0, value, tf.zeros_like(value))
-        means[name].update_state(value, sample_weight=count(sound))
-    bad = tf.math.divide_no_nan(count(real & ~sound), count(real))
-    means["bad_tasks"].update_state(bad, sample_weight=count(real))
-    means["transductive"].update_state(tf.cast(learner.queries_interact, tf.float32))
+        _add(
+            means[name],
+            tf.math.multiply_no_nan(tf.cast(value, tf.float32), sound_tasks),
+            sound_tasks,
+        )
+    _add(means["bad_tasks"], bad_tasks, real_tasks)
+    _add(means["transductive"], tf.constant(float(learner.queries_interact)), tf.constant(1.0))
     unused = set(means) - {*diagnostics, *_OF_TASKS}
     logs = learner.compute_metrics(None, y, outputs)
     return without_tasks_no_loss({name: v for name, v in logs.items() if name not in unused})
+
+
+def _add(mean: keras.metrics.Mean, total: tf.Tensor, count: tf.Tensor) -> None:
+    """Add to a mean what `update_state` would, in a fifth of its operations."""
+    mean.total.assign_add(total)
+    mean.count.assign_add(count)
 
 
 def without_tasks_no_loss(logs: dict[str, Any]) -> dict[str, Any]:

@@ -126,7 +126,9 @@ def test_labels_of_the_support_set_are_not_looked_at():
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("algorithm", [lambda: converged(), lambda: unrolled()])
+@pytest.mark.parametrize(
+    "algorithm", [lambda: ki.IMAML(1.0), pytest.param(lambda: ki.MAML(), marks=pytest.mark.slow)]
+)
 def test_fit_adapt_save_and_load_without_labels(algorithm, tmp_path):
     learner = learner_of(algorithm(), dtype="float32")
     data = episodes("float32")

@@ -20,7 +20,7 @@ from keras_imaml.batching.grouped_convolution import (
     unfolded,
 )
 from keras_imaml.batching.keras_graph import nodes_of, structure_of
-from keras_imaml.batching.normalization import normalize
+from keras_imaml.batching.normalization import normalize, normalize_by_first
 from keras_imaml.layers.task_batch_normalization import TaskBatchNormalization
 from keras_imaml.parameters import Parameters
 
@@ -235,37 +235,33 @@ def _normalization(
     half = value.dtype in (tf.float16, tf.bfloat16)
     z = tf.cast(value, tf.float32) if half else value
     rank = z.shape.rank
-    axes = list(range(0 if x.folded else 1, rank - 1))
+    examples = 0 if x.folded else 1
+    axes = list(range(examples, rank - 1))
     gamma = _for_channels(meta, x, layer.gamma, z.dtype) if layer.scale else None
     beta = _for_channels(meta, x, layer.beta, z.dtype) if layer.center else None
-    if not layer.fixed and layer.divide and meta.support_rows is None:
+    if not layer.fixed and layer.divide:
         shape = [1 if axis in axes else n for axis, n in enumerate(static_or_dynamic_shape(z))]
         gamma = tf.ones(shape, z.dtype) if gamma is None else _broadcast(gamma, shape)
         beta = tf.zeros(shape, z.dtype) if beta is None else _broadcast(beta, shape)
-        z = normalize(z, gamma, beta, axes, layer.epsilon)
+        if meta.support_rows is None:
+            z = normalize(z, gamma, beta, axes, layer.epsilon)
+        else:
+            z = normalize_by_first(z, gamma, beta, axes, layer.epsilon, meta.support_rows, examples)
         return x._replace(value=tf.cast(z, layer.compute_dtype))
     if layer.fixed:
         mean, variance = (
             _for_channels(meta, x, v, z.dtype) for v in (layer.moving_mean, layer.moving_variance)
         )
-    else:
-        examples = 0 if x.folded else 1
-        seen = z if meta.support_rows is None else _first(z, meta.support_rows, examples)
-        mean = tf.reduce_mean(seen, axes, keepdims=True)
-        variance = tf.reduce_mean(tf.square(seen + (-mean)), axes, keepdims=True)
-    z += -mean
-    if layer.divide:
         inverse = tf.math.rsqrt(variance + layer.epsilon)
-        z *= inverse if gamma is None else inverse * gamma
-    elif gamma is not None:
-        z *= gamma
-    if beta is not None:
-        z += beta
+        scale = inverse if gamma is None else inverse * gamma
+        z = (z + (-mean)) * scale
+    else:  # only centered
+        rows = meta.support_rows
+        seen = z if rows is None else z[(slice(None),) * examples + (slice(rows),)]
+        z += -tf.reduce_mean(seen, axes, keepdims=True)
+        z = z if gamma is None else z * gamma
+    z = z if beta is None else z + beta
     return x._replace(value=tf.cast(z, layer.compute_dtype))
-
-
-def _first(x: tf.Tensor, rows: Any, axis: int) -> tf.Tensor:
-    return x[:rows] if axis == 0 else x[:, :rows]
 
 
 def _for_channels(

@@ -32,6 +32,51 @@ def normalize(
     return _composed(x, gamma, beta, tuple(axes), epsilon)
 
 
+def normalize_by_first(
+    x: tf.Tensor,
+    gamma: tf.Tensor,
+    beta: tf.Tensor,
+    axes: Sequence[int],
+    epsilon: float,
+    rows: int | tf.Tensor,
+    axis: int,
+) -> tf.Tensor:
+    """As `normalize`, by the mean and variance of the first `rows` entries along an axis alone.
+
+    With the normalized activations h, the inverse standard deviation r, and sums over all entries
+    of which the first M give the statistics:
+
+        dx = gamma r dy, less gamma r (sum dy + h sum dy h) / M for the first.
+    """
+
+    def first(z: tf.Tensor) -> tf.Tensor:
+        return z[(slice(None),) * axis + (slice(rows),)]
+
+    def others(z: tf.Tensor) -> tf.Tensor:
+        return z[(slice(None),) * axis + (slice(rows, None),)]
+
+    @tf.custom_gradient
+    def forward(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor) -> tuple:
+        seen = first(x)
+        mean = tf.reduce_mean(seen, axes, keepdims=True)
+        variance = tf.reduce_mean(tf.square(seen + (-mean)), axes, keepdims=True)
+        inverse = tf.math.rsqrt(variance + epsilon)
+        unit = (x + (-mean)) * inverse
+
+        def gradient(dy: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            for_gamma = tf.reduce_sum(dy * unit, axes, keepdims=True)
+            for_beta = tf.reduce_sum(dy, axes, keepdims=True)
+            count = _count(seen, tuple(axes))
+            scale = gamma * inverse
+            dx = scale * dy
+            back = (scale / count) * (for_beta + first(unit) * for_gamma)
+            return tf.concat([first(dx) - back, others(dx)], axis), for_gamma, for_beta
+
+        return unit * gamma + beta, gradient
+
+    return forward(x, gamma, beta)
+
+
 def _composed(
     x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, axes: tuple[int, ...], epsilon: float
 ) -> tf.Tensor:

@@ -94,7 +94,8 @@ def test_the_meta_gradient_is_that_of_the_whole_network(
         )
 
 
-@pytest.mark.parametrize("algorithm", ["imaml", pytest.param("maml", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("algorithm", ["imaml", "maml"])
 def test_parts_of_the_meta_batch(monkeypatch, algorithm):
     learner = learner_of(algorithm, "head", True, monkeypatch)
     whole, parts = (gradients_of(learner, tasks(), n) for n in (None, 2))
@@ -116,6 +117,7 @@ def test_a_bad_task_leaves_the_others_alone(monkeypatch):
         np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-11)
 
 
+@pytest.mark.slow
 def test_evaluation_and_adaptation_are_those_of_the_whole_network(monkeypatch):
     split_one, whole = (
         learner_of("imaml", "head", splits, monkeypatch, dtype="float32")

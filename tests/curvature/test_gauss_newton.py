@@ -66,10 +66,10 @@ def test_equals_the_dense_product(loss):
 
 
 @pytest.mark.parametrize("kind", ["relu", "max_pooling", "task_batch_normalization"])
-def test_is_symmetric_and_at_least_the_strength(run, kind):
+def test_is_symmetric_and_at_least_the_strength(kind):
     inner, phi = networks.inner_problem(networks.network(kind))
     vectors = networks.directions(phi, 6)
-    products = networks.products(run, GaussNewton(), inner, phi, vectors)
+    products = networks.products(graph, GaussNewton(), inner, phi, vectors)
     for v, product in zip(vectors, products, strict=True):
         assert np.all(np.sum(v * product, 1) >= networks.STRENGTH * np.sum(v * v, 1))
     (u, v), (au, av) = vectors[:2], products[:2]

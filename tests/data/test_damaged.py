@@ -47,12 +47,14 @@ def test_a_file_that_ends_in_a_record(copy):
     refused(folder)
 
 
+@pytest.mark.slow
 def test_a_file_that_ends_after_a_record(copy):
     folder, file = copy
     rewrite(file, lambda records: records[: len(records) // 2])
     assert "expected to contain" in refused(folder)
 
 
+@pytest.mark.slow
 def test_a_wrong_checksum(copy):
     folder, file = copy
     content = bytearray(file.read_bytes())
@@ -61,6 +63,7 @@ def test_a_wrong_checksum(copy):
     refused(folder)
 
 
+@pytest.mark.slow
 def test_an_image_that_ends_early(copy):
     folder, file = copy
     rewrite(file, lambda records: map(with_half_an_image, records))

@@ -35,7 +35,7 @@ def centres(images):
 
 
 def test_nothing_changes_without_distortion():
-    tasks = ki.data.glyphs("train", seed=3)
+    tasks = ki.data.glyphs("train", classes=20, seed=3)
     plain, same = first(tasks)[0], first(ki.data.distorted(tasks, **NONE))[0]
     for a, b in zip(tf.nest.flatten(plain), tf.nest.flatten(same), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
@@ -92,7 +92,7 @@ def test_light_changes_every_channel_of_an_image_by_a_factor():
 
 
 def test_every_image_is_distorted_by_itself_and_labels_stay():
-    tasks = ki.data.glyphs("train", shot=1, query=2, seed=3)
+    tasks = ki.data.glyphs("train", classes=20, shot=1, query=2, seed=3)
     same = tasks.map(lambda s, q: ((s[0][:1] * tf.ones([5, 1, 1, 1]), s[1]), q))
     ((x, y), (_, t)) = first(ki.data.distorted(same))[0]
     assert all(np.abs(x[i] - x[j]).max() > 0.1 for i, j in itertools.combinations(range(5), 2))
@@ -102,12 +102,14 @@ def test_every_image_is_distorted_by_itself_and_labels_stay():
 
 @pytest.mark.parametrize("settings", [{}, {"mirror": True, "light": 0.3, "edges": "reflected"}])
 def test_a_stream_goes_on_where_it_was(settings):
-    whole = first(ki.data.distorted(ki.data.glyphs("train", seed=3), **settings, seed=3), 4)
-    later = ki.data.glyphs("train", seed=3, start=2)
+    whole = first(
+        ki.data.distorted(ki.data.glyphs("train", classes=20, seed=3), **settings, seed=3), 4
+    )
+    later = ki.data.glyphs("train", classes=20, seed=3, start=2)
     rest = ki.data.distorted(later, **settings, seed=3, start=2)
     for a, b in zip(whole[2:], first(rest, 2), strict=True):
         tf.nest.map_structure(np.testing.assert_array_equal, a, b)
-    batch = ki.data.distorted(ki.data.glyphs("train")).batch(4)
+    batch = ki.data.distorted(ki.data.glyphs("train", classes=20)).batch(4)
     assert batch.element_spec[0][0].shape == (4, 5, 28, 28, 1)
 
 
@@ -123,11 +125,11 @@ def test_a_stream_goes_on_where_it_was(settings):
 )
 def test_numbers_are_checked(settings, message):
     with pytest.raises(ValueError, match=message):
-        ki.data.distorted(ki.data.glyphs("train"), **settings)
+        ki.data.distorted(ki.data.glyphs("train", classes=20), **settings)
 
 
 def test_what_is_no_image_is_refused():
     with pytest.raises(ValueError, match="Expected episodes of images.*Received"):
         ki.data.distorted(ki.data.sinusoid("train"))
     with pytest.raises(ValueError, match="no `batch` yet"):
-        ki.data.distorted(ki.data.glyphs("train").batch(2))
+        ki.data.distorted(ki.data.glyphs("train", classes=20).batch(2))
