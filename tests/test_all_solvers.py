@@ -1,6 +1,10 @@
 """What holds for all inner solvers, linear solvers and curvatures, and for all of their pairs."""
 
+import ast
+import dataclasses
 import functools
+import inspect
+import re
 from types import SimpleNamespace
 
 import keras
@@ -296,3 +300,25 @@ def test_system_of_the_network_is_positive_definite_and_indefinite_without_lambd
     product = CURVATURES["hessian"]().linearize(lambda: problem, phi, ()).product
     values = np.linalg.eigvalsh(networks.dense(product, phi))
     assert 0 < values.min() < 1 < values.max() < CONDITION * values.min()
+
+
+@pytest.mark.parametrize("solver", [*INNER.values(), *LINEAR.values()], ids=[*INNER, *LINEAR])
+def test_settings_cannot_be_changed_and_solvers_can_be_keys(solver):
+    (name, *_) = vars(solver)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(solver, name, 1)
+    assert {solver: 1}[dataclasses.replace(solver)] == 1
+
+
+DEFAULT = re.compile(
+    r"^    (\w+): (?:(?!^    \w+: ).)*?Defaults to\s+`([^`]+)`", re.DOTALL | re.MULTILINE
+)
+
+
+@pytest.mark.parametrize("kind", sorted({*map(type, [*INNER.values(), *LINEAR.values()])}, key=str))
+def test_defaults_are_those_of_the_docstring(kind):
+    documented = dict(DEFAULT.findall(inspect.getdoc(kind)))
+    defaults = {
+        name: parameter.default for name, parameter in inspect.signature(kind).parameters.items()
+    }
+    assert {name: ast.literal_eval(value) for name, value in documented.items()} == defaults

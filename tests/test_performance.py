@@ -13,7 +13,7 @@ import keras_imaml as ki
 from keras_imaml.splitting import meta_gradient
 from tests import learners
 
-NODES = 9000  # of the graph of a training step; 7400 when this was written
+NODES = 3700  # of the graph of a training step; 3280 when this was written
 RATIO = 0.75  # 0.35 to 0.45 when this was written
 
 

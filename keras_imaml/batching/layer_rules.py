@@ -350,7 +350,7 @@ def _rule_for(node: Any) -> Rule | None:
     last = getattr(layer, "data_format", "channels_last") == "channels_last"
     activation = getattr(layer, "activation", None)
     fits: dict[Rule, bool] = {
-        _convolution: images and last and layer_is_undilated(layer),
+        _convolution: images and last and _is_undilated(layer),
         _pooling: images and last,
         _global_pooling: images and last,
         _flatten: last,
@@ -363,7 +363,7 @@ def _rule_for(node: Any) -> Rule | None:
     return rule if fits.get(rule, True) else None
 
 
-def layer_is_undilated(layer: Any) -> bool:
+def _is_undilated(layer: Any) -> bool:
     """Whether a convolution takes neighbouring pixels: dilated ones are evaluated otherwise."""
     return all(rate == 1 for rate in getattr(layer, "dilation_rate", ()))
 
