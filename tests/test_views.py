@@ -125,6 +125,16 @@ def test_training_changes_the_shared_weights(network):
         assert not np.array_equal(value, variable)
 
 
+def assert_the_adapted_model_agrees(learner):
+    """With the learner; a task, what the learner predicts for it, and the model."""
+    support, labels = images(learner.model, 3), np.arange(3)
+    query = images(learner.model, 4, seed=1)
+    expected = learner.adapt_and_predict(support, labels, query)
+    adapted = learner.adapt(support, labels)
+    np.testing.assert_allclose(adapted(query), expected, rtol=1e-3, atol=1e-4)
+    return (support, labels, query), expected, adapted
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("fixed", "centered"), [(True, False), (False, False), (True, True)])
 def test_an_adapted_model_and_a_saved_learner_see_in_views(network, fixed, centered, tmp_path):
@@ -133,10 +143,7 @@ def test_an_adapted_model_and_a_saved_learner_see_in_views(network, fixed, cente
     if fixed:
         ki.record_statistics(both, images(model, 30, seed=2))
     learner = learner_of(both)
-    support, labels, query = images(model, 3), np.arange(3), images(model, 4, seed=1)
-    expected = learner.adapt_and_predict(support, labels, query)
-    adapted = learner.adapt(support, labels)
-    np.testing.assert_allclose(adapted(query), expected, rtol=1e-3, atol=1e-4)
+    (support, labels, query), expected, adapted = assert_the_adapted_model_agrees(learner)
     learner.save(tmp_path / "learner.keras")
     again = keras.models.load_model(tmp_path / "learner.keras")
     found = again.adapt_and_predict(support, labels, query)
@@ -161,11 +168,7 @@ def test_an_adapted_model_sees_in_views():
     model = learners.small(tied_head=True, fixed_statistics=True)
     both = ki.seen_in_views(model, ki.views_of_photographs())
     ki.record_statistics(both, images(model, 30, seed=2))
-    learner = learner_of(both)
-    support, labels, query = images(model, 3), np.arange(3), images(model, 4, seed=1)
-    expected = learner.adapt_and_predict(support, labels, query)
-    adapted = learner.adapt(support, labels)
-    np.testing.assert_allclose(adapted(query), expected, rtol=1e-3, atol=1e-4)
+    assert_the_adapted_model_agrees(learner_of(both))
 
 
 def test_recorded_statistics_are_those_of_all_views_as_one_batch(network):

@@ -7,6 +7,7 @@ it one call of the framework's grouped convolution, forwards and backwards.
 
 import contextlib
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
@@ -48,17 +49,21 @@ def grouped_conv2d(x: tf.Tensor, filters: tf.Tensor, **attributes: Any) -> tf.Te
 
 def task_conv2d(x: tf.Tensor, filters: tf.Tensor, **attributes: Any) -> tf.Tensor:
     """As `grouped_conv2d`, one convolution after the other; every dtype and device has that."""
-    groups = x.shape[-1] // filters.shape[-2]  # of a layer that has groups itself
-    outputs = []
-    for one, bank in zip(tf.unstack(x), tf.unstack(filters), strict=True):
-        parts = [
-            tf.raw_ops.Conv2D(input=channels, filter=features, **attributes)
-            for channels, features in zip(
-                tf.split(one, groups, axis=-1), tf.split(bank, groups, axis=-1), strict=True
-            )
-        ]
-        outputs.append(tf.concat(parts, axis=-1))
-    return tf.stack(outputs)
+
+    def convolve(images: tf.Tensor, filters: tf.Tensor) -> tf.Tensor:
+        return tf.raw_ops.Conv2D(input=images, filter=filters, **attributes)
+
+    pairs = zip(tf.unstack(x), tf.unstack(filters), strict=True)
+    return tf.stack([by_groups(convolve, *pair) for pair in pairs])
+
+
+def by_groups(
+    convolve: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], images: tf.Tensor, filters: tf.Tensor
+) -> tf.Tensor:
+    """A convolution of one task as one convolution for each group that its layer has."""
+    groups = images.shape[-1] // filters.shape[-2]
+    parts = zip(tf.split(images, groups, axis=-1), tf.split(filters, groups, axis=-1), strict=True)
+    return tf.concat([convolve(*part) for part in parts], axis=-1)
 
 
 def grouped_conv2d_transpose(

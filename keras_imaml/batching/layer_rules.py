@@ -14,13 +14,14 @@ import keras
 import tensorflow as tf
 
 from keras_imaml.batching.grouped_convolution import (
+    by_groups,
     folded,
     static_or_dynamic_shape,
     supports_groups,
     unfolded,
 )
 from keras_imaml.batching.keras_graph import nodes_of, structure_of
-from keras_imaml.batching.normalization import normalize, normalize_by_first
+from keras_imaml.batching.normalization import first, normalize, normalize_by_first
 from keras_imaml.layers.task_batch_normalization import TaskBatchNormalization
 from keras_imaml.parameters import Parameters
 
@@ -110,7 +111,11 @@ class LayerRules:
         self._outputs = [id(x) for x in model.outputs]
         self._structure = model.compute_output_spec(structure_of(model, "input"))
         self._parameters = parameters
-        self._convolves = any(type(node.operation) is keras.layers.Conv2D for _, node in nodes)
+        self._convolved = {  # in which precisions
+            tf.as_dtype(node.operation.compute_dtype)
+            for rule, node in nodes
+            if rule is _convolution
+        }
 
     @classmethod
     def of(cls, model: keras.Model, parameters: Parameters) -> "LayerRules | None":
@@ -128,9 +133,9 @@ class LayerRules:
             return False
         if not x.shape[1:].is_compatible_with(self._input.shape):
             return False
-        if phi is None or phi.shape[0] is not None or not self._convolves:
+        if phi is None or phi.shape[0] is not None:
             return True
-        return supports_groups(phi.dtype)
+        return all(supports_groups(dtype) for dtype in self._convolved)
 
     def __call__(self, phi: tf.Tensor | None, x: tf.Tensor, support_rows: Any) -> Any:
         """The network's outputs, each `[tasks, examples, ...]`; see `TaskNetwork`."""
@@ -188,7 +193,7 @@ def _convolution(layer: keras.layers.Conv2D, meta: Meta, inputs: list[Activation
     else:
         z = tf.concat(
             [
-                _by_groups(convolve, one, bank)
+                by_groups(convolve, one, bank)
                 for one, bank in zip(
                     tf.split(images, meta.tasks, axis=-1), tf.unstack(filters), strict=True
                 )
@@ -196,12 +201,6 @@ def _convolution(layer: keras.layers.Conv2D, meta: Meta, inputs: list[Activation
             axis=-1,
         )
     return _activated(layer, _with_bias(layer, meta, Activations(z, folded=True)))
-
-
-def _by_groups(convolve: Any, images: tf.Tensor, filters: tf.Tensor) -> tf.Tensor:
-    groups = images.shape[-1] // filters.shape[-2]  # of a layer that has groups itself
-    parts = zip(tf.split(images, groups, axis=-1), tf.split(filters, groups, axis=-1), strict=True)
-    return tf.concat([convolve(*part) for part in parts], axis=-1)
 
 
 def _dense(layer: keras.layers.Dense, meta: Meta, inputs: list[Activations]) -> Activations:
@@ -257,7 +256,7 @@ def _normalization(
         z = (z + (-mean)) * scale
     else:  # only centered
         rows = meta.support_rows
-        seen = z if rows is None else z[(slice(None),) * examples + (slice(rows),)]
+        seen = z if rows is None else first(z, rows, examples)
         z += -tf.reduce_mean(seen, axes, keepdims=True)
         z = z if gamma is None else z * gamma
     z = z if beta is None else z + beta

@@ -32,6 +32,11 @@ def normalize(
     return _composed(x, gamma, beta, tuple(axes), epsilon)
 
 
+def first(x: tf.Tensor, rows: int | tf.Tensor, axis: int) -> tf.Tensor:
+    """The first `rows` entries along an axis."""
+    return x[(slice(None),) * axis + (slice(rows),)]
+
+
 def normalize_by_first(
     x: tf.Tensor,
     gamma: tf.Tensor,
@@ -49,15 +54,12 @@ def normalize_by_first(
         dx = gamma r dy, less gamma r (sum dy + h sum dy h) / M for the first.
     """
 
-    def first(z: tf.Tensor) -> tf.Tensor:
-        return z[(slice(None),) * axis + (slice(rows),)]
-
     def others(z: tf.Tensor) -> tf.Tensor:
         return z[(slice(None),) * axis + (slice(rows, None),)]
 
     @tf.custom_gradient
     def forward(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor) -> tuple:
-        seen = first(x)
+        seen = first(x, rows, axis)
         mean = tf.reduce_mean(seen, axes, keepdims=True)
         variance = tf.reduce_mean(tf.square(seen + (-mean)), axes, keepdims=True)
         inverse = tf.math.rsqrt(variance + epsilon)
@@ -69,8 +71,8 @@ def normalize_by_first(
             count = _count(seen, tuple(axes))
             scale = gamma * inverse
             dx = scale * dy
-            back = (scale / count) * (for_beta + first(unit) * for_gamma)
-            return tf.concat([first(dx) - back, others(dx)], axis), for_gamma, for_beta
+            back = (scale / count) * (for_beta + first(unit, rows, axis) * for_gamma)
+            return tf.concat([first(dx, rows, axis) - back, others(dx)], axis), for_gamma, for_beta
 
         return unit * gamma + beta, gradient
 

@@ -1,7 +1,8 @@
 """Algorithms are tested as graphs; eagerly, where solvers are tested already, in the slow suite."""
 
 import pytest
-import tensorflow as tf
+
+from tests.batched import graph
 
 
 @pytest.fixture(params=["graph", pytest.param("eager", marks=pytest.mark.slow)])
@@ -9,4 +10,4 @@ def run(request):
     """Run a function of tensors traced by `tf.function`, or as it is."""
     if request.param == "eager":
         return lambda function, *arguments: function(*arguments)
-    return lambda function, *arguments: tf.function(function, autograph=False)(*arguments)
+    return graph

@@ -7,7 +7,7 @@ import tensorflow as tf
 from keras import layers
 
 import keras_imaml as ki
-from keras_imaml.batching import TaskNetwork
+from keras_imaml.batching import TaskNetwork, layer_rules
 from keras_imaml.batching.layer_rules import LayerRules
 from keras_imaml.parameters import Parameters
 from tests.batched import TASKS, check, check_curvature, graph, inputs_of_tasks, weights_of_tasks
@@ -187,3 +187,20 @@ def test_one_task_and_numbers_that_the_graph_does_not_know():
         )
         outputs = traced(phi[:count], x[:count])
         np.testing.assert_allclose(outputs, expected[:count], rtol=1e-3, atol=1e-3)
+
+
+def test_half_precision_with_tasks_that_the_graph_does_not_count(monkeypatch):
+    """Without grouped convolutions in bfloat16 the network is left to vectorization."""
+    monkeypatch.setattr(layer_rules, "supports_groups", lambda dtype: dtype == tf.float32)
+    model = ki.models.Conv4(3, (6, 6, 2), 4, dtype="mixed_bfloat16")
+    x = inputs_of_tasks("float32")
+    unknown = tf.TensorSpec([None, model.count_params()])
+    single, seen = ki.models.Conv4(3, (6, 6, 2), 4), []
+
+    @tf.function(input_signature=[unknown], autograph=False)
+    def serve(phi):
+        seen.append((rules_of(model).serve(phi, x), rules_of(single).serve(phi, x)))
+        return phi
+
+    serve.get_concrete_function()
+    assert seen == [(False, True)]
