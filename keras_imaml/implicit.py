@@ -63,12 +63,13 @@ def implicit_gradient(
     strength = linearization.problem.strength
     rhs = select(sound, query_gradient, tf.zeros_like(query_gradient))
     solution = linear.solve(linearization.product, rhs, preconditioner=lambda r: r / strength)
-    sound = sound & tf.math.is_finite(length(strength * solution.solution))
+    per_task = strength * solution.solution
+    sound = sound & tf.math.is_finite(length(per_task))
     w = select(sound, solution.solution, tf.zeros_like(rhs))
     count = tf.maximum(tf.reduce_sum(tf.cast(sound, w.dtype)), 1)
     return ImplicitGradient(
         gradients=linearization.mixed(-w / count),
-        per_task=strength * w,
+        per_task=select(sound, per_task, tf.zeros_like(rhs)),
         solution=solution,
         inner_residual=norm(linearization.gradient),
         sound=sound,

@@ -24,7 +24,7 @@ class Tasks(NamedTuple):
     @property
     def count(self) -> Any:
         """The number of tasks; an integer where it is known when the graph is built."""
-        first = tf.nest.flatten(self.support_x)[0]
+        first, *_ = tf.nest.flatten(self.support_x)
         return first.shape[0] if first.shape[0] is not None else tf.shape(first)[0]
 
 
@@ -211,7 +211,7 @@ class TaskObjective:
             self.tasks.support_x,
             self.tasks.query_x,
         )
-        first = tf.nest.flatten(self.tasks.support_x)[0]
+        first, *_ = tf.nest.flatten(self.tasks.support_x)
         return both, first.shape[1] if first.shape[1] is not None else tf.shape(first)[1]
 
     def support_losses(self, phi: tf.Tensor) -> tf.Tensor:
@@ -270,7 +270,7 @@ class InnerProblem(NamedTuple):
 
 def _sound(tasks: Tasks) -> tf.Tensor:
     parts = [part for part in tf.nest.flatten(tuple(tasks)) if part.dtype.is_floating]
-    every = tf.ones(tf.shape(tf.nest.flatten(tuple(tasks))[0])[:1], tf.bool)
+    every = tf.ones([tasks.count], tf.bool)
     return tf.reduce_all(tf.stack([every, *map(finite, parts)]), axis=0)
 
 

@@ -28,7 +28,10 @@ TESTS = {  # by module, what tests it beside the file of its name
     "keras_imaml/inner/*.py": ["tests/inner/test_{name}.py", "tests/test_all_solvers.py"],
     "keras_imaml/linear/[!c_]*.py": ["tests/linear/test_*.py", "tests/test_all_solvers.py"],
     "keras_imaml/linear/conj*.py": ["tests/linear/test_*.py", "tests/test_all_solvers.py"],
-    "keras_imaml/linear/conv*.py": ["tests/callbacks/test_dashboard.py"],
+    "keras_imaml/linear/conv*.py": [
+        "tests/linear/test_convergence.py",
+        "tests/callbacks/test_dashboard.py",
+    ],
     "keras_imaml/objective.py": [
         "tests/test_objective.py",
         "tests/batching/test_trunk.py",

@@ -310,6 +310,19 @@ def test_settings_cannot_be_changed_and_solvers_can_be_keys(solver):
     assert {solver: 1}[dataclasses.replace(solver)] == 1
 
 
+def test_settings_may_lie_at_their_bounds():
+    ki.inner.GradientDescent(steps=1, momentum=0.0, tolerance=0.0)
+    ki.inner.Adam(steps=1, beta_1=0.0, beta_2=0.0, tolerance=0.0)
+    ki.inner.LBFGS(steps=1, memory=1, backtracks=0, tolerance=0.0)
+    ki.inner.NewtonCG(
+        steps=1, linear_steps=1, damping=0.0, backtracks=0, tolerance=0.0, linear_tolerance=0.0
+    )
+    ki.linear.ConjugateGradient(max_steps=1, tolerance=0.0, refresh=1)
+    ki.linear.Neumann(max_steps=1, power_steps=1, tolerance=0.0)
+    ki.linear.Nystrom(rank=1, seed=0, tolerance=0.0)
+    ki.linear.Dual(tolerance=0.0)
+
+
 DEFAULT = re.compile(
     r"^    (\w+): (?:(?!^    \w+: ).)*?Defaults to\s+`([^`]+)`", re.DOTALL | re.MULTILINE
 )

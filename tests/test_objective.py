@@ -142,6 +142,21 @@ def test_the_gradient_is_that_of_the_value():
     )
 
 
+def test_guesses_add_their_loss_of_the_query_outputs_to_the_support_loss():
+    problem = problems.LinearRegression()
+    objective = problems.objective_of(problem)
+    phi = objective.parameters.broadcast(objective.parameters.theta(), 3)
+    labels = tf.constant(np.random.default_rng(3).normal(size=(3, 7, 1)))
+
+    def loss(labels, outputs):
+        return tf.reduce_sum((labels - outputs) ** 4, axis=[1, 2])
+
+    guessed = objective.with_guesses(labels, loss)
+    added = guessed.support_losses(phi) - objective.support_losses(phi)
+    np.testing.assert_allclose(added, loss(labels, objective.query(phi).outputs), rtol=1e-9)
+    assert not objective.adapts_to_queries
+
+
 def test_regularizers_enter_both_losses():
     problem = problems.LinearRegression()
     plain = problems.objective_of(problem)

@@ -51,6 +51,28 @@ def test_a_part_of_a_name_selects_nothing():
         Parameters(network(), "hea")
 
 
+@pytest.mark.parametrize("adapt", [5, {"head"}, ["head", 5], [None]], ids=str)
+def test_what_is_no_name_is_refused(adapt):
+    with pytest.raises(ValueError, match="Invalid value for `adapt`.*predicate. Received"):
+        Parameters(network(), adapt)
+
+
+def test_weights_that_are_frozen_or_added_later_are_reported():
+    model = network()
+    parameters = Parameters(model)
+    parameters.check_unchanged()
+    model.trainable = False  # as a whole, for other networks that contain it
+    parameters.check_unchanged()
+    model.trainable = True
+    model.get_layer("body").trainable = False
+    with pytest.raises(ValueError, match=r"frozen weights: \['\w+/body/kernel', '\w+/body/bias'\]"):
+        parameters.check_unchanged()
+    model.get_layer("body").trainable = True
+    model.get_layer("head").enable_lora(1)
+    with pytest.raises(ValueError, match="weights that were added: .*lora"):
+        parameters.check_unchanged()
+
+
 def test_one_wrong_name_among_several_is_reported():
     with pytest.raises(ValueError, match="Received: 'tail'"):
         Parameters(network(), ["head", "tail"])

@@ -57,7 +57,7 @@ def descend(
     ) -> tuple[tf.Tensor, ...]:
         gradient, change, *state_after = rule.step(problem, step, phi, *state)
         # Without a tolerance only the first and the last norm are of interest.
-        wanted = tf.equal(step, 0) | tf.equal(step, steps - 1) | (tolerance > 0)
+        wanted = tf.equal(step, 0) | tf.equal(step, steps - 1) | bool(tolerance)
         size = tf.cond(wanted, lambda: norm(gradient), lambda: last)
         first = tf.where(tf.equal(step, 0), size, first)
         last = tf.where(active, size, last)

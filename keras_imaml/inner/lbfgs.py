@@ -72,10 +72,9 @@ class LBFGS(Configurable):
         def body(*loop: tf.Tensor) -> _State:
             s = _State(*loop)
             direction = -self._inverse_product(s)
-            slope = dot(s.gradient, direction)
-            downhill = slope < 0
+            downhill = dot(s.gradient, direction) < 0
             direction = select(downhill, direction, -self.first_step * s.gradient)
-            slope = tf.where(downhill, slope, -self.first_step * dot(s.gradient, s.gradient))
+            slope = dot(s.gradient, direction)
             step = backtrack(
                 problem, s.phi, s.value, direction, slope, s.active, halvings=self.backtracks
             )

@@ -103,11 +103,9 @@ class NewtonCG(Configurable):
             rest = -gradient - damped(guess) if self.warm_start else -gradient
             solution = linear.solve(damped, rest)
             direction = guess + solution.solution
-            slope = dot(gradient, direction)
             # Indefinite products or a stale warm start may lead uphill: go straight down instead.
-            downhill = slope < 0
-            direction = select(downhill, direction, -gradient)
-            slope = tf.where(downhill, slope, -tf.square(size))
+            direction = select(dot(gradient, direction) < 0, direction, -gradient)
+            slope = dot(gradient, direction)
             step = backtrack(
                 problem, s.phi, s.value, direction, slope, active, halvings=self.backtracks
             )

@@ -21,7 +21,7 @@ class _State(NamedTuple):
     rz: tf.Tensor  # r . M^-1 r
     best_x: tf.Tensor  # the iterate with the smallest residual so far
     best_norm: tf.Tensor
-    best_energy: tf.Tensor  # x.Ax / 2 - b.x, which falls with the error in the norm of A
+    best_energy: tf.Tensor  # x.Ax - 2 b.x, which falls with the error in the norm of A
     steps: tf.Tensor
     status: tf.Tensor
     active: tf.Tensor  # tasks that still iterate
@@ -90,11 +90,14 @@ class ConjugateGradient(Configurable):
         scale = norm(rhs)
         finite = tf.math.is_finite(scale)
         solvable = finite & (scale > 0)
-        b = select(solvable, rhs / tf.where(solvable, scale, 1)[:, None], tf.zeros_like(rhs))
+        scale = tf.where(solvable, scale, tf.ones_like(scale))
+        b = select(solvable, rhs / scale[:, None], tf.zeros_like(rhs))
+
+        def energy(x: tf.Tensor, r: tf.Tensor) -> tf.Tensor:
+            return -dot(x, b + r)
 
         guess, residual = tf.zeros_like(b), b
-        best_norm = tf.where(solvable, tf.ones_like(scale), 0)
-        energy = tf.zeros_like(scale)
+        best_norm = tf.cast(solvable, scale.dtype)
         warm = self.start == "first_order"
         if warm:
             guess = precondition(b)
@@ -103,7 +106,6 @@ class ConjugateGradient(Configurable):
             guess = select(usable, guess, tf.zeros_like(b))
             residual = select(usable, residual, b)
             best_norm = length(residual)
-            energy = -dot(guess, b + residual) / 2
         done = solvable & (best_norm <= self.tolerance)
 
         def body(*loop: tf.Tensor) -> _State:
@@ -117,7 +119,7 @@ class ConjugateGradient(Configurable):
             go = s.active & sound & positive
             # Rows that stand still get steps of zero; nothing in them may be infinite then.
             product = select(go | first, product, tf.zeros_like(product))
-            alpha = tf.where(go, s.rz / tf.where(go, curvature, 1), 0)
+            alpha = tf.where(go, tf.math.divide_no_nan(s.rz, curvature), 0)
             x = s.x + alpha[:, None] * s.p
             r = s.r - alpha[:, None] * product
             if self.max_steps > self.refresh:
@@ -126,7 +128,6 @@ class ConjugateGradient(Configurable):
             alone = length(residual) if warm else length(b - product)
             best_norm = tf.where(first, alone, s.best_norm)
             r_norm = length(r)
-            energy = -dot(x, b + r) / 2
             better = go & (r_norm < best_norm)
             best_norm = tf.where(better, r_norm, best_norm)
             best_x = tf.cond(
@@ -140,7 +141,7 @@ class ConjugateGradient(Configurable):
             status = tf.where(converged, int(Status.CONVERGED), status)
             z = precondition(r)
             rz = dot(r, z)
-            beta = tf.where(go, rz / tf.where(s.rz > 0, s.rz, 1), 0)
+            beta = tf.where(go, tf.math.divide_no_nan(rz, s.rz), 0)
             return _State(
                 step=s.step + 1,
                 x=x,
@@ -149,7 +150,7 @@ class ConjugateGradient(Configurable):
                 rz=rz,
                 best_x=best_x,
                 best_norm=best_norm,
-                best_energy=tf.where(better, energy, s.best_energy),
+                best_energy=tf.where(better, energy(x, r), s.best_energy),
                 steps=s.steps + tf.cast(s.active, tf.int32),
                 status=status,
                 active=go & ~converged,
@@ -165,7 +166,7 @@ class ConjugateGradient(Configurable):
             rz=dot(residual, z),
             best_x=guess,
             best_norm=best_norm,
-            best_energy=energy,
+            best_energy=energy(guess, residual),
             steps=tf.fill(tasks, int(warm)),
             status=tf.where(
                 finite,
@@ -183,13 +184,13 @@ class ConjugateGradient(Configurable):
                 parallel_iterations=1,
             )
         )
-        energy = -dot(end.x, b + end.r) / 2
-        last = energy < end.best_energy - epsilon * tf.abs(end.best_energy)
+        margin = epsilon * tf.abs(end.best_energy)
+        last = energy(end.x, end.r) < end.best_energy - margin
         last &= end.status != int(Status.NEGATIVE_CURVATURE)
         if isinstance(operator, HessianProduct):
             last = tf.zeros_like(last)
         return LinearSolution(
-            solution=select(last, end.x, end.best_x) * tf.where(solvable, scale, 0)[:, None],
+            solution=select(last, end.x, end.best_x) * scale[:, None],
             residual=tf.where(last, length(end.r), end.best_norm),
             steps=end.steps,
             status=end.status,

@@ -66,9 +66,8 @@ class Dual(Configurable):
         small = operator.bend(operator.push_forward(rhs / operator.strength))  # S J M^-1 v
         kernel = self._columns(operator, small)  # S K, column by column
         # Dense algebra stops for all tasks at a matrix of one that is not finite.
-        whole = finite(kernel) & finite(small)
+        whole = finite(kernel)
         kernel = select(whole, kernel, tf.zeros_like(kernel))
-        small = select(whole, small, tf.zeros_like(small))
         system = kernel + tf.eye(tf.shape(small)[1], dtype=rhs.dtype)
         # A refinement step takes back most of what single precision loses.
         y = tf.linalg.solve(system, small[..., None])

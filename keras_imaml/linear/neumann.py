@@ -58,7 +58,8 @@ class Neumann(Configurable):
         size = norm(rhs)
         sound = tf.math.is_finite(size)
         solvable = sound & (size > 0)
-        b = select(solvable, rhs / tf.where(solvable, size, 1)[:, None], tf.zeros_like(rhs))
+        size = tf.where(solvable, size, tf.ones_like(size))
+        b = select(solvable, rhs / size[:, None], tf.zeros_like(rhs))
         scale = self._scale(operator, b, precondition)
 
         def body(step: tf.Tensor, x: tf.Tensor, r: tf.Tensor, *best: tf.Tensor) -> tuple:
@@ -85,7 +86,7 @@ class Neumann(Configurable):
                 start,
                 b,
                 start,
-                tf.where(solvable, tf.ones_like(size), 0),
+                tf.cast(solvable, size.dtype),
                 tf.zeros(tf.shape(rhs)[:1], tf.int32),
             ),
             maximum_iterations=self.max_steps,
@@ -103,9 +104,7 @@ class Neumann(Configurable):
         x = select(fallen_back, first, x)
         residual = tf.where(fallen_back, first_residual, residual)
         steps += 0 if self.scale is not None else self.power_steps + 1
-        return LinearSolution(
-            x * tf.where(solvable, size, 0)[:, None], residual, steps, tf.cast(status, tf.int32)
-        )
+        return LinearSolution(x * size[:, None], residual, steps, tf.cast(status, tf.int32))
 
     def _scale(self, operator: Operator, b: tf.Tensor, precondition: Operator) -> tf.Tensor:
         if self.scale is not None:
@@ -114,7 +113,7 @@ class Neumann(Configurable):
         for _ in range(self.power_steps):
             v = precondition(operator(v))
             largest = norm(v)
-            v = v / tf.where(largest > 0, largest, 1)[:, None]
+            v = tf.math.divide_no_nan(v, largest[:, None])
         # The estimate is from below: the margin keeps the step a contraction.
         rayleigh = tf.abs(dot(v, precondition(operator(v))))
         return 1.1 * tf.maximum(tf.maximum(largest, rayleigh), 1e-12)[:, None]

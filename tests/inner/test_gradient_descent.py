@@ -198,6 +198,7 @@ def test_the_number_of_tasks_may_be_unknown():
         {"learning_rate": 0},
         {"learning_rate": float("nan")},
         {"momentum": 1.0},
+        {"momentum": 1.5},
         {"momentum": -0.1},
         {"momentum": "convex"},
         {"momentum": ""},

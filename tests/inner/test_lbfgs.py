@@ -20,26 +20,34 @@ from tests.inner.inner_problems import (
 )
 
 
-def in_numpy(problem, task, steps, memory, first_step):
-    """Algorithm 7.5 of Nocedal and Wright with the two loops of 7.4; and gradients spent."""
-    a = problem.hessian[task] + STRENGTH * np.eye(6)
-    b = problem.linear[task] + STRENGTH * problem.theta
-    x, pairs, values = problem.theta.astype("float64"), [], 1
+def in_numpy(value, slope, x, steps, memory, first_step):
+    """Algorithm 7.5 of Nocedal and Wright with the two loops of 7.4; and gradients spent.
+
+    A move along which the gradient does not grow takes a place of the memory (None).
+    """
+    places, values = [], 1
     for _ in range(steps):
-        g = q = a @ x - b
-        shares = []
+        g = q = slope(x)
+        shares, pairs = [], [pair for pair in places if pair is not None]
         for s, y in reversed(pairs):
             shares.append(s @ q / (s @ y))
             q = q - shares[-1] * y
-        q = q * (
-            pairs[-1][0] @ pairs[-1][1] / (pairs[-1][1] @ pairs[-1][1]) if pairs else first_step
-        )
+        newest = places[-1] if places else None
+        q = q * (newest[0] @ newest[1] / (newest[1] @ newest[1]) if newest else first_step)
         for (s, y), share in zip(pairs, reversed(shares), strict=True):
             q = q + s * (share - y @ q / (s @ y))
-        there, evaluations = backtrack_in_numpy(lambda x: x @ a @ x / 2 - b @ x, x, -q, -g @ q)
-        pairs = [*pairs, (there - x, a @ (there - x))][-memory:]
+        there, evaluations = backtrack_in_numpy(value, x, -q, -g @ q)
+        move, change = there - x, slope(there) - g
+        places = [*places, (move, change) if move @ change > 0 else None][-memory:]
         x, values = there, values + evaluations
     return x, 1 + steps + -(-values // 3)  # three values cost a gradient
+
+
+def quadratic_in_numpy(problem, task, steps, memory, first_step):
+    a = problem.hessian[task] + STRENGTH * np.eye(6)
+    b = problem.linear[task] + STRENGTH * problem.theta
+    value, slope = (lambda x: x @ a @ x / 2 - b @ x), (lambda x: a @ x - b)
+    return in_numpy(value, slope, problem.theta.astype("float64"), steps, memory, first_step)
 
 
 @pytest.mark.parametrize(("memory", "first_step"), [(1, 0.1), (3, 0.1), (5, 10.0)])
@@ -47,13 +55,34 @@ def test_equals_the_textbook(run, memory, first_step):
     problem = problems.LinearRegression()
     solver = LBFGS(steps=6, memory=memory, first_step=first_step)
     result = minimize(run, solver, problem)
-    expected = [in_numpy(problem, task, 6, memory, first_step) for task in range(3)]
+    expected = [quadratic_in_numpy(problem, task, 6, memory, first_step) for task in range(3)]
     phi, spent = zip(*expected, strict=True)
     np.testing.assert_allclose(result.phi, phi, rtol=1e-6)
     assert result.gradients.numpy().tolist() == list(spent)
     assert result.steps.numpy().tolist() == [6, 6, 6]
     if first_step == 10.0:
         assert min(spent) > 7 + 3  # the line search was at work
+
+
+class Rough(Function):
+    """Two weights a task, and a surface that bends up and down."""
+
+    def __init__(self, scale, start):
+        self._scale, self._start = scale, tf.constant(start, tf.float64)
+
+    def value(self, phi):
+        return self._scale * tf.reduce_sum(tf.sin(3 * phi) + 0.1 * phi**2, axis=-1)
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1.0])
+def test_equals_the_textbook_where_g_is_not_convex(scale):
+    """Moves along which the gradient falls are left out, in whatever unit G is measured."""
+    start = np.random.default_rng(1).uniform(-6, 6, size=(20, 2))
+    result = LBFGS(4, first_step=0.1 / scale).minimize(Rough(scale, start))
+    value = lambda x: scale * np.sum(np.sin(3 * x) + 0.1 * x**2)  # noqa: E731
+    slope = lambda x: scale * (3 * np.cos(3 * x) + 0.2 * x)  # noqa: E731
+    expected = [in_numpy(value, slope, x, 4, 5, 0.1 / scale)[0] for x in start]
+    np.testing.assert_allclose(result.phi, expected, rtol=1e-7)
 
 
 def test_the_first_step_is_along_the_gradient():

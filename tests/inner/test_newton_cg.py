@@ -100,9 +100,12 @@ def test_an_uphill_direction_is_replaced(run):
     def value(x):
         return tf.sin(x) - 0.3 * x
 
+    def solver(steps):
+        return NewtonCG(steps, 2, "hessian", 0.0, warm_start=True)
+
     def both():
         problem = Function(value, [3.5])
-        first, second = (NewtonCG(n, 2, "hessian", 0.0).minimize(problem).phi for n in (1, 2))
+        first, second = (solver(n).minimize(problem).phi for n in (1, 2))
         return first, second, problem.gradient(first)
 
     first, second, slope = (float(t[0, 0]) for t in run(both))
@@ -172,6 +175,7 @@ def test_a_task_without_an_acceptable_step_stays():
         {"damping": -0.1},
         {"backtracks": -1},
         {"tolerance": float("inf")},
+        {"linear_tolerance": -0.1},
     ],
     ids=str,
 )

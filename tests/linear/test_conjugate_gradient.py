@@ -48,6 +48,25 @@ def test_drift_is_refreshed_in_float32():
     np.testing.assert_allclose(result.residual, true, atol=2e-4)
 
 
+@pytest.mark.parametrize(
+    ("max_steps", "refresh", "taken", "built"), [(5, 2, 7, 2), (4, 4, 4, 1), (2, 10, 2, 1)]
+)
+def test_residuals_are_refreshed_where_steps_suffice(max_steps, refresh, taken, built):
+    matrices, rhs = systems()
+    solver = linear.ConjugateGradient(max_steps=max_steps, refresh=refresh, tolerance=0.0)
+    calls = []
+
+    def product(v):
+        calls.append(v)
+        return products(matrices)(v)
+
+    solver.solve(product, tf.constant(rhs))
+    assert len(calls) == taken
+    calls.clear()
+    tf.function(lambda: solver.solve(product, tf.constant(rhs)), autograph=False)()
+    assert len(calls) == built
+
+
 @pytest.mark.parametrize("size", [1e-30, 1e-18, 1e18])
 def test_scale_of_the_right_hand_side_does_not_matter(size):
     matrices, rhs = systems(dtype="float32")
@@ -190,6 +209,21 @@ def test_a_first_order_start_is_never_worse_than_the_first_order_direction(max_s
     assert np.all(errors < energy_errors(matrices, rhs, rhs))
     found = residuals(matrices, rhs, result.solution)
     np.testing.assert_allclose(result.residual, found, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("diagonal", "rhs"), [([1.1, 10.6], [1.9, -12.4]), ([1.0, 15.7], [1.3, -1.5])]
+)
+def test_the_last_iterate_of_a_first_order_start_is_taken_though_its_residual_is_larger(
+    diagonal, rhs
+):
+    matrices, rhs = np.diag(diagonal)[None], np.array([rhs])
+    start = "_".join(["first", "order"])  # as text that was read
+    solver = linear.ConjugateGradient(max_steps=1, start=start)
+    result = solver.solve(products(matrices), tf.constant(rhs), lambda r: r / 10)
+    assert result.residual[0] > 1.1 * residuals(matrices, rhs, rhs / 10)[0]
+    assert energy_errors(matrices, rhs, result.solution) < energy_errors(matrices, rhs, rhs / 10)
+    assert result.steps.numpy().tolist() == [2]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -25,7 +25,7 @@ def test_terms_equal_a_loop_in_numpy(run):
 def test_scale_is_estimated_for_each_task():
     # One scale for both would make the first task diverge or the second crawl.
     matrices, rhs = systems(tasks=2, size=5, condition=3.0)
-    matrices[0] *= 1e3
+    matrices *= np.reshape([1e3, 1e-3], [2, 1, 1])
     result = Neumann(max_steps=100, tolerance=1e-10).solve(products(matrices), tf.constant(rhs))
     assert np.all(result.status.numpy() == Status.CONVERGED)
     assert np.all(result.steps.numpy() < 100)
@@ -54,6 +54,24 @@ def test_divergence_says_so_and_falls_back(run):
     assert result.status.numpy().tolist() == [Status.DIVERGED, Status.CONVERGED]
     np.testing.assert_allclose(result.solution[0], [0.5, 0.5, 0.5])  # M^-1 v
     np.testing.assert_allclose(result.solution[1], [1, 1 / 2, 1 / 3], rtol=1e-5)
+
+
+def test_the_best_iterate_is_kept_where_residuals_rise_later():
+    rhs = np.array([[1.0, 1e-3]])
+    matrices = np.diag([1.0, 50.0])[None]  # the second part grows 24 times a step
+    result = Neumann(max_steps=4, scale=2.0).solve(products(matrices), tf.constant(rhs))
+    np.testing.assert_allclose(result.solution, rhs / 2, rtol=1e-12)  # the first of four
+    assert result.status.numpy().tolist() == [Status.MAX_STEPS]
+    np.testing.assert_allclose(result.residual, residuals(matrices, rhs, rhs / 2), rtol=1e-9)
+
+
+def test_no_products_are_taken_once_all_tasks_have_converged():
+    calls = []
+    result = Neumann(max_steps=9, scale=1.0).solve(
+        lambda v: calls.append(v) or v, tf.ones([2, 3], tf.float64)
+    )
+    assert result.steps.numpy().tolist() == [1, 1]
+    assert len(calls) == 2  # the step, and what the first-order direction would leave
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,17 @@ def test_residual_is_true_at_every_rank(rank):
     assert result.steps.numpy().tolist() == [min(rank, SIZE) + 1] * 3
 
 
+def test_equals_the_formula_in_numpy_below_the_rank():
+    product, matrices, rhs = of_low_rank()
+    result = solve(Nystrom(rank=2, seed=3), product, rhs)
+    probes = np.linalg.qr(tf.random.stateless_normal([SIZE, 2], [3, 0], dtype=tf.float64))[0]
+    for task, matrix in enumerate(matrices):
+        images = (matrix / STRENGTH - np.eye(SIZE)) @ probes
+        low = images @ np.linalg.pinv(probes.T @ images) @ images.T
+        expected = np.linalg.solve(STRENGTH * (np.eye(SIZE) + low), rhs[task])
+        np.testing.assert_allclose(result.solution[task], expected, rtol=1e-8, atol=1e-12)
+
+
 def test_a_preconditioner_for_each_weight_is_exact_too():
     rng = np.random.default_rng(3)
     factor, diagonal = rng.normal(size=(2, 3, 8)), np.geomspace(0.1, 10, 8)

@@ -1,0 +1,11 @@
+"""What a solution cost."""
+
+import tensorflow as tf
+
+from keras_imaml.inner.solution import with_values
+
+
+def test_three_values_cost_a_gradient_and_less_than_three_as_much():
+    spent = with_values(tf.fill([6], 5), tf.range(6))
+    assert spent.dtype == tf.int32
+    assert spent.numpy().tolist() == [5, 6, 6, 6, 7, 7]
