@@ -11,6 +11,7 @@ survivors and the share that was killed; exit status 1 if that is below --at_lea
 import argparse
 import ast
 import concurrent.futures
+import gc
 import importlib.machinery
 import importlib.util
 import os
@@ -187,6 +188,7 @@ def main() -> None:
     import pytest  # noqa: F401
     import tensorflow  # noqa: F401  (what takes long is imported once, before the forks)
 
+    gc.freeze()  # pages that are not written to are shared with the forks
     begin, survivors = time.monotonic(), []
     with concurrent.futures.ThreadPoolExecutor(settings.workers) as pool:
         results = {pool.submit(survives, mutant): mutant for mutant in sample}

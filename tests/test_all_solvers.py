@@ -113,6 +113,25 @@ def test_linear_solvers_equal_the_dense_solution(run, linear, dtype):
     assert np.all(result.steps.numpy() > 0)
 
 
+@pytest.mark.parametrize("linear", ["conjugate_gradient", "first_order_start", "neumann"])
+def test_an_exact_solution_has_converged_whatever_the_tolerance(linear):
+    solver = dataclasses.replace(
+        DENSE[linear](0.0), **{"scale": 1.0} if linear == "neumann" else {}
+    )
+    rhs = tf.constant([[1.0, 0.0], [0.0, 1.0]], tf.float64)
+    result = solver.solve(tf.identity, rhs)
+    np.testing.assert_array_equal(result.solution, rhs)
+    assert result.status.numpy().tolist() == [Status.CONVERGED] * 2
+    assert result.steps.numpy().tolist() == [1, 1]
+
+
+def test_the_numbers_of_statuses_are_those_that_logs_hold():
+    names = ["CONVERGED", "MAX_STEPS", "NEGATIVE_CURVATURE", "NON_FINITE", "DIVERGED"]
+    assert {name: int(status) for name, status in Status.__members__.items()} == {
+        name: number for number, name in enumerate(names)
+    }
+
+
 @pytest.mark.parametrize("linear", DENSE)
 def test_linear_solvers_answer_zero_with_zero(run, linear):
     def second_is_zero(rhs):

@@ -44,6 +44,21 @@ def test_without_transduction_a_query_example_does_not_see_the_others(run, train
     assert np.abs(before - after).max() > 1e-3
 
 
+def test_numbers_of_examples_may_be_unknown():
+    problem = problems.Images()
+
+    def predict(*parts):
+        objective = problems.objective_of(problem, transductive=False, tensors=Tasks(*parts))
+        parameters = objective.parameters
+        return objective.query(parameters.broadcast(parameters.theta(), 2)).outputs
+
+    signature = [tf.TensorSpec([2, None, *t.shape[2:]], t.dtype) for t in problem.tensors]
+    traced = tf.function(predict, input_signature=signature, autograph=False)
+    expected = predict(*problem.tensors)
+    assert expected.shape == (2, 9, 3)
+    np.testing.assert_allclose(traced(*problem.tensors), expected, rtol=1e-9, atol=1e-12)
+
+
 def test_with_transduction_a_query_example_sees_the_others(run):
     problem = problems.Images()
     before = first_prediction(run, problem, problem.tensors, True)
