@@ -338,8 +338,8 @@ class MetaLearner(TaskAdaptation, StepFunctions):
     def _trace_losses(self) -> None:
         """Forget what was traced: it holds the loss of that time."""
         dtype = self.parameters.dtype
-        supervised = TaskLoss(self._loss_of_one, dtype)
-        learned = TaskLoss(self._learned_loss_of_one, dtype)
+        supervised = TaskLoss(self._loss_of_one, dtype, self.parameters)
+        learned = TaskLoss(self._learned_loss_of_one, dtype, self.parameters)
         loss = learned if self.learned_loss else supervised
         self._levels = (
             Level(self._inner_network, loss, self._trunk),
