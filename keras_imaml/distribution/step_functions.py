@@ -7,6 +7,7 @@ import keras
 
 from keras_imaml.distribution import replicas
 from keras_imaml.elements import check_element
+from keras_imaml.parameters import Parameters
 
 
 class StepFunctions(keras.Model):
@@ -16,6 +17,7 @@ class StepFunctions(keras.Model):
     """
 
     model: keras.Model
+    parameters: Parameters
     train_function: Any
     test_function: Any
 
@@ -28,6 +30,7 @@ class StepFunctions(keras.Model):
         return self._made("test", super().make_test_function, force)
 
     def _made(self, kind: str, by_keras: Callable[[bool], Any], force: bool) -> Any:
+        self.parameters.check_unchanged()  # a function that was traced before would not see it
         name = f"{kind}_function"
         if getattr(self, name) is None or force:
             if replicas.shared(self.distribute_strategy):
