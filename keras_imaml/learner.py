@@ -133,6 +133,8 @@ class MetaLearner(TaskAdaptation, StepFunctions):
         self._make_networks(adapts_by)
         self._trace_losses()
         self.diagnostics = make_diagnostics(algorithm.diagnostics)
+        strategy = tf.distribute.get_strategy()
+        replicas.check_variables(strategy, model.variables, f"the network {model.name!r}")
         if lora_settings(model):
             self.unmerged_lora = UnmergedLora(model)
         self.built = True
@@ -164,6 +166,7 @@ class MetaLearner(TaskAdaptation, StepFunctions):
             )
         if self.learned_loss is None:
             self.algorithm.check_loss(loss)
+        replicas.check_variables(tf.distribute.get_strategy(), self.variables, "the learner")
         self._follow_trainable()
         super().compile(
             optimizer=optimizer, loss=loss, metrics=metrics, jit_compile=jit_compile, **kwargs
