@@ -30,6 +30,25 @@ def check_element(data: Any) -> Any:
     return (support_x, support_y), (query_x, query_y)
 
 
+def check_end(name: str, data: Any, steps_name: str, steps: Any) -> None:
+    """Refuse data that is known to have no end, where no number of steps is given.
+
+    Raises:
+        ValueError: With the argument that is missing.
+    """
+    if steps is not None:
+        return
+    endless = isinstance(data, keras.utils.PyDataset) and data.num_batches is None
+    if isinstance(data, (tf.data.Dataset, tf.distribute.DistributedDataset)):
+        cardinality = data.cardinality() if callable(data.cardinality) else data.cardinality
+        endless = int(cardinality) == tf.data.INFINITE_CARDINALITY
+    if endless:
+        raise ValueError(
+            f"Invalid value for `{steps_name}`. Expected a number of steps: `{name}` has no end, "
+            f"as `repeat()` without a count gives it. Received: {steps_name}=None"
+        )
+
+
 def check_shapes(model: keras.Model, tasks: Sequence[Any]) -> None:
     """Refuse parts that do not fit one another or the network, as far as their shapes are known.
 

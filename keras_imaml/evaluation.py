@@ -94,6 +94,7 @@ def evaluate(
             "Invalid value for `learner`. Expected a compiled keras_imaml.MetaLearner. "
             f"Received: {what}"
         )
+    learner.parameters.check_unchanged()
     if learner._evaluation is None:
         learner._evaluation = TracedByRank(lambda data: _step(learner, data))
     step = learner._evaluation

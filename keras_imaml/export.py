@@ -14,6 +14,7 @@ from keras_imaml.losses import (
     loss_name,
     takes_logits,
 )
+from keras_imaml.validation import check_folder_name
 
 
 def export_learner(
@@ -55,6 +56,7 @@ def export_learner(
     ```
     """
     learner._assert_compile_called("export")
+    filepath = check_folder_name("filepath", filepath)
     examples = keras.tree.map_structure(
         lambda x: tf.TensorSpec([None, *x.shape[1:]], x.dtype), _inputs(learner.model)
     )

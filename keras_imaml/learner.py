@@ -130,16 +130,11 @@ class MetaLearner(TaskAdaptation, StepFunctions):
         if tasks_per_chunk is not None:
             tasks_per_chunk = check_integer("tasks_per_chunk", tasks_per_chunk, minimum=1)
         self.tasks_per_chunk = tasks_per_chunk
-        # A joint set is normalised as one, and a learned loss reads activations of the trunk.
-        whole = learned_loss or algorithm.joins_examples
-        parts = None if whole else split(model, self.parameters)
-        self._trunk = parts and TrunkNetwork(parts.trunk, self.parameters)
-        self._outer_network = TaskNetwork(parts.rest if parts else model, self.parameters)
-        self._inner_network = (
-            TaskNetwork(adapts_by, self.parameters) if learned_loss else self._outer_network
-        )
+        self._make_networks(adapts_by)
         self._trace_losses()
         self.diagnostics = make_diagnostics(algorithm.diagnostics)
+        strategy = tf.distribute.get_strategy()
+        replicas.check_variables(strategy, model.variables, f"the network {model.name!r}")
         if lora_settings(model):
             self.unmerged_lora = UnmergedLora(model)
         self.built = True
@@ -153,6 +148,8 @@ class MetaLearner(TaskAdaptation, StepFunctions):
         **kwargs: Any,
     ) -> None:
         """Configure the learner for `fit` and `evaluate`.
+
+        Weights that were frozen or unfrozen by `trainable` count as such from here on.
 
         Args:
             optimizer: A Keras optimizer for the outer level. Defaults to `"adam"`.
@@ -169,6 +166,8 @@ class MetaLearner(TaskAdaptation, StepFunctions):
             )
         if self.learned_loss is None:
             self.algorithm.check_loss(loss)
+        replicas.check_variables(tf.distribute.get_strategy(), self.variables, "the learner")
+        self._follow_trainable()
         super().compile(
             optimizer=optimizer, loss=loss, metrics=metrics, jit_compile=jit_compile, **kwargs
         )
@@ -335,11 +334,30 @@ class MetaLearner(TaskAdaptation, StepFunctions):
             for generator in layer._seed_generators:
                 generator.next()
 
+    def _follow_trainable(self) -> None:
+        """Let weights that were frozen or unfrozen since change their part."""
+        adapts_by = self._inner_network.model if self.learned_loss else self.model
+        for network in (self.model, adapts_by):
+            check_layers(network)
+        if self.parameters.split_anew(self.algorithm.check_follows):
+            self._make_networks(adapts_by)
+
+    def _make_networks(self, adapts_by: keras.Model) -> None:
+        # A joint set is normalised as one, and a learned loss reads activations of the trunk.
+        model, parameters = self.model, self.parameters
+        whole = self.learned_loss or self.algorithm.joins_examples
+        parts = None if whole else split(model, parameters)
+        self._trunk = parts and TrunkNetwork(parts.trunk, parameters)
+        self._outer_network = TaskNetwork(parts.rest if parts else model, parameters)
+        self._inner_network = (
+            TaskNetwork(adapts_by, parameters) if self.learned_loss else self._outer_network
+        )
+
     def _trace_losses(self) -> None:
         """Forget what was traced: it holds the loss of that time."""
         dtype = self.parameters.dtype
-        supervised = TaskLoss(self._loss_of_one, dtype)
-        learned = TaskLoss(self._learned_loss_of_one, dtype)
+        supervised = TaskLoss(self._loss_of_one, dtype, self.parameters)
+        learned = TaskLoss(self._learned_loss_of_one, dtype, self.parameters)
         loss = learned if self.learned_loss else supervised
         self._levels = (
             Level(self._inner_network, loss, self._trunk),

@@ -47,7 +47,10 @@ class Parameters:
                 f"Received: model={model.name!r} with built={model.built}"
             )
         self.model = model
+        self._adapt = adapt
+        self._beside = beside
         trainable = list(model.trainable_variables)
+        _check_differentiable(trainable)
         chosen = [_selector(adapt, trainable)(variable) for variable in trainable]
         self.adapted = [v for v, yes in zip(trainable, chosen, strict=True) if yes]
         self.shared = [v for v, yes in zip(trainable, chosen, strict=True) if not yes]
@@ -71,21 +74,70 @@ class Parameters:
         self.size = sum(self.sizes)
 
     def check_unchanged(self) -> None:
-        """Refuse a model that has got weights, or whose adapted weights were frozen, since.
+        """Refuse a model of which other weights are trained than when this was made.
+
+        Raises:
+            ValueError: With the names of the weights, and the way out.
+        """
+        if not self.model.trainable:  # nothing is trained, and tasks adapt as they did
+            return
+        self.check_complete()
+        trained = [*self.adapted, *self.shared]
+        now = {
+            "frozen": [v.path for v in trained if not v.trainable],
+            "trainable": [v.path for v in self.fixed if v.trainable],
+        }
+        changes = [f"weights that are {kind} now: {paths}" for kind, paths in now.items() if paths]
+        if changes:
+            raise ValueError(
+                f"Weights of the network {self.model.name!r} were frozen or unfrozen since "
+                "`compile`. Expected a call of `compile` after `trainable` was set, as for any "
+                f"Keras model. Received: {'; '.join(changes)}"
+            )
+
+    def check_complete(self) -> None:
+        """Refuse a model that has got weights.
 
         Raises:
             ValueError: With the names of the weights.
         """
         known = {id(v) for v in (*self.adapted, *self.shared, *self.fixed)}
         added = [v.path for v in self.model.variables if id(v) not in known]
-        frozen = [v.path for v in self.adapted if self.model.trainable and not v.trainable]
-        if added or frozen:
-            what = f"weights that were added: {added}" if added else f"frozen weights: {frozen}"
+        if added:
             raise ValueError(
                 f"The weights of the network {self.model.name!r} have changed since its "
-                "MetaLearner was made. Expected `enable_lora` and `trainable` to be used on the "
-                f"network first: make a new MetaLearner. Received: {what}"
+                "MetaLearner was made. Expected `enable_lora` to be used on the network first: "
+                f"make a new MetaLearner. Received: weights that were added: {added}"
             )
+
+    def split_anew(self, check: Callable[["Parameters"], None] = lambda new: None) -> bool:
+        """Take in which weights are trainable now, in place: everything that holds this follows.
+
+        Args:
+            check: Called with the new split before it is taken in; may refuse it by an error.
+                Defaults to one that does not.
+
+        Returns:
+            Whether another weight adapts, is shared, or is fixed.
+
+        Raises:
+            ValueError: As the constructor does; this stays as it was then.
+        """
+        if not self.model.trainable:
+            return False
+        self.check_complete()
+        new = Parameters(self.model, self._adapt, self._beside)
+        same = all(
+            [id(v) for v in ours] == [id(v) for v in theirs]
+            for ours, theirs in zip(self._parts(), new._parts(), strict=True)
+        )
+        if not same:
+            check(new)
+            self.__dict__.update(new.__dict__)
+        return not same
+
+    def _parts(self) -> tuple[list[Any], ...]:
+        return self.adapted, self.shared, self.fixed
 
     @property
     def groups(self) -> list[Group]:
@@ -150,6 +202,16 @@ def freeze(model: keras.Model, places: Sequence[int]) -> None:
     weights = model.weights
     for place in places:
         weights[place].trainable = False
+
+
+def _check_differentiable(trainable: Sequence[keras.Variable]) -> None:
+    made_frozen = [v.path for v in trainable if not getattr(v._value, "trainable", True)]
+    if made_frozen:
+        raise ValueError(
+            "Weights that were made with trainable=False are trainable now, and TensorFlow does "
+            "not differentiate for them. Expected `add_weight(..., trainable=True)`, and "
+            f"`trainable = False` on the layer or weight afterwards. Received: {made_frozen}"
+        )
 
 
 def _selector(adapt: Adapt, variables: Sequence[keras.Variable]) -> Callable:

@@ -63,6 +63,7 @@ class PositiveParameter(ShownAsCall, keras.layers.Layer):
             values = np.full(shape, self.initial)
         if isinstance(self.initial, dict):
             self._check_names([group.name for group in groups])
+        self.groups = groups
         self.logarithm = self.add_weight(
             name=f"log_{self.role}",
             shape=values.shape,
@@ -71,6 +72,21 @@ class PositiveParameter(ShownAsCall, keras.layers.Layer):
             trainable=self.learned,
         )
         self.built = True
+
+    def check_follows(self, parameters: Parameters) -> None:
+        """Refuse parameters for which there is no number, after others began or ceased to adapt.
+
+        Raises:
+            ValueError: Unless it is one number for the model, or the same weights adapt.
+        """
+        if self.per != "model" and parameters.groups != self.groups:
+            raise ValueError(
+                f"Other weights adapt than when this learner was made, and its `{self.role}` has "
+                f"a number for each {self.per}. Expected per='model', or another learner: make a "
+                "new MetaLearner of the network with an algorithm of its own. Received: "
+                f"{[group.name for group in parameters.groups]} adapt, for per={self.per!r} of "
+                f"{[group.name for group in self.groups]}"
+            )
 
     def assign(self, value: float) -> None:
         """Set it to a number, the same for all layers and entries."""

@@ -66,6 +66,7 @@ class TaskAdaptation(keras.Model):
                 missing or not looked at.
         """
         self._assert_compile_called("adapt")
+        self.parameters.check_unchanged()
         if support_y is None:
             if self.learned_loss is None:
                 raise ValueError(

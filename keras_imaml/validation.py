@@ -1,6 +1,8 @@
 """Checks of what users pass in: say what was expected, and what was received."""
 
 import math
+import os
+import re
 from collections.abc import Collection
 from typing import Any
 
@@ -40,3 +42,18 @@ def check_choice(name: str, value: Any, choices: Collection[str]) -> str:
             f"Received: {name}={value!r}"
         )
     return str(value)
+
+
+def check_folder_name(name: str, path: Any) -> str:
+    """Return a path to write, `~` being the home folder, if TensorFlow finds it again.
+
+    It looks for checkpoints and for the variables of a SavedModel by patterns of names.
+    """
+    folder = os.path.expanduser(os.fspath(path))
+    if re.search(r"\[.+\]" if os.sep == "\\" else r"\[.+\]|\\", folder):
+        raise ValueError(
+            f"Invalid value for `{name}`. Expected a path without [...] and backslashes, which "
+            "TensorFlow takes for a pattern and then does not find what it wrote; one from the "
+            f"current folder is enough. Received: {name}={folder!r}"
+        )
+    return folder

@@ -1,11 +1,12 @@
 """What a learner is fed is checked by name, before anything is computed."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import keras_imaml as ki
-from keras_imaml.elements import check_element, check_shapes
+from keras_imaml.elements import check_element, check_end, check_shapes
 from tests import learners
 
 MODEL = ki.models.MLP(3, (4,), hidden=(5,))
@@ -50,3 +51,50 @@ def test_class_numbers_out_of_range_are_refused_when_adapting(labels):
     learner = learners.compiled(MODEL, learners.imaml())
     with pytest.raises(ValueError, match="`support_y`. Expected class numbers from 0 to 2.*Rec"):
         learner.adapt(np.zeros((3, 4), "float32"), np.array(labels))
+
+
+class Endless(keras.utils.PyDataset):
+    num_batches = None
+
+    def __getitem__(self, index):
+        return index
+
+
+class Ending(Endless):
+    num_batches = 3
+
+
+NUMBERS = tf.data.Dataset.range(3)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        NUMBERS.repeat(),
+        NUMBERS.repeat().batch(2).prefetch(1),
+        tf.distribute.get_strategy().experimental_distribute_dataset(NUMBERS.repeat()),
+        Endless(),
+    ],
+)
+def test_data_without_an_end_needs_a_number_of_steps(data):
+    with pytest.raises(ValueError, match="`steps`.*`x` has no end.*steps=None"):
+        check_end("x", data, "steps", None)
+    check_end("x", data, "steps", 2)
+
+
+@pytest.mark.parametrize(
+    "data", [NUMBERS, NUMBERS.repeat(2), NUMBERS.filter(lambda x: x > 0), Ending(), iter([]), None]
+)
+def test_data_that_may_end_is_taken(data):
+    check_end("x", data, "steps", None)
+
+
+def test_learners_refuse_data_without_an_end():
+    learner, data = learners.compiled(), learners.dataset(learners.images())
+    for use, missing in (
+        (lambda: learner.fit(data), "steps_per_epoch"),
+        (lambda: learner.fit(data, steps_per_epoch=1, validation_data=data), "validation_steps"),
+        (lambda: learner.evaluate(data), "steps"),
+    ):
+        with pytest.raises(ValueError, match=f"`{missing}`.*has no end"):
+            use()

@@ -158,14 +158,15 @@ def folder_of(path):
 
 
 def test_flags(tmp_path, capsys):
-    from trainers import train  # noqa: F401  (defines its flags)
+    from trainers import settings, train
 
+    train.define_flags()
     run_dir = tmp_path / "run"
     run_dir.mkdir()
     (run_dir / "flags.txt").write_text("--way=5\n")
     (run_dir / "checkpoints").mkdir()
     (run_dir / "checkpoints" / "checkpoint").touch()
-    names = [*run_folder.RUN_FLAGS, "steps", "cores", "devices", "distribution", "nonsense"]
+    names = [*settings.RUN_FLAGS, "steps", "cores", "devices", "distribution", "nonsense"]
     values = st.one_of(
         st.text(max_size=8),
         NUMBERS.map(str),

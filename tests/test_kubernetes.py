@@ -30,7 +30,8 @@ def flags():
 
 def test_its_flags_are_taken():
     code = (
-        "import sys; from absl import flags; from trainers import train; "
+        "import sys; from absl import flags; from trainers import command_line, train; "
+        "command_line.define_shared(); train.define_flags(); "
         "flags.FLAGS(['train', *sys.argv[1:]])"
     )
     parsed = [flag for flag in flags() if not flag.startswith("--data_dir")]

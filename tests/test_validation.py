@@ -1,9 +1,11 @@
 """Checks of settings: what passes, what is refused, and what the message says."""
 
+import pathlib
+
 import numpy as np
 import pytest
 
-from keras_imaml.validation import check_choice, check_integer, check_number
+from keras_imaml.validation import check_choice, check_folder_name, check_integer, check_number
 
 
 @pytest.mark.parametrize("value", [1, 5, np.int64(7)])
@@ -40,3 +42,19 @@ def test_choices_are_listed_in_order():
     assert check_choice("per", "model", ("weight", "model")) == "model"
     with pytest.raises(ValueError, match=r"\['model', 'weight'\].*Received: per='task'"):
         check_choice("per", "task", ("weight", "model"))
+
+
+@pytest.mark.parametrize("path", ["runs/[1]", "a\\b", "a[b/c]d"])
+def test_folders_that_tensorflow_would_not_find_are_refused(path):
+    with pytest.raises(ValueError, match="`filepath`.*without .*Received: filepath="):
+        check_folder_name("filepath", path)
+
+
+@pytest.mark.parametrize("path", ["with spaces", "gr\u00fcn", "a*b?c[d", "..", pathlib.Path("a")])
+def test_other_folders_are_taken(path):
+    assert check_folder_name("filepath", path) == str(path)
+
+
+def test_a_tilde_is_the_home_folder(monkeypatch):
+    monkeypatch.setenv("HOME", "/somewhere")
+    assert check_folder_name("filepath", "~/runs") == "/somewhere/runs"

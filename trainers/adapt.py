@@ -19,16 +19,26 @@ FLAGS = flags.FLAGS
 
 _ENDINGS = {"saved_model": "", "litert": ".tflite", "onnx": ".onnx", "keras": ".keras"}
 
-flags.DEFINE_string("support_dir", None, "Folder with one folder of images a class.")
-flags.DEFINE_string("output", None, "Folder or file to write.")
-flags.DEFINE_enum(
-    "format",
-    "saved_model",
-    list(_ENDINGS),
-    "What to write; onnx needs the package tf2onnx. The names of the files end in .tflite, .onnx "
-    "and .keras.",
-)
-flags.DEFINE_bool("invert", False, "Turn dark ink on light paper into light on dark.")
+
+def define_flags() -> None:
+    """Define the flags that no other program shares."""
+    from trainers import settings
+
+    settings.define_path(
+        "support_dir", "Folder with one folder of images a class.", allow_override=True
+    )
+    settings.define_path("output", "Folder or file to write.", allow_override=True)
+    flags.DEFINE_enum(
+        "format",
+        "saved_model",
+        list(_ENDINGS),
+        "What to write; onnx needs the package tf2onnx. The names of the files end in .tflite, "
+        ".onnx and .keras.",
+        allow_override=True,
+    )
+    flags.DEFINE_bool(
+        "invert", False, "Turn dark ink on light paper into light on dark.", allow_override=True
+    )
 
 
 def main(argv: Sequence[str]) -> None:
@@ -111,5 +121,8 @@ def _check_classes(folder: str) -> None:
 
 if __name__ == "__main__":
     command_line.run(
-        main, ("run_dir", "support_dir", "output"), arguments=run_folder.with_flags_of_run
+        main,
+        ("run_dir", "support_dir", "output"),
+        arguments=run_folder.with_flags_of_run,
+        define=define_flags,
     )

@@ -1,23 +1,26 @@
 """From a command line to `main`: wrong flags and errors end a program with one line."""
 
+import importlib
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 
 from absl import app, flags, logging
 
-from trainers import rules, settings  # noqa: F401  (rules: which flags go together)
-
 FLAGS = flags.FLAGS
 
 
 Arguments = Callable[[Sequence[str]], Sequence[str]]
+# TensorFlow finds what it wrote by patterns of names, in which these mean something else.
+_OF_PATTERNS = re.compile(r"\[.+\]" if os.sep == "\\" else r"\[.+\]|\\")
 
 
 def run(
     main: Callable[[Sequence[str]], None],
     required: Sequence[str] = ("run_dir",),
     arguments: Arguments = list,
+    define: Callable[[], None] = lambda: None,
 ) -> None:
     """Parse the flags and call `main`; refuse wrong flags, and report errors, in one line.
 
@@ -25,13 +28,23 @@ def run(
         main: The program.
         required: Flags that it cannot do without.
         arguments: What is parsed in place of the command line: those of a run and the line's own.
+        define: Defines the flags of the program itself. Importing a program defines nothing.
     """
     logging.set_verbosity(logging.WARNING)
     # What goes wrong is an exception, too, and ends in one line; see also `keras_imaml.quiet`.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    flags.adopt_module_key_flags(settings)  # --help shows them
+    define()
+    define_shared()
+    for flag in FLAGS.get_key_flags_for_module("trainers.settings"):
+        FLAGS.register_key_flag_for_module(sys.argv[0], flag)  # --help shows them
     # Sorted out before TensorFlow is imported, which takes seconds.
     app.run(_reporting(main), flags_parser=lambda argv: parse(argv, required, arguments))
+
+
+def define_shared() -> None:
+    """Define the flags that the trainers share, and which of them go together."""
+    importlib.import_module("trainers.settings")
+    importlib.import_module("trainers.rules")
 
 
 def refuse(message: str) -> None:
@@ -48,6 +61,12 @@ def in_one_line(error: Exception) -> str:
 def check_folder(flag: str) -> None:
     """Refuse a folder to write that is a file, or would lie in one."""
     path = getattr(FLAGS, flag)
+    if _OF_PATTERNS.search(path):
+        refuse(
+            f"--{flag}={path}: TensorFlow takes [...] and \\ in the name of a folder for a pattern "
+            "and would not find what it wrote; expected a name without them (a path from the "
+            "current folder is enough)"
+        )
     place = _existing(path)
     if not os.path.isdir(place):
         refuse(f"--{flag}={path}: {place} is a file, expected a folder or a free name")
@@ -73,6 +92,13 @@ def _existing(path: str) -> str:
 
 def parse(argv: Sequence[str], required: Sequence[str], arguments: Arguments = list) -> list[str]:
     """Set the flags, or refuse them."""
+    define_shared()
+    strange = [ascii(argument) for argument in argv if not _is_text(argument)]
+    if strange:
+        refuse(
+            f"{' '.join(strange)}: Python cannot read these letters in the encoding of the locale; "
+            "set PYTHONUTF8=1, or a locale such as C.UTF-8"
+        )
     given = arguments(argv)
     try:
         rest = FLAGS(given)
@@ -86,6 +112,11 @@ def parse(argv: Sequence[str], required: Sequence[str], arguments: Arguments = l
             refuse(f"--{name} is missing")
     check_folder("run_dir")
     return list(argv)
+
+
+def _is_text(argument: str) -> bool:
+    """Whether Python could decode an argument: it puts surrogates for what it could not."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in argument)
 
 
 def _reporting(main: Callable[[Sequence[str]], None]) -> Callable[[Sequence[str]], None]:

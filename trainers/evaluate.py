@@ -17,9 +17,18 @@ from trainers import command_line, run_folder
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_enum("split", "test", ["train", "validation", "test"], "Where tasks come from.")
-flags.DEFINE_integer("tasks", 600, "Number of tasks.", lower_bound=1)
-flags.DEFINE_integer("verbose", 1, "Progress bar: 0 no, 1 yes.")
+
+def define_flags() -> None:
+    """Define the flags that no other program shares."""
+    flags.DEFINE_enum(
+        "split",
+        "test",
+        ["train", "validation", "test"],
+        "Where tasks come from.",
+        allow_override=True,
+    )
+    flags.DEFINE_integer("tasks", 600, "Number of tasks.", lower_bound=1, allow_override=True)
+    flags.DEFINE_integer("verbose", 1, "Progress bar: 0 no, 1 yes.", allow_override=True)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -54,4 +63,4 @@ def _named(name: str, value: Any) -> str:
 
 
 if __name__ == "__main__":
-    command_line.run(main, arguments=run_folder.with_flags_of_run)
+    command_line.run(main, arguments=run_folder.with_flags_of_run, define=define_flags)

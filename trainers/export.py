@@ -16,9 +16,15 @@ from trainers import command_line, run_folder
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("output", None, "Folder of the SavedModel to write.")
 
-flags.DEFINE_string("request", None, "File for a request to TensorFlow Serving (JSON).")
+def define_flags() -> None:
+    """Define the flags that no other program shares."""
+    from trainers import settings
+
+    settings.define_path("output", "Folder of the SavedModel to write.", allow_override=True)
+    settings.define_path(
+        "request", "File for a request to TensorFlow Serving (JSON).", allow_override=True
+    )
 
 
 def main(argv: Sequence[str]) -> None:
@@ -49,4 +55,6 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    command_line.run(main, ("run_dir", "output"), arguments=run_folder.with_flags_of_run)
+    command_line.run(
+        main, ("run_dir", "output"), arguments=run_folder.with_flags_of_run, define=define_flags
+    )

@@ -7,8 +7,7 @@ from typing import Any
 
 from absl import flags
 
-from trainers.command_line import in_one_line, refuse
-from trainers.settings import RUN_FLAGS
+from trainers.command_line import define_shared, in_one_line, refuse
 
 FLAGS = flags.FLAGS
 # What a checkpoint is of, and where its weights began.
@@ -35,13 +34,13 @@ def with_flags_of_run(argv: Sequence[str]) -> list[str]:
     file = os.path.join(run_dir, "flags.txt")
     if not os.path.isfile(file):
         refuse(f"--run_dir={run_dir} holds no flags.txt: expected the folder of a run")
-    return [argv[0], f"--flagfile={file}", *argv[1:]]
+    return [argv[0], *_lines_of(file), *argv[1:]]
 
 
 def settings_of_run() -> dict[str, Any]:
     """The settings of the run itself, by name; refuse flags that would make another run of it."""
     file = os.path.join(FLAGS.run_dir, "flags.txt")
-    read = _read(["", f"--flagfile={file}"])
+    read = _read(["", *_lines_of(file)])
     of_run = {name: read[name] for name in values()}
     changed = [name for name in _OF_WEIGHTS if FLAGS[name].value != of_run[name]]
     if changed:
@@ -54,8 +53,21 @@ def settings_of_run() -> dict[str, Any]:
     return of_run
 
 
+def _lines_of(file: str) -> list[str]:
+    """The flags in a file of `keep_flags`; --flagfile would take the encoding of the locale."""
+    with open(file, encoding="utf-8") as stream:
+        return [line for line in stream.read().splitlines() if line]
+
+
+def _run_flags() -> list[str]:
+    from trainers.settings import RUN_FLAGS  # importing a trainer defines no flags
+
+    return RUN_FLAGS
+
+
 def _read(argv: Sequence[str]) -> dict[str, Any]:
     """The flags of a command line by name, whether or not they go together."""
+    define_shared()
     apart = copy.deepcopy(FLAGS)
     for name in apart:
         apart[name].validators = []
@@ -69,12 +81,12 @@ def _read(argv: Sequence[str]) -> dict[str, Any]:
 
 def values() -> dict[str, Any]:
     """The flags that belong to a run, by name, but for the place of the data."""
-    return {name: FLAGS[name].value for name in RUN_FLAGS if name != "data_dir"}
+    return {name: FLAGS[name].value for name in _run_flags() if name != "data_dir"}
 
 
 def as_text() -> str:
     """The flags of a run, one a line."""
-    return "\n".join(line for name in RUN_FLAGS if (line := FLAGS[name].serialize()))
+    return "\n".join(line for name in _run_flags() if (line := FLAGS[name].serialize()))
 
 
 def table() -> dict[str, Any]:
@@ -132,7 +144,7 @@ def _is_trained() -> bool:
 def _check_same(theirs: Sequence[str]) -> None:
     # Flags that are newer than the run were at their defaults when it was made.
     known = {_name_of(line) for line in theirs}
-    newer = {name for name in RUN_FLAGS if name not in known and FLAGS[name].using_default_value}
+    newer = {name for name in _run_flags() if name not in known and FLAGS[name].using_default_value}
     ours = set(as_text().splitlines())
     free = newer | {"data_dir"}
     changed = sorted(line for line in ours ^ set(theirs) if _name_of(line) not in free)
@@ -145,4 +157,4 @@ def _check_same(theirs: Sequence[str]) -> None:
 
 def _name_of(line: str) -> str:
     name = line.removeprefix("--").partition("=")[0]
-    return name if name in RUN_FLAGS else name.removeprefix("no")
+    return name if name in _run_flags() else name.removeprefix("no")

@@ -1,6 +1,8 @@
 """The flags that the trainers share. TensorFlow stays unloaded."""
 
+import os
 from collections.abc import Callable
+from typing import Any
 
 from absl import flags
 
@@ -23,12 +25,24 @@ def _run(define: Callable, name: str, *arguments: object, **settings: object) ->
     RUN_FLAGS.append(name)
 
 
-flags.DEFINE_string("run_dir", None, "Folder of the run: checkpoints, logs, result.json.")
+def define_path(name: str, help_text: str, **settings: Any) -> None:
+    """Define a flag for the path of a folder or file; `~` is the home folder."""
+    flags.DEFINE(_Path(), name, None, help_text, serializer=flags.ArgumentSerializer(), **settings)
+
+
+class _Path(flags.ArgumentParser):
+    def parse(self, argument: str) -> str:
+        return os.path.expanduser(argument)
+
+    def flag_type(self) -> str:
+        return "string"
+
+
+define_path("run_dir", "Folder of the run: checkpoints, logs, result.json.")
 _run(flags.DEFINE_enum, "dataset", "glyphs", DATASETS, "Where tasks come from.")
 _run(
-    flags.DEFINE_string,
+    define_path,
     "data_dir",
-    None,
     "TFDS data_dir; of --dataset=folder the folder that holds train/, validation/ and test/, each "
     "with one folder of images a class.",
 )
@@ -224,9 +238,8 @@ _run(
     "How the network halves images; stride is for conv4.",
 )
 _run(
-    flags.DEFINE_string,
+    define_path,
     "features",
-    None,
     "Folder of a run that is done: begin with the weights of its layers before the head.",
 )
 _run(

@@ -18,18 +18,42 @@ from trainers import command_line, run_folder
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_integer("steps", 1000, "Meta-steps; 0: none after those of --features.", lower_bound=0)
-flags.DEFINE_integer(
-    "validation_tasks", 64, "Tasks of the validation after an epoch.", lower_bound=0
-)
-flags.DEFINE_integer("test_tasks", 600, "Tasks of the final evaluation.", lower_bound=1)
-flags.DEFINE_integer(
-    "log_every", 20, "Meta-steps between points of TensorBoard's curves.", lower_bound=1
-)
-flags.DEFINE_bool(
-    "probe", True, "Measure a fixed meta-batch for TensorBoard before training and after an epoch."
-)
-flags.DEFINE_integer("verbose", 1, "Progress: 0 none, 1 bars, 2 a line an epoch.")
+
+def define_flags() -> None:
+    """Define the flags that no other program shares."""
+    flags.DEFINE_integer(
+        "steps",
+        1000,
+        "Meta-steps; 0: none after those of --features.",
+        lower_bound=0,
+        allow_override=True,
+    )
+    flags.DEFINE_integer(
+        "validation_tasks",
+        64,
+        "Tasks of the validation after an epoch.",
+        lower_bound=0,
+        allow_override=True,
+    )
+    flags.DEFINE_integer(
+        "test_tasks", 600, "Tasks of the final evaluation.", lower_bound=1, allow_override=True
+    )
+    flags.DEFINE_integer(
+        "log_every",
+        20,
+        "Meta-steps between points of TensorBoard's curves.",
+        lower_bound=1,
+        allow_override=True,
+    )
+    flags.DEFINE_bool(
+        "probe",
+        True,
+        "Measure a fixed meta-batch for TensorBoard before training and after an epoch.",
+        allow_override=True,
+    )
+    flags.DEFINE_integer(
+        "verbose", 1, "Progress: 0 none, 1 bars, 2 a line an epoch.", allow_override=True
+    )
 
 
 def main(argv: Sequence[str]) -> None:
@@ -126,4 +150,4 @@ def _tensorboard() -> str:
 
 
 if __name__ == "__main__":
-    command_line.run(main)
+    command_line.run(main, define=define_flags)

@@ -13,6 +13,7 @@ from keras_imaml.inner.gradient_descent import STRONGLY_CONVEX
 from keras_imaml.learning_rate import LearningRate
 from keras_imaml.objective import InnerProblem, TaskObjective
 from keras_imaml.parameters import Parameters
+from keras_imaml.positive import PositiveParameter
 from keras_imaml.vectors import select
 
 
@@ -81,6 +82,16 @@ class Algorithm(ShownAsCall, keras.layers.Layer):
             rate.prepare(parameters)
         self.parameters = parameters
         self.built = True
+
+    def check_follows(self, parameters: Parameters) -> None:
+        """Refuse another split of the network's weights than it was prepared for.
+
+        Raises:
+            ValueError: If it holds a number for each layer or weight that adapts.
+        """
+        for layer in self._flatten_layers():
+            if isinstance(layer, PositiveParameter):
+                layer.check_follows(parameters)
 
     def strength(self) -> tf.Tensor:
         """lambda of the inner objective: a scalar or `[size]`."""

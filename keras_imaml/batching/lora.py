@@ -3,7 +3,8 @@
 Three things about `enable_lora` of `Dense`, `EinsumDense` and `Embedding` matter here. The layers
 add the product of the low-rank weights to the kernel, which would be a kernel for every task. A
 model's configuration does not always tell on which layers it was called. And a file keeps the sum
-of kernel and product, with low-rank weights of zero, which no gradient ever leaves again.
+of kernel and product, rounded once more where the kernel is quantized, with low-rank weights of
+zero, which no gradient ever leaves again.
 """
 
 from collections.abc import Callable, Iterable
@@ -83,6 +84,9 @@ class UnmergedLora(keras.layers.Layer):
 
 
 def _weights(layer: keras.layers.Layer) -> list[keras.Variable]:
+    if layer.quantization_mode is not None:  # the sum has other scales, and is rounded
+        own = [*layer._trainable_variables, *layer._non_trainable_variables]
+        return sorted(own, key=lambda variable: variable.name)
     if isinstance(layer, keras.layers.Embedding):
         return [layer._embeddings, layer.lora_embeddings_a, layer.lora_embeddings_b]
     return [layer._kernel, layer.lora_kernel_a, layer.lora_kernel_b]

@@ -13,6 +13,12 @@ from keras_imaml.batching.lora import low_rank_products
 from keras_imaml.batching.recurrence import unrolled_recurrence
 from keras_imaml.batching.second_order import check_masks, exact_moments
 from keras_imaml.batching.squeezing import task_axis_kept
+from keras_imaml.batching.variable_reads import (
+    TaskScope,
+    captures_noted,
+    reads_checked,
+    refuse_weights_in_loss,
+)
 from keras_imaml.layers.task_batch_normalization import normalizes_by_batch, statistics_of_first
 from keras_imaml.parameters import Parameters
 
@@ -64,11 +70,19 @@ class TaskLoss:
     Args:
         loss: `(y_true, y_pred) -> scalar`, of the examples of one task.
         dtype: Of the result.
+        parameters: The split of a network's weights, of which the loss may not read those that
+            adapt. Defaults to `None`: there are none.
     """
 
-    def __init__(self, loss: Callable[[Any, Any], tf.Tensor], dtype: str) -> None:
+    def __init__(
+        self,
+        loss: Callable[[Any, Any], tf.Tensor],
+        dtype: str,
+        parameters: Parameters | None = None,
+    ) -> None:
         self.loss = loss
         self.dtype = dtype
+        self.parameters = parameters
         self._losses = traced_when_eager(self._vectorized)
 
     def __call__(self, y: Any, outputs: Any) -> tf.Tensor:
@@ -76,7 +90,14 @@ class TaskLoss:
         return tf.cast(self._losses(y, outputs), self.dtype)
 
     def _vectorized(self, y: Any, outputs: Any) -> tf.Tensor:
-        return tf.vectorized_map(lambda pair: self.loss(*pair), (y, outputs), warn=False)
+        def one_task(pair: tuple) -> tf.Tensor:
+            with captures_noted() as captures:
+                value = self.loss(*pair)
+            if self.parameters is not None:
+                refuse_weights_in_loss(self.parameters, captures)
+            return value
+
+        return tf.vectorized_map(one_task, (y, outputs), warn=False)
 
 
 class TaskNetwork:
@@ -131,12 +152,11 @@ class TaskNetwork:
 
         def one_task(arguments: tuple) -> Evaluation:
             weights, examples = arguments
-            scope = keras.StatelessScope(
-                state_mapping=list(zip([*own, *shared], [*weights, *common], strict=True)),
-                collect_losses=True,
+            scope = TaskScope(
+                list(zip([*own, *shared], [*weights, *common], strict=True)), collect_losses=True
             )
             with (
-                scope,
+                reads_checked(self.model, self.parameters, scope, adapts=phi is not None),
                 exact_moments(),
                 low_rank_products(),
                 statistics_of_first(support_rows),

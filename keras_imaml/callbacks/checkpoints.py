@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from keras_imaml.distribution import is_chief
 from keras_imaml.distribution.workers import Workers
-from keras_imaml.validation import check_integer
+from keras_imaml.validation import check_folder_name, check_integer
 
 _OTHER = (
     "The checkpoint does not fit this learner. Expected one of the same network, algorithm and "
@@ -45,6 +45,7 @@ class Checkpoints(keras.callbacks.Callback):
     def __init__(self, learner: Any, directory: str, keep: int = 2) -> None:
         super().__init__()
         check_integer("keep", keep, minimum=1)
+        directory = check_folder_name("directory", directory)
         if not getattr(learner, "compiled", False):
             raise ValueError(
                 "Invalid value for `learner`. Expected a compiled keras_imaml.MetaLearner: its "

@@ -33,6 +33,8 @@ def prepared_builder(name: str, data_dir: str | os.PathLike[str] | None, host: s
         ImportError: If TFDS is not installed.
     """
     tfds = import_tfds()
+    if data_dir is not None:
+        data_dir = os.path.expanduser(data_dir)  # TFDS would make a folder named `~`
     try:
         builder = tfds.builder(name, data_dir=data_dir)
         if not os.path.isdir(builder.data_dir):

@@ -39,6 +39,32 @@ def check_strategy(strategy: tf.distribute.Strategy) -> None:
         )
 
 
+def check_variables(
+    strategy: tf.distribute.Strategy, variables: Sequence[keras.Variable], what: str
+) -> None:
+    """Refuse variables that were made outside of the scope of a strategy with several replicas.
+
+    Args:
+        strategy: The strategy.
+        variables: What it would train.
+        what: Whose variables they are, for the message.
+
+    Raises:
+        ValueError: With the paths of the variables.
+    """
+    if not shared(strategy):
+        return
+    in_scope = strategy.extended.variable_created_in_scope
+    outside = [v.path for v in variables if not in_scope(v._value)]
+    if outside:
+        raise ValueError(
+            f"The variables of {what} were not made in the scope of the distribution strategy. "
+            "Expected the network, the MetaLearner and `compile` in one `with strategy.scope():`. "
+            f"Received: {type(strategy).__name__} with {strategy.num_replicas_in_sync} replicas, "
+            f"and made outside: {outside[:5]}{' ...' if len(outside) > 5 else ''}"
+        )
+
+
 def shared(strategy: tf.distribute.Strategy) -> bool:
     """Whether there is more than one replica."""
     return strategy.num_replicas_in_sync > 1

@@ -1,12 +1,15 @@
 """How the steps of a learner become functions that `fit` and `evaluate` call."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from keras_imaml.distribution import replicas
-from keras_imaml.elements import check_element
+from keras_imaml.elements import check_element, check_end
+from keras_imaml.parameters import Parameters
 
 
 class StepFunctions(keras.Model):
@@ -16,8 +19,23 @@ class StepFunctions(keras.Model):
     """
 
     model: keras.Model
+    parameters: Parameters
     train_function: Any
     test_function: Any
+
+    def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
+        """See `keras.Model.fit`; data without an end needs a number of steps."""
+        given = _arguments(keras.Model.fit, self, args, kwargs)
+        check_end("x", given.get("x"), "steps_per_epoch", given.get("steps_per_epoch"))
+        validation = given.get("validation_data")
+        check_end("validation_data", validation, "validation_steps", given.get("validation_steps"))
+        return super().fit(*args, **kwargs)
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
+        """See `keras.Model.evaluate`; data without an end needs a number of steps."""
+        given = _arguments(keras.Model.evaluate, self, args, kwargs)
+        check_end("x", given.get("x"), "steps", given.get("steps"))
+        return super().evaluate(*args, **kwargs)
 
     def make_train_function(self, force: bool = False) -> Any:
         """See `keras.Model.make_train_function`."""
@@ -28,6 +46,8 @@ class StepFunctions(keras.Model):
         return self._made("test", super().make_test_function, force)
 
     def _made(self, kind: str, by_keras: Callable[[bool], Any], force: bool) -> Any:
+        replicas.check_variables(tf.distribute.get_strategy(), self.variables, "the learner")
+        self.parameters.check_unchanged()  # a function that was traced before would not see it
         name = f"{kind}_function"
         if getattr(self, name) is None or force:
             if replicas.shared(self.distribute_strategy):
@@ -74,3 +94,11 @@ class StepFunctions(keras.Model):
         for part in (self._compile_loss, self._compile_metrics):
             if part is not None and not part.built:
                 part.build(y, outputs)
+
+
+def _arguments(function: Any, instance: Any, args: Any, kwargs: Any) -> dict[str, Any]:
+    """By name, what a method of Keras would be called with; nothing if it does not take that."""
+    try:
+        return inspect.signature(function).bind(instance, *args, **kwargs).arguments
+    except TypeError:  # which Keras says itself
+        return {}

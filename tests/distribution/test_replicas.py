@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 import keras_imaml as ki
+from keras_imaml.distribution import replicas
 from tests import learners
 
 
@@ -87,3 +88,28 @@ def test_a_parameter_server_is_refused(monkeypatch):
     monkeypatch.setattr(tf.distribute, "get_strategy", Strategy)
     with pytest.raises(ValueError, match="ParameterServerStrategy is asynchronous"):
         ki.MetaLearner(learners.small(), learners.imaml())
+
+
+@pytest.mark.parametrize("outside", ["network", "learner", "all"])
+def test_what_was_made_outside_of_the_scope_is_refused(outside, monkeypatch):
+    strategy = tf.distribute.MirroredStrategy(["CPU:0"])
+    scope = strategy.scope()
+
+    def make():
+        made = learners.small()
+        if outside == "network":
+            with scope:
+                ki.MetaLearner(made, learners.imaml())
+        learner = ki.MetaLearner(made, learners.imaml())
+        if outside == "learner":
+            with scope:
+                learner.compile("sgd", learners.cross_entropy())
+        learner.compile("sgd", learners.cross_entropy())
+        with scope:
+            learner.fit(*learners.images(), verbose=0)
+
+    monkeypatch.setattr(replicas, "shared", lambda s: s is strategy)  # as on several devices
+    with pytest.raises(
+        ValueError, match=r"not made in the scope.*`with strategy.scope\(\):`.*conv"
+    ):
+        make()

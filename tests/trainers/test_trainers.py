@@ -113,7 +113,8 @@ def test_wrong_flags_are_refused_in_one_line(tmp_path, flags, reason):
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.stem)
 def test_presets_are_valid_flags(preset):
     code = (
-        "from absl import flags; from trainers import train; "
+        "from absl import flags; from trainers import command_line, train; "
+        "command_line.define_shared(); train.define_flags(); "
         f"flags.FLAGS(['train', '--flagfile={preset}', '--run_dir=x'])"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

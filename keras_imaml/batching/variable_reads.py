@@ -1,0 +1,245 @@
+"""Which variables a network reads while it is traced: those of a task, or others past them.
+
+Weights of a task are passed to Keras in the place of its variables. A layer that reads a variable
+in another way computes with numbers that no task changes, and nothing else would tell.
+"""
+
+import contextlib
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_imaml.batching.inlining import functions_inlined
+from keras_imaml.parameters import Parameters
+from keras_imaml.replacement import Replacement
+
+try:
+    from tensorflow.python.eager.record import VariableWatcher
+    from tensorflow.python.ops import script_ops
+
+    _stock = script_ops._internal_py_func
+except (ImportError, AttributeError):  # a private interface of TensorFlow: do without
+    VariableWatcher = script_ops = _stock = None
+
+_WAY_OUT = (
+    "Expected a layer to make its weights by `self.add_weight(...)` and to read them in `call`, "
+    "as `self.kernel` or by keras.ops.convert_to_tensor(self.kernel)."
+)
+_context = threading.local()
+
+
+class TaskScope(keras.StatelessScope):
+    """Weights of a task in the place of variables; notes which variables are read.
+
+    Attributes:
+        read: By `id`, the variables whose value in this scope was asked for.
+        others: Those that have none here.
+    """
+
+    def __init__(self, state_mapping: Any, collect_losses: bool = False) -> None:
+        self.read: dict[int, keras.Variable] = {}
+        self.others: dict[int, keras.Variable] = {}
+        super().__init__(state_mapping, collect_losses=collect_losses)
+
+    def get_current_value(self, variable: keras.Variable) -> Any:
+        """See `keras.StatelessScope`."""
+        value = super().get_current_value(variable)
+        (self.others if value is None else self.read)[id(variable)] = variable
+        return value
+
+
+@contextlib.contextmanager
+def reads_checked(
+    model: keras.Model, parameters: Parameters, scope: TaskScope, adapts: bool
+) -> Iterator[None]:
+    """Trace a network's call within, under `scope`; what it reads past it is refused.
+
+    Args:
+        model: The network.
+        parameters: The split of the weights.
+        scope: Gives the weights of a task.
+        adapts: Whether weights of the task are among them.
+
+    Raises:
+        ValueError: With the names of the layer and the variable, and the way out.
+    """
+    watcher = VariableWatcher() if VariableWatcher else contextlib.nullcontext()
+    with (
+        captures_noted() as captures,
+        _python_noted() as python,
+        functions_inlined(),
+        scope,
+        watcher,
+    ):
+        yield
+    trained = _trained(watcher)
+    adapted = parameters.adapted if adapts else []
+    known = [*parameters.adapted, *parameters.shared]
+    frozen = _handles(v for v in (*parameters.fixed, *scope.others.values()) if not v.trainable)
+    names = _handles(known)
+    names.update({key: v for key, v in _handles(scope.others.values()).items() if v.trainable})
+    constants = []
+    for tensor, where in captures:
+        if tensor.dtype != tf.resource:
+            constants.append((tensor, where))
+        elif id(tensor) in names:
+            variable = names[id(tensor)]
+            member = any(variable is v for v in known)
+            _refuse_read(model, where, variable.path, member)
+        elif id(tensor) in trained and id(tensor) not in frozen:
+            _refuse_read(model, where, trained[id(tensor)], False)
+    for where in python:
+        layer = layer_at(model, where)
+        if layer.trainable_variables:
+            raise ValueError(
+                f"The layer {layer.path!r} calls Python while a graph runs (tf.py_function or "
+                "tf.numpy_function), where its weights are not those of a task. Expected such a "
+                "call in a layer without trainable weights, or in the input pipeline. Received: "
+                f"a layer with {[v.path for v in layer.trainable_variables]}"
+            )
+    _check_cached(model, adapted, scope, constants)
+
+
+def _refuse_read(model: keras.Model, where: str, variable: str, member: bool) -> None:
+    layer = layer_at(model, where)
+    why = (
+        "whose value for a task is another: a graph that was traced before, or the variable's own "
+        "tf.Variable, was kept and used"
+        if member
+        else "which is no weight of the network for Keras, so that nothing trains or adapts it"
+    )
+    raise ValueError(
+        f"The layer {layer.path!r} reads a variable past Keras, {why}. {_WAY_OUT} A variable that "
+        f"nothing should train has trainable=False. Received: {variable!r}"
+    )
+
+
+def _check_cached(
+    model: keras.Model, adapted: Sequence[Any], scope: TaskScope, constants: Sequence[Any]
+) -> None:
+    """Refuse values that were taken from a weight before the call, in place of the weight."""
+    owners = {id(v): layer for layer in model._flatten_layers() for v in _own(layer)}
+    unread = [v for v in adapted if id(v) in owners and id(v) not in scope.read]
+    used = [(x, layer_at(model, where)) for x, where in constants if x.dtype.is_floating]
+    for variable in unread:
+        owner = owners[id(variable)]
+        cached = [x for x, layer in used if owner in layer._flatten_layers() and _numbers(x) > 1]
+        if cached or any(_equal(x, variable) for x, _ in used):
+            raise ValueError(
+                f"The layer {owner.path!r} computes with numbers that were there before it was "
+                f"called, and does not read its weight {variable.path!r}: what was taken from a "
+                "weight in `build` or `__init__` is not that of a task. "
+                f"{_WAY_OUT} A weight that is not needed has trainable=False. Received: "
+                f"shape {tuple((cached or [variable])[0].shape)}"
+            )
+    if unread:
+        warnings.warn(
+            f"Weights of the network {model.name!r} are not read while it is called, so that no "
+            "task changes them: read them in `call`, or set `trainable = False` on them. "
+            f"Received: {[v.path for v in unread]}",
+            stacklevel=2,
+        )
+
+
+def layer_at(model: keras.Model, where: str) -> keras.layers.Layer:
+    """The innermost layer of a model among the name scopes `where`, joined by slashes."""
+    layers = {layer.name: layer for layer in model._flatten_layers(include_self=False)}
+    for name in reversed(where.split("/")):
+        for candidate in (name, name.rpartition("_")[0]):  # scopes of one name get numbers
+            if candidate in layers:
+                return layers[candidate]
+    return model
+
+
+def refuse_weights_in_loss(parameters: Parameters, captures: Sequence[Any]) -> None:
+    """Refuse a loss function that reads weights that adapt: it would not read those of a task."""
+    names = _handles(parameters.adapted)
+    read = sorted({names[id(x)].path for x, _ in captures if id(x) in names})
+    if read:
+        raise ValueError(
+            "Invalid value for `loss`. Expected a function of labels and outputs alone; penalties "
+            "of weights go into a layer's `kernel_regularizer`, or `add_loss` in its `call`, where "
+            f"they are those of a task. Received: a loss that reads {read}"
+        )
+
+
+@contextlib.contextmanager
+def captures_noted() -> Iterator[list[tuple[tf.Tensor, str]]]:
+    """Collect `(tensor, name scopes)` of what the graph at hand takes from outside."""
+    noted: list[tuple[tf.Tensor, str]] = []
+    graph = tf.compat.v1.get_default_graph()
+    stock = graph.capture  # of the class, or of a block around this one
+
+    def capture(tensor: Any, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(tensor, tf.__internal__.EagerTensor):
+            noted.append((tensor, graph.get_name_scope()))
+        return stock(tensor, *args, **kwargs)
+
+    graph.capture = capture
+    try:
+        yield noted
+    finally:
+        graph.capture = stock
+
+
+@contextlib.contextmanager
+def _python_noted() -> Iterator[list[str]]:
+    """Collect the name scopes in which Python is put into the graph of this thread."""
+    if _stock is None:
+        yield []
+        return
+    outer = getattr(_context, "python", None)
+    noted: list[str] = []
+    _context.python = noted
+    try:
+        with _replaced:
+            yield noted
+    finally:
+        _context.python = outer
+
+
+def _noting(*args: Any, **kwargs: Any) -> Any:
+    noted = getattr(_context, "python", None)
+    if noted is not None:
+        noted.append(tf.compat.v1.get_default_graph().get_name_scope())
+    return _stock(*args, **kwargs)
+
+
+def _handles(variables: Any) -> dict[int, keras.Variable]:
+    """By the `id` of the handles that a graph takes in, the variables; several on replicas."""
+    handles = {}
+    for variable in variables:
+        value = variable._value
+        for copy in getattr(value, "values", None) or [value]:
+            handles[id(getattr(copy, "handle", None))] = variable
+    return handles
+
+
+def _trained(watcher: Any) -> dict[int, str]:
+    """By the `id` of their handles, the names of variables that TensorFlow was told to train."""
+    read = watcher.watched_variables() if VariableWatcher else ()
+    return {id(v.handle): v.name for v in read if v.dtype.is_floating}
+
+
+def _own(layer: keras.layers.Layer) -> list[keras.Variable]:
+    return [*layer._trainable_variables, *layer._non_trainable_variables]
+
+
+def _numbers(x: tf.Tensor) -> int:
+    return x.shape.num_elements() or 0
+
+
+def _equal(x: tf.Tensor, variable: keras.Variable) -> bool:
+    if tuple(x.shape) != tuple(variable.shape):
+        return False
+    return bool(np.array_equal(x.numpy(), keras.ops.convert_to_numpy(variable)))
+
+
+_replaced = Replacement(
+    lambda function: setattr(script_ops, "_internal_py_func", function), _noting, _stock
+)
