@@ -4,10 +4,12 @@ The tasks of a meta-batch are evaluated together, and several times a step, so t
 new value of a running mean or a counter. A value that is left out would be an error in silence.
 """
 
+import random
 from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_imaml.batching.fallbacks import layers_of
@@ -54,6 +56,7 @@ class CallChecked:
     def __enter__(self) -> None:
         self._graph = tf.compat.v1.get_default_graph()
         self._before = len(self._operations())
+        self._python = _python_generators()
 
     def __exit__(self, kind: Any, *exception: object) -> None:
         if kind is not None:
@@ -61,6 +64,14 @@ class CallChecked:
         if self._scope.assigned:
             variable = self._scope.assigned[0]
             raise _changes(_owner(self._model, variable), variable.path)
+        if self._python != _python_generators():
+            raise ValueError(
+                f"The network {self._model.name!r} draws by Python's or NumPy's random numbers "
+                "while it is called: they would be drawn when a graph is built, and never again. "
+                "Expected keras.random with a keras.random.SeedGenerator of the layer. The layer "
+                "keras.layers.AugMix draws so, too: put it into the data set, "
+                "`tasks.map(...)`, instead."
+            )
         names = [layer.name for layer in self._model._flatten_layers()]
         for operation in self._operations()[self._before :]:
             assigns = operation.type.startswith("Assign") and "Variable" in operation.type
@@ -78,6 +89,12 @@ class CallChecked:
 
     def _operations(self) -> Sequence[tf.Operation]:
         return self._graph.get_operations()
+
+
+def _python_generators() -> tuple:
+    """The states of the random generators that all of a program shares."""
+    _, numbers, *rest = np.random.get_state()
+    return random.getstate(), np.asarray(numbers).tobytes(), *rest
 
 
 def check_stateless(model: keras.Model) -> None:
