@@ -18,13 +18,15 @@ try:
 except (ImportError, AttributeError):  # a private interface of TensorFlow: do without
     pfor = _registry = _create_op = None
 
+_KEYS = "StatelessRandomGetKeyCounter"
+_FEW = 64
 _OPERATIONS = (
+    _KEYS,
     "StatelessMultinomial",
     "StatelessParameterizedTruncatedNormal",
     "StatelessRandomBinomial",
     "StatelessRandomGammaV2",
     "StatelessRandomGammaV3",
-    "StatelessRandomGetKeyCounter",
     "StatelessRandomNormalV2",
     "StatelessRandomPoisson",
     "StatelessRandomUniformFullIntV2",
@@ -54,7 +56,13 @@ def _convert_random(inputs: Any, *arguments: Any, **named: Any) -> Any:
             tensor.set_shape(output.shape)
         return list(made)
 
-    outputs = tf.map_fn(of_one, [every[i][0] for i in differ], fn_output_signature=dtypes)
+    stacks = [every[i][0] for i in differ]
+    tasks = stacks[0].shape[0]
+    if operation.type == _KEYS and tasks is not None and tasks <= _FEW:  # a loop takes longer
+        rows = zip(*(tf.unstack(stack) for stack in stacks), strict=True)
+        outputs = [tf.stack(parts) for parts in zip(*map(of_one, map(list, rows)), strict=True)]
+    else:
+        outputs = tf.map_fn(of_one, stacks, fn_output_signature=dtypes)
     return [pfor.wrap(output, True) for output in outputs]
 
 

@@ -176,7 +176,7 @@ def drawing(dtype="float64", adapt=None, algorithm=None):
     )
     algorithm = algorithm or ki.IMAML(
         4.0,
-        ki.inner.GradientDescent(steps=80, learning_rate=0.1),
+        ki.inner.GradientDescent(steps=200, learning_rate=0.1),
         ki.linear.ConjugateGradient(max_steps=30, tolerance=1e-12),
         curvature="hessian",
     )
@@ -233,21 +233,14 @@ def test_chunks_and_pipelines_draw_what_the_whole_does(monkeypatch, limit, lanes
         np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-12)
 
 
-def test_steps_of_fit_draw_anew_and_the_same_from_a_seed():
-    def losses():
-        learner = drawing(algorithm=ki.MAML(ki.inner.GradientDescent(1), first_order=True))
-        learner.optimizer.learning_rate = 0.0
-        tasks = learners.dataset(tf.nest.map_structure(np.array, regression(3)))
-        fit = lambda: learner.fit(tasks, steps_per_epoch=1, verbose=0)  # noqa: E731
-        drawn = [fit().history["loss"][0] for _ in range(3)]
-        states = [v.numpy() for v in learner.variables if "seed" in v.path]
-        learner.evaluate(tasks, steps=1, verbose=0)
-        for variable, state in zip(
-            [v for v in learner.variables if "seed" in v.path], states, strict=True
-        ):
-            np.testing.assert_array_equal(variable.numpy(), state)
-        return drawn
-
-    first = losses()
-    assert len(set(first)) == 3
-    assert losses() == first
+def test_steps_of_fit_draw_anew_and_evaluation_leaves_the_seeds():
+    learner = drawing(algorithm=ki.MAML(ki.inner.GradientDescent(1), first_order=True))
+    learner.optimizer.learning_rate = 0.0
+    tasks = learners.dataset(tf.nest.map_structure(np.array, regression(3)))
+    fit = lambda: learner.fit(tasks, steps_per_epoch=1, verbose=0)  # noqa: E731
+    assert len({fit().history["loss"][0] for _ in range(3)}) == 3
+    states = [v for v in learner.variables if "seed" in v.path]
+    before = [v.numpy() for v in states]
+    learner.evaluate(tasks, steps=1, verbose=0)
+    np.testing.assert_array_equal([v.numpy() for v in states], before)
+    assert before[0][1] == 3
