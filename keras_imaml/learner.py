@@ -10,7 +10,7 @@ from keras_imaml.algorithms import Algorithm
 from keras_imaml.batching import TaskLoss, TaskNetwork
 from keras_imaml.batching.layer_updates import check_stateless
 from keras_imaml.batching.lora import UnmergedLora, enable_lora, lora_settings
-from keras_imaml.batching.random_streams import RandomStreams
+from keras_imaml.batching.random_streams import RandomStreams, own_generator
 from keras_imaml.batching.second_order import check_layers
 from keras_imaml.batching.shared_constants import shared_constants
 from keras_imaml.batching.trunk import split
@@ -137,8 +137,8 @@ class MetaLearner(TaskAdaptation, StepFunctions):
         # A joint set is normalised as one, and a learned loss reads activations of the trunk.
         whole = learned_loss or algorithm.joins_examples
         parts = None if whole else split(model, self.parameters)
-        streams = self._streams = RandomStreams()
-        self._unseeded = streams.unseeded  # Keras then finds its state
+        self._unseeded = own_generator()
+        streams = self._streams = RandomStreams(self._unseeded)
         self._trunk = parts and TrunkNetwork(parts.trunk, self.parameters, streams)
         self._outer_network = TaskNetwork(parts.rest if parts else model, self.parameters, streams)
         self._inner_network = (

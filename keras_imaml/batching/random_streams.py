@@ -69,13 +69,16 @@ class _Task(NamedTuple):
 class RandomStreams:
     """What the networks of a learner draw from.
 
+    Args:
+        unseeded: The generator of draws without one, such as `keras.random.normal(shape)`; see
+            `own_generator`. Defaults to `None`: the one that all of Keras shares.
+
     Attributes:
-        unseeded: The generator of draws without one, such as `keras.random.normal(shape)`.
         generators: Those that have drawn, by their `id`; known once a network was evaluated.
     """
 
-    def __init__(self) -> None:
-        self.unseeded = keras.random.SeedGenerator(_seed_to_come())
+    def __init__(self, unseeded: keras.random.SeedGenerator | None = None) -> None:
+        self.unseeded = unseeded
         self.generators: dict[int, keras.random.SeedGenerator] = {}
         self._networks = 0
 
@@ -118,6 +121,17 @@ class _Refused(NamedTuple):
         )
 
 
+def own_generator() -> keras.random.SeedGenerator:
+    """A generator that `keras.utils.set_random_seed` determines, with a variable of its own.
+
+    That of Keras belongs to a thread, of which every replica has one. Layers that are made later
+    get the seeds that they would get without this.
+    """
+    python = random.Random()
+    python.setstate(random.getstate())
+    return keras.random.SeedGenerator(python.randint(1, 10**9))
+
+
 def draws_refused(who: str) -> contextlib.AbstractContextManager:
     """Within it, a draw by Keras is a `ValueError`.
 
@@ -155,13 +169,6 @@ def _shifted(x: tf.Tensor, bits: int) -> tf.Tensor:
     return tf.bitwise.bitwise_and(moved, tf.constant((1 << (64 - bits)) - 1, tf.int64))
 
 
-def _seed_to_come() -> int:
-    """A seed that `keras.utils.set_random_seed` determines; layers made later get theirs still."""
-    generator = random.Random()
-    generator.setstate(random.getstate())
-    return generator.randint(1, 10**9)
-
-
 @contextlib.contextmanager
 def _drawing(context: Any) -> Iterator[None]:
     outer = getattr(_context, "now", None)
@@ -180,7 +187,8 @@ def _next(generator: keras.random.SeedGenerator, ordered: bool = True) -> tf.Ten
 
 def _global_seed_generator() -> keras.random.SeedGenerator:
     context = getattr(_context, "now", None)
-    return _stock_global() if context is None else context.streams.unseeded
+    own = None if context is None else context.streams.unseeded
+    return own or _stock_global()
 
 
 _by_task: Replacement = Replacement(

@@ -8,7 +8,7 @@ from keras import layers
 
 import keras_imaml as ki
 from keras_imaml.batching import TaskNetwork
-from keras_imaml.batching.random_streams import RandomStreams, mixed
+from keras_imaml.batching.random_streams import RandomStreams, mixed, own_generator
 from keras_imaml.parameters import Parameters
 from keras_imaml.splitting import meta_gradient
 from tests import learners, problems
@@ -43,7 +43,7 @@ def network_of(*parts, shape=(6,)):
         x = part(x)
     model = keras.Model(inputs, layers.Dense(2, name="head")(layers.Flatten()(x)))
     parameters = Parameters(model)
-    return TaskNetwork(model, parameters), parameters.theta()
+    return TaskNetwork(model, parameters, RandomStreams(own_generator())), parameters.theta()
 
 
 def same_tasks(theta, shape, tasks=6):
@@ -115,7 +115,7 @@ def test_calls_of_a_layer_and_networks_draw_apart():
     phi = tf.repeat(tf.constant([*kernel.ravel(), 0, 0], tf.float32)[None], 6, 0)
     outputs = network(phi, x, True).outputs
     assert not np.any(np.isclose(outputs[..., 0], outputs[..., 1]).all(axis=1))
-    streams = RandomStreams()
+    streams = RandomStreams(own_generator())
     model = network_of(Noise())[0].model
     one, other = (TaskNetwork(model, Parameters(model), streams) for _ in range(2))
     phi = tf.ones([6, 14])
