@@ -8,7 +8,9 @@ import tensorflow as tf
 
 from keras_imaml.algorithms import Algorithm
 from keras_imaml.batching import TaskLoss, TaskNetwork
+from keras_imaml.batching.layer_updates import check_stateless
 from keras_imaml.batching.lora import UnmergedLora, enable_lora, lora_settings
+from keras_imaml.batching.random_streams import RandomStreams, own_generator
 from keras_imaml.batching.second_order import check_layers
 from keras_imaml.batching.shared_constants import shared_constants
 from keras_imaml.batching.trunk import split
@@ -117,11 +119,13 @@ class MetaLearner(TaskAdaptation, StepFunctions):
                 f"Received: model={model!r}"
             )
         check_layers(model)
+        check_stateless(model)
         self.model = model
         self.learned_loss = learned_loss
         adapts_by = learned_loss.prepare(model) if learned_loss else model
         if learned_loss:
             check_layers(adapts_by)
+            check_stateless(adapts_by)
         self.parameters = Parameters(model, adapt, learned_loss and learned_loss.network)
         algorithm.prepare(self.parameters)
         self.algorithm = algorithm
@@ -130,6 +134,8 @@ class MetaLearner(TaskAdaptation, StepFunctions):
         if tasks_per_chunk is not None:
             tasks_per_chunk = check_integer("tasks_per_chunk", tasks_per_chunk, minimum=1)
         self.tasks_per_chunk = tasks_per_chunk
+        self._unseeded = own_generator()
+        self._streams = RandomStreams(self._unseeded)
         self._make_networks(adapts_by)
         self._trace_losses()
         self.diagnostics = make_diagnostics(algorithm.diagnostics)
@@ -262,7 +268,7 @@ class MetaLearner(TaskAdaptation, StepFunctions):
         # An optimizer that scales losses (for half precision) divides what it is given.
         gradients = [_scaled(self.optimizer, g) for g in gradients]
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
-        self._advance_seeds()
+        self._streams.advance()
         after = Outcome(meta.query_losses, meta.query_outputs, meta.sound)
         return update_metrics(self, objective, after, real, meta.diagnostics)
 
@@ -278,12 +284,19 @@ class MetaLearner(TaskAdaptation, StepFunctions):
         with replicas.of_all(self.metrics):
             return without_tasks_no_loss(super().get_metrics_result())
 
-    def objective(self, data: Any, training: bool) -> TaskObjective:
-        """The support and query losses of one element of the data, as functions of `phi`."""
+    def objective(self, data: Any, training: bool, first: tf.Tensor | int = 0) -> TaskObjective:
+        """The support and query losses of one element of the data, as functions of `phi`.
+
+        Args:
+            data: The element.
+            training: The `training` flag for the layers.
+            first: The number of its first task in the meta-batch of all replicas. Defaults to `0`.
+        """
         self.parameters.check_unchanged()
         (support_x, support_y), (query_x, query_y) = self._checked(data)
         tasks = Tasks(support_x, support_y, query_x, query_y)
-        return TaskObjective(*self._levels, tasks, training, self.transductive)
+        numbers = first + tf.range(tasks.count)
+        return TaskObjective(*self._levels, tasks, training, self.transductive, numbers)
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of the constructor. A predicate for `adapt` becomes a list of places."""
@@ -318,7 +331,8 @@ class MetaLearner(TaskAdaptation, StepFunctions):
     def _real_tasks(self, data: Any, training: bool) -> tuple[TaskObjective, tf.Tensor]:
         """The objective of what a replica gets, which may be no task at all, and which are real."""
         data, real = replicas.never_empty(self._checked(data))
-        objective = self.objective(data, training=training)
+        first = replicas.tasks_before(tf.reduce_sum(tf.cast(real, tf.int32)))
+        objective = self.objective(data, training, first)
         objective.sound &= real
         return objective, real
 
@@ -327,12 +341,6 @@ class MetaLearner(TaskAdaptation, StepFunctions):
         support, query = tensors  # eager mode brings arrays as they are
         check_shapes(self.model, Tasks(*support, *query))
         return support, query
-
-    def _advance_seeds(self) -> None:
-        """Let dropout and the like draw anew in the next step; within a step they stay the same."""
-        for layer in self._flatten_layers():
-            for generator in layer._seed_generators:
-                generator.next()
 
     def _follow_trainable(self) -> None:
         """Let weights that were frozen or unfrozen since change their part."""
@@ -344,13 +352,15 @@ class MetaLearner(TaskAdaptation, StepFunctions):
 
     def _make_networks(self, adapts_by: keras.Model) -> None:
         # A joint set is normalised as one, and a learned loss reads activations of the trunk.
-        model, parameters = self.model, self.parameters
+        model, parameters, streams = self.model, self.parameters, self._streams
         whole = self.learned_loss or self.algorithm.joins_examples
         parts = None if whole else split(model, parameters)
-        self._trunk = parts and TrunkNetwork(parts.trunk, parameters)
-        self._outer_network = TaskNetwork(parts.rest if parts else model, parameters)
+        self._trunk = parts and TrunkNetwork(parts.trunk, parameters, streams)
+        self._outer_network = TaskNetwork(parts.rest if parts else model, parameters, streams)
         self._inner_network = (
-            TaskNetwork(adapts_by, parameters) if self.learned_loss else self._outer_network
+            TaskNetwork(adapts_by, parameters, streams)
+            if self.learned_loss
+            else self._outer_network
         )
 
     def _trace_losses(self) -> None:

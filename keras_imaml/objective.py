@@ -57,6 +57,8 @@ class TaskObjective:
         training: Whether the network is evaluated in training mode, with dropout and the like.
         transductive: Whether `TaskBatchNormalization` may look at the whole query set; if not,
             the query set is normalised by the statistics of the support set.
+        numbers: `[tasks]`, integers: the number of each task in the meta-batch of all replicas,
+            which its random numbers depend on. Defaults to `None`: counted from 0 on.
     """
 
     def __init__(
@@ -66,12 +68,14 @@ class TaskObjective:
         tasks: Tasks,
         training: bool,
         transductive: bool,
+        numbers: tf.Tensor | None = None,
     ) -> None:
         self.inner = inner
         self.outer = outer
         self.parameters = outer.network.parameters
         self.sound = _sound(tasks)
         self.tasks = Tasks(*(_clear(part, self.sound) for part in tasks))
+        self.numbers = tf.range(tasks.count) if numbers is None else numbers
         self.training = training
         self.transductive = transductive
         self.features: list[tf.Tensor] = []
@@ -105,17 +109,25 @@ class TaskObjective:
             tasks.query_x,
             tasks.query_y,
         )
-        return TaskObjective(self.inner, self.outer, merged, self.training, self.transductive)
+        return TaskObjective(
+            self.inner, self.outer, merged, self.training, self.transductive, self.numbers
+        )
 
     def part(self, first: int | tf.Tensor, count: int) -> "TaskObjective":
         """The objective of `count` tasks from number `first` on."""
         tasks = tf.nest.map_structure(lambda x: rows(x, first, count), self.tasks)
-        return self.replace(tasks, rows(self.sound, first, count))
+        return self.replace(tasks, rows(self.sound, first, count), rows(self.numbers, first, count))
 
-    def replace(self, tasks: Tasks, sound: tf.Tensor) -> "TaskObjective":
-        """The objective of other tasks, whose inputs have been looked at (see `sound`)."""
+    def replace(
+        self, tasks: Tasks, sound: tf.Tensor, numbers: tf.Tensor | None = None
+    ) -> "TaskObjective":
+        """The objective of other tasks, whose inputs have been looked at (see `sound`).
+
+        They have the numbers of these tasks, unless others are given.
+        """
         other = copy.copy(self)
         other.tasks, other.sound = tasks, sound
+        other.numbers = self.numbers if numbers is None else numbers
         return other
 
     def with_guesses(
@@ -169,13 +181,13 @@ class TaskObjective:
             return self
         support_x, query_x = self.tasks.support_x, self.tasks.query_x
         if not tf.nest.flatten(query_x):
-            support_x = trunk(support_x, training=self.training)
+            support_x = trunk(support_x, self.training, numbers=self._draws_of(query=False))
         elif self.transductive or not trunk.normalizes_by_batch:
-            support_x = trunk(support_x, training=self.training)
-            query_x = trunk(query_x, training=self.training)
+            support_x = trunk(support_x, self.training, numbers=self._draws_of(query=False))
+            query_x = trunk(query_x, self.training, numbers=self._draws_of(query=True))
         else:
             both, rows = self._joined()
-            outputs = trunk(both, self.training, support_rows=rows)
+            outputs = trunk(both, self.training, rows, self._draws_of(query=True))
             support_x = tf.nest.map_structure(lambda z: z[:, :rows], outputs)
             query_x = tf.nest.map_structure(lambda z: z[:, rows:], outputs)
         other = self.replace(self.tasks._replace(support_x=support_x, query_x=query_x), self.sound)
@@ -190,19 +202,25 @@ class TaskObjective:
 
     def support(self, phi: tf.Tensor) -> Evaluation:
         """The inner level's network on the support sets; and on the queries that it adapts to."""
-        support = self.inner.network(phi, self.tasks.support_x, training=self.training)
+        support = self.inner.network(
+            phi, self.tasks.support_x, self.training, numbers=self._draws_of(query=False)
+        )
         if not self.adapts_to_queries:
             return support
         return support._replace(outputs=(support.outputs, self.query(phi).outputs))
 
     def query(self, phi: tf.Tensor) -> Evaluation:
         """The outer level's network on the query sets."""
-        network = self.outer.network
+        network, numbers = self.outer.network, self._draws_of(query=True)
         if self.transductive or not network.normalizes_by_batch:
-            return network(phi, self.tasks.query_x, training=self.training)
+            return network(phi, self.tasks.query_x, self.training, numbers=numbers)
         both, rows = self._joined()
-        outputs, penalty = network(phi, both, self.training, support_rows=rows)
+        outputs, penalty = network(phi, both, self.training, rows, numbers)
         return Evaluation(tf.nest.map_structure(lambda z: z[:, rows:], outputs), penalty)
+
+    def _draws_of(self, query: bool) -> tf.Tensor:
+        """Numbers by which the sets of all tasks draw: no two of them the same."""
+        return 2 * self.numbers + int(query)
 
     def _joined(self) -> tuple[Any, Any]:
         """The inputs of support and query sets in one, and how many are of the support set."""

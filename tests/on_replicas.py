@@ -53,6 +53,14 @@ def main(output, kind, replicas, index="0", *ports):
             loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="sum"),
             optimizer=keras.optimizers.SGD(1e-3),
         )
+        drawing = learners.compiled(  # masks are those of the tasks, wherever they are
+            keras.Sequential(
+                [keras.Input((784,)), keras.layers.Dense(4, "softplus")]
+                + [keras.layers.Dropout(0.4), keras.layers.Dense(5)]
+            ),
+            learners.imaml(),
+            optimizer=keras.optimizers.SGD(1e-2),
+        )
         learner = learners.compiled(
             # Rounding grows where a ReLU has its kink, however tasks are spread.
             ki.models.Conv4(5, filters=16, activation="softplus"),
@@ -69,11 +77,15 @@ def main(output, kind, replicas, index="0", *ports):
     history = learner.fit(few, verbose=0).history
     result = learner.evaluate(few, verbose=0, return_dict=True)
     flat = lambda pair: (tf.reshape(pair[0], [-1, pair[0].shape[1], 784]), pair[1])  # noqa: E731
-    sums = summed.fit(few.map(lambda s, q: (flat(s), flat(q))), verbose=0).history
+    flattened = few.map(lambda s, q: (flat(s), flat(q)))
+    sums = summed.fit(flattened, verbose=0).history
+    drawn = drawing.fit(flattened, epochs=2, verbose=0).history
     np.savez(
         output,
         sum_loss=sums["loss"],
         **{f"sum_weight_{i}": v.numpy() for i, v in enumerate(summed.trainable_variables)},
+        drawn_loss=drawn["loss"],
+        **{f"drawn_weight_{i}": v.numpy() for i, v in enumerate(drawing.trainable_variables)},
         steps=learner.optimizer.iterations.numpy(),
         **{f"first_{name}": value for name, value in first.items()},
         **history,

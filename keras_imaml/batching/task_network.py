@@ -7,14 +7,17 @@ import keras
 import tensorflow as tf
 
 from keras_imaml.batching.fallbacks import fallbacks_noted, layers_of, warn
-from keras_imaml.batching.grouped_convolution import grouped_convolutions
+from keras_imaml.batching.grouped_convolution import grouped_convolutions, static_or_dynamic_shape
 from keras_imaml.batching.layer_rules import LayerRules
+from keras_imaml.batching.layer_updates import CallChecked
 from keras_imaml.batching.lora import low_rank_products
+from keras_imaml.batching.random_operations import draws_of_each_task
+from keras_imaml.batching.random_streams import RandomStreams, draws_refused
 from keras_imaml.batching.recurrence import unrolled_recurrence
 from keras_imaml.batching.second_order import check_masks, exact_moments
 from keras_imaml.batching.squeezing import task_axis_kept
+from keras_imaml.batching.task_scope import TaskScope
 from keras_imaml.batching.variable_reads import (
-    TaskScope,
     captures_noted,
     reads_checked,
     refuse_weights_in_loss,
@@ -97,7 +100,8 @@ class TaskLoss:
                 refuse_weights_in_loss(self.parameters, captures)
             return value
 
-        return tf.vectorized_map(one_task, (y, outputs), warn=False)
+        with draws_refused("The loss"):
+            return tf.vectorized_map(one_task, (y, outputs), warn=False)
 
 
 class TaskNetwork:
@@ -106,11 +110,16 @@ class TaskNetwork:
     Args:
         model: A built Keras model; any kind.
         parameters: The split of its weights.
+        streams: What it draws random numbers from. Defaults to `None`: streams of its own.
     """
 
-    def __init__(self, model: keras.Model, parameters: Parameters) -> None:
+    def __init__(
+        self, model: keras.Model, parameters: Parameters, streams: RandomStreams | None = None
+    ) -> None:
         self.model = model
         self.parameters = parameters
+        self.streams = streams or RandomStreams()
+        self._number = self.streams.join()
         self.normalizes_by_batch = normalizes_by_batch(model)
         self.penalised = has_penalties(model)
         self._layers = [layer.name for layer in model._flatten_layers()]
@@ -124,6 +133,7 @@ class TaskNetwork:
         x: Any,
         training: bool,
         support_rows: int | tf.Tensor | None = None,
+        numbers: tf.Tensor | None = None,
     ) -> Evaluation:
         """Evaluate the model.
 
@@ -133,9 +143,13 @@ class TaskNetwork:
             training: The `training` flag for the layers.
             support_rows: The number of leading examples that give the statistics of
                 `TaskBatchNormalization`. `None`: all of them. Defaults to `None`.
+            numbers: `[tasks]`, integers: tasks of other numbers draw other random numbers.
+                Defaults to `None`: counted from 0 on.
         """
         if self._rules is None or not self._rules.serve(phi, x):
-            return self._evaluate(phi, x, training, support_rows)
+            if numbers is None:
+                numbers = tf.range(static_or_dynamic_shape(tf.nest.flatten(x)[0])[0])
+            return self._evaluate(phi, x, training, support_rows, numbers)
         outputs = self._rules(phi, x, support_rows)
         return Evaluation(outputs, tf.zeros(tf.shape(x)[:1], self.parameters.dtype))
 
@@ -145,18 +159,21 @@ class TaskNetwork:
         x: Any,
         training: bool,
         support_rows: int | tf.Tensor | None,
+        numbers: tf.Tensor,
     ) -> Evaluation:
         own = [] if phi is None else self.parameters.adapted
         shared = [*self.parameters.shared, *self.parameters.fixed]
         common = [tf.convert_to_tensor(v.value) for v in shared]
 
         def one_task(arguments: tuple) -> Evaluation:
-            weights, examples = arguments
+            weights, examples, number = arguments
             scope = TaskScope(
                 list(zip([*own, *shared], [*weights, *common], strict=True)), collect_losses=True
             )
             with (
+                CallChecked(self.model, scope),
                 reads_checked(self.model, self.parameters, scope, adapts=phi is not None),
+                self.streams.of_task(number, self._number),
                 exact_moments(),
                 low_rank_products(),
                 statistics_of_first(support_rows),
@@ -175,11 +192,16 @@ class TaskNetwork:
             penalty = tf.add_n(losses) if losses else tf.zeros([], self.parameters.dtype)
             return Evaluation(outputs, tf.cast(penalty, self.parameters.dtype))
 
-        every = ([] if phi is None else self.parameters.unravel(phi), x)
+        every = ([] if phi is None else self.parameters.unravel(phi), x, numbers)
         if tf.nest.flatten(x)[0].shape[0] == 1:  # nothing to fold: the network as it is
             one = one_task(tf.nest.map_structure(lambda part: tf.squeeze(part, [0]), every))
             return tf.nest.map_structure(lambda part: tf.expand_dims(part, 0), one)
-        with grouped_convolutions(), task_axis_kept(), fallbacks_noted() as noted:
+        with (
+            grouped_convolutions(),
+            draws_of_each_task(),
+            task_axis_kept(),
+            fallbacks_noted() as noted,
+        ):
             evaluation = tf.vectorized_map(one_task, every, warn=False)
         layers = layers_of(noted, self._layers)
         warn({name: kind for name, kind in layers.items() if name not in self._warned})

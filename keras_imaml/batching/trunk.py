@@ -36,7 +36,8 @@ def split(model: keras.Model, parameters: Parameters) -> Split | None:
         model, adapted weights in the first layer with weights, an output that no task changes, a
         model with penalties of its own (which count at both levels), with masks between the two
         parts, or with dropout before the first adapted weights in a model that normalises by the
-        examples at hand (the two levels draw it differently then).
+        examples at hand (the two levels draw it differently then), or with a layer that draws
+        in both parts.
     """
     nodes = nodes_of(model)
     if nodes is None or has_penalties(model):
@@ -58,8 +59,14 @@ def split(model: keras.Model, parameters: Parameters) -> Split | None:
     if not gained or masked or any(id(output) in same for output in model.outputs):
         return None
     trunk = keras.Model(structure_of(model, "input"), found)
-    draws = any(layer._seed_generators for layer in trunk._flatten_layers())
+    draws = _generators(trunk)
     if draws and normalizations(model):
         return None
     after = [node for node in nodes if not all(id(x) in same for x in node.outputs)]
-    return Split(trunk, replayed(after, found, structure_of(model, "output")))
+    rest = replayed(after, found, structure_of(model, "output"))
+    return None if draws & _generators(rest) else Split(trunk, rest)
+
+
+def _generators(model: keras.Model) -> set[int]:
+    """What the layers of a model draw random numbers from, by `id`."""
+    return {id(g) for layer in model._flatten_layers() for g in layer._seed_generators}

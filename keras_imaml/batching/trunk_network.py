@@ -13,6 +13,7 @@ import keras
 import tensorflow as tf
 
 from keras_imaml.batching.keras_graph import nodes_of, replayed, structure_of
+from keras_imaml.batching.random_streams import RandomStreams
 from keras_imaml.batching.task_network import TaskNetwork, traced_when_eager
 from keras_imaml.layers.task_batch_normalization import TaskBatchNormalization, normalizes_by_batch
 from keras_imaml.parameters import Parameters
@@ -33,20 +34,28 @@ class TrunkNetwork:
     Args:
         model: The trunk, a functional model with a list of outputs.
         parameters: The split of the whole network's weights.
+        streams: As for `TaskNetwork`. Defaults to `None`.
     """
 
-    def __init__(self, model: keras.Model, parameters: Parameters) -> None:
+    def __init__(
+        self, model: keras.Model, parameters: Parameters, streams: RandomStreams | None = None
+    ) -> None:
+        streams = streams or RandomStreams()
         self.normalizes_by_batch = normalizes_by_batch(model)
         # Keras brings what it is given into the structure, ranks and dtypes of the inputs.
         start = keras.Model(structure_of(model, "input"), model.inputs)
-        self._start = TaskNetwork(start, parameters)
+        self._start = TaskNetwork(start, parameters, streams)
         self._inputs = [id(tensor) for tensor in model.inputs]
         self._outputs = [id(tensor) for tensor in model.outputs]
-        self._stages = _stages(model, parameters)
+        self._stages = _stages(model, parameters, streams)
         self._evaluate = traced_when_eager(self._by_stages)
 
     def __call__(
-        self, x: Any, training: bool, support_rows: int | tf.Tensor | None = None
+        self,
+        x: Any,
+        training: bool,
+        support_rows: int | tf.Tensor | None = None,
+        numbers: tf.Tensor | None = None,
     ) -> list[tf.Tensor]:
         """The features, each `[tasks, examples, ...]`.
 
@@ -55,11 +64,16 @@ class TrunkNetwork:
             training: The `training` flag for the layers.
             support_rows: The number of leading examples that give the statistics of
                 `TaskBatchNormalization`. `None`: all of them. Defaults to `None`.
+            numbers: As for `TaskNetwork`. Defaults to `None`.
         """
-        return self._evaluate(x, training, support_rows)
+        return self._evaluate(x, training, support_rows, numbers)
 
     def _by_stages(
-        self, x: Any, training: bool, support_rows: int | tf.Tensor | None
+        self,
+        x: Any,
+        training: bool,
+        support_rows: int | tf.Tensor | None,
+        numbers: tf.Tensor | None,
     ) -> list[tf.Tensor]:
         start = tf.nest.flatten(self._start(None, x, training).outputs)
         values = dict(zip(self._inputs, start, strict=True))
@@ -69,13 +83,13 @@ class TrunkNetwork:
             if normalization and support_rows is None and normalization.fuses(inputs[0]):
                 outputs = [normalization.fused(inputs[0])]
             else:
-                evaluation = stage.network(None, inputs, training, support_rows)
+                evaluation = stage.network(None, inputs, training, support_rows, numbers)
                 outputs = tf.nest.flatten(evaluation.outputs)
             values.update(zip(stage.outputs, outputs, strict=True))
         return [values[key] for key in self._outputs]
 
 
-def _stages(model: keras.Model, parameters: Parameters) -> list[_Stage]:
+def _stages(model: keras.Model, parameters: Parameters, streams: RandomStreams) -> list[_Stage]:
     """Each call of a `TaskBatchNormalization`, and the stretches of other calls between them.
 
     All calls together where there are masks, which do not pass from one stage to the next.
@@ -104,7 +118,7 @@ def _stages(model: keras.Model, parameters: Parameters) -> list[_Stage]:
         network = replayed(group, list(inputs.values()), list(outputs.values()))
         stages.append(
             _Stage(
-                TaskNetwork(network, parameters),
+                TaskNetwork(network, parameters, streams),
                 list(inputs),
                 list(outputs),
                 group[0].operation if apart(group[0]) else None,

@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_imaml.batching.inlining import functions_inlined
+from keras_imaml.batching.task_scope import TaskScope
 from keras_imaml.parameters import Parameters
 from keras_imaml.replacement import Replacement
 
@@ -31,26 +32,6 @@ _WAY_OUT = (
     "as `self.kernel` or by keras.ops.convert_to_tensor(self.kernel)."
 )
 _context = threading.local()
-
-
-class TaskScope(keras.StatelessScope):
-    """Weights of a task in the place of variables; notes which variables are read.
-
-    Attributes:
-        read: By `id`, the variables whose value in this scope was asked for.
-        others: Those that have none here.
-    """
-
-    def __init__(self, state_mapping: Any, collect_losses: bool = False) -> None:
-        self.read: dict[int, keras.Variable] = {}
-        self.others: dict[int, keras.Variable] = {}
-        super().__init__(state_mapping, collect_losses=collect_losses)
-
-    def get_current_value(self, variable: keras.Variable) -> Any:
-        """See `keras.StatelessScope`."""
-        value = super().get_current_value(variable)
-        (self.others if value is None else self.read)[id(variable)] = variable
-        return value
 
 
 @contextlib.contextmanager

@@ -87,7 +87,7 @@ def side_by_side(
     # A call of its own for each lane: TensorFlow optimises the function once, and not as many
     # times as there are lanes.
     traced = tf.function(
-        lambda tasks, sound: function(objective.replace(tasks, sound)),
+        lambda *part: function(objective.replace(*part)),
         autograph=False,
         experimental_attributes={"_noinline": True},
     )
@@ -96,7 +96,7 @@ def side_by_side(
         first, end = count * lane // lanes, count * (lane + 1) // lanes
         if isinstance(count, int):
             part = objective.part(first, end - first)
-            results.append(traced(part.tasks, part.sound))
+            results.append(traced(part.tasks, part.sound, part.numbers))
         else:
             results.append(_some_or_none(traced, objective, first, end))
     joined = tf.nest.map_structure(
@@ -111,6 +111,8 @@ def _some_or_none(
     """The tasks from `first` to `end`, of which there may be none when the graph runs."""
     start = tf.minimum(first, objective.tasks.count - 1)  # a task that is not ours, marked as bad
     stop = tf.maximum(end, start + 1)
-    tasks = tf.nest.map_structure(lambda x: x[start:stop], objective.tasks)
-    parts, sums = traced(tasks, objective.sound[start:stop] & (end > first))
+    tasks, numbers = tf.nest.map_structure(
+        lambda x: x[start:stop], (objective.tasks, objective.numbers)
+    )
+    parts, sums = traced(tasks, objective.sound[start:stop] & (end > first), numbers)
     return tf.nest.map_structure(lambda part: part[: end - first], parts), sums

@@ -142,6 +142,20 @@ def never_empty(data: Any) -> tuple[Any, tf.Tensor]:
     return data, tf.range(tf.shape(tf.nest.flatten(data)[0])[0]) < count
 
 
+def tasks_before(tasks: tf.Tensor) -> tf.Tensor:
+    """How many tasks the replicas before this one have.
+
+    Args:
+        tasks: How many this one has, a scalar.
+    """
+    context = tf.distribute.get_replica_context()
+    if context is None or not shared(context.strategy):
+        return tf.constant(0)
+    place = context.replica_id_in_sync_group
+    counts = tf.one_hot(place, context.num_replicas_in_sync, tf.cast(tasks, tf.float32), 0.0)
+    return tf.cast(tf.cumsum(total(counts), exclusive=True)[place], tf.int32)
+
+
 @contextlib.contextmanager
 def lost_worker_reported() -> Iterator[None]:
     """Within it, the loss of another worker is a `ConnectionError` that says what to do."""

@@ -1,0 +1,132 @@
+"""Layers that change state while they are called are refused, by their name."""
+
+import random
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+
+import keras_imaml as ki
+from keras_imaml.batching import TaskNetwork
+from keras_imaml.parameters import Parameters
+
+
+class RunningMean(layers.Layer):
+    def build(self, shape):
+        self.mean = self.add_weight(shape=shape[-1:], trainable=False, name="mean")
+
+    def call(self, x):
+        self.mean.assign(0.9 * self.mean + 0.1 * keras.ops.mean(x, 0))
+        return x
+
+
+class Counter(layers.Layer):
+    def build(self, shape):
+        self.calls = self.add_weight(shape=(), trainable=False, dtype="int32", name="calls")
+
+    def call(self, x):
+        self.calls.assign_add(1)
+        return x
+
+
+class CounterOfTensorFlow(layers.Layer):
+    def build(self, shape):
+        self.calls = tf.Variable(0.0)
+
+    def call(self, x):
+        self.calls.assign_add(1.0)
+        return x
+
+
+class Monitored(layers.Layer):
+    def __init__(self, **settings):
+        super().__init__(**settings)
+        self.seen = keras.metrics.Mean(name="seen")
+
+    def call(self, x):
+        self.seen.update_state(keras.ops.mean(x))
+        return x
+
+
+class Within(layers.Layer):
+    """A layer in a layer."""
+
+    def __init__(self, **settings):
+        super().__init__(**settings)
+        self.counter = Counter(name="counter")
+
+    def call(self, x):
+        return self.counter(x)
+
+
+class Drawing(layers.Layer):
+    def __init__(self, draw, **settings):
+        super().__init__(**settings)
+        self.draw = draw
+
+    def call(self, x):
+        return x + keras.ops.cast(self.draw(), x.dtype)
+
+
+UPDATES = {  # name: (the layer, what the message calls it)
+    "running_mean": (lambda: RunningMean(name="own"), "own"),
+    "counter": (lambda: Counter(name="own"), "own"),
+    "counter_of_tensorflow": (lambda: CounterOfTensorFlow(name="own"), "own"),
+    "metric": (lambda: Monitored(name="own"), "own"),
+    "nested": (lambda: Within(name="own"), "own/counter"),
+    "spectral": (lambda: layers.SpectralNormalization(layers.Dense(4), name="own"), "own"),
+}
+DRAWS = {
+    "normal": (lambda: tf.random.normal([]), "The layer 'own' draws by an operation"),
+    "generator": (tf.random.Generator.from_seed(1).normal, "The layer 'own' draws by an operation"),
+    "python": (random.random, "draws by Python's or NumPy's"),
+    "numpy": (np.random.rand, "draws by Python's or NumPy's"),
+}
+
+
+def evaluate(layer, training=True):
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(4), layer, layers.Dense(2)])
+    parameters = Parameters(model)
+    phi = tf.repeat(parameters.theta()[None], 3, 0)
+    return TaskNetwork(model, parameters)(phi, tf.ones([3, 2, 4]), training).outputs
+
+
+@pytest.mark.parametrize("name", UPDATES)
+def test_what_changes_state_is_refused_by_name(name):
+    make, called = UPDATES[name]
+    with pytest.raises(ValueError, match=rf"The layer '(sequential\w*/)?{called}' changes state"):
+        evaluate(make())
+
+
+@pytest.mark.parametrize("name", DRAWS)
+def test_draws_that_no_seed_of_keras_determines_are_refused(name):
+    draw, message = DRAWS[name]
+    with pytest.raises(ValueError, match=f"{message}.*keras.random.SeedGenerator"):
+        evaluate(Drawing((lambda: draw([])) if name == "generator" else draw, name="own"))
+
+
+@pytest.mark.parametrize("kind", [layers.GRU, layers.LSTM, layers.SimpleRNN])
+def test_stateful_recurrence_is_refused_by_a_learner(kind):
+    parts = [keras.Input((2, 4), batch_size=3), kind(3, stateful=True, name="memory")]
+    with pytest.raises(ValueError, match="memory' changes state.*stateful=False"):
+        ki.MetaLearner(keras.Sequential([*parts, layers.Dense(2)]), ki.MAML())
+
+
+def test_state_that_only_training_changes_is_no_obstacle_without_training():
+    outputs = evaluate(layers.SpectralNormalization(layers.Dense(4)), training=False)
+    assert outputs.shape == (3, 2, 2)
+
+
+def test_a_variable_that_a_callback_updates_is_read_in_every_step():
+    scale = layers.Rescaling(1.0)
+    scale.factor = keras.Variable(1.0, trainable=False)
+    scale.call = lambda x: x * scale.factor
+    model = keras.Sequential([keras.Input((4,)), scale, layers.Dense(2, use_bias=False)])
+    parameters = Parameters(model)
+    network, phi = TaskNetwork(model, parameters), tf.ones([3, parameters.size])
+    first = network(phi, tf.ones([3, 2, 4]), training=True).outputs
+    scale.factor.assign(2.0)
+    again = network(phi, tf.ones([3, 2, 4]), training=True).outputs
+    np.testing.assert_allclose(again, 2 * first.numpy())
