@@ -122,7 +122,6 @@ RESAMPLED = [
 ]
 
 
-@pytest.mark.filterwarnings("ignore:.*one task after the other:UserWarning")
 @pytest.mark.parametrize("layer", RESAMPLED)
 @pytest.mark.parametrize(
     "settings",
