@@ -10,6 +10,7 @@ CROSS_ENTROPIES = {
     "sparse_categorical_crossentropy",
     "categorical_focal_crossentropy",
 }
+_NOT_TWICE = {"ctc"}
 BINARY_CROSS_ENTROPIES = {"binary_crossentropy", "binary_focal_crossentropy"}
 
 
@@ -18,6 +19,18 @@ def loss_name(loss: Any) -> str:
     if isinstance(loss, str):
         loss = keras.losses.get(loss)
     return str(getattr(loss, "name", None) or getattr(loss, "__name__", ""))
+
+
+def check_second_derivative(loss: Any) -> None:
+    """Refuse losses without a second derivative, by a `ValueError`."""
+    for part in keras.tree.flatten(loss):
+        if loss_name(part) in _NOT_TWICE:
+            raise ValueError(
+                f"Invalid value for `loss`. {part!r} has no second derivative in TensorFlow. "
+                "Expected another loss, or an algorithm without second derivatives: "
+                "keras_imaml.MAML(first_order=True) or keras_imaml.Reptile(). "
+                f"Received: loss={part!r}"
+            )
 
 
 def takes_logits(loss: Any) -> bool:

@@ -11,6 +11,7 @@ from keras_imaml.configurable import ShownAsCall
 from keras_imaml.inner import InnerSolution, InnerSolver
 from keras_imaml.inner.gradient_descent import STRONGLY_CONVEX
 from keras_imaml.learning_rate import LearningRate
+from keras_imaml.losses import check_second_derivative
 from keras_imaml.objective import InnerProblem, TaskObjective
 from keras_imaml.parameters import Parameters
 from keras_imaml.positive import PositiveParameter
@@ -59,6 +60,11 @@ class Algorithm(ShownAsCall, keras.layers.Layer):
         """Whether a learner has it: it then holds what belongs to one network."""
         return hasattr(self, "parameters")
 
+    @property
+    def differentiates_twice(self) -> bool:
+        """Whether training takes second derivatives of the support loss."""
+        return getattr(self.inner, "differentiates_twice", False)
+
     def __setattr__(self, name: str, value: Any) -> None:
         if "parameters" in self.__dict__ and name in inspect.signature(type(self)).parameters:
             raise AttributeError(
@@ -70,6 +76,8 @@ class Algorithm(ShownAsCall, keras.layers.Layer):
 
     def check_loss(self, loss: Any) -> None:
         """Refuse a loss that the algorithm cannot work with, by a `ValueError`."""
+        if self.differentiates_twice:
+            check_second_derivative(loss)
 
     def check_learned_loss(self) -> None:
         """Refuse to train a learned adaptation loss, by a `ValueError`."""

@@ -106,8 +106,14 @@ class IMAML(Algorithm):
             )
         self.curvature = check_choice("curvature", curvature, CURVATURES)
 
+    @property
+    def differentiates_twice(self) -> bool:
+        """See `Algorithm.differentiates_twice`."""
+        return True
+
     def check_loss(self, loss: Any) -> None:
         """See `Algorithm.check_loss`: Gauss-Newton needs a loss that is convex in the outputs."""
+        super().check_loss(loss)
         if self.curvature != "gauss_newton":
             return
         for part in keras.tree.flatten(loss):

@@ -82,6 +82,11 @@ class MAML(Algorithm):
             )
         self._check_inner(proximal=self.proximal_strength > 0, learns_rate=not self.first_order)
 
+    @property
+    def differentiates_twice(self) -> bool:
+        """See `Algorithm.differentiates_twice`."""
+        return not self.first_order
+
     def strength(self) -> tf.Tensor:
         """See `Algorithm.strength`."""
         return tf.constant(self.proximal_strength, self.parameters.dtype)

@@ -78,6 +78,11 @@ class SelfTraining(Algorithm):
         self.balanced = bool(balanced)
 
     @property
+    def differentiates_twice(self) -> bool:
+        """See `Algorithm.differentiates_twice`."""
+        return self.algorithm.differentiates_twice
+
+    @property
     def in_use(self) -> bool:
         """See `Algorithm.in_use`."""
         return self.algorithm.in_use

@@ -5,24 +5,28 @@ derivative as it is and makes the second one wrong: Hessian-vector products of L
 are off by half, silently. Within `exact_moments` the variance is differentiated in full.
 """
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from keras_imaml.batching.second_derivatives import exact_moments_by_name, moments
 from keras_imaml.layers.task_batch_normalization import TaskBatchNormalization
 from keras_imaml.replacement import Replacement
 
 _stock_moments = tf.nn.moments
 
 
-def exact_moments() -> Replacement:
+def exact_moments() -> contextlib.AbstractContextManager:
     """Replace `tf.nn.moments` by one with exact derivatives while a network is traced.
 
     Keras looks the function up at each call, so LayerNormalization, GroupNormalization and
-    everything else that is built on it becomes exact. The values are the same.
+    everything else that is built on it becomes exact. So do modules that imported the function by
+    its name. The values are the same.
     """
-    return _replaced
+    return _everywhere()
 
 
 def check_layers(model: keras.Model) -> None:
@@ -63,17 +67,12 @@ def check_masks(model: keras.Model, outputs: Any) -> None:
         )
 
 
-def _moments(
-    x: Any, axes: Any, shift: Any = None, keepdims: bool = False, name: str | None = None
-) -> tuple[tf.Tensor, tf.Tensor]:
-    x = tf.convert_to_tensor(x)
-    wide = tf.cast(x, tf.float32) if x.dtype in (tf.float16, tf.bfloat16) else x
-    mean = tf.reduce_mean(wide, axis=axes, keepdims=True)
-    variance = tf.reduce_mean(tf.square(wide - mean), axis=axes, keepdims=keepdims)
-    mean = mean if keepdims else tf.squeeze(mean, axes)
-    return tf.cast(mean, x.dtype), tf.cast(variance, x.dtype)
-
-
 _replaced = Replacement(
-    lambda moments: setattr(tf.nn, "moments", moments), _moments, _stock_moments
+    lambda function: setattr(tf.nn, "moments", function), moments, _stock_moments
 )
+
+
+@contextlib.contextmanager
+def _everywhere() -> Iterator[None]:
+    with _replaced, exact_moments_by_name():
+        yield

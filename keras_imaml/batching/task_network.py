@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
+from keras_imaml.batching import resizing as resizing  # registers itself
 from keras_imaml.batching.fallbacks import fallbacks_noted, layers_of, warn
 from keras_imaml.batching.grouped_convolution import grouped_convolutions, static_or_dynamic_shape
 from keras_imaml.batching.layer_rules import LayerRules

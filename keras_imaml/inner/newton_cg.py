@@ -1,7 +1,7 @@
 """Newton-CG: the Hessian-free inner solver of the paper, batched over tasks."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -64,6 +64,9 @@ class NewtonCG(Configurable):
         Rajeswaran et al., 2019, section 4 (Hessian-free); Martens, 2010; Nocedal and Wright,
         2006, chapter 7.
     """
+
+    differentiates_twice: ClassVar[bool] = True
+    """Whether the solver takes second derivatives of the support loss."""
 
     steps: int = 4
     linear_steps: int = 5
