@@ -15,9 +15,8 @@
 # better than `y = 0`, a mean squared error of 0.5.
 
 # %%
+import keras_imaml as ki  # before keras: it asks TensorFlow for its fast CPU kernels
 import keras
-
-import keras_imaml as ki
 
 keras.utils.set_random_seed(0)
 tasks = ki.data.unlabelled_sinusoid("train", shot=5, query=10, seed=0).batch(16)

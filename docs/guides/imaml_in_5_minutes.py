@@ -9,14 +9,13 @@
 #
 # The gradient of the outer level needs only the solution phi, not the steps that led to it. This
 # guide trains such weights on characters of invented alphabets, which are drawn on the spot: there
-# is nothing to download. It takes about a minute of processor time.
+# is nothing to download. It takes one to three minutes on two CPU cores.
 
 # %%
+import keras_imaml as ki  # before keras: it asks TensorFlow for its fast CPU kernels
 import keras
 
-import keras_imaml as ki
-
-ki.parallel_tasks()  # first of all: every processor core works on tasks of its own
+ki.parallel_tasks()  # before any computation: each CPU core works on its own tasks
 keras.utils.set_random_seed(0)
 
 # %% [markdown]
@@ -58,8 +57,8 @@ history = learner.fit(tasks, steps_per_epoch=50, epochs=3, verbose=2)
 # The accuracy in the log is that of the query sets after adaptation. The diagnostics say whether
 # the equations were solved: how much of the inner gradient is left (`inner_residual`) and how much
 # of the linear system (`linear_residual`). Above 0.1, more steps or a larger lambda are worth a
-# try. (The times are of a machine that did other work as well; [performance](../performance.md) has
-# those that count.)
+# try. The times above come from a busy machine;
+# [performance](../performance.md) has times from an idle one.
 
 # %%
 for name in ("inner_residual", "linear_residual", "first_order_cosine", "bad_tasks"):
@@ -75,8 +74,8 @@ print(f"guessing 20 %, without adaptation {100 * result.accuracy_before:.1f} %")
 print(result)
 
 # %% [markdown]
-# 150 meta-steps are a beginning. `make train` takes 800 and ends above 90 %;
-# [the results](../results.md) have the figures.
+# These are 150 meta-steps. `make train` runs 600 and ends at 92 %: see [the
+# results](../results.md).
 #
 # ## One task
 #

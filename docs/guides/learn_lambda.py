@@ -12,9 +12,8 @@
 # processor time.
 
 # %%
+import keras_imaml as ki  # before keras: it asks TensorFlow for its fast CPU kernels
 import keras
-
-import keras_imaml as ki
 
 
 def train(strength):

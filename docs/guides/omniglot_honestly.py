@@ -14,9 +14,8 @@
 # %%
 import os
 
+import keras_imaml as ki  # before keras: it asks TensorFlow for its fast CPU kernels
 import keras
-
-import keras_imaml as ki
 from keras_imaml.data.class_splits import read_split
 
 ki.parallel_tasks()

@@ -19,10 +19,9 @@
 import pathlib
 import tempfile
 
+import keras_imaml as ki  # before keras: it asks TensorFlow for its fast CPU kernels
 import keras
 import tensorflow as tf
-
-import keras_imaml as ki
 from keras_imaml.data.folder import load_examples
 from keras_imaml.data.glyphs import render
 

@@ -34,10 +34,9 @@
 # %%
 from dataclasses import dataclass
 
+import keras_imaml as ki  # before keras: it asks TensorFlow for its fast CPU kernels
 import keras
 import tensorflow as tf
-
-import keras_imaml as ki
 from keras_imaml.configurable import Configurable
 from keras_imaml.inner import InnerSolution
 from keras_imaml.vectors import finite, norm
