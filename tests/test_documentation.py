@@ -13,7 +13,15 @@ from docs.notebooks import GUIDES, notebook
 
 ROOT = pathlib.Path(__file__).parents[1]
 NAMES = sorted(path.stem for path in GUIDES.glob("*.py"))
-SITE = ("mkdocs.yml", "README.md", "CHANGELOG.md", "SECURITY.md", "LICENSE", "CITATION.cff")
+SITE = (
+    "mkdocs.yml",
+    "README.md",
+    "CHANGELOG.md",
+    "SECURITY.md",
+    "LICENSE",
+    "CITATION.cff",
+    "CONTRIBUTING.md",
+)
 FOLDERS = ("docs", "keras_imaml", "trainers", "benchmarks/results", "saved_models", "tests")
 
 
