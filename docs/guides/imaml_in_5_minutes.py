@@ -91,6 +91,6 @@ print("predicted", keras.ops.convert_to_numpy(predicted))
 # %% [markdown]
 # ## Where to go on
 #
-# * [Your own images](your_own_images.ipynb), or [Omniglot, honestly](omniglot_honestly.ipynb).
+# * [Your own images](your_own_images.ipynb), or [evaluate properly on Omniglot](omniglot_honestly.ipynb).
 # * [How to choose](../how-to-choose.md) an algorithm, a solver and lambda.
 # * [Equation to code](../equation-to-code.md): what `fit` computes, line by line.
