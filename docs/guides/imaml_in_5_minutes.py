@@ -89,8 +89,9 @@ print("classes  ", query_y.numpy())
 print("predicted", keras.ops.convert_to_numpy(predicted))
 
 # %% [markdown]
-# ## Where to go on
+# ## Where to go next
 #
-# * [Your own images](your_own_images.ipynb), or [evaluate properly on Omniglot](omniglot_honestly.ipynb).
+# * [Your own images](your_own_images.ipynb).
+# * [Evaluate properly on Omniglot](omniglot_honestly.ipynb).
 # * [How to choose](../how-to-choose.md) an algorithm, a solver and lambda.
 # * [Equation to code](../equation-to-code.md): what `fit` computes, line by line.
