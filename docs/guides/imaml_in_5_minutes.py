@@ -21,8 +21,8 @@ keras.utils.set_random_seed(0)
 # %% [markdown]
 # ## Tasks
 #
-# A task, or episode, has a support set to learn from and a query set to be judged by. Here it is
-# to tell 5 characters apart after one drawing of each (5-way 1-shot). The classes of `"train"` and
+# A task, or episode, has a support set to learn from and a query set to be judged by. Here a task
+# is to classify 5 characters after one drawing of each (5-way 1-shot). The classes of `"train"` and
 # `"test"` are disjoint. `.batch(16)` puts 16 tasks in one meta-step.
 
 # %%
@@ -35,8 +35,8 @@ print("query  ", query_x.shape, query_y.shape)
 # ## The learner
 #
 # Any built Keras model can adapt. `Conv4` is the network of the few-shot literature, here with 32
-# filters. `IMAML` holds lambda and the inner solver; `MetaLearner` is a `keras.Model`, so
-# `compile` and `fit` are the ones that you know.
+# filters. `IMAML` holds lambda and the inner solver. `MetaLearner` is a `keras.Model`, with the
+# `compile` and `fit` that you know.
 
 # %%
 learner = ki.MetaLearner(
@@ -55,9 +55,9 @@ history = learner.fit(tasks, steps_per_epoch=50, epochs=3, verbose=2)
 
 # %% [markdown]
 # The accuracy in the log is that of the query sets after adaptation. The diagnostics say whether
-# the equations were solved: how much of the inner gradient is left (`inner_residual`) and how much
-# of the linear system (`linear_residual`). Above 0.1, more steps or a larger lambda are worth a
-# try. The times above come from a busy machine;
+# the equations were solved: how much of the inner gradient is left (`inner_residual`), and how much
+# of the linear system (`linear_residual`). Below 0.1 is good. Above it, try more steps or a larger
+# lambda. The times above come from a busy machine;
 # [performance](../performance.md) has times from an idle one.
 
 # %%
@@ -65,7 +65,7 @@ for name in ("inner_residual", "linear_residual", "first_order_cosine", "bad_tas
     print(f"{name:20}", " ".join(f"{value:.3f}" for value in history.history[name]))
 
 # %% [markdown]
-# ## On classes that it has never seen
+# ## On new classes
 
 # %%
 test_tasks = ki.data.glyphs("test", way=5, shot=1, query=5, seed=1).batch(16)

@@ -1,19 +1,18 @@
 # %% [markdown]
 # # Your own images
 #
-# From folders of images to a model that learns new classes from a few photographs, and to a
+# Start from folders of images. Get a model that learns new classes from a few photographs, and a
 # SavedModel that does so without this package.
 #
 # ## Folders
 #
-# One folder a class, in one folder a split. Classes of training and test have to be different
-# ones:
+# Each split has a folder, with one folder per class in it. Training and test classes must differ:
 #
-#     my_images/train/<class>/<image>     20 classes and more
+#     my_images/train/<class>/<image>     20 classes or more
 #     my_images/test/<class>/<image>
 #
-# PNG, JPEG, BMP and GIF are read, at any size. The next cell writes drawn characters as a
-# stand-in; leave it out and set `images` to your own folder.
+# PNG, JPEG, BMP and GIF are read, at any size. The next cell writes glyphs (synthetic
+# characters) as a stand-in. Omit it and set `images` to your own folder.
 
 # %%
 import pathlib
@@ -42,7 +41,7 @@ print(len(list(images.rglob("*.png"))), "images")
 # %% [markdown]
 # ## Tasks
 #
-# `from_folder` reads all images into memory, resized, and draws tasks from them without end. A
+# `from_folder` reads all images into memory, resized, and draws tasks from them endlessly. A
 # class needs `shot + query` images. `channels=3` and `image_size=84` are the usual choice for
 # photographs.
 
@@ -54,8 +53,8 @@ test_tasks = ki.data.from_folder(images, "test", seed=0, **settings).batch(8)
 # %% [markdown]
 # ## Train
 #
-# Any built Keras model with 5 outputs does. With a pretrained backbone, let the head adapt alone:
-# `MetaLearner(..., adapt="head")` takes the names of the layers that do.
+# Any built Keras model with 5 outputs works. With a pretrained backbone, adapt the head alone:
+# `adapt="head"` takes the names of the layers that adapt.
 
 # %%
 learner = ki.MetaLearner(
@@ -73,7 +72,7 @@ print(ki.evaluate(learner, test_tasks, num_tasks=200, verbose=False))
 # %% [markdown]
 # ## Adapt to a new set of classes
 #
-# Five new classes, two images of each, in folders again. The model that comes out is an ordinary
+# Five new classes with two images of each, in folders again. The result is an ordinary
 # `keras.Model`; class number `k` is the k-th folder by name.
 
 # %%
