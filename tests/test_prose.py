@@ -49,6 +49,26 @@ def test_spelling_is_american(path):
     assert [found[0] for found in BRITISH.finditer(prose(path))] == []
 
 
+def sentences(path):
+    """The sentences of paragraphs and lists; a piece of code, or the text of a link, is a word."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".py":
+        lines = [line[2:] if line.startswith("# ") else "" for line in text.splitlines()]
+        text = "\n".join(lines)
+    text = re.sub(r"^ *```.*?^ *```|<!--.*?-->", "", text, flags=re.DOTALL | re.MULTILINE)
+    for block in re.split(r"\n\s*\n|\n(?=\s*(?:[-*]|\d+\.) )|\n(?=[|#!])", text):
+        if block.startswith("    ") or block.lstrip().startswith(("|", "#", "!", "%")):
+            continue
+        plain = re.sub(r"`[^`]*`", "code", re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", block))
+        yield from re.split(r"(?<=[.!?:;])\s+", " ".join(plain.split()))
+
+
+@pytest.mark.parametrize("path", [*PAGES, *GUIDES], ids=NAME)
+def test_sentences_are_short(path):
+    words = {text: len(re.findall(r"\S*\w\S*", text)) for text in sentences(path)}
+    assert [text for text, count in words.items() if count > 25] == []
+
+
 @pytest.mark.parametrize(
     ("text", "found"),
     [
