@@ -98,6 +98,7 @@ def api_page(module: str) -> str:
         for alias in node.names
         if alias.name not in (*API, *INTERNAL)
     ]
+    names.sort(key=lambda name: name != "keras_imaml.MetaLearner")  # what readers look for first
     return "\n\n".join([f"# {module}", *(f"::: {name}" for name in names)]) + "\n"
 
 

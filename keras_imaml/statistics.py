@@ -13,7 +13,7 @@ Calls = list[tuple[tf.Tensor, tf.Tensor]]
 
 
 def record_statistics(model: keras.Model, x: Any) -> int:
-    """Take down by which means and variances `model` normalises `x`, in its fixed layers.
+    """Record the normalization statistics of `x` in every layer with `fixed=True`.
 
     A `keras_imaml.layers.TaskBatchNormalization` with `fixed=True` normalises every task by them.
     A layer that is used more than once holds the statistics of all its uses together. The few

@@ -28,7 +28,7 @@ def write(path: str, evaluation: ki.Evaluation, **facts: Any) -> None:
         **dataclasses.asdict(evaluation),
         **facts,
         "seed": FLAGS.seed,
-        "cores": FLAGS.cores or len(os.sched_getaffinity(0)),
+        "cores": FLAGS.cores or available_cores(),
         "settings": run_folder.values(),
         "versions": versions,
     }
@@ -37,6 +37,12 @@ def write(path: str, evaluation: ki.Evaluation, **facts: Any) -> None:
         json.dump(content, stream, indent=2)
         stream.write("\n")
     os.replace(partial, path)
+
+
+def available_cores() -> int:
+    """The cores that this process may use; macOS and Windows say how many there are."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def holds_more(path: str, evaluation: ki.Evaluation, wall_seconds: float) -> bool:

@@ -16,6 +16,7 @@ import pytest
 import tensorflow as tf
 
 import keras_imaml as ki
+from trainers import result as result_file
 
 ROOT = pathlib.Path(__file__).absolute().parents[2]
 PRESETS = sorted((ROOT / "trainers" / "presets").rglob("*.flags"))
@@ -114,9 +115,20 @@ def test_wrong_flags_are_refused_in_one_line(tmp_path, flags, reason):
 def test_presets_are_valid_flags(preset):
     code = (
         "from absl import flags; from trainers import train; "
-        f"flags.FLAGS(['train', '--flagfile={preset}', '--run_dir=x'])"
+        f"flags.FLAGS(['train', '--flagfile={preset}', '--run_dir=x', '--data_dir=.'])"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+@pytest.mark.parametrize("program", ["train", "adapt"])
+def test_help_shows_the_flags_of_all_programs(program):
+    result = call(program, "--help")
+    assert {"--run_dir:", "--data_dir:", "--way:"} <= set(result.stdout.split())
+
+
+def test_cores_are_known_where_a_process_has_no_affinity(monkeypatch):
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    assert result_file.available_cores() == os.cpu_count()
 
 
 @pytest.mark.slow
