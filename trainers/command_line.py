@@ -29,9 +29,7 @@ def run(
     logging.set_verbosity(logging.WARNING)
     # What goes wrong is an exception, too, and ends in one line; see also `keras_imaml.quiet`.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # --help shows the flags of the program alone; absl knows it by the name it was started with.
-    for flag in FLAGS.get_flags_for_module(settings.__name__):
-        FLAGS.register_key_flag_for_module(sys.argv[0], flag)
+    flags.adopt_module_key_flags(settings)  # --help shows them
     # Sorted out before TensorFlow is imported, which takes seconds.
     app.run(_reporting(main), flags_parser=lambda argv: parse(argv, required, arguments))
 

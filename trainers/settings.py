@@ -30,11 +30,11 @@ _run(
     "data_dir",
     None,
     "TFDS data_dir; of --dataset=folder the folder that holds train/, validation/ and test/, each "
-    "with one folder of images per class.",
+    "with one folder of images a class.",
 )
-_run(flags.DEFINE_integer, "way", 5, "Number of classes per task (N-way).", lower_bound=2)
-_run(flags.DEFINE_integer, "shot", 1, "Support examples per class.", lower_bound=1)
-_run(flags.DEFINE_integer, "query", 15, "Query examples per class.", lower_bound=1)
+_run(flags.DEFINE_integer, "way", 5, "Classes a task.", lower_bound=2)
+_run(flags.DEFINE_integer, "shot", 1, "Support examples a class.", lower_bound=1)
+_run(flags.DEFINE_integer, "query", 15, "Query examples a class.", lower_bound=1)
 _run(
     flags.DEFINE_integer,
     "training_way",
@@ -71,7 +71,7 @@ _run(
     "Tasks that are computed at the same time, at most; 0: all of a meta-batch.",
     lower_bound=0,
 )
-_run(flags.DEFINE_integer, "steps_per_epoch", 100, "Meta-steps per epoch.", lower_bound=1)
+_run(flags.DEFINE_integer, "steps_per_epoch", 100, "Meta-steps an epoch.", lower_bound=1)
 _run(
     flags.DEFINE_enum,
     "algorithm",
@@ -85,7 +85,7 @@ _run(
     "inner_solver",
     "gradient_descent",
     ["gradient_descent", "nesterov", "adam", "newton_cg", "lbfgs"],
-    "The inner solver.",
+    "How tasks are adapted to.",
 )
 _run(flags.DEFINE_integer, "inner_steps", 16, "Inner iterations.", lower_bound=1)
 _run(
@@ -118,13 +118,7 @@ _run(
     "Adapt by a learned loss of the unlabelled support inputs (DAML).",
 )
 _run(flags.DEFINE_float, "proximal_strength", 2.0, "lambda of the proximal term.")
-_run(
-    flags.DEFINE_enum,
-    "proximal_per",
-    "model",
-    ["model", "layer", "weight"],
-    "Whether lambda is one number for the model, per layer or per weight.",
-)
+_run(flags.DEFINE_enum, "proximal_per", "model", ["model", "layer", "weight"], "One lambda per.")
 _run(flags.DEFINE_bool, "learn_proximal_strength", False, "Meta-learn lambda.")
 _run(
     flags.DEFINE_enum,
@@ -209,8 +203,8 @@ _run(
     "statistics",
     "task",
     ["task", "training"],
-    "Which statistics normalization layers use: those of the task, or those of training images "
-    "(for a run with --features, or to evaluate any run of images: then --transductive "
+    "Of what layers normalise by: the examples of a task, or training images, the same for all "
+    "tasks (for a run with --features, or to evaluate any run of images: then --transductive "
     "makes no difference but to --centered). For --adapt=head: where all weights adapt, inner "
     "steps diverge without statistics of their own.",
 )
@@ -281,7 +275,7 @@ flags.DEFINE_enum(
     "distribution",
     "none",
     ["none", "mirrored", "multi_worker", "tpu"],
-    "How to distribute the tasks of a meta-batch.",
+    "Over what the tasks of a meta-batch are spread.",
 )
 flags.DEFINE_integer(
     "devices", 0, "Devices of --distribution=mirrored; 0: all GPUs.", lower_bound=0

@@ -19,7 +19,9 @@ from trainers import command_line, run_folder
 FLAGS = flags.FLAGS
 
 flags.DEFINE_integer("steps", 1000, "Meta-steps; 0: none after those of --features.", lower_bound=0)
-flags.DEFINE_integer("validation_tasks", 64, "Number of validation tasks per epoch.", lower_bound=0)
+flags.DEFINE_integer(
+    "validation_tasks", 64, "Tasks of the validation after an epoch.", lower_bound=0
+)
 flags.DEFINE_integer("test_tasks", 600, "Tasks of the final evaluation.", lower_bound=1)
 flags.DEFINE_integer(
     "log_every", 20, "Meta-steps between points of TensorBoard's curves.", lower_bound=1

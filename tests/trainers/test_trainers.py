@@ -120,12 +120,6 @@ def test_presets_are_valid_flags(preset):
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
-@pytest.mark.parametrize("program", ["train", "adapt"])
-def test_help_shows_the_flags_of_all_programs(program):
-    result = call(program, "--help")
-    assert {"--run_dir:", "--data_dir:", "--way:"} <= set(result.stdout.split())
-
-
 def test_cores_are_known_where_a_process_has_no_affinity(monkeypatch):
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     assert result_file.available_cores() == os.cpu_count()
