@@ -56,12 +56,12 @@ class MetaLearner(TaskAdaptation, StepFunctions):
             predicate `variable -> bool`. The other trainable weights are the same for all tasks
             and are meta-learned too. `["lora_kernel_a", "lora_kernel_b"]` are the low-rank weights
             of layers on which `enable_lora` was called before. Defaults to `None`.
-        transductive: Whether `TaskBatchNormalization` normalises a query set by its own
+        transductive: Whether `TaskBatchNormalization` normalizes a query set by its own
             statistics (as in the paper), so that the query examples of a task see one another.
             `False` uses the statistics of the support set, and is what an adapted model delivers
             when it is deployed. Without difference for layers with `fixed=True`. Defaults to
             `False`.
-        learned_loss: A `keras_imaml.LearnedLoss` by which tasks adapt to unlabelled support
+        learned_loss: A `keras_imaml.LearnedLoss` by which tasks adapt to unlabeled support
             inputs. Defaults to `None`: they adapt by the loss of `compile`.
         tasks_per_chunk: How many tasks of a meta-batch are computed at the same time, at most; a
             divisor of their number is taken. Less memory, for the same meta-gradient. Defaults to
@@ -130,7 +130,7 @@ class MetaLearner(TaskAdaptation, StepFunctions):
         if tasks_per_chunk is not None:
             tasks_per_chunk = check_integer("tasks_per_chunk", tasks_per_chunk, minimum=1)
         self.tasks_per_chunk = tasks_per_chunk
-        # A joint set is normalised as one, and a learned loss reads activations of the trunk.
+        # A joint set is normalized as one, and a learned loss reads activations of the trunk.
         whole = learned_loss or algorithm.joins_examples
         parts = None if whole else split(model, self.parameters)
         self._trunk = parts and TrunkNetwork(parts.trunk, self.parameters)
@@ -205,7 +205,7 @@ class MetaLearner(TaskAdaptation, StepFunctions):
 
     @property
     def transductive(self) -> bool:
-        """Whether query sets are normalised by their own statistics; may be changed any time."""
+        """Whether query sets are normalized by their own statistics; may be changed any time."""
         return self._transductive
 
     @transductive.setter
@@ -226,7 +226,7 @@ class MetaLearner(TaskAdaptation, StepFunctions):
     def queries_interact(self) -> bool:
         """Whether a prediction depends on the other queries of its task.
 
-        So if tasks adapt to them, or if `transductive`, and a layer normalises by the examples at
+        So if tasks adapt to them, or if `transductive`, and a layer normalizes by the examples at
         hand.
         """
         seen = self.transductive and normalizes_by_batch(self.model)

@@ -56,7 +56,7 @@ class TaskObjective:
         tasks: The data.
         training: Whether the network is evaluated in training mode, with dropout and the like.
         transductive: Whether `TaskBatchNormalization` may look at the whole query set; if not,
-            the query set is normalised by the statistics of the support set.
+            the query set is normalized by the statistics of the support set.
     """
 
     def __init__(
@@ -259,7 +259,7 @@ class InnerProblem(NamedTuple):
         with tf.GradientTape() as tape:
             tape.watch(phi)
             support = self.objective.support_losses(phi)
-        # Loops over tasks need the shape that vectorisation over unknown examples forgets.
+        # Loops over tasks need the shape that vectorization over unknown examples forgets.
         gradient = tf.ensure_shape(tape.gradient(support, phi), phi.shape)
         return gradient + self.proximal_gradient(phi)
 

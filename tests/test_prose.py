@@ -2,6 +2,7 @@
 
 import pathlib
 import re
+import tokenize
 
 import pytest
 
@@ -26,6 +27,7 @@ BRITISH = re.compile(
 )
 # Identifiers keep the spelling that they have.
 CODE = re.compile(r"^ *```.*?^ *```|`[^`]+`|^    .*?$|\]\([^)]*\)", re.DOTALL | re.MULTILINE)
+IDENTIFIER = re.compile(r"`[^`]*`|```.*?```|\w*_\w*|--\w+", re.DOTALL)
 DEFINED = re.compile(r'(?:DEFINE_\w+[(,]|add_argument\()\s*"(?:--)?(\w+)"')
 COMMAND = re.compile(r"python -m (trainers|benchmarks)\.(\w+)((?:[^`|\n#]|\\\n)*)")
 INTERVAL = re.compile(r"\d+\.\d+ ± \d+\.\d+")
@@ -47,6 +49,19 @@ def test_lines_fit(path):
 @pytest.mark.parametrize("path", [*PAGES, *GUIDES], ids=NAME)
 def test_spelling_is_american(path):
     assert [found[0] for found in BRITISH.finditer(prose(path))] == []
+
+
+@pytest.mark.parametrize("package", ["keras_imaml", "benchmarks", "docs"])
+def test_spelling_of_comments_and_docstrings_is_american(package):
+    found = []
+    for path in sorted((ROOT / package).rglob("*.py")):
+        with tokenize.open(path) as stream:
+            for token in tokenize.generate_tokens(stream.readline):
+                text = token.string
+                if token.type == tokenize.COMMENT or text.startswith('"""'):
+                    words = BRITISH.findall(IDENTIFIER.sub("", text))
+                    found += [f"{NAME(path)}:{token.start[0]}"] * len(words)
+    assert found == []
 
 
 def sentences(path):
