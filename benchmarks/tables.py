@@ -178,6 +178,17 @@ def tables(made: Sequence[Line]) -> dict[str, str]:
     return own
 
 
+def at_a_glance(made: Sequence[Line]) -> list[Line]:
+    """The best setting of each data set: a head alone on Omniglot, a classifier's on the other."""
+    settings = {("omniglot", "head"), ("mini_imagenet", "classifier")}
+    some = [
+        line
+        for line in made
+        if (line.row.dataset, line.adapted) in settings and not line.self_training
+    ]
+    return with_most_seeds(some)
+
+
 def _both(made: Sequence[Line], published: bool = True) -> str:
     """A table for each data set of which there are runs."""
     found = {line.row.dataset for line in made}
@@ -204,14 +215,17 @@ def main(argv: Sequence[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
     runs = pathlib.Path(FLAGS.runs)
-    made = tables(lines(list(read(runs))))
+    found = lines(list(read(runs)))
+    made = tables(found)
     documents = {pathlib.Path(name): "" for name in FLAGS.documents}
     for path in documents:
         documents[path] = replaced(path.read_text(encoding="utf-8"), made)
     if FLAGS.plots:
-        from benchmarks import tables_plot
+        from benchmarks import forest_plot, tables_plot
 
-        for path in tables_plot.draw(runs, pathlib.Path(FLAGS.plots)):
+        plots = pathlib.Path(FLAGS.plots)
+        forest_plot.draw(at_a_glance(found), plots / "forest.png")
+        for path in (plots / "forest.png", *tables_plot.draw(runs, plots)):
             print(f"Written to {path}")
     for path, text in documents.items():
         path.write_text(text, encoding="utf-8")
