@@ -117,11 +117,10 @@ def test_a_document_without_marks_or_with_others_is_refused(document):
 
 
 def test_the_documents_hold_the_tables_of_the_kept_runs():
-    made = tables.tables(
-        tables.lines(list(tables.read(pathlib.Path(tables.FLAGS["runs"].default))))
-    )
+    root = pathlib.Path(__file__).parents[1]
+    made = tables.tables(tables.lines(list(tables.read(root / tables.FLAGS["runs"].default))))
     for name in tables.FLAGS["documents"].default:
-        document = pathlib.Path(name).read_text(encoding="utf-8")
+        document = (root / name).read_text(encoding="utf-8")
         assert tables.replaced(document, made) == document, "run: python -m benchmarks.tables"
 
 

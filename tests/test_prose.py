@@ -98,6 +98,26 @@ def test_british_spellings_are_found(text, found):
     assert [match[0] for match in BRITISH.finditer(text)] == found
 
 
+def programs():
+    """The name and the code of each guide and of each block of Python in the pages."""
+    for path in GUIDES:
+        yield NAME(path), path.read_text(encoding="utf-8")
+    for path in PAGES:
+        blocks = re.findall(r"```python\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL)
+        yield from ((f"{NAME(path)} {number}", code) for number, code in enumerate(blocks, 1))
+
+
+def test_keras_imaml_is_imported_before_keras_and_tensorflow():
+    # Later it cannot ask TensorFlow for the kernels that differentiate grouped convolutions.
+    orders = {
+        name: re.findall(r"^(?:import|from) (keras_imaml|keras|tensorflow)\b", code, re.MULTILINE)
+        for name, code in programs()
+    }
+    orders = {name: order for name, order in orders.items() if "keras_imaml" in order}
+    assert len(orders) > 10
+    assert [name for name, order in orders.items() if order[0] != "keras_imaml"] == []
+
+
 def test_no_cell_says_that_something_was_not_reached():
     cells = [
         line
