@@ -109,6 +109,9 @@ right = tf.equal(predicted, query_y)
 print(f"{int(tf.reduce_sum(tf.cast(right, tf.int32)))} of {len(query_y)} right")
 
 # %% [markdown]
-# The same from the command line, where the images stay in their folders:
+# The same from the command line, with the images in their folders. Training needs a third split,
+# `my_images/validation`:
 #
+#     python -m trainers.train --flagfile=trainers/presets/folder.flags \
+#         --data_dir=my_images --run_dir=runs/mine
 #     python -m trainers.adapt --run_dir=runs/mine --support_dir=MY_CLASS_FOLDERS --output=my_model
