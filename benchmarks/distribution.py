@@ -3,7 +3,7 @@ r"""What several workers cost: a model of computing and communication beside loc
     python -m benchmarks.distribution --workers=1,2,3
 
 Each worker is a process with one thread, and all of them meet on the loopback interface. A
-meta-step of T tasks and a network of d weights on W workers is modelled as
+meta-step of T tasks and a network of d weights on W workers is modeled as
 
     compute(T / W) * max(1, W / cores) + exchange(d, W)
 

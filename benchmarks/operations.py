@@ -48,7 +48,7 @@ def meta_step_flops(workload: Workload) -> int:
     """Floating-point operations of the matrix products of one meta-step (2 a multiply-add).
 
     A gradient takes a forward product, one for the input and one for the weights. A product with
-    the Hessian, linearised beforehand, takes two for each of these three. The first layer has no
+    the Hessian, linearized beforehand, takes two for each of these three. The first layer has no
     derivative for its input.
     """
     gradient = sum(layer.count * (2 if layer.first else 3) for layer in layers(workload))
@@ -57,7 +57,7 @@ def meta_step_flops(workload: Workload) -> int:
     a_task = (
         workload.inner_steps * support * gradient
         + query * gradient
-        + support * gradient  # the linearisation
+        + support * gradient  # the linearization
         + workload.linear_steps * support * product
     )
     return 2 * workload.tasks * a_task

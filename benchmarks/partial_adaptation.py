@@ -41,7 +41,7 @@ flags.DEFINE_string("only", None, "Measure this part in this process, and print 
 
 
 def encoder(blocks: int, width: int, vocabulary: int, length: int, classes: int) -> Any:
-    """Words to logits: blocks of attention and a wide layer, normalised after each (as BERT)."""
+    """Words to logits: blocks of attention and a wide layer, normalized after each (as BERT)."""
     import keras
     from keras import layers
 

@@ -1,13 +1,15 @@
-r"""The table and the plots of docs/results.md, from the result files of runs.
+r"""The tables and the plots of docs/results.md and docs/lab-notebook.md, from result files of runs.
 
     python -m benchmarks.tables
 
 `--runs` holds one folder a recipe, and in it one folder a seed: what `trainers.train` and
-`trainers.evaluate` have written, without the checkpoints. The table takes the place of the one in
-`--document`; nothing in it is typed by hand but what others have published.
+`trainers.evaluate` have written, without the checkpoints. A table takes the place of the one
+between the marks with its name in each of `--documents`; nothing in it is typed by hand but what
+others have published.
 """
 
 import pathlib
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -16,11 +18,11 @@ from absl import app, flags
 from benchmarks import kept_runs, report
 
 FLAGS = flags.FLAGS
-_BEGIN, _END = "<!-- tables: begin -->", "<!-- tables: end -->"
+_MARK = re.compile(r"<!-- table (\w+): begin -->\n.*?<!-- table \1: end -->", re.DOTALL)
 
 flags.DEFINE_string("runs", "benchmarks/results/runs", "Folder of the recipes.")
-flags.DEFINE_string("document", "docs/results.md", "Where the table goes.")
-flags.DEFINE_string("plots", "benchmarks/results", "Where the plots go.")
+flags.DEFINE_list("documents", ["docs/results.md", "docs/lab-notebook.md"], "Where the tables go.")
+flags.DEFINE_string("plots", "benchmarks/results", "Where the plots go; empty: no plots.")
 
 
 _TASK_AND_MODE = {
@@ -39,18 +41,22 @@ class Row(NamedTuple):
     gradient_descent: float
     hessian_free: float
     maml_plus_plus: float
-    reach: float
-    conquer: float
 
 
 # Rajeswaran et al., 2019, tables 2 and 3; Antoniou et al., 2019.
 ROWS = (
-    Row("Omniglot 5-way 1-shot", "omniglot", 5, 1, 99.16, 99.50, 99.47, 99.2, 99.6),
-    Row("Omniglot 5-way 5-shot", "omniglot", 5, 5, 99.67, 99.74, 99.85, 99.7, 99.9),
-    Row("Omniglot 20-way 1-shot", "omniglot", 20, 1, 94.46, 96.18, 97.65, 96.2, 97.7),
-    Row("Omniglot 20-way 5-shot", "omniglot", 20, 5, 98.69, 99.14, 99.33, 99.1, 99.4),
-    Row("mini-ImageNet 5-way 1-shot", "mini_imagenet", 5, 1, 48.96, 49.30, 52.40, 49.3, 52.5),
+    Row("5-way 1-shot", "omniglot", 5, 1, 99.16, 99.50, 99.47),
+    Row("5-way 5-shot", "omniglot", 5, 5, 99.67, 99.74, 99.85),
+    Row("20-way 1-shot", "omniglot", 20, 1, 94.46, 96.18, 97.65),
+    Row("20-way 5-shot", "omniglot", 20, 5, 98.69, 99.14, 99.33),
+    Row("5-way 1-shot", "mini_imagenet", 5, 1, 48.96, 49.30, 52.40),
 )
+DATA_SETS = {"omniglot": "Omniglot", "mini_imagenet": "mini-ImageNet"}
+PUBLISHED = {
+    "published: iMAML, gradient descent": "gradient_descent",
+    "published: iMAML, Hessian-free": "hessian_free",
+    "published: MAML++": "maml_plus_plus",
+}
 
 
 class Line(NamedTuple):
@@ -70,6 +76,19 @@ class Line(NamedTuple):
     def half_width(self) -> float:
         """Half the 95 % interval of that mean over all tasks of all seeds, in percent."""
         return report.over_seeds(self.records)[1]
+
+    @property
+    def adapted(self) -> str:
+        """What adapts: `"all_weights"`, `"head"`, or `"classifier"`: a head, without meta-steps."""
+        record = self.records[0]
+        if record["steps"] == 0:
+            return "classifier"
+        return "head" if record["settings"]["adapt"] == ["head"] else "all_weights"
+
+    @property
+    def self_training(self) -> bool:
+        """Whether queries adapt, too."""
+        return bool(self.records[0]["settings"]["self_training"])
 
 
 def read(folder: pathlib.Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -97,60 +116,120 @@ def lines(found: Sequence[tuple[str, dict[str, Any]]]) -> list[Line]:
     return made
 
 
-def markdown(made: Sequence[Line]) -> str:
-    """The table."""
+def with_most_seeds(made: Sequence[Line]) -> list[Line]:
+    """For each data set the recipes that were trained most often: not the best ones."""
+    most: dict[str, int] = {}
+    for line in made:
+        most[line.row.dataset] = max(most.get(line.row.dataset, 0), len(line.records))
+    chosen = {
+        (line.row.dataset, line.recipe)
+        for line in made
+        if len(line.records) == most[line.row.dataset]
+    }
+    return [line for line in made if (line.row.dataset, line.recipe) in chosen]
+
+
+def markdown(made: Sequence[Line], dataset: str, published: bool = True) -> str:
+    """One row for each recipe and mode, one column for each row of the paper's table."""
+    rows = [row for row in ROWS if row.dataset == dataset]
+    columns = " | ".join(row.name for row in rows)
     text = [
-        "| task | run | mode | accuracy | seeds | tasks | steps | core hours | reach | conquer |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        f"| {DATA_SETS[dataset]} | mode | seeds | tasks | steps | core hours | {columns} |",
+        "|---" * (6 + len(rows)) + "|",
     ]
-    for row in ROWS:
+    groups: dict[tuple[str, str], dict[Row, Line]] = {}
+    for line in made:
+        if line.row.dataset == dataset:
+            groups.setdefault((line.mode, line.recipe), {})[line.row] = line
+    for (mode, recipe), found in sorted(groups.items(), key=_best_first):
+        records = next(iter(found.values())).records
+        cells = [
+            f"{found[row].accuracy:.2f} ± {found[row].half_width:.2f}" if row in found else ""
+            for row in rows
+        ]
+        seeds = ", ".join(str(record["seed"]) for record in records)
+        tasks = sum(record["tasks"] for record in records)
+        steps = "/".join(map(str, sorted({record["steps"] for record in records})))
+        hours = sum(record["core_hours"] for record in records)
         text.append(
-            f"| **{row.name}** | published | transductive | iMAML, gradient descent "
-            f"{row.gradient_descent:.2f}, Hessian-free {row.hessian_free:.2f}; MAML++ "
-            f"{row.maml_plus_plus:.2f} | | | | | {row.reach:g} | {row.conquer:g} |"
+            f"| {recipe} | {mode} | {seeds} | {tasks} | {steps} | {hours:.2f} | "
+            f"{' | '.join(cells)} |"
         )
-        own = [line for line in made if line.row is row]
-        if not own:
-            text.append("| | no run yet | | not reached | | | | | | |")
-        for line in own:
-            seeds = ", ".join(str(r["seed"]) for r in line.records)
-            tasks = sum(r["tasks"] for r in line.records)
-            steps = {r["steps"] for r in line.records}
-            hours = sum(r["core_hours"] for r in line.records)
-            verdicts = (
-                "reached" if line.accuracy >= goal else "not reached"
-                for goal in (row.reach, row.conquer)
-            )
-            text.append(
-                f"| | {line.recipe} | {line.mode} | {line.accuracy:.2f} ± {line.half_width:.2f} | "
-                f"{seeds} | {tasks} | {'/'.join(map(str, sorted(steps)))} | {hours:.2f} | "
-                f"{' | '.join(verdicts)} |"
-            )
+    for name, field in PUBLISHED.items() if published else ():
+        cells = [f"{getattr(row, field):.2f}" for row in rows]
+        text.append(f"| {name} | transductive | | | | | {' | '.join(cells)} |")
     return "\n".join(text)
 
 
-def replaced(document: str, table: str) -> str:
-    """`document` with `table` between the marks."""
-    if document.count(_BEGIN) != 1 or document.count(_END) != 1:
-        raise ValueError(f"Expected {_BEGIN!r} and {_END!r} once each in --document.")
-    before, _, rest = document.partition(_BEGIN)
-    return f"{before}{_BEGIN}\n\n{table}\n\n{_END}{rest.partition(_END)[2]}"
+def _best_first(group: tuple[tuple[str, str], dict[Row, Line]]) -> tuple[bool, str, float]:
+    (mode, _), found = group
+    last = max(found, key=ROWS.index)
+    return mode.startswith("non"), mode, -found[last].accuracy
+
+
+def tables(made: Sequence[Line]) -> dict[str, str]:
+    """Every table, by its name between the marks of the documents."""
+    own = {dataset: markdown(made, dataset) for dataset in DATA_SETS}
+    for name in ("all_weights", "head", "classifier"):
+        some = [line for line in made if line.adapted == name and not line.self_training]
+        own[name] = _both(with_most_seeds(some))
+    # Others have published nothing for this problem, which is an easier one.
+    own["self_training"] = _both([line for line in made if line.self_training], published=False)
+    return own
+
+
+def at_a_glance(made: Sequence[Line]) -> list[Line]:
+    """The best setting of each data set: a head alone on Omniglot, a classifier's on the other."""
+    settings = {("omniglot", "head"), ("mini_imagenet", "classifier")}
+    some = [
+        line
+        for line in made
+        if (line.row.dataset, line.adapted) in settings and not line.self_training
+    ]
+    return with_most_seeds(some)
+
+
+def _both(made: Sequence[Line], published: bool = True) -> str:
+    """A table for each data set of which there are runs."""
+    found = {line.row.dataset for line in made}
+    return "\n\n".join(markdown(made, name, published) for name in DATA_SETS if name in found)
+
+
+def replaced(document: str, made: dict[str, str]) -> str:
+    """`document` with each table between the marks of its name."""
+    names = _MARK.findall(document)
+    unknown = [name for name in names if name not in made]
+    if not names or unknown or document.count("<!-- table ") != 2 * len(names):
+        raise ValueError(
+            "Expected tables between <!-- table NAME: begin --> and <!-- table NAME: end -->, with "
+            f"a NAME of {sorted(made)}. Received: {names}"
+        )
+    return _MARK.sub(
+        lambda m: f"<!-- table {m[1]}: begin -->\n\n{made[m[1]]}\n\n<!-- table {m[1]}: end -->",
+        document,
+    )
 
 
 def main(argv: Sequence[str]) -> None:
-    """Write the table and the plots."""
+    """Write the tables and the plots."""
     if len(argv) > 1:
         raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
-    runs, document = pathlib.Path(FLAGS.runs), pathlib.Path(FLAGS.document)
-    table = markdown(lines(list(read(runs))))
-    text = replaced(document.read_text(encoding="utf-8"), table)
+    runs = pathlib.Path(FLAGS.runs)
+    found = lines(list(read(runs)))
+    made = tables(found)
+    documents = {pathlib.Path(name): "" for name in FLAGS.documents}
+    for path in documents:
+        documents[path] = replaced(path.read_text(encoding="utf-8"), made)
+    if FLAGS.plots:
+        from benchmarks import forest_plot, tables_plot
 
-    from benchmarks import tables_plot
-
-    for path in tables_plot.draw(runs, pathlib.Path(FLAGS.plots)):
+        plots = pathlib.Path(FLAGS.plots)
+        forest_plot.draw(at_a_glance(found), plots / "forest.png")
+        for path in (plots / "forest.png", *tables_plot.draw(runs, plots)):
+            print(f"Written to {path}")
+    for path, text in documents.items():
+        path.write_text(text, encoding="utf-8")
         print(f"Written to {path}")
-    document.write_text(text, encoding="utf-8")
-    print(table)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ r"""A meta-step in which the head alone adapts: what it gains from a trunk that 
 
 Four ways to the same meta-gradient, which is checked first (relative difference at most 5e-3): the
 whole network in every inner step; the layers before the head once a meta-step; these with fused
-kernels for their normalisation, as `MetaLearner` does it; and that in mixed precision (bfloat16
+kernels for their normalization, as `MetaLearner` does it; and that in mixed precision (bfloat16
 before the head; relative difference at most 0.2). Random images, tied heads, five Newton steps and
 the exact dual. The four take turns; medians of seconds of the processor, which other programs on
 the machine disturb least.
@@ -107,7 +107,7 @@ def step_of(shape: Shape, way: str, seed: int) -> Callable[[], tf.Tensor]:
         @tf.function(autograph=False)
         def step() -> tf.Tensor:
             objective = learner.objective(data, training=True)
-            # Biases before a normalisation have gradients of zero, but for rounding.
+            # Biases before a normalization have gradients of zero, but for rounding.
             every = learner.trainable_variables
             variables = [v for v in every if "conv" not in v.path or v.name == "kernel"]
             gradients = meta_gradient(learner.algorithm, objective, variables, None).gradients

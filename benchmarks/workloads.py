@@ -24,7 +24,7 @@ class Workload:
         proximal_strength: lambda.
         linear_steps: Steps of conjugate gradient on the exact Hessian.
         image_size: Pixels a side.
-        channels: Colours.
+        channels: Colors.
         filters: Features of each convolution.
         downsample: `"stride"` or `"average"`.
         hidden: Units of the hidden layers of the MLP.
@@ -84,7 +84,7 @@ WORKLOADS = {
 def build_network(workload: Workload, seed: int):
     """The Keras network, at weights where every framework must get the same answer in float32.
 
-    * Large kernels: normalisation makes the network the same function whatever their scale, and
+    * Large kernels: normalization makes the network the same function whatever their scale, and
       the curvature smaller. `H + lambda I` is then positive definite for every task, so that
       conjugate gradient is the same algorithm everywhere.
     * Offsets of 3.5 standard deviations, up and down by turns: few activations are next to the
@@ -134,7 +134,7 @@ def draw_tasks(workload: Workload, seed: int) -> dict[str, np.ndarray]:
     element = next(episodes.batch(workload.tasks).as_numpy_iterator())
     (support_x, support_y), (query_x, query_y) = element
     if workload.network == "conv4":
-        shares = np.linspace(1.0, 0.4, workload.channels, dtype=np.float32)  # of the ink, by colour
+        shares = np.linspace(1.0, 0.4, workload.channels, dtype=np.float32)  # of the ink, by color
         random = np.random.default_rng(seed)
         support_x, query_x = (
             (0.8 * x * shares + 0.2 * random.random(x.shape[:-1] + shares.shape)).astype(np.float32)

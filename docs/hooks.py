@@ -22,6 +22,7 @@ LINK = re.compile(r"(?<=\]\()([^)\s#:]+)(?=[)#])")
 FENCE = re.compile(r"^ *(`{3,}).*?^ *\1", re.MULTILINE | re.DOTALL)
 CODE = {".py": "python", ".yaml": "yaml", ".cff": "yaml", ".flags": "ini", "": "text"}
 API = ("algorithms", "inner", "linear", "data", "models", "layers", "callbacks", "distribution")
+INTERNAL = ("onednn", "quiet", "requirements", "__version__")
 
 
 def on_files(files: Files, config: Any) -> Files:
@@ -95,8 +96,9 @@ def api_page(module: str) -> str:
         for node in ast.parse(text).body
         if isinstance(node, ast.ImportFrom) and node.module
         for alias in node.names
-        if alias.name not in (*API, "requirements", "__version__")
+        if alias.name not in (*API, *INTERNAL)
     ]
+    names.sort(key=lambda name: name != "keras_imaml.MetaLearner")  # what readers look for first
     return "\n\n".join([f"# {module}", *(f"::: {name}" for name in names)]) + "\n"
 
 

@@ -87,7 +87,7 @@ def _with_stock_layers(model: keras.Model, support_x: Any) -> keras.Model:
         if isinstance(layer, View) or layer in several:
             raise ValueError(
                 f"The layer {layer.path!r} cannot be replaced by stock layers: it is a View, or "
-                "normalises more than once by the examples at hand, and it is not a layer of a "
+                "normalizes more than once by the examples at hand, and it is not a layer of a "
                 "functional model itself. Use `adapt_and_predict`, or `export`. "
                 f"Received: {type(layer).__name__}"
             )

@@ -15,7 +15,7 @@ def copy_features(source: keras.Model, target: keras.Model) -> list[str]:
         source: A built model.
         target: A built model whose layers with weights are in `source` too, with weights of the
             same shapes, but for the last one, its head, which is left as it is, and for a
-            `TaskBatchNormalization` that only centres, by the examples at hand: it holds nothing.
+            `TaskBatchNormalization` that only centers, by the examples at hand: it holds nothing.
 
     Returns:
         The names of the layers that were set.

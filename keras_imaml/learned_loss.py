@@ -1,4 +1,4 @@
-"""A learned adaptation loss: tasks adapt by it to unlabelled support inputs (DAML)."""
+"""A learned adaptation loss: tasks adapt by it to unlabeled support inputs (DAML)."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-_ROUNDS = 50  # of normalisation in turns: shares are within a percent for what networks guess
+_ROUNDS = 50  # of normalization in turns: shares are within a percent for what networks guess
 
 
 def pseudo_labels(logits: tf.Tensor, temperature: float, balanced: bool) -> tf.Tensor:

@@ -1,4 +1,4 @@
-"""The statistics by which a network normalises, taken down from a batch."""
+"""The statistics by which a network normalizes, taken down from a batch."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,18 +13,18 @@ Calls = list[tuple[tf.Tensor, tf.Tensor]]
 
 
 def record_statistics(model: keras.Model, x: Any) -> int:
-    """Take down by which means and variances `model` normalises `x`, in its fixed layers.
+    """Record the normalization statistics of `x` in every layer with `fixed=True`.
 
-    A `keras_imaml.layers.TaskBatchNormalization` with `fixed=True` normalises every task by them.
+    A `keras_imaml.layers.TaskBatchNormalization` with `fixed=True` normalizes every task by them.
     A layer that is used more than once holds the statistics of all its uses together. The few
     examples of a task say little about the mean and variance of features, so that this is
     often more accurate, and no prediction depends on the other queries. It suits layers that do
-    not adapt: record again whenever weights before the last normalisation have changed much.
+    not adapt: record again whenever weights before the last normalization have changed much.
 
     Args:
         model: A built model.
         x: Inputs `[examples, ...]` of many classes to train on, hundreds of them: one batch, which
-            is normalised by itself.
+            is normalized by itself.
 
     Returns:
         The number of layers that hold new statistics.
@@ -51,7 +51,7 @@ def record_statistics(model: keras.Model, x: Any) -> int:
     for layer, calls in zip(layers, found, strict=True):
         _hold(layer, calls)
     if any(len(calls) > 1 for calls in found):
-        # Each call was normalised by itself. So once more, one layer after the other, each on
+        # Each call was normalized by itself. So once more, one layer after the other, each on
         # what those before it give with the statistics that they hold.
         for layer in layers:
             _hold(layer, *taken_down([layer], model, x))
@@ -59,7 +59,7 @@ def record_statistics(model: keras.Model, x: Any) -> int:
 
 
 def taken_down(layers: Sequence[TaskBatchNormalization], model: keras.Model, x: Any) -> list[Calls]:
-    """By what `layers` of a model normalise the examples at hand when it is given `x`."""
+    """By what `layers` of a model normalize the examples at hand when it is given `x`."""
     if not layers:
         return []
     for layer in layers:

@@ -62,7 +62,7 @@ class TaskAdaptation(keras.Model):
             unlabelled_x: As for `adapt`.
 
         Raises:
-            ValueError: If the inner loop diverges, labels are missing, or unlabelled inputs are
+            ValueError: If the inner loop diverges, labels are missing, or unlabeled inputs are
                 missing or not looked at.
         """
         self._assert_compile_called("adapt")

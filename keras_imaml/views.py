@@ -32,11 +32,11 @@ def seen_in_views(
 
     What a single view shows by chance averages out, in support and query images alike, so that
     adaptation is often more accurate; features take as many times longer as there are views. The
-    head is the last layer with weights; where a normalisation that only centres comes before it
+    head is the last layer with weights; where a normalization that only centers comes before it
     (`centered=True` in `keras_imaml.models`), the head begins there. All layers are those of
     `model`, with their weights: train either, use the other.
 
-    Layers that normalise by the examples at hand do so for each view by itself, and
+    Layers that normalize by the examples at hand do so for each view by itself, and
     `MetaLearner.adapt` makes one stock layer for each; `keras_imaml.record_statistics` takes down
     the statistics of all views together.
 
@@ -97,7 +97,7 @@ def _cut(model: keras.Model) -> tuple[Sequence[Any], keras.KerasTensor, Sequence
     nodes = nodes_of(model) or []
     weighted = [i for i, node in enumerate(nodes) if getattr(node.operation, "weights", [])]
     if len(weighted) > 2 and only_centers(nodes[weighted[-2]].operation):
-        del weighted[-1]  # the mean features of the views are what is centred
+        del weighted[-1]  # the mean features of the views are what is centered
     if len(weighted) > 1 and len(model.inputs) == 1:
         head = weighted[-1]
         before, after = nodes[:head], nodes[head:]

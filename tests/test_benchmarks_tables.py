@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import pathlib
 import subprocess
 import sys
 import time
@@ -54,9 +55,11 @@ def test_seeds_are_averaged_and_other_settings_left_out(runs):
     assert (line.recipe, line.row.way, len(line.records)) == ("head", 5, 2)
     assert line.accuracy == pytest.approx(99.3)
     assert line.half_width == pytest.approx(0.3 / math.sqrt(2))
-    table = tables.markdown([line])
-    assert "| 99.30 ± 0.21 | 0, 1 | 2000 | 500 | 2.00 | reached | not reached |" in table
-    assert table.count("no run yet") == 4
+    table = tables.markdown([line, five_shot], "omniglot")
+    cells = "99.30 ± 0.21 | 70.00 ± 0.21 |  |  |"
+    assert f"| head | transductive | 0, 1 | 2000 | 500 | 2.00 | {cells}" in table
+    assert "| published: MAML++ | transductive | | | | | 99.47 | 99.85 | 97.65 | 99.33 |" in table
+    assert "published" not in tables.markdown([line], "omniglot", published=False)
 
 
 def test_the_hours_are_those_of_the_features_too(runs):
@@ -65,7 +68,7 @@ def test_the_hours_are_those_of_the_features_too(runs):
             file = runs / "head" / seed / keep_run.FEATURES.format(number)
             file.write_text(json.dumps(record(int(seed), 0.1)))
     line, _ = tables.lines(list(tables.read(runs)))
-    assert "| 6.00 | reached |" in tables.markdown([line])
+    assert "| 500 | 6.00 | 99.30 ± 0.21 |" in tables.markdown([line], "omniglot")
 
 
 def test_training_statistics_are_a_mode_of_their_own(runs):
@@ -85,13 +88,59 @@ def test_what_an_evaluation_changed_is_known_by_name(runs):
     assert changed == each * 2
 
 
-def test_the_table_takes_the_place_of_the_one_before():
-    old = "text\n<!-- tables: begin -->\nold\n<!-- tables: end -->\nmore"
-    new = tables.replaced(old, "new")
-    assert new == "text\n<!-- tables: begin -->\n\nnew\n\n<!-- tables: end -->\nmore"
-    assert tables.replaced(new, "new") == new
-    with pytest.raises(ValueError, match="once each"):
-        tables.replaced("text", "new")
+def test_a_table_takes_the_place_of_the_one_with_its_name():
+    old = (
+        "text\n<!-- table head: begin -->\nold\n<!-- table head: end -->\nmore\n"
+        "<!-- table classifier: begin -->\n<!-- table classifier: end -->\n"
+    )
+    made = {"head": "new", "classifier": "other", "all_weights": "not in this document"}
+    new = tables.replaced(old, made)
+    assert new == (
+        "text\n<!-- table head: begin -->\n\nnew\n\n<!-- table head: end -->\nmore\n"
+        "<!-- table classifier: begin -->\n\nother\n\n<!-- table classifier: end -->\n"
+    )
+    assert tables.replaced(new, made) == new
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        "text",
+        "<!-- table head: begin -->\n",
+        "<!-- table other: begin -->\n<!-- table other: end -->",
+        "<!-- table head: begin -->\n<!-- table head: end --> <!-- table head: end -->",
+    ],
+)
+def test_a_document_without_marks_or_with_others_is_refused(document):
+    with pytest.raises(ValueError, match="Expected tables between"):
+        tables.replaced(document, {"head": "new"})
+
+
+def test_the_documents_hold_the_tables_of_the_kept_runs():
+    root = pathlib.Path(__file__).parents[1]
+    made = tables.tables(tables.lines(list(tables.read(root / tables.FLAGS["runs"].default))))
+    for name in tables.FLAGS["documents"].default:
+        document = (root / name).read_text(encoding="utf-8")
+        assert tables.replaced(document, made) == document, "run: python -m benchmarks.tables"
+
+
+def test_runs_are_told_apart_by_what_adapts(runs):
+    def adapted(adapt, steps):
+        changed = {**record(0, 0.5, adapt=adapt), "steps": steps}
+        return tables.Line(tables.ROWS[0], "run", "transductive", [changed]).adapted
+
+    assert adapted(["head"], 500) == "head"
+    assert adapted([], 500) == adapted(["conv_4", "head"], 500) == "all_weights"
+    assert adapted(["head"], 0) == "classifier"
+
+
+def test_recipes_are_chosen_by_their_seeds_and_not_by_their_accuracy():
+    def line(recipe, accuracies, row):
+        records = [record(seed, accuracy) for seed, accuracy in enumerate(accuracies)]
+        return tables.Line(tables.ROWS[row], recipe, "transductive", records)
+
+    made = [line("best", [0.9], 0), line("often", [0.5, 0.5], 0), line("once", [0.4], 4)]
+    assert [found.recipe for found in tables.with_most_seeds(made)] == ["often", "once"]
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,21 @@ import sys
 
 import nbformat
 import pytest
+import tensorflow as tf
 
 from docs.notebooks import GUIDES, notebook
 
 ROOT = pathlib.Path(__file__).parents[1]
 NAMES = sorted(path.stem for path in GUIDES.glob("*.py"))
-SITE = ("mkdocs.yml", "README.md", "CHANGELOG.md", "SECURITY.md", "LICENSE", "CITATION.cff")
+SITE = (
+    "mkdocs.yml",
+    "README.md",
+    "CHANGELOG.md",
+    "SECURITY.md",
+    "LICENSE",
+    "CITATION.cff",
+    "CONTRIBUTING.md",
+)
 FOLDERS = ("docs", "keras_imaml", "trainers", "benchmarks/results", "saved_models", "tests")
 
 
@@ -57,6 +66,20 @@ def test_the_guide_to_omniglot_says_that_the_data_is_missing(tmp_path):
     last = result.stderr.strip().splitlines()[-1]
     assert "OSError: The data set `omniglot` is not in data_dir=" in last
     assert "tfds build omniglot" in last
+
+
+@pytest.mark.slow
+def test_the_picture_of_the_readme_is_drawn(tmp_path, published_data):
+    pytest.importorskip("PIL")
+    file = tmp_path / "hero.png"
+    arguments = [f"--data_dir={published_data}", f"--output={file}"]
+    subprocess.run([sys.executable, "-m", "benchmarks.hero", *arguments], cwd=ROOT, check=True)
+    drawn, kept = (
+        tf.io.decode_png(path.read_bytes())
+        for path in (file, ROOT / "docs" / "images" / "hero.png")
+    )
+    assert drawn.shape == kept.shape
+    assert bool(tf.reduce_all(drawn[48:] == kept[48:]))  # below the titles, whose font may differ
 
 
 @pytest.fixture

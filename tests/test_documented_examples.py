@@ -27,7 +27,10 @@ NEEDS_DATA = {
 }
 SLOW = {"keras_imaml/algorithms/self_training.py SelfTraining"}
 SMALLER = {  # what the reader is told to run for minutes, by fewer steps
-    "README.md 1": {"steps_per_epoch=100, epochs=8": "steps_per_epoch=2", "600": "32"},
+    "README.md 1": {
+        "steps_per_epoch=100, epochs=6": "steps_per_epoch=2",
+        "num_tasks=600": "num_tasks=32",
+    },
     "docs/distribution.md 1": {"steps_per_epoch=100, epochs=10": "steps_per_epoch=2"},
 }
 # A block of a page that reads one of these without making it goes on from the reader's program.

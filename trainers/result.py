@@ -28,7 +28,7 @@ def write(path: str, evaluation: ki.Evaluation, **facts: Any) -> None:
         **dataclasses.asdict(evaluation),
         **facts,
         "seed": FLAGS.seed,
-        "cores": FLAGS.cores or _cores(),
+        "cores": FLAGS.cores or available_cores(),
         "settings": run_folder.values(),
         "versions": versions,
     }
@@ -37,6 +37,12 @@ def write(path: str, evaluation: ki.Evaluation, **facts: Any) -> None:
         json.dump(content, stream, indent=2)
         stream.write("\n")
     os.replace(partial, path)
+
+
+def available_cores() -> int:
+    """The cores that this process may use; macOS and Windows say how many there are."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def holds_more(path: str, evaluation: ki.Evaluation, wall_seconds: float) -> bool:
@@ -51,9 +57,3 @@ def holds_more(path: str, evaluation: ki.Evaluation, wall_seconds: float) -> boo
     same = (there["wall_seconds"], there["settings"]) == (wall_seconds, run_folder.values())
     tasks = evaluation.tasks + evaluation.bad_tasks
     return same and there["tasks"] + there["bad_tasks"] > tasks
-
-
-def _cores() -> int:
-    """How many cores this process may use, where the system tells; else how many there are."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1

@@ -9,7 +9,7 @@ import numpy as np
 from benchmarks.peers import conjugate_gradient
 from benchmarks.peers.protocol import Problem
 
-EPSILON = 1e-3  # of the normalisation, as in keras_imaml
+EPSILON = 1e-3  # of the normalization, as in keras_imaml
 
 
 def loss_of(problem: Problem) -> Callable:

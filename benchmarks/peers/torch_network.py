@@ -9,7 +9,7 @@ import torch.nn.functional as F  # noqa: N812
 
 from benchmarks.peers.protocol import Problem
 
-EPSILON = 1e-3  # of the normalisation, as in keras_imaml
+EPSILON = 1e-3  # of the normalization, as in keras_imaml
 
 
 class Network:

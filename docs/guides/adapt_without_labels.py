@@ -1,23 +1,22 @@
 # %% [markdown]
 # # DAML: adapt without labels
 #
-# Sometimes a new task comes with inputs alone. Domain-adaptive meta-learning (Yu, Finn et al.,
-# 2018) learns the loss by which to adapt: a small network h_psi looks at what the adapting network
-# makes of the support inputs, and says how they ought to change,
+# Sometimes a new task comes without labels. Domain-adaptive meta-learning (Yu, Finn et al.,
+# 2018) learns the loss to adapt by. A small network h_psi reads the activations of the adapting
+# network on the support inputs, and gives the loss:
 #
 #     L_psi(phi; x) = mean ‖ h_psi(activations under phi at x) ‖²
 #
 # In training, labels of the query sets teach psi and theta together, so that a step on L_psi
 # lowers the supervised loss. Afterwards no labels are needed.
 #
-# The task here: `y = sin(x)` or `y = −sin(x)`. The support inputs have no labels, but they lie
-# right of zero for the one and left of zero for the other. Who does not adapt can say nothing
-# better than `y = 0`, a mean squared error of 0.5.
+# The task here is `y = sin(x)` or `y = −sin(x)`. The support inputs have no labels, but they lie
+# right of zero for the first and left of zero for the second. Without adaptation, the best
+# prediction is `y = 0`, a mean squared error of 0.5.
 
 # %%
+import keras_imaml as ki  # before keras: it asks TensorFlow for its fast CPU kernels
 import keras
-
-import keras_imaml as ki
 
 keras.utils.set_random_seed(0)
 tasks = ki.data.unlabelled_sinusoid("train", shot=5, query=10, seed=0).batch(16)
@@ -26,7 +25,7 @@ test_tasks = ki.data.unlabelled_sinusoid("test", shot=5, query=10, seed=1).batch
 # %% [markdown]
 # ## A learner with a learned loss
 #
-# h_psi reads both hidden layers and the output: 32 + 32 + 1 numbers an example.
+# h_psi reads both hidden layers and the output: 32 + 32 + 1 numbers per example.
 
 
 # %%
@@ -50,7 +49,7 @@ print(result)
 # %% [markdown]
 # ## Adapt
 #
-# The same network, given five unlabelled inputs on the one side and on the other:
+# The same network, adapted to five unlabeled inputs on either side:
 
 # %%
 support_right = keras.ops.reshape(keras.ops.linspace(0.9, 1.5, 5), (5, 1))
@@ -63,10 +62,11 @@ print("sin  ", " ".join(f"{float(y):6.2f}" for y in keras.ops.sin(x)[:, 0]))
 # %% [markdown]
 # ## By the implicit rule
 #
-# psi is a meta-parameter like any other, so `IMAML` learns it too, and does not need to keep the
-# path. Its residuals do not vanish, so take the exact Hessian (see
+# psi is a meta-parameter like any other, so `IMAML` learns it too, without keeping the path. The
+# residuals of a learned loss do not vanish, so use the exact Hessian (see
 # [how to choose](../how-to-choose.md#which-curvature)):
 #
 #     ki.IMAML(proximal_strength=..., curvature="hessian", inner=...)
 #
-# [The results](../results.md) have both, after 3000 meta-steps.
+# [The results](../results.md#every-algorithm-on-sine-waves-and-glyphs) have both, after 3000
+# meta-steps.

@@ -9,21 +9,20 @@
 #
 # The gradient of the outer level needs only the solution phi, not the steps that led to it. This
 # guide trains such weights on characters of invented alphabets, which are drawn on the spot: there
-# is nothing to download. It takes about a minute of processor time.
+# is nothing to download. It takes one to three minutes on two CPU cores.
 
 # %%
+import keras_imaml as ki  # before keras: it asks TensorFlow for its fast CPU kernels
 import keras
 
-import keras_imaml as ki
-
-ki.parallel_tasks()  # first of all: every processor core works on tasks of its own
+ki.parallel_tasks()  # before any computation: each CPU core works on its own tasks
 keras.utils.set_random_seed(0)
 
 # %% [markdown]
 # ## Tasks
 #
-# A task, or episode, has a support set to learn from and a query set to be judged by. Here it is
-# to tell 5 characters apart after one drawing of each (5-way 1-shot). The classes of `"train"` and
+# A task, or episode, has a support set to learn from and a query set to be judged by. Here a task
+# is to classify 5 characters after one drawing of each (5-way 1-shot). The classes of `"train"` and
 # `"test"` are disjoint. `.batch(16)` puts 16 tasks in one meta-step.
 
 # %%
@@ -36,8 +35,8 @@ print("query  ", query_x.shape, query_y.shape)
 # ## The learner
 #
 # Any built Keras model can adapt. `Conv4` is the network of the few-shot literature, here with 32
-# filters. `IMAML` holds lambda and the inner solver; `MetaLearner` is a `keras.Model`, so
-# `compile` and `fit` are the ones that you know.
+# filters. `IMAML` holds lambda and the inner solver. `MetaLearner` is a `keras.Model`, with the
+# `compile` and `fit` that you know.
 
 # %%
 learner = ki.MetaLearner(
@@ -56,17 +55,17 @@ history = learner.fit(tasks, steps_per_epoch=50, epochs=3, verbose=2)
 
 # %% [markdown]
 # The accuracy in the log is that of the query sets after adaptation. The diagnostics say whether
-# the equations were solved: how much of the inner gradient is left (`inner_residual`) and how much
-# of the linear system (`linear_residual`). Above 0.1, more steps or a larger lambda are worth a
-# try. (The times are of a machine that did other work as well; [performance](../performance.md) has
-# those that count.)
+# the equations were solved: how much of the inner gradient is left (`inner_residual`), and how much
+# of the linear system (`linear_residual`). Below 0.1 is good. Above it, try more steps or a larger
+# lambda. The times above come from a busy machine;
+# [performance](../performance.md) has times from an idle one.
 
 # %%
 for name in ("inner_residual", "linear_residual", "first_order_cosine", "bad_tasks"):
     print(f"{name:20}", " ".join(f"{value:.3f}" for value in history.history[name]))
 
 # %% [markdown]
-# ## On classes that it has never seen
+# ## On new classes
 
 # %%
 test_tasks = ki.data.glyphs("test", way=5, shot=1, query=5, seed=1).batch(16)
@@ -75,8 +74,8 @@ print(f"guessing 20 %, without adaptation {100 * result.accuracy_before:.1f} %")
 print(result)
 
 # %% [markdown]
-# 150 meta-steps are a beginning. `make train` takes 800 and ends above 90 %;
-# [the results](../results.md) have the figures.
+# These are 150 meta-steps. `make train` runs 600 and ends at 92 %: see [the
+# results](../results.md).
 #
 # ## One task
 #
@@ -90,8 +89,9 @@ print("classes  ", query_y.numpy())
 print("predicted", keras.ops.convert_to_numpy(predicted))
 
 # %% [markdown]
-# ## Where to go on
+# ## Where to go next
 #
-# * [Your own images](your_own_images.ipynb), or [Omniglot, honestly](omniglot_honestly.ipynb).
+# * [Your own images](your_own_images.ipynb).
+# * [Evaluate properly on Omniglot](omniglot_honestly.ipynb).
 # * [How to choose](../how-to-choose.md) an algorithm, a solver and lambda.
 # * [Equation to code](../equation-to-code.md): what `fit` computes, line by line.

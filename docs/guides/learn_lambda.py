@@ -2,19 +2,17 @@
 # # Learn lambda
 #
 # lambda says how firmly the adapted weights are held near theta. It need not be one number, and it
-# need not be guessed: at the inner solution the same implicit rule that gives the meta-gradient
-# for theta gives the one for lambda,
+# need not be guessed. The implicit rule that gives the meta-gradient for theta gives the one for
+# lambda:
 #
 #     dL/dlambda = −(phi − theta)·w,        (H + lambda I) w = ∇ query loss
 #
-# one number for the model, for each layer, or for each weight. It is learned as its logarithm, so
-# that it stays positive. The guide fits sine waves from 10 points; it takes about a minute of
-# processor time.
+# There may be one lambda for the model, per layer, or per weight. Its logarithm is learned, so it
+# stays positive. This guide fits sine waves from 10 points, and takes about one CPU minute.
 
 # %%
+import keras_imaml as ki  # before keras: it asks TensorFlow for its fast CPU kernels
 import keras
-
-import keras_imaml as ki
 
 
 def train(strength):
@@ -37,14 +35,14 @@ def test(learner):
 # %% [markdown]
 # ## Fixed
 #
-# Two guesses, of which one is a hundred times the other.
+# Two guesses, one a hundred times the other.
 
 # %%
 for value in (10.0, 0.1):
     print(f"lambda {value}: {test(train(value))}")
 
 # %% [markdown]
-# ## Learned, one a layer
+# ## Learned per layer
 #
 # From the same two guesses, with everything else the same:
 
@@ -58,16 +56,16 @@ for value in (10.0, 0.1):
         print(f"  {group.name:10} {number:.3g}")
 
 # %% [markdown]
-# One seed each: the intervals are over tasks, and say nothing of other seeds. How far lambda comes
-# from its start is a matter of steps, too: the outer optimizer moves its logarithm by about its
-# learning rate a step, here 3e-3, so a run that is short should not start far off.
+# In this short run the start decides: each lambda stays near its guess, and the loss from 10 stays
+# lower. The outer optimizer moves the logarithm by about its learning rate per step, here 3e-3, so
+# start a short run close to a good value. There is one seed each; the intervals are over tasks.
 
 # %% [markdown]
-# ## What to look at
+# ## What to watch
 #
-# * `proximal_strength` in the history is the mean over the weights; `linear_residual` and
-#   `inner_residual` rise when lambda falls so far that the solvers no longer reach their solution.
-#   The gradient for lambda is then off, and so is the rest.
-# * `per="weight"` has as many numbers as the network has weights.
+# * `proximal_strength` in the history is the mean over the weights.
+# * `linear_residual` and `inner_residual` rise when lambda is too small for the solvers. The
+#   gradients for lambda and theta are then wrong.
+# * `per="weight"` learns as many numbers as the network has weights.
 # * From the command line: `--learn_proximal_strength --proximal_per=layer`.
-# * [How to choose](../how-to-choose.md#which-lambda) has figures for Omniglot.
+# * [How to choose](../how-to-choose.md#which-lambda) has numbers for Omniglot.

@@ -1,10 +1,10 @@
 # %% [markdown]
-# # Omniglot, honestly
+# # Evaluate properly on Omniglot
 #
-# Omniglot has 1623 handwritten characters. A figure on it means something only with three things
-# said: which classes were kept apart, how many tasks it is a mean of, and whether the query
-# examples of a task saw one another. This guide trains for a minute of processor time and says all
-# three.
+# Omniglot has 1623 handwritten characters. An accuracy on it means something only if three things
+# are said: which classes were held out, how many tasks it is a mean of, and whether the query
+# examples of a task see each other. This guide trains for about two minutes on two CPU cores, and
+# says all three.
 #
 # The images (17 MB) are read with TensorFlow Datasets from the folder that the environment
 # variable `KERAS_IMAML_DATA_DIR` names, or from its default folder. They are downloaded if they
@@ -14,9 +14,8 @@
 # %%
 import os
 
+import keras_imaml as ki  # before keras: it asks TensorFlow for its fast CPU kernels
 import keras
-
-import keras_imaml as ki
 from keras_imaml.data.class_splits import read_split
 
 ki.parallel_tasks()
@@ -24,7 +23,7 @@ keras.utils.set_random_seed(0)
 data_dir = os.environ.get("KERAS_IMAML_DATA_DIR")  # None: the default folder
 
 # %% [markdown]
-# ## Classes apart
+# ## Held-out classes
 #
 # The split into classes is a file of this package, not a shuffle at run time: two programs that
 # shuffle with different seeds test on classes that were trained on. Each character belongs to one
@@ -42,8 +41,8 @@ tasks = ki.data.omniglot("train", way=5, shot=1, query=5, seed=0, data_dir=data_
 # %% [markdown]
 # ## Training
 #
-# The head alone adapts; all layers before it are meta-learned by the implicit rule. Newton-CG
-# solves its strongly convex inner problem to the end, and `Dual` the linear system exactly.
+# Only the head adapts. All layers before it are meta-learned by the implicit rule. Newton-CG
+# solves the strongly convex inner problem, and `Dual` the linear system, exactly.
 
 # %%
 network = ki.models.Conv4(5, filters=32)
@@ -63,9 +62,9 @@ history = learner.fit(tasks, steps_per_epoch=100, epochs=3, verbose=2)
 # %% [markdown]
 # ## Intervals over tasks
 #
-# A task has 25 query images here: its accuracy says little. `ki.evaluate` gives the mean over many
-# tasks, with its 95 % interval. The interval is over tasks, for these weights: another seed of
-# training gives other weights, and needs another run.
+# One task has 25 query images here, so its accuracy says little. `ki.evaluate` gives the mean over
+# many tasks, with its 95 % interval. The interval is over tasks, for these weights: another
+# training seed gives other weights, and needs another run.
 
 
 # %%
@@ -80,15 +79,14 @@ for num_tasks in (20, 100, 600):
 # %% [markdown]
 # ## Transductive or not
 #
-# The paper normalises the query set of a task by its own statistics (transductive): 25 images of
-# the five classes arrive together. An application that sees one image at a time cannot do that.
-# The same weights without it, normalised by the statistics of the support set:
+# The paper normalizes the query set of a task by its own statistics (transductive): 25 images of
+# the five classes arrive together. An application that gets one image at a time cannot do that.
+# The same weights, normalized by the statistics of the support set:
 
 # %%
 learner.transductive = False
 print(test(600))
 
 # %% [markdown]
-# Validation classes are there for choosing settings; the test classes are for the last line of a
-# report. What thousands of meta-steps reach, on how many tasks and by which command, is in
-# [the results](../results.md).
+# Choose settings on validation classes, and use the test classes once, for the final report.
+# [The results](../results.md) have runs of thousands of meta-steps, with their commands.

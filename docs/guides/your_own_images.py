@@ -1,28 +1,26 @@
 # %% [markdown]
 # # Your own images
 #
-# From folders of images to a model that learns new classes from a few photographs, and to a
+# Start from folders of images. Get a model that learns new classes from a few photographs, and a
 # SavedModel that does so without this package.
 #
 # ## Folders
 #
-# One folder a class, in one folder a split. Classes of training and test have to be different
-# ones:
+# Each split has a folder, with one folder per class in it. Training and test classes must differ:
 #
-#     my_images/train/<class>/<image>     20 classes and more
+#     my_images/train/<class>/<image>     20 classes or more
 #     my_images/test/<class>/<image>
 #
-# PNG, JPEG, BMP and GIF are read, at any size. The next cell writes drawn characters as a
-# stand-in; leave it out and set `images` to your own folder.
+# PNG, JPEG, BMP and GIF are read, at any size. The next cell writes glyphs (synthetic
+# characters) as a stand-in. Omit it and set `images` to your own folder.
 
 # %%
 import pathlib
 import tempfile
 
+import keras_imaml as ki  # before keras: it asks TensorFlow for its fast CPU kernels
 import keras
 import tensorflow as tf
-
-import keras_imaml as ki
 from keras_imaml.data.folder import load_examples
 from keras_imaml.data.glyphs import render
 
@@ -43,7 +41,7 @@ print(len(list(images.rglob("*.png"))), "images")
 # %% [markdown]
 # ## Tasks
 #
-# `from_folder` reads all images into memory, resized, and draws tasks from them without end. A
+# `from_folder` reads all images into memory, resized, and draws tasks from them endlessly. A
 # class needs `shot + query` images. `channels=3` and `image_size=84` are the usual choice for
 # photographs.
 
@@ -55,8 +53,8 @@ test_tasks = ki.data.from_folder(images, "test", seed=0, **settings).batch(8)
 # %% [markdown]
 # ## Train
 #
-# Any built Keras model with 5 outputs does. With a pretrained backbone, let the head adapt alone:
-# `MetaLearner(..., adapt="head")` takes the names of the layers that do.
+# Any built Keras model with 5 outputs works. With a pretrained backbone, adapt the head alone:
+# `adapt="head"` takes the names of the layers that adapt.
 
 # %%
 learner = ki.MetaLearner(
@@ -74,7 +72,7 @@ print(ki.evaluate(learner, test_tasks, num_tasks=200, verbose=False))
 # %% [markdown]
 # ## Adapt to a new set of classes
 #
-# Five new classes, two images of each, in folders again. The model that comes out is an ordinary
+# Five new classes with two images of each, in folders again. The result is an ordinary
 # `keras.Model`; class number `k` is the k-th folder by name.
 
 # %%
@@ -111,6 +109,9 @@ right = tf.equal(predicted, query_y)
 print(f"{int(tf.reduce_sum(tf.cast(right, tf.int32)))} of {len(query_y)} right")
 
 # %% [markdown]
-# The same from the command line, where the images stay in their folders:
+# The same from the command line, with the images in their folders. Training needs a third split,
+# `my_images/validation`:
 #
+#     python -m trainers.train --flagfile=trainers/presets/folder.flags \
+#         --data_dir=my_images --run_dir=runs/mine
 #     python -m trainers.adapt --run_dir=runs/mine --support_dir=MY_CLASS_FOLDERS --output=my_model

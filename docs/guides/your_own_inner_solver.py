@@ -1,21 +1,20 @@
 # %% [markdown]
 # # Write your own inner solver
 #
-# The implicit meta-gradient does not ask how the inner problem was solved. So an inner solver is
-# one function: from a problem to a solution. Whatever it does inside (a line search, a closed
-# form, a solver without derivatives), `IMAML` differentiates the result correctly as long as it
-# comes near the minimiser.
+# The implicit meta-gradient does not depend on how the inner problem was solved. An inner solver is
+# therefore one function, from a problem to a solution. It may use a line search, a closed form, or
+# no derivatives at all: `IMAML` differentiates the result correctly if it is near the minimizer.
 #
 # ## The problem and the solution
 #
 # `minimize` gets an `InnerProblem`, for all tasks of a meta-batch at once:
 #
-# | | |
+# | attribute | meaning |
 # |---|---|
-# | `problem.start()` | theta, once a task: `[tasks, size]` |
+# | `problem.start()` | theta, once per task: `[tasks, size]` |
 # | `problem.value(phi)` | `G = support loss + lambda/2 ‖phi − theta‖²`: `[tasks]` |
 # | `problem.gradient(phi)` | its gradient: `[tasks, size]` |
-# | `problem.proximal_gradient(phi)` | the part of it that comes from the proximal term |
+# | `problem.proximal_gradient(phi)` | the part from the proximal term |
 # | `problem.theta`, `problem.strength` | theta `[size]`; lambda, a scalar or `[size]` |
 #
 # and returns an `InnerSolution` ([the interface](../../keras_imaml/inner/solution.py)).
@@ -34,10 +33,9 @@
 # %%
 from dataclasses import dataclass
 
+import keras_imaml as ki  # before keras: it asks TensorFlow for its fast CPU kernels
 import keras
 import tensorflow as tf
-
-import keras_imaml as ki
 from keras_imaml.configurable import Configurable
 from keras_imaml.inner import InnerSolution
 from keras_imaml.vectors import finite, norm
@@ -80,9 +78,8 @@ class ProximalGradient(Configurable):
 # %% [markdown]
 # ## Check it against Newton-CG
 #
-# For a linear network with cross-entropy, G has one minimiser (it is strongly convex): two solvers
-# that are right meet there. `learner.objective` and `inner_problem` make the problem of real
-# tasks.
+# For a linear network with cross-entropy, G is strongly convex and has one minimizer: correct
+# solvers agree there. `learner.objective` and `inner_problem` make the problem of real tasks.
 
 # %%
 keras.utils.set_random_seed(0)
@@ -106,8 +103,7 @@ for steps in (1, 4, 16, 64, 256):
     print(f"{steps:4} steps: {100 * float(distance):9.4f} % of the way from theta is left")
 
 # %% [markdown]
-# With a large lambda gradient descent at the same step size leaves the field; the proximal step
-# does not.
+# With a large lambda, gradient descent at the same step size diverges. The proximal step does not.
 
 # %%
 strict = problem_of(strength=100.0)
@@ -122,8 +118,8 @@ for solver in (
 # %% [markdown]
 # ## Train with it
 #
-# Nothing else changes. `inner_residual` in the history says how near the minimiser your solver
-# came.
+# Nothing else changes. `inner_residual` in the history says how close your solver came to the
+# minimizer.
 
 # %%
 learner = ki.MetaLearner(
@@ -143,6 +139,6 @@ history = learner.fit(tasks.map(flat), steps_per_epoch=50, epochs=2, verbose=2)
 print("inner residual", [round(value, 4) for value in history.history["inner_residual"]])
 
 # %% [markdown]
-# `MAML` differentiates the steps of gradient descent and takes no other solver. The solvers of the
-# package ([keras_imaml/inner](../../keras_imaml/inner)) have the same interface and are short:
+# `MAML` differentiates the steps of gradient descent and accepts no other solver. The solvers of
+# the package ([keras_imaml/inner](../../keras_imaml/inner)) have the same interface and are short:
 # L-BFGS and Newton-CG stop each task by itself, which the one above does not.

@@ -45,7 +45,7 @@ class MAML(Algorithm):
     ```python
     ki.MAML(inner=ki.inner.GradientDescent(steps=5, learning_rate=0.4))
     ki.MAML(first_order=True)
-    ki.MAML(inner=ki.inner.GradientDescent(5, ki.LearningRate(0.1, per="layer")))  # Meta-SGD
+    ki.MAML(inner=ki.inner.GradientDescent(5, ki.LearningRate(0.1, per="weight")))  # Meta-SGD
     ```
 
     References:

@@ -1,4 +1,4 @@
-"""Adapt to the unlabelled queries of a task, too."""
+"""Adapt to the unlabeled queries of a task, too."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -136,7 +136,7 @@ class SelfTraining(Algorithm):
         """The objective with the labels that the last round has guessed for the queries."""
         if not tf.nest.flatten(objective.tasks.query_x):
             raise ValueError(
-                "keras_imaml.SelfTraining adapts to unlabelled examples of the task as well. Give "
+                "keras_imaml.SelfTraining adapts to unlabeled examples of the task as well. Give "
                 "them to `learner.adapt` as `unlabelled_x`, or use `learner.adapt_and_predict`."
             )
 

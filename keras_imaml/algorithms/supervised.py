@@ -21,7 +21,7 @@ from keras_imaml.vectors import norm, select
 
 @keras.saving.register_keras_serializable(package="keras_imaml")
 class Supervised(Algorithm):
-    """Minimise the query loss at theta: no inner level in training, and adaptation after it.
+    """Minimize the query loss at theta: no inner level in training, and adaptation after it.
 
     With `class_labels=True` the tasks of `keras_imaml.data` have labels that mean the same in
     every task, and a network with an output for each training class learns to tell them apart. Its

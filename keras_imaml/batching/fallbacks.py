@@ -1,4 +1,4 @@
-"""Operations that `tf.vectorized_map` cannot vectorise: it loops over the tasks, and we say so."""
+"""Operations that `tf.vectorized_map` cannot vectorize: it loops over the tasks, and we say so."""
 
 import contextlib
 import re
@@ -31,7 +31,7 @@ _replaced = Replacement(lambda value: setattr(pfor, "_fallback_converter", value
 
 @contextlib.contextmanager
 def fallbacks_noted() -> Iterator[list[tuple[str, str]]]:
-    """Collect `(name of the operation, its type)` of what is not vectorised within the block."""
+    """Collect `(name of the operation, its type)` of what is not vectorized within the block."""
     noted: list[tuple[str, str]] = []
     if _stock is None:
         yield noted
@@ -67,7 +67,7 @@ def warn(layers: dict[str, str]) -> None:
     for layer, kind in layers.items():
         who = f"The layer {layer!r}" if layer else "A part of the network or of its loss"
         warnings.warn(
-            f"{who} is evaluated one task after the other: TensorFlow cannot vectorise its "
+            f"{who} is evaluated one task after the other: TensorFlow cannot vectorize its "
             f"operation {kind}. The results are the same; a step takes longer.",
             stacklevel=2,
         )

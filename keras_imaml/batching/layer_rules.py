@@ -363,7 +363,7 @@ def _rule_for(node: Any) -> Rule | None:
 
 
 def _is_undilated(layer: Any) -> bool:
-    """Whether a convolution takes neighbouring pixels: dilated ones are evaluated otherwise."""
+    """Whether a convolution takes neighboring pixels: dilated ones are evaluated otherwise."""
     return all(rate == 1 for rate in getattr(layer, "dilation_rate", ()))
 
 

@@ -2,7 +2,7 @@
 
 TensorFlow makes a node for every shape, axis and permutation that an operation or its derivative
 names: two in five nodes of a meta-step were such constants, most of them equal to another. Each
-node takes time when the graph is built, and again when TensorFlow optimises it.
+node takes time when the graph is built, and again when TensorFlow optimizes it.
 """
 
 import contextlib

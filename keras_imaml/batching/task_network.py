@@ -32,7 +32,7 @@ class Evaluation(NamedTuple):
 
     Attributes:
         outputs: The network's outputs, each `[tasks, examples, ...]`.
-        penalty: `[tasks]`, the sum of the model's own losses (weight regularisers and the like)
+        penalty: `[tasks]`, the sum of the model's own losses (weight regularizers and the like)
             at the weights of the task.
     """
 
@@ -43,7 +43,7 @@ class Evaluation(NamedTuple):
 def traced_when_eager(function: Callable[..., Any]) -> Callable[..., Any]:
     """Run `function` as part of the graph under construction, or as a graph of its own.
 
-    Vectorisation traces what it vectorises; executing eagerly it would do so at every call.
+    Vectorization traces what it vectorizes; executing eagerly it would do so at every call.
     """
     traced = tf.function(function, autograph=False, reduce_retracing=True)
     return lambda *arguments: (traced if tf.executing_eagerly() else function)(*arguments)

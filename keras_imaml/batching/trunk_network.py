@@ -1,8 +1,8 @@
-"""Evaluate a trunk for all tasks: normalisation by itself, the layers between as one network.
+"""Evaluate a trunk for all tasks: normalization by itself, the layers between as one network.
 
 No task changes the weights of a trunk, and its gradient is taken once a meta-step. That allows a
-fused kernel for the normalisation, which takes a quarter of the time of TensorFlow's elementary
-operations; vectorised over tasks, it would transpose its inputs and lose more than it gains. It
+fused kernel for the normalization, which takes a quarter of the time of TensorFlow's elementary
+operations; vectorized over tasks, it would transpose its inputs and lose more than it gains. It
 serves float32 with the statistics of all examples, for a number of tasks that is known when the
 graph is built, and layers of the network itself, not of a model inside it.
 """

@@ -16,7 +16,7 @@ def episode_picture(
 ) -> np.ndarray:
     """Draw one task, a row a class.
 
-    On the left, in grey frames, a support image of the class. On the right its query images, in
+    On the left, in gray frames, a support image of the class. On the right its query images, in
     green frames where the prediction is right and in red ones where it is wrong; a wrong one has
     beneath it the support image of the class that it was taken for.
 

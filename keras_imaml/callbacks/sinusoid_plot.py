@@ -11,7 +11,7 @@ import tensorflow as tf
 class SinusoidPlot(keras.callbacks.Callback):
     """Draw a learner's fits of some waves, before and after adaptation, into TensorBoard.
 
-    Each row is one task: the wave in grey, the support points in black, the network at the
+    Each row is one task: the wave in gray, the support points in black, the network at the
     meta-learned weights in blue, the adapted network in orange.
 
     Args:

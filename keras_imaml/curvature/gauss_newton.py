@@ -112,7 +112,7 @@ def _slope(objective: TaskObjective, outputs: Any) -> Any:
 
 def _flat(outputs: Any) -> tf.Tensor:
     """Outputs of all kinds as one vector a task, `[tasks, outputs]`."""
-    # Vectorisation over an unknown number of tasks gathers; the derivative of that is sparse.
+    # Vectorization over an unknown number of tasks gathers; the derivative of that is sparse.
     parts = [tf.convert_to_tensor(part) for part in tf.nest.flatten(outputs)]
     return tf.concat([tf.reshape(part, [tf.shape(part)[0], -1]) for part in parts], axis=1)
 

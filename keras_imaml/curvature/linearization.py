@@ -1,4 +1,4 @@
-"""The inner optimality condition `grad G(phi, m) = 0`, linearised once at the solution."""
+"""The inner optimality condition `grad G(phi, m) = 0`, linearized once at the solution."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -26,17 +26,17 @@ class Linearization(NamedTuple):
 
 
 class Curvature(Protocol):
-    """The interface of the curvatures: a way to linearise the inner problem."""
+    """The interface of the curvatures: a way to linearize the inner problem."""
 
     def linearize(
         self, problem: Callable[[], InnerProblem], phi: tf.Tensor, variables: Sequence[Any]
     ) -> Linearization:
-        """Linearise at `phi`.
+        """Linearize at `phi`.
 
         Args:
             problem: Builds the inner problem from the current values of the meta-parameters;
                 called under a tape, which thereby sees how they enter.
-            phi: `[tasks, size]`, where to linearise.
+            phi: `[tasks, size]`, where to linearize.
             variables: The meta-parameters m.
         """
         ...

@@ -17,7 +17,7 @@ def from_arrays(
     rotations: bool = False,
     class_labels: bool = False,
 ) -> Endless:
-    """Few-shot episodes from labelled examples.
+    """Few-shot episodes from labeled examples.
 
     Keep the classes of training, validation and test apart: call this once for each, with the
     examples of its own classes.

@@ -17,7 +17,7 @@ def cifar_fs(
     data_dir: str | os.PathLike[str] | None = None,
     class_labels: bool = False,
 ) -> Endless:
-    """Few-shot episodes of CIFAR-FS, 32 x 32 colour images.
+    """Few-shot episodes of CIFAR-FS, 32 x 32 color images.
 
     The published split has 64 classes for training, 16 for validation and 20 for test, 600 images
     each. CIFAR-100 (161 MB) is downloaded with TensorFlow Datasets at the first use, then the

@@ -9,7 +9,7 @@ def decode(encoded: tf.Tensor, image_size: int, channels: int) -> tf.Tensor:
     Args:
         encoded: Scalar string tensor, the content of a file.
         image_size: Height and width of the result in pixels. The aspect ratio is not kept.
-        channels: 1 for grey, 3 for RGB.
+        channels: 1 for gray, 3 for RGB.
 
     Returns:
         A uint8 tensor of shape `(image_size, image_size, channels)`.
@@ -23,7 +23,7 @@ def decode(encoded: tf.Tensor, image_size: int, channels: int) -> tf.Tensor:
     decode(encoded, image_size=28, channels=1).shape  # (28, 28, 1)
     ```
     """
-    # As RGB first: not every format can be decoded to grey directly.
+    # As RGB first: not every format can be decoded to gray directly.
     image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
     if channels == 1:
         image = tf.image.rgb_to_grayscale(image)

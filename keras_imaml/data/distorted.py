@@ -103,7 +103,7 @@ def distort(
     mirror: bool = False,
     edges: str = "empty",
 ) -> tf.Tensor:
-    """`images [n, height, width, channels]`, each by a random similarity around its centre.
+    """`images [n, height, width, channels]`, each by a random similarity around its center.
 
     Args:
         images: Floating.
@@ -118,11 +118,11 @@ def distort(
     turn, size, down, right, side = tf.unstack(uniform(key, tf.stack([5, count]), -1.0, 1.0))
     scale = 1 / (1 + zoom * size)
     cosine, sine = scale * tf.cos(angle * turn), scale * tf.sin(angle * turn)
-    # A mirrored image counts its columns from the other side of the centre.
+    # A mirrored image counts its columns from the other side of the center.
     flip = tf.where(side > 0, -1.0, 1.0) if mirror else tf.ones_like(side)
     across, up = flip * cosine, flip * sine
     x, y = (width - 1) / 2, (height - 1) / 2
-    # From a pixel of the result to its place in the image: about the centre, then moved.
+    # From a pixel of the result to its place in the image: about the center, then moved.
     to_x = x - across * x + sine * y + shift * width * right
     to_y = y - up * x - cosine * y + shift * height * down
     zero = tf.zeros_like(turn)

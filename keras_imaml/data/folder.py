@@ -44,7 +44,7 @@ def from_folder(
         start: Number of episodes to pass over, such as those of an earlier run, at no cost.
             Defaults to 0.
         image_size: Height and width in pixels that images are resized to. Defaults to 84.
-        channels: 1 for grey, 3 for RGB. Defaults to 3.
+        channels: 1 for gray, 3 for RGB. Defaults to 3.
         rotations: Whether each class of an episode is turned by a random multiple of 90 degrees.
             Defaults to `False`.
         class_labels: Whether y is the number of the class in the split, the same in every episode
@@ -89,7 +89,7 @@ def load_examples(
     Args:
         path: Folder with one folder for each class.
         image_size: Height and width in pixels that images are resized to.
-        channels: 1 for grey, 3 for RGB.
+        channels: 1 for gray, 3 for RGB.
 
     Returns:
         A tuple `(images, labels, class_names)`: uint8 of shape `(n, image_size, image_size,
@@ -107,7 +107,7 @@ def load_examples(
     size = check_integer("image_size", image_size, 1)
     if channels not in (1, 3):
         raise ValueError(
-            "Invalid value for `channels`. Expected 1 for grey or 3 for RGB. "
+            "Invalid value for `channels`. Expected 1 for gray or 3 for RGB. "
             f"Received: channels={channels!r}"
         )
     files_of = _files_by_class(pathlib.Path(path).expanduser())

@@ -206,7 +206,7 @@ def _ink(points: Floats, weight: Floats, pen: Floats, size: int) -> np.ndarray:
     """Draws with a round, soft pen on a grid of twice the resolution, then averages 2 by 2."""
     grid = 2 * size
     drawings = pen.size
-    # The centre of a pixel is at a half.
+    # The center of a pixel is at a half.
     place = (points.reshape(drawings, -1, 2) * (_SPAN / 2) + 0.5) * grid - 0.5
     corner = np.floor(place).astype(np.int64)
     part = place - corner
@@ -273,7 +273,7 @@ def _spread(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def _mix(bits: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """The finaliser of SplitMix64 (Steele et al., 2014): every bit depends on every bit."""
+    """The finalizer of SplitMix64 (Steele et al., 2014): every bit depends on every bit."""
     bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return bits ^ (bits >> np.uint64(31))

@@ -115,7 +115,7 @@ def load_pool(
         tfds_split: Which of TFDS's own splits to read, such as `"train+test"`.
         class_names: Names of the wanted classes.
         image_size: Height and width in pixels.
-        channels: 1 for grey, 3 for RGB.
+        channels: 1 for gray, 3 for RGB.
 
     Returns:
         An `ExamplePool` of uint8 images of shape `(n, image_size, image_size, channels)`, classes

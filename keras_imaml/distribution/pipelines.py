@@ -84,7 +84,7 @@ def side_by_side(
     """
     if lanes == 1:
         return function(objective)
-    # A call of its own for each lane: TensorFlow optimises the function once, and not as many
+    # A call of its own for each lane: TensorFlow optimizes the function once, and not as many
     # times as there are lanes.
     traced = tf.function(
         lambda *part: function(objective.replace(*part)),

@@ -52,7 +52,7 @@ class NewtonCG(Configurable):
         tolerance: A task stops when `||grad G(phi)||` has fallen below this share of its value at
             theta. Defaults to `0.0`.
         linear_tolerance: Relative residual at which the linear solve of a task ends: far from the
-            minimiser a better direction is not worth its products. Defaults to `0.3`.
+            minimizer a better direction is not worth its products. Defaults to `0.3`.
 
     Example:
 

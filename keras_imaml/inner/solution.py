@@ -11,7 +11,7 @@ class InnerSolution(NamedTuple):
     """Adapted weights of a meta-batch.
 
     Attributes:
-        phi: `[tasks, size]`, near the minimiser of the inner objective.
+        phi: `[tasks, size]`, near the minimizer of the inner objective.
         steps: `[tasks]`, int32, iterations that were spent on the task.
         gradients: `[tasks]`, int32, what they cost in gradients of the inner objective; a product
             with the curvature counts as two, a value of the objective as a third.
@@ -38,7 +38,7 @@ class InnerSolver(Protocol):
     """The interface of every inner solver of this package."""
 
     def minimize(self, problem: InnerProblem, start: tf.Tensor | None = None) -> InnerSolution:
-        """Minimise `problem.value` for each task.
+        """Minimize `problem.value` for each task.
 
         Args:
             problem: The inner problem.

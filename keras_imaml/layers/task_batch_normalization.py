@@ -1,4 +1,4 @@
-"""Batch normalisation with the statistics of the current task, exact to the second derivative."""
+"""Batch normalization with the statistics of the current task, exact to the second derivative."""
 
 import contextlib
 import threading
@@ -9,14 +9,14 @@ import keras
 import tensorflow as tf
 
 _context = threading.local()
-_UNROLLED = 32  # tasks that are normalised one by one: graphs grow with them
+_UNROLLED = 32  # tasks that are normalized one by one: graphs grow with them
 
 
 @contextlib.contextmanager
 def statistics_of_first(rows: int | tf.Tensor) -> Iterator[None]:
     """Within it, `TaskBatchNormalization` takes its statistics from the first `rows` examples.
 
-    A query set that follows its support set in one batch is then normalised by the support set
+    A query set that follows its support set in one batch is then normalized by the support set
     alone: no query example sees another (non-transductive evaluation).
     """
     _context.rows = rows
@@ -28,7 +28,7 @@ def statistics_of_first(rows: int | tf.Tensor) -> Iterator[None]:
 
 @keras.saving.register_keras_serializable(package="keras_imaml")
 class TaskBatchNormalization(keras.layers.BatchNormalization):
-    """Batch normalisation by the mean and variance of the examples at hand, in every mode.
+    """Batch normalization by the mean and variance of the examples at hand, in every mode.
 
     The running averages of a stock `BatchNormalization` mix tasks; here the statistics are those
     of the current batch, which in a learner is one task's support or query set. With support
@@ -46,7 +46,7 @@ class TaskBatchNormalization(keras.layers.BatchNormalization):
         epsilon: Added to the variance. Defaults to `1e-3`.
         center: Whether to add a learned `beta`. Defaults to `True`.
         scale: Whether to multiply by a learned `gamma`. Defaults to `True`.
-        fixed: Whether to normalise every task by the same statistics, those that
+        fixed: Whether to normalize every task by the same statistics, those that
             `keras_imaml.record_statistics` has left in the layer. Defaults to `False`.
         divide: Whether to divide by the standard deviation. `False` only takes the mean off.
             Defaults to `True`.
@@ -90,7 +90,7 @@ class TaskBatchNormalization(keras.layers.BatchNormalization):
         self.recorded: list[tuple[tf.Tensor, tf.Tensor]] | None = None
 
     def call(self, inputs: tf.Tensor, training: bool | None = None, mask: Any = None) -> tf.Tensor:
-        """Normalise `inputs`; `training` makes no difference."""
+        """Normalize `inputs`; `training` makes no difference."""
         if mask is not None:
             raise ValueError(
                 "TaskBatchNormalization does not support masks. Received: a mask for "
@@ -115,7 +115,7 @@ class TaskBatchNormalization(keras.layers.BatchNormalization):
         return tf.cast(outputs, self.compute_dtype)
 
     def _of_examples(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Centre `x` by the examples at hand; also their variance. Record them if asked to."""
+        """Center `x` by the examples at hand; also their variance. Record them if asked to."""
         rows = getattr(_context, "rows", None)
         seen = x if rows is None else x[:rows]
         # Mean and variance with their full derivatives. A sum with the negative mean, for the
@@ -133,7 +133,7 @@ class TaskBatchNormalization(keras.layers.BatchNormalization):
         return centred, variance
 
     def fuses(self, inputs: tf.Tensor) -> bool:
-        """Whether `fused` can normalise `[tasks, examples, ...]`."""
+        """Whether `fused` can normalize `[tasks, examples, ...]`."""
         if type(self).call is not TaskBatchNormalization.call:
             return False  # a subclass that computes something else
         last = self.axis in (-1, inputs.shape.rank - 2)
@@ -143,9 +143,9 @@ class TaskBatchNormalization(keras.layers.BatchNormalization):
         return last and served and known and self.variable_dtype == tf.float32
 
     def fused(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Normalise each task of `[tasks, examples, ...]` by itself, by TensorFlow's fused kernel.
+        """Normalize each task of `[tasks, examples, ...]` by itself, by TensorFlow's fused kernel.
 
-        It takes a quarter of the time of `call`, and cannot be vectorised over tasks.
+        It takes a quarter of the time of `call`, and cannot be vectorized over tasks.
         """
         channels = inputs.shape[-1]
         scale = tf.convert_to_tensor(self.gamma) if self.scale else tf.ones([channels])

@@ -1,4 +1,4 @@
-"""A linear head that knows nothing of the classes before it has adapted to them."""
+"""A linear head whose classes are equal before adaptation."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ class SameForAllUnits(keras.constraints.Constraint):
 
 @keras.saving.register_keras_serializable(package="keras_imaml")
 class TiedDense(keras.layers.Dense):
-    """A dense layer whose meta-learned weights are the same for all units.
+    """A dense layer whose units share one meta-learned weight vector, for any number of classes.
 
     Which class of a task is called number 0 is chance, so whatever the meta-learned weights of a
     head say about class 0 but not about class 1 can only harm. Here all units start a task with

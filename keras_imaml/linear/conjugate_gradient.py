@@ -35,7 +35,7 @@ class ConjugateGradient(Configurable):
     Each task is a system of its own: it stops by itself when it has converged, when it meets
     negative curvature, or when a number stops being finite; the others go on undisturbed.
 
-    * The right-hand side is normalised first, so that tiny gradients (1e-30 in float32) solve as
+    * The right-hand side is normalized first, so that tiny gradients (1e-30 in float32) solve as
       well as others.
     * At `p.Ap <= 0` the matrix is not positive definite: the task keeps its best iterate. If that
       happens at the first step, it gets `M^-1 v`, which for the meta-gradient is the first-order

@@ -58,7 +58,7 @@ class Dual(Configurable):
         if operator.penalised:
             raise ValueError(
                 "The dual solver needs the model's curvature to come from its outputs alone. "
-                "Expected a model without weight regularisers; use "
+                "Expected a model without weight regularizers; use "
                 "keras_imaml.linear.ConjugateGradient() with them."
             )
         sound = finite(rhs)

@@ -22,7 +22,7 @@ def Conv4(  # noqa: N802
     dtype: Any = None,
     name: str = "conv4",
 ) -> keras.Model:
-    """Four blocks of convolution, normalisation and activation, and a linear head.
+    """Four blocks of convolution, normalization and activation, and a linear head.
 
     Each block halves the image.
 
@@ -42,7 +42,7 @@ def Conv4(  # noqa: N802
         centered: Whether the head sees how an image's features differ from their mean over the
             examples at hand: suits `MetaLearner(transductive=True)`, for the mean of a few support
             examples says little of that of the queries. Defaults to `False`.
-        fixed_statistics: Whether every task is normalised by the same statistics, those of
+        fixed_statistics: Whether every task is normalized by the same statistics, those of
             `keras_imaml.record_statistics`, and not by those of its examples. Defaults to `False`.
         dtype: The layers' dtype or policy. Defaults to Keras' global policy.
         name: The model's name. Defaults to `"conv4"`.

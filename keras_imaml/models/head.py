@@ -1,4 +1,4 @@
-"""The linear head of a network of images: on features, centred ones, or their direction alone."""
+"""The linear head of a network of images: on features, centered ones, or their direction alone."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ def head(x: Any, classes: int, tied: bool, cosine: bool, dtype: Any, centered: b
         tied: Whether the head is a `TiedDense`.
         cosine: Whether features are scaled to one length; a head that is not tied then has
             weights of length 1 for each class and no bias, so that its logits are cosines.
-        dtype: Of the head and of features that are centred or scaled.
+        dtype: Of the head and of features that are centered or scaled.
         centered: Whether the mean of the examples at hand is taken off the features.
     """
     if len(x.shape) > 2:

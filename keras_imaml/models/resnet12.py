@@ -28,8 +28,8 @@ def ResNet12(  # noqa: N802
 ) -> keras.Model:
     """Four residual stages of three convolutions, and a linear head on their mean.
 
-    A stage is three 3 x 3 convolutions, each normalised, beside a 1 x 1 convolution; their sum is
-    activated and pooled, which halves the image. Normalisation is by the examples of the task.
+    A stage is three 3 x 3 convolutions, each normalized, beside a 1 x 1 convolution; their sum is
+    activated and pooled, which halves the image. Normalization is by the examples of the task.
 
     Args:
         classes: Number of logits.
@@ -48,7 +48,7 @@ def ResNet12(  # noqa: N802
         centered: Whether the head sees how an image's features differ from their mean over the
             examples at hand: suits `MetaLearner(transductive=True)`, for the mean of a few support
             examples says little of that of the queries. Defaults to `False`.
-        fixed_statistics: Whether every task is normalised by the same statistics, those of
+        fixed_statistics: Whether every task is normalized by the same statistics, those of
             `keras_imaml.record_statistics`, and not by those of its examples. Defaults to `False`.
         dtype: The layers' dtype or policy. Defaults to Keras' global policy.
         name: The model's name. Defaults to `"resnet12"`.
@@ -108,7 +108,7 @@ def _stage(
     dtype: Any,
 ) -> Any:
     def normalised(x: Any, size: int, part: str) -> Any:
-        # The normalisation has an offset of its own.
+        # The normalization has an offset of its own.
         x = keras.layers.Conv2D(
             features,
             size,

@@ -122,5 +122,5 @@ def test_a_corrupt_file_is_named(animals, content):
 
 @pytest.mark.parametrize("channels", [0, 2, 4, "rgb"])
 def test_channels_are_one_or_three(animals, channels):
-    with pytest.raises(ValueError, match=r"`channels`\. Expected 1 for grey or 3 for RGB"):
+    with pytest.raises(ValueError, match=r"`channels`\. Expected 1 for gray or 3 for RGB"):
         load_examples(animals, 6, channels)

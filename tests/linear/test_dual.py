@@ -66,7 +66,7 @@ def test_a_hessian_is_refused_by_name():
 def test_penalties_of_the_weights_are_refused():
     product, _, rhs = of_low_rank()
     penalised = type(product)(**{**vars(product), "penalty": tf.identity})
-    with pytest.raises(ValueError, match="without weight regularisers"):
+    with pytest.raises(ValueError, match="without weight regularizers"):
         Dual().solve(penalised, tf.constant(rhs))
 
 

@@ -110,4 +110,4 @@ def test_letters_that_the_locale_has_not_are_refused(parse, capsys):
 
 def test_systems_without_affinity_have_cores(monkeypatch):
     monkeypatch.delattr(os, "sched_getaffinity")
-    assert result._cores() == os.cpu_count()
+    assert result.available_cores() == os.cpu_count()

@@ -16,6 +16,7 @@ import pytest
 import tensorflow as tf
 
 import keras_imaml as ki
+from trainers import result as result_file
 
 ROOT = pathlib.Path(__file__).absolute().parents[2]
 PRESETS = sorted((ROOT / "trainers" / "presets").rglob("*.flags"))
@@ -115,9 +116,14 @@ def test_presets_are_valid_flags(preset):
     code = (
         "from absl import flags; from trainers import command_line, train; "
         "command_line.define_shared(); train.define_flags(); "
-        f"flags.FLAGS(['train', '--flagfile={preset}', '--run_dir=x'])"
+        f"flags.FLAGS(['train', '--flagfile={preset}', '--run_dir=x', '--data_dir=.'])"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_cores_are_known_where_a_process_has_no_affinity(monkeypatch):
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    assert result_file.available_cores() == os.cpu_count()
 
 
 @pytest.mark.slow
