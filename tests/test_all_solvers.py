@@ -247,6 +247,18 @@ def central_differences(step=1e-4):
     return (losses[0] - losses[1]) / (2 * step)
 
 
+class Shared:
+    """A curvature for several solvers at one place, which is linearized once."""
+
+    def __init__(self, curvature):
+        self._curvature, self._found = curvature, None
+
+    def linearize(self, *arguments):
+        if self._found is None:
+            self._found = self._curvature.linearize(*arguments)
+        return self._found
+
+
 @functools.cache
 def every_pair():
     """`phi ->` the meta-gradient for theta and log lambda by each of `PAIRS`, in one graph."""
@@ -263,7 +275,7 @@ def every_pair():
             query_gradient=query_gradient,
             variables=variables,
             sound=tf.constant([True, True]),
-            curvature=CURVATURES[curvature](),
+            curvature=curvature,
             linear=LINEAR[linear],
         )
         gradient = tf.concat([tf.reshape(g, [-1]) for g in implicit.gradients], axis=0)
@@ -275,7 +287,8 @@ def every_pair():
             tape.watch(phi)
             losses, _ = objective.query_losses(phi)
         query_gradient = tape.gradient(losses, phi)
-        return [meta_gradient(phi, query_gradient, *pair) for pair in PAIRS]
+        shared = {name: Shared(CURVATURES[name]()) for name in ("hessian", "gauss_newton")}
+        return [meta_gradient(phi, query_gradient, linear, shared[name]) for linear, name in PAIRS]
 
     def by_pair(phi):
         return {

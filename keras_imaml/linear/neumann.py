@@ -109,11 +109,20 @@ class Neumann(Configurable):
     def _scale(self, operator: Operator, b: tf.Tensor, precondition: Operator) -> tf.Tensor:
         if self.scale is not None:
             return tf.constant(self.scale, b.dtype)
-        v, largest = b, tf.ones_like(b[:, 0])
-        for _ in range(self.power_steps):
+
+        def body(v: tf.Tensor, _: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             v = precondition(operator(v))
             largest = norm(v)
-            v = tf.math.divide_no_nan(v, largest[:, None])
+            return tf.math.divide_no_nan(v, largest[:, None]), largest
+
+        # A loop of the graph: products are large, and this one is built once.
+        v, largest = tf.while_loop(
+            lambda *_: tf.constant(True),
+            body,
+            (b, tf.ones_like(b[:, 0])),
+            maximum_iterations=self.power_steps,
+            parallel_iterations=1,
+        )
         # The estimate is from below: the margin keeps the step a contraction.
         rayleigh = tf.abs(dot(v, precondition(operator(v))))
         return 1.1 * tf.maximum(tf.maximum(largest, rayleigh), 1e-12)[:, None]
