@@ -347,7 +347,7 @@ class MetaLearner(TaskAdaptation, StepFunctions):
         """The objective of what a replica gets, which may be no task at all, and which are real."""
         data, real = replicas.never_empty(self._checked(data))
         first = replicas.tasks_before(tf.reduce_sum(tf.cast(real, tf.int32)))
-        objective = self.objective(data, training, first)
+        objective = self.objective(data, training=training, first=first)
         objective.sound &= real
         return objective, real
 
