@@ -328,11 +328,23 @@ class MetaLearner(TaskAdaptation, StepFunctions):
             config["adapt"] = at_places(config["model"], adapt)
         return cls(**config)
 
+    def save_own_variables(self, store: Any) -> None:
+        """What a file holds beside the layers: where draws without a seed go on."""
+        super().save_own_variables(store)
+        store["unseeded"] = self._unseeded.state.numpy()
+
+    def load_own_variables(self, store: Any) -> None:
+        """The inverse of `save_own_variables`."""
+        held = {name: store[name] for name in store.keys()}  # noqa: SIM118
+        if "unseeded" in held:
+            self._unseeded.state.assign(held.pop("unseeded"))
+        super().load_own_variables(held)
+
     def _real_tasks(self, data: Any, training: bool) -> tuple[TaskObjective, tf.Tensor]:
         """The objective of what a replica gets, which may be no task at all, and which are real."""
         data, real = replicas.never_empty(self._checked(data))
         first = replicas.tasks_before(tf.reduce_sum(tf.cast(real, tf.int32)))
-        objective = self.objective(data, training, first)
+        objective = self.objective(data, training=training, first=first)
         objective.sound &= real
         return objective, real
 
