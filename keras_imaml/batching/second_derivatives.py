@@ -146,9 +146,7 @@ MISSING: dict[str, Callable[..., Any]] = {
     "SparseSegmentSqrtNGrad": _segment_grad(tf.raw_ops.SparseSegmentSqrtNWithNumSegments),
     "SparseSegmentSumGradV2": _sparse_segment_grad(tf.raw_ops.SparseSegmentSumWithNumSegments),
     "SparseSegmentMeanGradV2": _sparse_segment_grad(tf.raw_ops.SparseSegmentMeanWithNumSegments),
-    "SparseSegmentSqrtNGradV2": _sparse_segment_grad(
-        tf.raw_ops.SparseSegmentSqrtNWithNumSegments
-    ),
+    "SparseSegmentSqrtNGradV2": _sparse_segment_grad(tf.raw_ops.SparseSegmentSqrtNWithNumSegments),
 }
 """The derivatives of gradients that TensorFlow has no derivative of."""
 

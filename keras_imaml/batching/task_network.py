@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
+from keras_imaml.batching import resizing as resizing  # registers itself
 from keras_imaml.batching.fallbacks import fallbacks_noted, layers_of, warn
 from keras_imaml.batching.grouped_convolution import grouped_convolutions
 from keras_imaml.batching.layer_rules import LayerRules
 from keras_imaml.batching.lora import low_rank_products
-from keras_imaml.batching import resizing as resizing  # registers itself
 from keras_imaml.batching.recurrence import unrolled_recurrence
 from keras_imaml.batching.second_order import check_masks, exact_moments
 from keras_imaml.batching.squeezing import task_axis_kept
