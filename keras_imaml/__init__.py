@@ -22,6 +22,7 @@ from keras_imaml.algorithms import MAML as MAML
 from keras_imaml.algorithms import Reptile as Reptile
 from keras_imaml.algorithms import SelfTraining as SelfTraining
 from keras_imaml.classes import with_classes as with_classes
+from keras_imaml.curvature_check import check_curvature as check_curvature
 from keras_imaml.distribution import Workers as Workers
 from keras_imaml.distribution import parallel_tasks as parallel_tasks
 from keras_imaml.distribution import strategy as strategy

@@ -51,7 +51,7 @@ class GaussNewton(ShownAsCall):
                     )
             with tf.GradientTape(persistent=True) as loss_tape:
                 loss_tape.watch(outputs)
-                slope = _slope(objective, outputs)
+                slope = output_slope(objective, outputs)
             # J' u is linear in u: its derivative is the same at every u, so that the pass which
             # gives the gradient also gives the products with J.
             with tf.GradientTape(persistent=True) as transpose_tape:
@@ -97,7 +97,7 @@ class GaussNewton(ShownAsCall):
         )
 
 
-def _slope(objective: TaskObjective, outputs: Any) -> Any:
+def output_slope(objective: TaskObjective, outputs: Any) -> Any:
     """The derivative of the support losses with respect to the outputs."""
     with tf.GradientTape() as tape:
         tape.watch(outputs)

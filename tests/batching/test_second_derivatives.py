@@ -1,5 +1,7 @@
 """Products with the curvature of every operation that Keras emits, against differences."""
 
+import inspect
+
 import keras
 import numpy as np
 import pytest
@@ -8,7 +10,17 @@ import tensorflow as tf
 import keras_imaml as ki
 from keras_imaml.batching import second_derivatives
 from keras_imaml.batching.second_order import exact_moments
-from tests.second_derivatives import ADDED, PIXELS, input_of, relative_error
+from tests import batched
+from tests.second_derivatives import (
+    ADDED,
+    DOCUMENT,
+    KERAS,
+    PIXELS,
+    REFUSED,
+    input_of,
+    relative_error,
+    replaced,
+)
 
 
 def named(cases):
@@ -24,6 +36,25 @@ def check(case, compiled):
 def test_what_tensorflow_lacks_is_exact(case):
     check(case, compiled=False)
     check(case, compiled=True)
+
+
+@pytest.mark.slow
+@named(KERAS)
+def test_what_keras_emits_is_exact(case):
+    check(case, compiled=True)
+
+
+def test_the_list_holds_every_activation_and_loss_of_keras():
+    names = {case.name.partition(",")[0] for case in KERAS} | {name for name, _, _ in REFUSED}
+    for module in ("activations", "losses"):
+        for name, _ in inspect.getmembers(getattr(keras, module), inspect.isfunction):
+            if name not in ("deserialize", "get", "serialize"):
+                assert f"{module}.{name}" in names
+
+
+def test_the_tables_of_the_documentation_are_those_of_the_list():
+    text = DOCUMENT.read_text(encoding="utf-8")
+    assert text == replaced(text), "run: python -m tests.second_derivatives"
 
 
 @pytest.mark.parametrize("axis", [None, 3])
@@ -63,21 +94,11 @@ def input_of_pixels():
 
 
 @pytest.mark.parametrize(
-    ("function", "kind"),
-    [
-        (lambda x: tf.nn.max_pool_with_argmax(x, 2, 2, "VALID")[0], "max_pool_with_argmax"),
-        (lambda x: tf.image.crop_and_resize(x, [[0.0, 0, 1, 1]], [0], [3, 3]), "crop_and_resize"),
-        (
-            lambda x: tf.nn.dilation2d(x, tf.ones([2, 2, 3]), [1] * 4, "VALID", "NHWC", [1] * 4),
-            "dilation2d",
-        ),
-        (lambda x: tf.nn.fractional_max_pool(x, 1.5)[0], "fractional_max_pool"),
-        (lambda x: tf.nn.fractional_avg_pool(x, [1, 1.5, 1.5, 1])[0], "fractional_avg_pool"),
-        (lambda x: tf.math.igamma(x, 0.5), "igamma"),
-        (lambda x: tf.random.stateless_gamma(x.shape, [0, 1], x), "gamma distribution"),
-    ],
+    ("name", "function", "kind"),
+    [row for row in REFUSED if row[1]],
+    ids=[name for name, function, _ in REFUSED if function],
 )
-def test_the_rest_is_refused_by_name_with_a_way_out(function, kind):
+def test_the_rest_is_refused_by_name_with_a_way_out(name, function, kind):
     x = tf.cast(input_of_pixels(), tf.float32)
     with tf.GradientTape() as outer:
         outer.watch(x)
@@ -112,29 +133,35 @@ def test_the_table_of_losses_refuses_ctc_where_second_derivatives_are_taken():
         algorithm.check_loss(keras.losses.CTC())
 
 
-RESAMPLED = [
-    pytest.param(lambda: keras.layers.UpSampling2D(interpolation="bilinear"), id="bilinear"),
-    pytest.param(lambda: keras.layers.UpSampling2D(), id="nearest", marks=pytest.mark.slow),
-    pytest.param(lambda: keras.layers.Resizing(6, 5), id="Resizing", marks=pytest.mark.slow),
-    pytest.param(
-        lambda: keras.layers.Activation("softsign"), id="softsign", marks=pytest.mark.slow
-    ),
-]
+RESAMPLED = {
+    "bilinear": lambda: keras.layers.UpSampling2D(interpolation="bilinear"),
+    "nearest": keras.layers.UpSampling2D,
+    "Resizing": lambda: keras.layers.Resizing(6, 5),
+    "antialias": lambda: keras.layers.Resizing(2, 2, antialias=True),
+    "softsign": lambda: keras.layers.Activation("softsign"),
+}
 
 
-@pytest.mark.parametrize("layer", RESAMPLED)
+@pytest.mark.parametrize("name", ["bilinear", "antialias"])
+def test_all_tasks_are_resized_at_once(name):
+    network = keras.Sequential(
+        [keras.Input((4, 4, 1)), keras.layers.Conv2D(2, 2), RESAMPLED[name]()]
+    )
+    # A fallback to a loop over the tasks would be a warning, which is an error here.
+    batched.check(batched.graph, network, batched.inputs_of_tasks("float32", (4, 4, 1)), "float32")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RESAMPLED)
 @pytest.mark.parametrize(
     "settings",
-    [
-        {},
-        pytest.param({"inner": ki.inner.NewtonCG(12, 20, "hessian")}, marks=pytest.mark.slow),
-    ],
+    [{}, {"inner": ki.inner.NewtonCG(12, 20, "hessian")}],
     ids=["descent", "newton_cg"],
 )
-def test_the_meta_gradient_sees_the_weights_before(layer, settings):
+def test_the_meta_gradient_sees_the_weights_before(name, settings):
     keras.config.set_floatx("float64")
     try:
-        error = relative_error_of_meta_gradient(layer(), settings)
+        error = relative_error_of_meta_gradient(RESAMPLED[name](), settings)
     finally:
         keras.config.set_floatx("float32")
     assert error < 2e-3

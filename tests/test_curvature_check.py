@@ -1,0 +1,106 @@
+"""`check_curvature` finds what no list of operations knows, and is silent about the rest."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_imaml as ki
+from benchmarks.tracing import NETWORKS, learner_of
+
+
+@tf.custom_gradient
+def returns_nothing_twice(x):
+    return 2 * x, lambda dy: 2 * tf.stop_gradient(dy)
+
+
+@tf.custom_gradient
+def bends_nothing(x):
+    return tf.sin(3 * x), lambda dy: 3 * dy * tf.stop_gradient(tf.cos(3 * x))
+
+
+def squares(y, z):
+    return tf.reduce_mean(tf.square(y - z))
+
+
+def squares_once(y, z):
+    return tf.reduce_mean(returns_nothing_twice(tf.square(y - z)) * tf.exp(z))
+
+
+def learner_with(function, algorithm, loss=squares):
+    layer = keras.layers.Lambda(function)
+    dense = keras.layers.Dense
+    network = keras.Sequential([keras.Input((3,)), dense(4), layer, dense(2, activation="tanh")])
+    learner = ki.MetaLearner(network, algorithm)
+    learner.compile(loss=loss)
+    return learner
+
+
+def tasks():
+    random = np.random.default_rng(0)
+    part = lambda: (random.normal(size=(2, 5, 3)), random.normal(size=(2, 5, 2)))  # noqa: E731
+    return tf.nest.map_structure(lambda x: x.astype("float32"), (part(), part()))
+
+
+ALGORITHMS = {
+    "gauss_newton": lambda: ki.IMAML(),
+    "hessian": lambda: ki.IMAML(curvature="hessian"),
+    "maml": lambda: ki.MAML(),
+}
+
+
+QUICK_AND_SLOW = [
+    name if name == "gauss_newton" else pytest.param(name, marks=pytest.mark.slow)
+    for name in ALGORITHMS
+]
+
+
+@pytest.mark.parametrize("name", QUICK_AND_SLOW)
+def test_what_is_right_passes(name):
+    errors = ki.check_curvature(learner_with(tf.sin, ALGORITHMS[name]()), tasks())
+    assert set(errors) == {"outputs", "loss"} | (
+        set() if name == "gauss_newton" else {"symmetry", "gradient"}
+    )
+    assert max(errors.values()) < 0.02
+
+
+@pytest.mark.parametrize("name", QUICK_AND_SLOW)
+def test_a_derivative_that_ends_is_found(name):
+    learner = learner_with(returns_nothing_twice, ALGORITHMS[name]())
+    with pytest.raises(ValueError, match=r"Jacobian.*first_order=True.*'outputs'"):
+        ki.check_curvature(learner, tf.data.Dataset.from_tensors(tasks()))
+
+
+def test_a_bend_that_is_left_out_is_found_where_it_counts():
+    with pytest.raises(ValueError, match="differ from differences of the gradient"):
+        ki.check_curvature(learner_with(bends_nothing, ki.MAML()), tasks())
+    assert ki.check_curvature(learner_with(bends_nothing, ki.IMAML()), tasks())
+
+
+def test_a_loss_without_a_second_derivative_is_found():
+    learner = learner_with(tf.sin, ki.IMAML(), squares_once)
+    with pytest.raises(ValueError, match="second derivative of the loss"):
+        ki.check_curvature(learner, tasks())
+
+
+@pytest.mark.parametrize("algorithm", [ki.Reptile, lambda: ki.MAML(first_order=True)])
+def test_there_is_nothing_to_check_without_second_derivatives(algorithm):
+    assert ki.check_curvature(learner_with(returns_nothing_twice, algorithm()), tasks()) == {}
+
+
+def test_half_precision_is_refused():
+    network = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, dtype="mixed_bfloat16")])
+    learner = ki.MetaLearner(network, ki.IMAML())
+    learner.compile(loss="mse")
+    with pytest.raises(ValueError, match=r"float32.*without mixed precision.*dense"):
+        ki.check_curvature(learner, tasks())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("algorithm", ["imaml", "imaml_hessian", "maml"])
+@pytest.mark.parametrize("network", NETWORKS)
+def test_no_false_alarm(network, algorithm):
+    learner, data = learner_of(network, algorithm)
+    ki.check_curvature(learner, data)
+    learner.fit(data, steps_per_epoch=5, verbose=0)
+    ki.check_curvature(learner, data)
