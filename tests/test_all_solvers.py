@@ -239,12 +239,11 @@ def every_pair():
 
     def meta_gradient(phi, query_gradient, linear, curvature):
         implicit = implicit_gradient(
-            problem=lambda: algorithm.inner_problem(objective),
-            phi=phi,
-            query_gradient=query_gradient,
-            variables=variables,
+            CURVATURES[curvature]().linearize(
+                lambda: algorithm.inner_problem(objective), phi, variables
+            ),
+            query_gradient,
             sound=tf.constant([True, True]),
-            curvature=CURVATURES[curvature](),
             linear=LINEAR[linear],
         )
         gradient = tf.concat([tf.reshape(g, [-1]) for g in implicit.gradients], axis=0)
