@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_imaml.curvature.gauss_newton import GaussNewton, output_slope
+from keras_imaml.curvature.gauss_newton import GaussNewton, losses_and_slope
 from keras_imaml.curvature.hessian import Hessian
 from keras_imaml.curvature.products import GaussNewtonProduct
 from keras_imaml.objective import InnerProblem, TaskObjective
@@ -126,7 +126,9 @@ def _of_network(
         [tf.reshape(part, [-1]) for part in tf.nest.flatten(parts)], 0
     )
     moved = (flat(ahead) - flat(behind)) / (2 * step)
-    slopes = flat(output_slope(objective, ahead)) - flat(output_slope(objective, behind))
+    slopes = flat(losses_and_slope(objective, ahead)[1]) - flat(
+        losses_and_slope(objective, behind)[1]
+    )
     return {
         "outputs": _relative(tf.reshape(image, [-1]), moved),
         "loss": _relative(tf.reshape(product.bend(image), [-1]), slopes / (2 * step)),

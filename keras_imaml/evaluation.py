@@ -22,7 +22,7 @@ class Evaluation:
 
     Attributes:
         tasks: Number of tasks that were evaluated, bad ones left out.
-        bad_tasks: Number of tasks with NaN or infinity.
+        bad_tasks: Number of tasks with NaN or infinity, or with an inner loop that diverged.
         transductive: Whether query examples shared their normalization statistics.
         loss: Mean query loss after adaptation.
         loss_ci95: Half the width of its 95 % interval over tasks.

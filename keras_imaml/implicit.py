@@ -9,14 +9,12 @@ For m = theta this is `lambda w = (I + H/lambda)^-1 dL/dphi` (Rajeswaran et al.,
 for m = lambda it is `-(phi - theta).w`; for weights that all tasks share, the mixed derivative.
 """
 
-from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from keras_imaml.curvature import Curvature
+from keras_imaml.curvature import Linearization
 from keras_imaml.linear import LinearSolution, LinearSolver
-from keras_imaml.objective import InnerProblem
 from keras_imaml.vectors import length, norm, select
 
 
@@ -40,26 +38,19 @@ class ImplicitGradient(NamedTuple):
 
 
 def implicit_gradient(
-    problem: Callable[[], InnerProblem],
-    phi: tf.Tensor,
+    linearization: Linearization,
     query_gradient: tf.Tensor,
-    variables: Sequence[Any],
     sound: tf.Tensor,
-    curvature: Curvature,
     linear: LinearSolver,
 ) -> ImplicitGradient:
-    """Apply the rule at `phi`.
+    """Apply the rule at phi.
 
     Args:
-        problem: Builds the inner problem from the meta-parameters (see `Curvature.linearize`).
-        phi: `[tasks, size]`, the inner solutions; finite everywhere.
+        linearization: Of the inner problem at the inner solutions phi, for the meta-parameters m.
         query_gradient: `[tasks, size]`, `dL_t/dphi_t`.
-        variables: The meta-parameters m.
         sound: `[tasks]`, tasks to be used. The others contribute nothing.
-        curvature: How A is approximated.
         linear: The solver of `A w = dL/dphi`.
     """
-    linearization = curvature.linearize(problem, phi, variables)
     strength = linearization.problem.strength
     rhs = select(sound, query_gradient, tf.zeros_like(query_gradient))
     solution = linear.solve(linearization.product, rhs, preconditioner=lambda r: r / strength)

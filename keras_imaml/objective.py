@@ -268,18 +268,26 @@ class InnerProblem(NamedTuple):
 
     def value(self, phi: tf.Tensor) -> tf.Tensor:
         """`G_t(phi_t)`, `[tasks]`."""
-        away = phi - self.theta
-        support = tf.ensure_shape(self.objective.support_losses(phi), phi.shape[:1])
-        return support + 0.5 * dot(self.strength * away, away)
+        return self.with_proximal_term(self.objective.support_losses(phi), phi)
 
     def gradient(self, phi: tf.Tensor) -> tf.Tensor:
         """`grad G_t(phi_t)`, `[tasks, size]`."""
+        return self.support_and_gradient(phi)[1]
+
+    def support_and_gradient(self, phi: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """`Lhat_t(phi_t)`, `[tasks]`, and `grad G_t(phi_t)`, from one pass of the network."""
         with tf.GradientTape() as tape:
             tape.watch(phi)
             support = self.objective.support_losses(phi)
         # Loops over tasks need the shape that vectorisation over unknown examples forgets.
         gradient = tf.ensure_shape(tape.gradient(support, phi), phi.shape)
-        return gradient + self.proximal_gradient(phi)
+        return tf.stop_gradient(support), gradient + self.proximal_gradient(phi)
+
+    def with_proximal_term(self, support: tf.Tensor, phi: tf.Tensor) -> tf.Tensor:
+        """`G_t(phi_t)` from `Lhat_t(phi_t)`, `[tasks]`."""
+        away = phi - self.theta
+        support = tf.ensure_shape(support, phi.shape[:1])
+        return support + 0.5 * dot(self.strength * away, away)
 
     def proximal_gradient(self, phi: tf.Tensor) -> tf.Tensor:
         """`lambda (phi_t - theta)`, `[tasks, size]`."""

@@ -94,7 +94,8 @@ class TaskAdaptation(keras.Model):
             raise
         if not bool(sound):
             raise ValueError(
-                "The adaptation to this task diverged: its weights or inputs are NaN or infinite. "
+                "The adaptation to this task diverged: its weights or inputs are NaN or infinite, "
+                "or the inner loop raised the support loss more than tenfold. "
                 "Look at the inputs, lower the inner learning rate, or raise `proximal_strength`."
             )
         return phi

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from keras_imaml.inner import GradientDescent, InnerSolution
+from keras_imaml.inner.descent import ended
 from keras_imaml.objective import InnerProblem
-from keras_imaml.vectors import finite, norm
+from keras_imaml.vectors import norm
 
 Problem = Callable[[tf.Tensor], InnerProblem]
 """Builds the inner problem from `theta [tasks, size]` and the current meta-parameters."""
@@ -67,18 +68,27 @@ def recomputed(problem: Problem, start: tf.Tensor, solver: GradientDescent) -> P
     places = (start, *rule.begin)
     arrays = [tf.TensorArray(p.dtype, solver.steps, element_shape=p.shape) for p in places]
 
-    def forth(number: tf.Tensor, first: Any, last: Any, arrays: list, places: tuple) -> tuple:
+    def forth(
+        number: tf.Tensor,
+        first: Any,
+        last: Any,
+        initial: Any,
+        value: Any,
+        arrays: list,
+        places: tuple,
+    ) -> tuple:
         arrays = [a.write(number, p) for a, p in zip(arrays, places, strict=True)]
-        gradient, change, *state = rule.step(began, number, *places)
-        size = norm(gradient)
+        support, gradient, change, *state = rule.step(began, number, *places)
+        size, value = norm(gradient), rule.seen(began, support, *places)
         first = tf.where(tf.equal(number, 0), size, first)
-        return number + 1, first, size, arrays, (places[0] + change, *state)
+        initial = tf.where(tf.equal(number, 0), value, initial)
+        return number + 1, first, size, initial, value, arrays, (places[0] + change, *state)
 
     unknown = tf.zeros(tf.shape(start)[:1], start.dtype)
-    _, first, last, arrays, (phi, *_) = tf.while_loop(
+    _, first, last, initial, value, arrays, (phi, *_) = tf.while_loop(
         lambda number, *_: number < solver.steps,
         forth,
-        (tf.constant(0), unknown, unknown, arrays, places),
+        (tf.constant(0), unknown, unknown, unknown, unknown, arrays, places),
         parallel_iterations=1,
     )
     spent = tf.fill(tf.shape(start)[:1], solver.steps)
@@ -91,7 +101,7 @@ def recomputed(problem: Problem, start: tf.Tensor, solver: GradientDescent) -> P
                 tape.watch((here, start))
                 again = problem(start)
                 again.watch(tape)
-                _, change, *state = solver.rule(again).step(again, number, *here)
+                _, _, change, *state = solver.rule(again).step(again, number, *here)
                 after = [here[0] + change, *state]
             sources = [*here, start, *variables]
             parts = [
@@ -118,4 +128,5 @@ def recomputed(problem: Problem, start: tf.Tensor, solver: GradientDescent) -> P
         )
         return for_start + bars[0], others
 
-    return Path(InnerSolution(phi, spent, spent, first, last, finite(phi)), pull_back)
+    value = value if solver.steps > 1 else None
+    return Path(ended(phi, spent, first, last, initial, value), pull_back)

@@ -11,6 +11,7 @@ import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers, ops

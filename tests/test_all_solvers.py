@@ -247,18 +247,6 @@ def central_differences(step=1e-4):
     return (losses[0] - losses[1]) / (2 * step)
 
 
-class Shared:
-    """A curvature for several solvers at one place, which is linearized once."""
-
-    def __init__(self, curvature):
-        self._curvature, self._found = curvature, None
-
-    def linearize(self, *arguments):
-        if self._found is None:
-            self._found = self._curvature.linearize(*arguments)
-        return self._found
-
-
 @functools.cache
 def every_pair():
     """`phi ->` the meta-gradient for theta and log lambda by each of `PAIRS`, in one graph."""
@@ -268,15 +256,9 @@ def every_pair():
     algorithm.prepare(objective.parameters)
     variables = [*problem.model.trainable_variables, *algorithm.trainable_variables]
 
-    def meta_gradient(phi, query_gradient, linear, curvature):
+    def meta_gradient(linearization, query_gradient, linear):
         implicit = implicit_gradient(
-            problem=lambda: algorithm.inner_problem(objective),
-            phi=phi,
-            query_gradient=query_gradient,
-            variables=variables,
-            sound=tf.constant([True, True]),
-            curvature=curvature,
-            linear=LINEAR[linear],
+            linearization, query_gradient, sound=tf.constant([True, True]), linear=LINEAR[linear]
         )
         gradient = tf.concat([tf.reshape(g, [-1]) for g in implicit.gradients], axis=0)
         return gradient, implicit.solution.residual
@@ -287,8 +269,13 @@ def every_pair():
             tape.watch(phi)
             losses, _ = objective.query_losses(phi)
         query_gradient = tape.gradient(losses, phi)
-        shared = {name: Shared(CURVATURES[name]()) for name in ("hessian", "gauss_newton")}
-        return [meta_gradient(phi, query_gradient, linear, shared[name]) for linear, name in PAIRS]
+        linearizations = {
+            name: curvature().linearize(lambda: algorithm.inner_problem(objective), phi, variables)
+            for name, curvature in CURVATURES.items()
+        }
+        return [
+            meta_gradient(linearizations[name], query_gradient, linear) for linear, name in PAIRS
+        ]
 
     def by_pair(phi):
         return {

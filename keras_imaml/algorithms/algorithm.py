@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from keras_imaml.configurable import ShownAsCall
 from keras_imaml.inner import InnerSolution, InnerSolver
+from keras_imaml.inner.divergence import checked
 from keras_imaml.inner.gradient_descent import STRONGLY_CONVEX
 from keras_imaml.learning_rate import LearningRate
 from keras_imaml.losses import check_second_derivative
@@ -27,7 +28,8 @@ class MetaGradient(NamedTuple):
             that was split.
         query_losses: `[tasks]`.
         query_outputs: The network's outputs on the query sets after adaptation.
-        sound: `[tasks]`, bool: tasks without NaN or infinity. The others contribute nothing.
+        sound: `[tasks]`, bool: tasks without NaN or infinity, whose inner loop has not diverged.
+            The others contribute nothing.
         diagnostics: Scalars for the logs, by name.
     """
 
@@ -113,6 +115,7 @@ class Algorithm(ShownAsCall, keras.layers.Layer):
         """Solve the inner problem of every task; one whose inner loop diverges stays at theta."""
         problem = self.inner_problem(objective)
         solution = self.inner.minimize(problem)
+        solution = checked(problem, solution)
         return solution._replace(phi=select(solution.sound, solution.phi, problem.start()))
 
     def meta_gradient(self, objective: TaskObjective, variables: Sequence[Any]) -> MetaGradient:

@@ -13,9 +13,10 @@ from keras_imaml.algorithms.algorithm import (
     masked_mean,
     over_sound_tasks,
 )
-from keras_imaml.curvature import CURVATURES
+from keras_imaml.curvature import CURVATURES, Linearization
 from keras_imaml.implicit import ImplicitGradient, implicit_gradient
 from keras_imaml.inner import GradientDescent, InnerSolution, InnerSolver
+from keras_imaml.inner.divergence import OF_MINIMISER, highest
 from keras_imaml.linear import ConjugateGradient, LinearSolver, Status
 from keras_imaml.losses import CROSS_ENTROPIES, loss_name, takes_logits
 from keras_imaml.objective import TaskObjective
@@ -149,16 +150,12 @@ class IMAML(Algorithm):
         """See `Algorithm.meta_gradient`."""
         adapted = self.adapt(objective)
         phi = tf.stop_gradient(adapted.phi)
-        query = query_gradient(objective, phi, objective.sound & adapted.sound, variables)
-        implicit = implicit_gradient(
-            problem=lambda: self.inner_problem(objective),
-            phi=phi,
-            query_gradient=query.for_phi,
-            variables=variables,
-            sound=query.sound,
-            curvature=CURVATURES[self.curvature](),
-            linear=self.linear,
+        linearization = CURVATURES[self.curvature]().linearize(
+            lambda: self.inner_problem(objective), phi, variables
         )
+        sound = objective.sound & adapted.sound & self.ends_low(adapted, linearization)
+        query = query_gradient(objective, phi, sound, variables)
+        implicit = implicit_gradient(linearization, query.for_phi, query.sound, self.linear)
         direct = over_sound_tasks(query.direct, implicit.sound)
         return MetaGradient(
             gradients=list(map(add_gradients, direct, implicit.gradients)),
@@ -168,6 +165,15 @@ class IMAML(Algorithm):
             sound=implicit.sound,
             diagnostics=self._diagnostics(adapted, implicit, query.for_phi),
         )
+
+    def ends_low(self, adapted: InnerSolution, linearization: Linearization) -> tf.Tensor:
+        """Which inner solutions are not above theta: the implicit rule takes them for minimisers.
+
+        The linearization has evaluated the inner objective at phi, which a solver of the first
+        order has not.
+        """
+        assert adapted.initial_value is not None
+        return linearization.value <= highest(adapted.initial_value, OF_MINIMISER)
 
     def _diagnostics(
         self, adapted: InnerSolution, implicit: ImplicitGradient, query_gradient: tf.Tensor

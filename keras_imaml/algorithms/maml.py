@@ -15,6 +15,7 @@ from keras_imaml.algorithms.algorithm import (
     over_sound_tasks,
 )
 from keras_imaml.inner import GradientDescent
+from keras_imaml.inner.divergence import checked
 from keras_imaml.objective import InnerProblem, TaskObjective
 from keras_imaml.query_gradient import query_gradient
 from keras_imaml.validation import check_number
@@ -127,8 +128,9 @@ class MAML(Algorithm):
         unroll = unrolling.first_order if self.first_order else kept
         start = self.inner_problem(objective).start()
         path = unroll(problem, start, self.inner)
-        phi = path.solution.phi
-        query = query_gradient(objective, phi, objective.sound & path.solution.sound, variables)
+        solution = checked(problem(start), path.solution)
+        phi = solution.phi
+        query = query_gradient(objective, phi, objective.sound & solution.sound, variables)
         adapted = {id(variable) for variable in self.parameters.adapted}
         others = [variable for variable in variables if id(variable) not in adapted]
         per_task, through_path = path.pull_back(
@@ -143,9 +145,7 @@ class MAML(Algorithm):
             for direct, through in zip(query.direct, for_theta, strict=True)
         ]
         # Of the last gradient that a step took: one more would cost as much as a step.
-        residual = tf.math.divide_no_nan(
-            path.solution.gradient_norm, path.solution.initial_gradient_norm
-        )
+        residual = tf.math.divide_no_nan(solution.gradient_norm, solution.initial_gradient_norm)
         return MetaGradient(
             gradients=over_sound_tasks(sums, sound),
             per_task=per_task,
@@ -154,7 +154,7 @@ class MAML(Algorithm):
             sound=sound,
             diagnostics={
                 "inner_residual": masked_mean(residual, sound),
-                "inner_steps": masked_mean(tf.cast(path.solution.steps, residual.dtype), sound),
+                "inner_steps": masked_mean(tf.cast(solution.steps, residual.dtype), sound),
             },
         )
 

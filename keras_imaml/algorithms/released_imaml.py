@@ -8,7 +8,9 @@ import tensorflow as tf
 
 from keras_imaml.algorithms.algorithm import MetaGradient
 from keras_imaml.algorithms.imaml import IMAML
+from keras_imaml.curvature import Linearization
 from keras_imaml.inner import GradientDescent, InnerSolution
+from keras_imaml.inner.divergence import checked
 from keras_imaml.linear import LinearSolver
 from keras_imaml.objective import InnerProblem, TaskObjective
 from keras_imaml.parameters import Parameters
@@ -97,11 +99,15 @@ class ReleasedIMAML(IMAML):
         """Steps on the support loss, and while training one back towards theta."""
         theta = self.parameters.theta()
         problem = InnerProblem(objective, theta, tf.zeros([], theta.dtype))
-        solution = self.inner.minimize(problem)
+        solution = checked(problem, self.inner.minimize(problem))
         phi = solution.phi
         if objective.training:
             phi -= self.pull * super().strength() * (phi - theta)
         return solution._replace(phi=select(solution.sound, phi, problem.start()))
+
+    def ends_low(self, adapted: InnerSolution, linearization: Linearization) -> tf.Tensor:
+        """See `IMAML.ends_low`: what is linearized is not what the steps lower."""
+        return adapted.sound
 
     def meta_gradient(self, objective: TaskObjective, variables: Sequence[Any]) -> MetaGradient:
         """See `Algorithm.meta_gradient`."""

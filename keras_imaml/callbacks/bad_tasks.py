@@ -9,7 +9,7 @@ from keras_imaml.validation import check_integer, check_number
 
 
 class StopOnBadTasks(keras.callbacks.Callback):
-    """Stop `fit` with advice when too many tasks hold NaN or infinity.
+    """Stop `fit` with advice when too many tasks are bad: they hold NaN or infinity, or diverge.
 
     A bad task is left out of the meta-gradient and counted: a few do no harm. Many of them mean
     that data, weights or the inner loop are broken, and training on would only take time. Put it
@@ -63,8 +63,8 @@ class StopOnBadTasks(keras.callbacks.Callback):
             raise ValueError(
                 f"Training has stopped at step {int(self.model.optimizer.iterations)}: "
                 f"{100 * bad:.0f} % of the tasks of the last {len(self._last)} steps hold NaN or "
-                f"infinity, more than {100 * self.share:.0f} %. Look at the inputs; lower the "
-                "inner learning rate or raise `proximal_strength` if the inner loop diverges; "
-                "lower the outer learning rate or clip the meta-gradient (`global_clipnorm`) if "
-                "it went well before."
+                f"infinity, or diverge, more than {100 * self.share:.0f} %. Look at the inputs; "
+                "lower the inner learning rate or raise `proximal_strength` if the inner loop "
+                "diverges; lower the outer learning rate or clip the meta-gradient "
+                "(`global_clipnorm`) if it went well before."
             )

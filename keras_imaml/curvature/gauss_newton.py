@@ -51,7 +51,7 @@ class GaussNewton(ShownAsCall):
                     )
             with tf.GradientTape(persistent=True) as loss_tape:
                 loss_tape.watch(outputs)
-                slope = output_slope(objective, outputs)
+                losses, slope = losses_and_slope(objective, outputs)
             # J' u is linear in u: its derivative is the same at every u, so that the pass which
             # gives the gradient also gives the products with J.
             with tf.GradientTape(persistent=True) as transpose_tape:
@@ -85,6 +85,7 @@ class GaussNewton(ShownAsCall):
 
         return Linearization(
             problem=inner_problem,
+            value=inner_problem.with_proximal_term(losses + penalty, phi),
             gradient=gradient,
             product=GaussNewtonProduct(
                 push_forward=push_forward,
@@ -97,17 +98,18 @@ class GaussNewton(ShownAsCall):
         )
 
 
-def output_slope(objective: TaskObjective, outputs: Any) -> Any:
-    """The derivative of the support losses with respect to the outputs."""
+def losses_and_slope(objective: TaskObjective, outputs: Any) -> tuple[tf.Tensor, Any]:
+    """The support losses, and their derivative with respect to the outputs."""
     with tf.GradientTape() as tape:
         tape.watch(outputs)
         losses = objective.inner.loss(objective.tasks.support_y, outputs)
     # Without ZERO, what does not depend on something would be None, and None as an output
     # gradient means ones.
-    return tf.nest.map_structure(
+    slope = tf.nest.map_structure(
         tf.convert_to_tensor,  # it may be sparse, see `_flat`
         tape.gradient(losses, outputs, unconnected_gradients=_ZERO),
     )
+    return losses, slope
 
 
 def _flat(outputs: Any) -> tf.Tensor:

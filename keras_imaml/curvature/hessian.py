@@ -29,7 +29,7 @@ class Hessian(ShownAsCall):
             inner_problem.watch(meta_tape)
             with tf.GradientTape(persistent=True) as curvature_tape:
                 curvature_tape.watch(phi)
-                gradient = inner_problem.gradient(phi)
+                support, gradient = inner_problem.support_and_gradient(phi)
 
         def product(v: tf.Tensor) -> tf.Tensor:
             bent = curvature_tape.gradient(gradient, phi, output_gradients=v)
@@ -37,6 +37,7 @@ class Hessian(ShownAsCall):
 
         return Linearization(
             problem=inner_problem,
+            value=inner_problem.with_proximal_term(support, phi),
             gradient=gradient,
             product=HessianProduct(product),
             mixed=lambda w: meta_tape.gradient(gradient, list(variables), output_gradients=w),

@@ -13,6 +13,7 @@ class Linearization(NamedTuple):
 
     Attributes:
         problem: The inner problem at the current values of the meta-parameters.
+        value: `[tasks]`, `G(phi, m)`.
         gradient: `[tasks, size]`, `grad_phi G(phi, m)`: zero at an exact inner solution.
         product: `v -> A v` on `[tasks, size]`; A is the curvature of G with respect to phi.
         mixed: `w -> grad_m < grad_phi G(phi, m), w >`, one tensor (or None, where m does not
@@ -20,6 +21,7 @@ class Linearization(NamedTuple):
     """
 
     problem: InnerProblem
+    value: tf.Tensor
     gradient: tf.Tensor
     product: Callable[[tf.Tensor], tf.Tensor]
     mixed: Callable[[tf.Tensor], list[Any]]

@@ -26,9 +26,16 @@ class Rule(NamedTuple):
     def step(
         self, problem: InnerProblem, number: tf.Tensor, phi: tf.Tensor, *state: tf.Tensor
     ) -> tuple[tf.Tensor, ...]:
-        """One step from `phi`: the gradient, the change and the next state."""
-        gradient = problem.gradient(self.look(phi, *state))
-        return gradient, *self.update(number, gradient, *state)
+        """One step from `phi`: support losses, the gradient, the change and the next state."""
+        support, gradient = problem.support_and_gradient(self.look(phi, *state))
+        return support, gradient, *self.update(number, gradient, *state)
+
+    def seen(
+        self, problem: InnerProblem, support: tf.Tensor, phi: tf.Tensor, *state: tf.Tensor
+    ) -> tf.Tensor:
+        """The inner objective where a step from `phi` took its gradient, `[tasks]`."""
+        there = tf.stop_gradient(self.look(phi, *state))
+        return problem.with_proximal_term(support, there)
 
 
 def descend(
@@ -53,22 +60,30 @@ def descend(
         spent: tf.Tensor,
         first: tf.Tensor,
         last: tf.Tensor,
+        began: tf.Tensor,
+        value: tf.Tensor,
         *state: tf.Tensor,
     ) -> tuple[tf.Tensor, ...]:
-        gradient, change, *state_after = rule.step(problem, step, phi, *state)
-        # Without a tolerance only the first and the last norm are of interest.
+        support, gradient, change, *state_after = rule.step(problem, step, phi, *state)
+        # Without a tolerance only the first and the last norm and value are of interest.
         wanted = tf.equal(step, 0) | tf.equal(step, steps - 1) | bool(tolerance)
-        size = tf.cond(wanted, lambda: norm(gradient), lambda: last)
+        size, here = tf.cond(
+            wanted,
+            lambda: (norm(gradient), rule.seen(problem, support, phi, *state)),
+            lambda: (last, value),
+        )
+        began = tf.where(tf.equal(step, 0), here, began)
+        value = tf.where(active, here, value)
         first = tf.where(tf.equal(step, 0), size, first)
         last = tf.where(active, size, last)
         if tolerance:
             active &= size > tolerance * first
             change = select(active, change, tf.zeros_like(change))
         spent += tf.cast(active, tf.int32)
-        return step + 1, phi + change, active, spent, first, last, *state_after
+        return step + 1, phi + change, active, spent, first, last, began, value, *state_after
 
     none: Any = tf.zeros(tasks, start.dtype)
-    _, phi, _, spent, first, last, *_ = tf.while_loop(
+    _, phi, _, spent, first, last, began, value, *_ = tf.while_loop(
         lambda step, phi, active, *_: tf.reduce_any(active),
         body,
         (
@@ -78,9 +93,25 @@ def descend(
             tf.zeros(tasks, tf.int32),
             none,
             none,
+            none,
+            none,
             *rule.begin,
         ),
         maximum_iterations=steps,
         parallel_iterations=1,
     )
-    return InnerSolution(phi, spent, spent, first, last, finite(phi))
+    return ended(phi, spent, first, last, began, value if steps > 1 else None)
+
+
+def ended(
+    phi: tf.Tensor,
+    spent: tf.Tensor,
+    first: tf.Tensor,
+    last: tf.Tensor,
+    began: tf.Tensor,
+    value: tf.Tensor | None,
+) -> InnerSolution:
+    """What came of a descent; see `InnerSolution`. A single step has seen theta alone: no value."""
+    return InnerSolution(
+        phi, spent, spent, first, last, finite(phi), initial_value=began, value=value
+    )

@@ -66,7 +66,8 @@ class LBFGS(Configurable):
     def minimize(self, problem: InnerProblem, start: tf.Tensor | None = None) -> InnerSolution:
         """See `InnerSolver.minimize`."""
         start = problem.start() if start is None else start
-        gradient = problem.gradient(start)
+        support, gradient = problem.support_and_gradient(start)
+        began = problem.with_proximal_term(support, start)
         first = norm(gradient)
 
         def body(*loop: tf.Tensor) -> _State:
@@ -110,7 +111,7 @@ class LBFGS(Configurable):
                 _State(
                     step=tf.constant(0),
                     phi=start,
-                    value=problem.value(start),
+                    value=began,
                     gradient=gradient,
                     moves=empty,
                     changes=empty,
@@ -125,7 +126,16 @@ class LBFGS(Configurable):
         )
         gradients = with_values(end.gradients, end.evaluations)
         last = norm(end.gradient)
-        return InnerSolution(end.phi, end.steps, gradients, first, last, finite(end.phi))
+        return InnerSolution(
+            end.phi,
+            end.steps,
+            gradients,
+            first,
+            last,
+            finite(end.phi),
+            initial_value=began,
+            value=end.value,
+        )
 
     def _inverse_product(self, s: _State) -> tf.Tensor:
         """The two-loop recursion; empty places of the memory change nothing."""

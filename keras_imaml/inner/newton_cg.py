@@ -136,6 +136,7 @@ class NewtonCG(Configurable):
 
         tasks = tf.shape(start)[:1]
         zeros = tf.zeros(tasks, start.dtype)
+        began = problem.value(start)
         end = _State(
             *tf.while_loop(
                 lambda *loop: tf.reduce_any(_State(*loop).active),
@@ -143,7 +144,7 @@ class NewtonCG(Configurable):
                 _State(
                     step=tf.constant(0),
                     phi=start,
-                    value=problem.value(start),
+                    value=began,
                     direction=tf.zeros_like(start),
                     damping=zeros + self.damping,
                     active=tf.ones(tasks, tf.bool),
@@ -158,4 +159,13 @@ class NewtonCG(Configurable):
             )
         )
         gradients = with_values(end.gradients, end.evaluations)
-        return InnerSolution(end.phi, end.steps, gradients, end.first, end.last, finite(end.phi))
+        return InnerSolution(
+            end.phi,
+            end.steps,
+            gradients,
+            end.first,
+            end.last,
+            finite(end.phi),
+            initial_value=began,
+            value=end.value,
+        )

@@ -19,6 +19,10 @@ class InnerSolution(NamedTuple):
         gradient_norm: `[tasks]`, `||grad G||` at the last point where the solver took a gradient;
             for first-order solvers that is one step before `phi`.
         sound: `[tasks]`, bool, tasks whose weights are finite.
+        initial_value: `[tasks]`, `G(theta)`, against which a divergence is told. None of a solver
+            that does not meet it on its way: it is then computed.
+        value: `[tasks]`, G at the last point where the solver knew it; for first-order solvers of
+            several steps that is one step before `phi`. None as above.
     """
 
     phi: tf.Tensor
@@ -27,6 +31,8 @@ class InnerSolution(NamedTuple):
     initial_gradient_norm: tf.Tensor
     gradient_norm: tf.Tensor
     sound: tf.Tensor
+    initial_value: tf.Tensor | None = None
+    value: tf.Tensor | None = None
 
 
 def with_values(gradients: tf.Tensor, values: tf.Tensor) -> tf.Tensor:

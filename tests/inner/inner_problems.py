@@ -70,10 +70,16 @@ class Function:
         return self._value(phi[:, 0])
 
     def gradient(self, phi):
+        return self.support_and_gradient(phi)[1]
+
+    def support_and_gradient(self, phi):
         with tf.GradientTape() as tape:
             tape.watch(phi)
             value = self.value(phi)
-        return tape.gradient(value, phi)
+        return value, tape.gradient(value, phi)
+
+    def with_proximal_term(self, support, phi):
+        return support  # it has none of its own
 
 
 def backtrack_in_numpy(value, x, direction, slope, halvings=8):
