@@ -161,7 +161,7 @@ def _measure(problem: str, algorithm: str, inner_steps: int, repeats: int) -> di
     import tensorflow as tf
 
     import keras_imaml as ki
-    from keras_imaml.splitting import meta_gradient
+    from keras_imaml.learner.meta_batch import meta_gradient
 
     algorithm, _, at_once = algorithm.partition(":")
     support_x, support_y, query_x, query_y = map(tf.constant, parts)

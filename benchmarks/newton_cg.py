@@ -129,7 +129,7 @@ def objective(network: Any) -> Any:
     import keras
 
     import keras_imaml as ki
-    from keras_imaml.objective import TaskObjective
+    from keras_imaml.objectives.task_objective import TaskObjective
 
     sizes = {"way": network.output_shape[-1], "shot": 1, "query": 1, "seed": FLAGS.seed}
     if FLAGS.data_dir:
@@ -160,8 +160,8 @@ def runner(objective: Any, solver: Any) -> Run:
     import tensorflow as tf
 
     from benchmarks.solvers import with_settings
-    from keras_imaml.objective import InnerProblem
-    from keras_imaml.vectors import norm
+    from keras_imaml.objectives.inner_problem import InnerProblem
+    from keras_imaml._utils.vectors import norm
 
     parameters = objective.parameters
     theta = parameters.theta()

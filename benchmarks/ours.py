@@ -14,7 +14,7 @@ import tensorflow as tf
 import keras_imaml as ki
 from benchmarks.peers import protocol
 from benchmarks.workloads import Workload, build_network
-from keras_imaml.splitting import meta_gradient
+from keras_imaml.learner.meta_batch import meta_gradient
 
 
 def learner_for(settings: SimpleNamespace) -> ki.MetaLearner:

@@ -96,7 +96,7 @@ def measure(workload: Workload) -> float:
     import tensorflow as tf
 
     from benchmarks.ours import learner_for
-    from keras_imaml.splitting import meta_gradient
+    from keras_imaml.learner.meta_batch import meta_gradient
 
     learner = learner_for(SimpleNamespace(**dataclasses.asdict(workload), seed=FLAGS.seed))
     tasks = tf.nest.map_structure(tf.constant, draw_tasks(workload, FLAGS.seed))

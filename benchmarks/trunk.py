@@ -23,8 +23,8 @@ from absl import app, flags
 
 import keras_imaml as ki
 from benchmarks import report
-from keras_imaml import learner as learner_module
-from keras_imaml.splitting import meta_gradient
+from keras_imaml.learner import meta_learner as learner_module
+from keras_imaml.learner.meta_batch import meta_gradient
 
 FLAGS = flags.FLAGS
 # Rounding turns units of relu on and off.

@@ -26,7 +26,7 @@ def report() -> list[str]:
     """Versions and devices, a line each."""
     import tensorflow as tf
 
-    from keras_imaml.quiet import without_noise
+    from keras_imaml._compat.quiet import without_noise
     from keras_imaml.version import __version__
 
     lines = [f"keras_imaml {__version__}"]

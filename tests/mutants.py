@@ -25,24 +25,24 @@ from typing import NamedTuple
 ROOT = pathlib.Path(__file__).parents[1]
 TESTS = {  # by module, what tests it beside the file of its name
     "keras_imaml/curvature/*.py": ["tests/curvature/test_*.py", "tests/test_all_solvers.py"],
-    "keras_imaml/implicit.py": ["tests/algorithms/test_imaml.py", "tests/test_all_solvers.py"],
+    "keras_imaml/algorithms/implicit_gradient.py": ["tests/algorithms/test_imaml.py", "tests/test_all_solvers.py"],
     "keras_imaml/inner/*.py": ["tests/inner/test_{name}.py", "tests/test_all_solvers.py"],
     "keras_imaml/linear/[!c_]*.py": ["tests/linear/test_*.py", "tests/test_all_solvers.py"],
     "keras_imaml/linear/conj*.py": ["tests/linear/test_*.py", "tests/test_all_solvers.py"],
     "keras_imaml/linear/conv*.py": [
-        "tests/linear/test_convergence.py",
+        "tests/callbacks/test_residual_curve.py",
         "tests/callbacks/test_dashboard.py",
     ],
-    "keras_imaml/objective.py": [
-        "tests/test_objective.py",
+    "keras_imaml/objectives/task_objective.py": [
+        "tests/objectives/test_task_objective.py",
         "tests/batching/test_trunk.py",
         "tests/algorithms/test_self_training.py",
     ],
-    "keras_imaml/parameters.py": ["tests/test_parameters.py"],
-    "keras_imaml/splitting.py": [
-        "tests/test_splitting.py",
+    "keras_imaml/meta_parameters/parameters.py": ["tests/meta_parameters/test_parameters.py"],
+    "keras_imaml/learner/meta_batch.py": [
+        "tests/learner/test_meta_batch.py",
         "tests/batching/test_trunk.py",
-        "tests/test_evaluation.py",
+        "tests/learner/test_evaluation.py",
     ],
 }
 _ARITHMETIC = {"Add", "Sub", "Mul", "Div"}

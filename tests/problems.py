@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_imaml.batching import TaskLoss, TaskNetwork
-from keras_imaml.objective import Level, TaskObjective, Tasks
-from keras_imaml.parameters import Parameters
+from keras_imaml.batching import TaskLoss
+from keras_imaml.batching import TaskNetwork
+from keras_imaml.objectives.task_objective import Level, TaskObjective
+from keras_imaml.objectives.tasks import Tasks
+from keras_imaml.meta_parameters.parameters import Parameters
 from tests import learners
 
 

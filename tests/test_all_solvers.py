@@ -14,9 +14,10 @@ import tensorflow as tf
 
 import keras_imaml as ki
 from keras_imaml.curvature import CURVATURES
-from keras_imaml.implicit import implicit_gradient
+from keras_imaml.algorithms.implicit_gradient import implicit_gradient
 from keras_imaml.linear import Status
-from keras_imaml.objective import InnerProblem, Tasks
+from keras_imaml.objectives.inner_problem import InnerProblem
+from keras_imaml.objectives.tasks import Tasks
 from tests import problems
 from tests.curvature import networks
 from tests.curvature.networks import relative_error

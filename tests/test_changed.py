@@ -9,9 +9,9 @@ from tests.changed import files_for
     ("file", "chosen"),
     [
         ("keras_imaml/linear/dual.py", {"tests/linear/test_dual.py", "tests/test_all_solvers.py"}),
-        ("keras_imaml/vectors.py", {"tests/test_vectors.py"}),
+        ("keras_imaml/_utils/vectors.py", {"tests/utils/test_vectors.py"}),
         ("tests/linear/test_dual.py", {"tests/linear/test_dual.py"}),
-        ("tests/learners.py", {"tests/test_learner.py", "tests/test_export.py"}),
+        ("tests/learners.py", {"tests/learner/test_meta_learner.py", "tests/export/test_saved_model.py"}),
         ("trainers/run_folder.py", {"tests/trainers/test_run_folder.py"}),
         ("benchmarks/tables.py", {"tests/test_benchmarks_tables.py"}),
     ],

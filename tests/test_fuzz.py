@@ -72,7 +72,7 @@ MAKERS = {
 
 
 def _cores(cores):
-    from keras_imaml.validation import check_integer
+    from keras_imaml._utils.validation import check_integer
 
     check_integer("cores", cores, minimum=1)
 

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 import keras_imaml as ki
-from keras_imaml.splitting import meta_gradient
+from keras_imaml.learner.meta_batch import meta_gradient
 from tests import learners
 
 NODES = 3700  # of the graph of a training step; 3280 when this was written

@@ -72,7 +72,7 @@ def test_saved_files_name_classes_by_this_package(name):
 
 
 def test_an_import_changes_nothing_in_tensorflow():
-    from keras_imaml.batching import grouped_convolution
+    from keras_imaml._compat import grouped_convolution
 
     assert tf.nn.moments.__module__.startswith("tensorflow.")
     if grouped_convolution._registry is not None:

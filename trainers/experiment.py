@@ -20,7 +20,7 @@ _IMAGES = 256  # at least so many, of whole tasks, give the statistics of --stat
 def start() -> tf.distribute.Strategy:
     """Set up devices, threads and random numbers as the flags say, before anything else runs."""
     ki.parallel_tasks(FLAGS.cores or None)
-    with ki.quiet.without_noise():
+    with ki._compat.quiet.without_noise():
         tf.config.list_physical_devices()
     if FLAGS.deterministic:
         tf.config.experimental.enable_op_determinism()

@@ -7,16 +7,17 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from keras_imaml.configurable import ShownAsCall
+from keras_imaml._utils.configurable import ShownAsCall
 from keras_imaml.inner import InnerSolution, InnerSolver
 from keras_imaml.inner.divergence import checked
 from keras_imaml.inner.gradient_descent import STRONGLY_CONVEX
-from keras_imaml.learning_rate import LearningRate
-from keras_imaml.losses import check_second_derivative
-from keras_imaml.objective import InnerProblem, TaskObjective
-from keras_imaml.parameters import Parameters
-from keras_imaml.positive import PositiveParameter
-from keras_imaml.vectors import select
+from keras_imaml.meta_parameters.learning_rate import LearningRate
+from keras_imaml._utils.keras_losses import check_second_derivative
+from keras_imaml.objectives.inner_problem import InnerProblem
+from keras_imaml.objectives.task_objective import TaskObjective
+from keras_imaml.meta_parameters.parameters import Parameters
+from keras_imaml.meta_parameters.positive import PositiveParameter
+from keras_imaml._utils.vectors import select
 
 
 class MetaGradient(NamedTuple):

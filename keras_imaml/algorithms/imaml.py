@@ -13,18 +13,21 @@ from keras_imaml.algorithms.algorithm import (
     masked_mean,
     over_sound_tasks,
 )
-from keras_imaml.curvature import CURVATURES, Linearization
-from keras_imaml.implicit import ImplicitGradient, implicit_gradient
+from keras_imaml.curvature import CURVATURES
+from keras_imaml.curvature import Linearization
+from keras_imaml.algorithms.implicit_gradient import ImplicitGradient, implicit_gradient
 from keras_imaml.inner import GradientDescent, InnerSolution, InnerSolver
 from keras_imaml.inner.divergence import OF_MINIMISER, highest
-from keras_imaml.linear import ConjugateGradient, LinearSolver, Status
-from keras_imaml.losses import CROSS_ENTROPIES, loss_name, takes_logits
-from keras_imaml.objective import TaskObjective
-from keras_imaml.parameters import Parameters
-from keras_imaml.proximal import ProximalStrength
-from keras_imaml.query_gradient import query_gradient
-from keras_imaml.validation import check_choice
-from keras_imaml.vectors import dot, norm
+from keras_imaml.linear import ConjugateGradient
+from keras_imaml.linear import LinearSolver
+from keras_imaml.linear import Status
+from keras_imaml._utils.keras_losses import CROSS_ENTROPIES, loss_name, takes_logits
+from keras_imaml.objectives.task_objective import TaskObjective
+from keras_imaml.meta_parameters.parameters import Parameters
+from keras_imaml.meta_parameters.proximal_strength import ProximalStrength
+from keras_imaml.algorithms.query_gradient import query_gradient
+from keras_imaml._utils.validation import check_choice
+from keras_imaml._utils.vectors import dot, norm
 
 # Keras losses by their names, as far as Gauss-Newton cannot work with them.
 _FLAT = {

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_imaml import unrolling
+from keras_imaml.algorithms import unrolling
 from keras_imaml.algorithms.algorithm import (
     Algorithm,
     MetaGradient,
@@ -16,10 +16,11 @@ from keras_imaml.algorithms.algorithm import (
 )
 from keras_imaml.inner import GradientDescent
 from keras_imaml.inner.divergence import checked
-from keras_imaml.objective import InnerProblem, TaskObjective
-from keras_imaml.query_gradient import query_gradient
-from keras_imaml.validation import check_number
-from keras_imaml.vectors import finite, select
+from keras_imaml.objectives.inner_problem import InnerProblem
+from keras_imaml.objectives.task_objective import TaskObjective
+from keras_imaml.algorithms.query_gradient import query_gradient
+from keras_imaml._utils.validation import check_number
+from keras_imaml._utils.vectors import finite, select
 
 
 @keras.saving.register_keras_serializable(package="keras_imaml")

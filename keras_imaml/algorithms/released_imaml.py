@@ -12,11 +12,12 @@ from keras_imaml.curvature import Linearization
 from keras_imaml.inner import GradientDescent, InnerSolution
 from keras_imaml.inner.divergence import checked
 from keras_imaml.linear import LinearSolver
-from keras_imaml.objective import InnerProblem, TaskObjective
-from keras_imaml.parameters import Parameters
-from keras_imaml.proximal import ProximalStrength
-from keras_imaml.validation import check_number
-from keras_imaml.vectors import select
+from keras_imaml.objectives.inner_problem import InnerProblem
+from keras_imaml.objectives.task_objective import TaskObjective
+from keras_imaml.meta_parameters.parameters import Parameters
+from keras_imaml.meta_parameters.proximal_strength import ProximalStrength
+from keras_imaml._utils.validation import check_number
+from keras_imaml._utils.vectors import select
 
 _ADDED = 10.0  # to lambda, in the linear system
 

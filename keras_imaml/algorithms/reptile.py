@@ -8,9 +8,9 @@ import tensorflow as tf
 
 from keras_imaml.algorithms.algorithm import Algorithm, MetaGradient, masked_mean
 from keras_imaml.inner import Adam, InnerSolver
-from keras_imaml.objective import TaskObjective
-from keras_imaml.parameters import Parameters
-from keras_imaml.vectors import norm, select
+from keras_imaml.objectives.task_objective import TaskObjective
+from keras_imaml.meta_parameters.parameters import Parameters
+from keras_imaml._utils.vectors import norm, select
 
 
 @keras.saving.register_keras_serializable(package="keras_imaml")

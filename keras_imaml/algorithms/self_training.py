@@ -10,11 +10,11 @@ from keras_imaml.algorithms.algorithm import Algorithm, MetaGradient
 from keras_imaml.algorithms.imaml import IMAML
 from keras_imaml.algorithms.maml import MAML
 from keras_imaml.inner import InnerSolution
-from keras_imaml.losses import CROSS_ENTROPIES, loss_name, takes_logits
-from keras_imaml.objective import TaskObjective
-from keras_imaml.parameters import Parameters
-from keras_imaml.pseudo_labels import pseudo_label_losses, pseudo_labels
-from keras_imaml.validation import check_integer, check_number
+from keras_imaml._utils.keras_losses import CROSS_ENTROPIES, loss_name, takes_logits
+from keras_imaml.objectives.task_objective import TaskObjective
+from keras_imaml.meta_parameters.parameters import Parameters
+from keras_imaml.algorithms.pseudo_labels import pseudo_label_losses, pseudo_labels
+from keras_imaml._utils.validation import check_integer, check_number
 
 
 @keras.saving.register_keras_serializable(package="keras_imaml")

@@ -14,9 +14,9 @@ from keras_imaml.algorithms.algorithm import (
     over_sound_tasks,
 )
 from keras_imaml.inner import GradientDescent, InnerSolver
-from keras_imaml.objective import TaskObjective
-from keras_imaml.query_gradient import query_gradient
-from keras_imaml.vectors import norm, select
+from keras_imaml.objectives.task_objective import TaskObjective
+from keras_imaml.algorithms.query_gradient import query_gradient
+from keras_imaml._utils.vectors import norm, select
 
 
 @keras.saving.register_keras_serializable(package="keras_imaml")

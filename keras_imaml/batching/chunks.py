@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_imaml.batching.keras_graph import nodes_of
+from keras_imaml._compat.keras_graph import nodes_of
 
 CACHE_BYTES = 16 * 2**20
 """Activations that are evaluated at once, about: what stays near the cores of a processor."""

@@ -13,17 +13,17 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from keras_imaml.batching.grouped_convolution import (
+from keras_imaml._compat.grouped_convolution import (
     by_groups,
     folded,
     static_or_dynamic_shape,
     supports_groups,
     unfolded,
 )
-from keras_imaml.batching.keras_graph import nodes_of, structure_of
+from keras_imaml._compat.keras_graph import nodes_of, structure_of
 from keras_imaml.batching.normalization import first, normalize, normalize_by_first
 from keras_imaml.layers.task_batch_normalization import TaskBatchNormalization
-from keras_imaml.parameters import Parameters
+from keras_imaml.meta_parameters.parameters import Parameters
 
 _FOR_EACH_NUMBER = {
     getattr(keras.activations, name)

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_imaml.batching.fallbacks import layers_of
+from keras_imaml._compat.fallbacks import layers_of
 from keras_imaml.batching.task_scope import TaskScope
 
 _DRAWS = {

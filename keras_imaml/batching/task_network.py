@@ -6,17 +6,17 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from keras_imaml.batching import resizing as resizing  # registers itself
-from keras_imaml.batching.fallbacks import fallbacks_noted, layers_of, warn
-from keras_imaml.batching.grouped_convolution import grouped_convolutions, static_or_dynamic_shape
+from keras_imaml._compat import resizing  # registers itself
+from keras_imaml._compat.fallbacks import fallbacks_noted, layers_of, warn
+from keras_imaml._compat.grouped_convolution import grouped_convolutions, static_or_dynamic_shape
 from keras_imaml.batching.layer_rules import LayerRules
 from keras_imaml.batching.layer_updates import CallChecked
-from keras_imaml.batching.lora import low_rank_products
-from keras_imaml.batching.random_operations import draws_of_each_task
-from keras_imaml.batching.random_streams import RandomStreams, draws_refused
-from keras_imaml.batching.recurrence import unrolled_recurrence
-from keras_imaml.batching.second_order import check_masks, exact_moments
-from keras_imaml.batching.squeezing import task_axis_kept
+from keras_imaml._compat.lora import low_rank_products
+from keras_imaml._compat.random_operations import draws_of_each_task
+from keras_imaml._compat.random_streams import RandomStreams, draws_refused
+from keras_imaml._compat.recurrence import unrolled_recurrence
+from keras_imaml.batching.layer_checks import check_masks, exact_moments
+from keras_imaml._compat.squeezing import task_axis_kept
 from keras_imaml.batching.task_scope import TaskScope
 from keras_imaml.batching.variable_reads import (
     captures_noted,
@@ -24,7 +24,7 @@ from keras_imaml.batching.variable_reads import (
     refuse_weights_in_loss,
 )
 from keras_imaml.layers.task_batch_normalization import normalizes_by_batch, statistics_of_first
-from keras_imaml.parameters import Parameters
+from keras_imaml.meta_parameters.parameters import Parameters
 
 
 class Evaluation(NamedTuple):

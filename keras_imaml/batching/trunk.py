@@ -11,9 +11,9 @@ from typing import NamedTuple
 import keras
 
 from keras_imaml.batching import has_penalties
-from keras_imaml.batching.keras_graph import nodes_of, replayed, structure_of
+from keras_imaml._compat.keras_graph import nodes_of, replayed, structure_of
 from keras_imaml.layers.task_batch_normalization import normalizations
-from keras_imaml.parameters import Parameters
+from keras_imaml.meta_parameters.parameters import Parameters
 
 
 class Split(NamedTuple):

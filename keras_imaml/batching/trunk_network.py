@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from keras_imaml.batching.keras_graph import nodes_of, replayed, structure_of
-from keras_imaml.batching.random_streams import RandomStreams
+from keras_imaml._compat.keras_graph import nodes_of, replayed, structure_of
+from keras_imaml._compat.random_streams import RandomStreams
 from keras_imaml.batching.task_network import TaskNetwork, traced_when_eager
 from keras_imaml.layers.task_batch_normalization import TaskBatchNormalization, normalizes_by_batch
-from keras_imaml.parameters import Parameters
+from keras_imaml.meta_parameters.parameters import Parameters
 
 
 class _Stage(NamedTuple):

@@ -14,10 +14,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_imaml.batching.inlining import functions_inlined
+from keras_imaml._compat.inlining import functions_inlined
 from keras_imaml.batching.task_scope import TaskScope
-from keras_imaml.parameters import Parameters
-from keras_imaml.replacement import Replacement
+from keras_imaml.meta_parameters.parameters import Parameters
+from keras_imaml._compat.replacement import Replacement
 
 try:
     from tensorflow.python.eager.record import VariableWatcher

@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from keras_imaml.validation import check_integer, check_number
+from keras_imaml._utils.validation import check_integer, check_number
 
 
 class StopOnBadTasks(keras.callbacks.Callback):

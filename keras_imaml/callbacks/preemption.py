@@ -6,7 +6,7 @@ from typing import Any
 import keras
 
 from keras_imaml.distribution.workers import Workers
-from keras_imaml.held_signal import HeldSignal, in_main_thread
+from keras_imaml._utils.signals import HeldSignal, in_main_thread
 
 
 class StopOnSignal(keras.callbacks.Callback):

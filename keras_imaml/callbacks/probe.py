@@ -8,16 +8,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_imaml.accuracy import accuracies, has_classes
+from keras_imaml._utils.accuracy import accuracies, has_classes
 from keras_imaml.algorithms import IMAML, Algorithm, MetaGradient
 from keras_imaml.algorithms.algorithm import masked_mean
 from keras_imaml.curvature import CURVATURES
-from keras_imaml.elements import check_element
-from keras_imaml.linear.convergence import residual_curve, steps_to_look_at
-from keras_imaml.objective import TaskObjective
-from keras_imaml.query_gradient import query_gradient
-from keras_imaml.splitting import meta_gradient, outcome
-from keras_imaml.vectors import dot, norm, select
+from keras_imaml.learner.input_checks import check_element
+from keras_imaml.callbacks.residual_curve import residual_curve, steps_to_look_at
+from keras_imaml.objectives.task_objective import TaskObjective
+from keras_imaml.algorithms.query_gradient import query_gradient
+from keras_imaml.learner.meta_batch import meta_gradient, outcome
+from keras_imaml._utils.vectors import dot, norm, select
 
 _FEW = 4  # tasks that stand for all where a figure needs the memory of several copies of phi
 

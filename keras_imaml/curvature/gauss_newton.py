@@ -6,10 +6,11 @@ from typing import Any
 
 import tensorflow as tf
 
-from keras_imaml.configurable import ShownAsCall
+from keras_imaml._utils.configurable import ShownAsCall
 from keras_imaml.curvature.linearization import Linearization
-from keras_imaml.curvature.products import GaussNewtonProduct
-from keras_imaml.objective import InnerProblem, TaskObjective
+from keras_imaml.linear.operators import GaussNewtonProduct
+from keras_imaml.objectives.inner_problem import InnerProblem
+from keras_imaml.objectives.task_objective import TaskObjective
 
 _ZERO = tf.UnconnectedGradients.ZERO
 

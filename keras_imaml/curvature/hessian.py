@@ -5,10 +5,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from keras_imaml.configurable import ShownAsCall
+from keras_imaml._utils.configurable import ShownAsCall
 from keras_imaml.curvature.linearization import Linearization
-from keras_imaml.curvature.products import HessianProduct
-from keras_imaml.objective import InnerProblem
+from keras_imaml.linear.operators import HessianProduct
+from keras_imaml.objectives.inner_problem import InnerProblem
 
 
 class Hessian(ShownAsCall):

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, Protocol
 
 import tensorflow as tf
 
-from keras_imaml.objective import InnerProblem
+from keras_imaml.objectives.inner_problem import InnerProblem
 
 
 class Linearization(NamedTuple):

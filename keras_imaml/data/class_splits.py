@@ -5,7 +5,7 @@ import importlib.resources
 import json
 from typing import Any
 
-from keras_imaml.validation import check_choice
+from keras_imaml._utils.validation import check_choice
 
 SPLITS = ("train", "validation", "test")
 

@@ -6,7 +6,7 @@ from typing import Any
 import tensorflow as tf
 
 from keras_imaml.data.episodes import Endless, split_key, stream_of_episodes, uniform
-from keras_imaml.validation import check_choice, check_number
+from keras_imaml._utils.validation import check_choice, check_number
 
 # By TensorFlow's names.
 _EDGES = {"empty": "CONSTANT", "reflected": "REFLECT"}

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import tensorflow as tf
 
-from keras_imaml.validation import check_integer
+from keras_imaml._utils.validation import check_integer
 
 Examples: TypeAlias = tuple[tf.Tensor, tf.Tensor]
 Episode: TypeAlias = tuple[Examples, Examples]

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_imaml.data.episodes import Endless
-from keras_imaml.validation import check_integer
+from keras_imaml._utils.validation import check_integer
 
 
 def from_function(

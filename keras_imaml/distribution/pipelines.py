@@ -7,8 +7,8 @@ from typing import Any
 import tensorflow as tf
 
 from keras_imaml.distribution.replicas import shared
-from keras_imaml.objective import TaskObjective
-from keras_imaml.validation import check_integer
+from keras_imaml.objectives.task_objective import TaskObjective
+from keras_imaml._utils.validation import check_integer
 
 
 def parallel_tasks(cores: int | None = None) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_imaml.replacement import Replacement
+from keras_imaml._compat.replacement import Replacement
 
 try:
     from keras.src.losses import loss as _losses

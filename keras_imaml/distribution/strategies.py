@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from keras_imaml.validation import check_choice, check_integer
+from keras_imaml._utils.validation import check_choice, check_integer
 
 DISTRIBUTIONS = ("none", "mirrored", "multi_worker", "tpu")
 

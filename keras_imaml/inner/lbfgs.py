@@ -6,12 +6,12 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
-from keras_imaml.configurable import Configurable
+from keras_imaml._utils.configurable import Configurable
 from keras_imaml.inner.line_search import backtrack
 from keras_imaml.inner.solution import InnerSolution, with_values
-from keras_imaml.objective import InnerProblem
-from keras_imaml.validation import check_integer, check_number
-from keras_imaml.vectors import dot, finite, norm, select
+from keras_imaml.objectives.inner_problem import InnerProblem
+from keras_imaml._utils.validation import check_integer, check_number
+from keras_imaml._utils.vectors import dot, finite, norm, select
 
 
 class _State(NamedTuple):

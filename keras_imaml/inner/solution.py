@@ -4,7 +4,7 @@ from typing import NamedTuple, Protocol
 
 import tensorflow as tf
 
-from keras_imaml.objective import InnerProblem
+from keras_imaml.objectives.inner_problem import InnerProblem
 
 
 class InnerSolution(NamedTuple):

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_imaml.validation import check_integer, check_number
+from keras_imaml._utils.validation import check_integer, check_number
 
 
 @keras.saving.register_keras_serializable(package="keras_imaml")

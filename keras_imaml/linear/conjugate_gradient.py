@@ -6,11 +6,11 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
-from keras_imaml.configurable import Configurable
-from keras_imaml.curvature.products import HessianProduct
+from keras_imaml._utils.configurable import Configurable
+from keras_imaml.linear.operators import HessianProduct
 from keras_imaml.linear.solution import LinearSolution, Operator, Status
-from keras_imaml.validation import check_choice, check_integer, check_number
-from keras_imaml.vectors import dot, length, norm, rounding, select
+from keras_imaml._utils.validation import check_choice, check_integer, check_number
+from keras_imaml._utils.vectors import dot, length, norm, rounding, select
 
 
 class _State(NamedTuple):

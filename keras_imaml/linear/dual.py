@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import keras
 import tensorflow as tf
 
-from keras_imaml.configurable import Configurable
-from keras_imaml.curvature.products import GaussNewtonProduct
+from keras_imaml._utils.configurable import Configurable
+from keras_imaml.linear.operators import GaussNewtonProduct
 from keras_imaml.linear.solution import LinearSolution, Operator, Status
-from keras_imaml.validation import check_number
-from keras_imaml.vectors import finite, norm, select
+from keras_imaml._utils.validation import check_number
+from keras_imaml._utils.vectors import finite, norm, select
 
 
 @keras.saving.register_keras_serializable(package="keras_imaml")

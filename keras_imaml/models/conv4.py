@@ -6,7 +6,7 @@ import keras
 
 from keras_imaml.layers import TaskBatchNormalization
 from keras_imaml.models.head import head
-from keras_imaml.validation import check_choice, check_integer
+from keras_imaml._utils.validation import check_choice, check_integer
 
 
 def Conv4(  # noqa: N802

@@ -7,7 +7,7 @@ import keras
 
 from keras_imaml.layers import TaskBatchNormalization
 from keras_imaml.models.head import head
-from keras_imaml.validation import check_choice, check_integer
+from keras_imaml._utils.validation import check_choice, check_integer
 
 _POOLS = {"max": keras.layers.MaxPooling2D, "average": keras.layers.AveragePooling2D}
 _SLOPE = 0.1  # of the leaky activation below zero

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import keras_imaml as ki
-from keras_imaml.splitting import meta_gradient
+from keras_imaml.learner.meta_batch import meta_gradient
 from tests import problems
 
 

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import keras_imaml as ki
-from keras_imaml.pseudo_labels import pseudo_label_losses, pseudo_labels
+from keras_imaml.algorithms.pseudo_labels import pseudo_label_losses, pseudo_labels
 from tests import learners, problems
 
 

@@ -10,7 +10,7 @@ from keras import layers
 
 import keras_imaml as ki
 from keras_imaml.batching import TaskNetwork
-from keras_imaml.parameters import Parameters
+from keras_imaml.meta_parameters.parameters import Parameters
 
 
 class RunningMean(layers.Layer):

@@ -11,8 +11,8 @@ from keras import layers
 
 import keras_imaml as ki
 from keras_imaml.batching import TaskNetwork
-from keras_imaml.batching.fallbacks import layers_of
-from keras_imaml.parameters import Parameters
+from keras_imaml._compat.fallbacks import layers_of
+from keras_imaml.meta_parameters.parameters import Parameters
 from tests.batched import (
     EXAMPLES,
     TASKS,

@@ -7,8 +7,10 @@ import tensorflow as tf
 from keras import layers
 
 import keras_imaml as ki
-from keras_imaml.batching import TaskLoss, TaskNetwork, grouped_convolution
-from keras_imaml.parameters import Parameters
+from keras_imaml.batching import TaskLoss
+from keras_imaml.batching import TaskNetwork
+from keras_imaml._compat import grouped_convolution
+from keras_imaml.meta_parameters.parameters import Parameters
 from tests.batched import (
     EXAMPLES,
     TASKS,

@@ -7,10 +7,10 @@ import tensorflow as tf
 from keras import layers
 
 import keras_imaml as ki
-from keras_imaml import learner as learner_module
+from keras_imaml.learner import meta_learner as learner_module
 from keras_imaml.batching.trunk import split
-from keras_imaml.parameters import Parameters
-from keras_imaml.splitting import meta_gradient
+from keras_imaml.meta_parameters.parameters import Parameters
+from keras_imaml.learner.meta_batch import meta_gradient
 
 CROSS_ENTROPY = keras.losses.SparseCategoricalCrossentropy(from_logits=True, dtype="float64")
 ALGORITHMS = {

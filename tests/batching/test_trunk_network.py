@@ -10,7 +10,7 @@ import keras_imaml as ki
 from keras_imaml.batching import TaskNetwork
 from keras_imaml.batching.trunk import split
 from keras_imaml.batching.trunk_network import TrunkNetwork
-from keras_imaml.parameters import Parameters
+from keras_imaml.meta_parameters.parameters import Parameters
 from tests import learners
 
 

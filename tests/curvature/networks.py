@@ -8,7 +8,8 @@ import tensorflow as tf
 from keras import layers
 
 import keras_imaml as ki
-from keras_imaml.objective import InnerProblem, Tasks
+from keras_imaml.objectives.inner_problem import InnerProblem
+from keras_imaml.objectives.tasks import Tasks
 from tests import problems
 
 STRENGTH = 0.3

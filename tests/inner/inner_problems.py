@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from keras_imaml.objective import InnerProblem
+from keras_imaml.objectives.inner_problem import InnerProblem
 from tests import problems
 
 STRENGTH = 0.7

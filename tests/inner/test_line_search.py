@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from keras_imaml.inner import LBFGS, NewtonCG
 from keras_imaml.inner.line_search import SUFFICIENT, backtrack
-from keras_imaml.vectors import dot
+from keras_imaml._utils.vectors import dot
 from tests import problems
 from tests.inner.inner_problems import inner_problem, minimize, with_a_huge_task
 

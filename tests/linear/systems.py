@@ -5,7 +5,7 @@ import tensorflow as tf
 
 import keras_imaml as ki
 from keras_imaml.curvature import GaussNewton
-from keras_imaml.curvature.products import GaussNewtonProduct
+from keras_imaml.linear.operators import GaussNewtonProduct
 from tests import problems
 
 STRENGTH = 2.0

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from keras_imaml import linear
-from keras_imaml.curvature.products import HessianProduct
+from keras_imaml.linear.operators import HessianProduct
 from keras_imaml.linear import Status
 from tests.linear.systems import dense, of_low_rank, products, residuals, systems
 

@@ -5,8 +5,10 @@ import pytest
 import tensorflow as tf
 
 import keras_imaml as ki
-from keras_imaml.linear import ConjugateGradient, Dual, Status
-from keras_imaml.vectors import norm
+from keras_imaml.linear import ConjugateGradient
+from keras_imaml.linear import Dual
+from keras_imaml.linear import Status
+from keras_imaml._utils.vectors import norm
 from tests import problems
 from tests.linear.systems import dense, of_images, of_low_rank, residuals
 

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_imaml.linear import Dual, Nystrom, Status
+from keras_imaml.linear import Dual
+from keras_imaml.linear import Nystrom
+from keras_imaml.linear import Status
 from tests.linear.systems import (
     RANK,
     SIZE,

@@ -1,0 +1,73 @@
+"""Operations that `tf.vectorized_map` cannot vectorize: it loops over the tasks, and we say so."""
+
+import contextlib
+import re
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from keras_imaml._compat.replacement import Replacement
+
+try:
+    from tensorflow.python.ops.parallel_for import pfor
+
+    _stock = pfor._fallback_converter
+except (ImportError, AttributeError):  # a private interface of TensorFlow: stay silent
+    pfor = _stock = None
+
+_context = threading.local()
+
+
+def _noting(pfor_input: Any, *args: Any, **kwargs: Any) -> Any:
+    noted = getattr(_context, "noted", None)
+    if noted is not None:
+        noted.append((pfor_input.op.name, pfor_input.op_type))
+    return _stock(pfor_input, *args, **kwargs)
+
+
+_replaced = Replacement(lambda value: setattr(pfor, "_fallback_converter", value), _noting, _stock)
+
+
+@contextlib.contextmanager
+def fallbacks_noted() -> Iterator[list[tuple[str, str]]]:
+    """Collect `(name of the operation, its type)` of what is not vectorized within the block."""
+    noted: list[tuple[str, str]] = []
+    if _stock is None:
+        yield noted
+        return
+    outer = getattr(_context, "noted", None)
+    _context.noted = noted
+    try:
+        with _replaced:
+            yield noted
+    finally:
+        _context.noted = outer
+
+
+def layers_of(noted: Sequence[tuple[str, str]], names: Sequence[str]) -> dict[str, str]:
+    """The layers that the operations belong to, with the type of the first operation of each.
+
+    Args:
+        noted: See `fallbacks_noted`. TensorFlow joins the names of the scopes that an operation
+            was made in by slashes; each layer is a scope, and a number may follow its name.
+        names: Names of the layers.
+    """
+    layers: dict[str, str] = {}
+    for operation, kind in noted:
+        scopes = reversed(operation.split("/")[:-1])
+        found = (name for scope in scopes for name in (scope, re.sub(r"_\d+$", "", scope)))
+        layer = next((name for name in found if name in names), "")
+        layers.setdefault(layer, kind)
+    return layers
+
+
+def warn(layers: dict[str, str]) -> None:
+    """Say that these layers are evaluated one task after the other."""
+    for layer, kind in layers.items():
+        who = f"The layer {layer!r}" if layer else "A part of the network or of its loss"
+        warnings.warn(
+            f"{who} is evaluated one task after the other: TensorFlow cannot vectorize its "
+            f"operation {kind}. The results are the same; a step takes longer.",
+            stacklevel=2,
+        )

@@ -1,0 +1,64 @@
+"""A progress bar for what may take long and mostly does not."""
+
+import sys
+import time
+from typing import Any
+
+import keras
+
+MOMENT = 2.0
+"""Seconds that nobody minds to wait in silence."""
+
+
+class WaitingBar:
+    """Keras' progress bar, on a terminal once the work has taken more than a moment.
+
+    Args:
+        total: How much there is to do.
+        what: What is being done, for a line above the bar.
+        unit_name: What is counted.
+        verbose: `"auto"`: as said above; `1` or `True`: a bar from the start, anywhere; `0` or
+            `False`: none. Defaults to `"auto"`.
+
+    Example:
+
+    ```python
+    from keras_imaml._utils.progress_bar import WaitingBar
+
+    bar = WaitingBar(5, "Decoding images", unit_name="image")
+    for done in range(1, 6):
+        bar.update(done)
+    ```
+    """
+
+    def __init__(
+        self, total: int, what: str, unit_name: str = "step", verbose: str | int = "auto"
+    ) -> None:
+        if verbose != "auto" and verbose not in (0, 1):
+            raise ValueError(
+                "Invalid value for `verbose`. Expected 'auto', 0 or 1. "
+                f"Received: verbose={verbose!r}"
+            )
+        self.total = total
+        self.what = what
+        self.unit_name = unit_name
+        self._waits = verbose == "auto"
+        self._shows = bool(verbose) and (not self._waits or _on_terminal())
+        self._since = time.monotonic()
+        self._bar: Any = None
+
+    def update(self, done: int) -> None:
+        """Say how much has been done; at `total` the bar ends."""
+        if not self._shows:
+            return
+        if self._bar is None:
+            if self._waits and time.monotonic() - self._since < MOMENT:
+                return
+            if self._waits:
+                print(self.what)
+            self._bar = keras.utils.Progbar(self.total, unit_name=self.unit_name)
+        self._bar.update(done)
+
+
+def _on_terminal() -> bool:
+    return sys.stdout.isatty()

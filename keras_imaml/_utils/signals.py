@@ -1,0 +1,128 @@
+"""A signal is noted at once and acted on between steps."""
+
+import collections
+import contextlib
+import os
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any
+
+# Of each signal, the outermost first.
+_holders: dict[int, list["HeldSignal"]] = collections.defaultdict(list)
+_handlers: dict[int, Any] = {}  # what the signal did before
+
+
+class HeldSignal:
+    """Hold a signal back until the step that runs is over.
+
+    Python raises `KeyboardInterrupt` wherever it is. Inside a step of TensorFlow the exception is
+    now and then lost, and now and then the process aborts with damaged memory. Here the first
+    signal is only noted, and said on standard error. A second one does what it did before, if that
+    is a handler in Python: Ctrl-C interrupts at once.
+
+    Nothing is held outside the main thread, where Python acts on no signal, nor of a signal that
+    is ignored. Of several that hold the same signal, each is told, and the outermost acts.
+
+    Args:
+        number: The signal.
+        after: What it has to wait for, as the message names it.
+
+    Attributes:
+        received: Whether it has come.
+
+    Raises:
+        ValueError: If `number` is not a signal that can be held.
+
+    Example:
+
+    ```python
+    import signal
+    from keras_imaml._utils.signals import HeldSignal
+
+    with HeldSignal(signal.SIGINT, "this step") as interrupt:
+        for step in range(3):
+            interrupt.act()  # raises KeyboardInterrupt, if Ctrl-C was pressed
+    ```
+    """
+
+    def __init__(self, number: int, after: str) -> None:
+        never = {getattr(signal, name, None) for name in ("SIGKILL", "SIGSTOP")}
+        if not isinstance(number, int) or number not in signal.valid_signals() - never:
+            raise ValueError(
+                "Invalid value for `number`. Expected a signal that a program may handle, such as "
+                f"signal.SIGTERM. Received: number={number!r}"
+            )
+        self.number = number
+        self.after = after
+        self.received = False
+
+    def hold(self) -> None:
+        """Listen."""
+        self.received = False
+        holders = _holders[self.number]
+        if self in holders or not in_main_thread():
+            return
+        if not holders:
+            if signal.getsignal(self.number) is signal.SIG_IGN:
+                return
+            _handlers[self.number] = signal.signal(self.number, _note)
+        holders.append(self)
+
+    def give_back(self) -> None:
+        """Listen no more."""
+        holders = _holders[self.number]
+        if self in holders:
+            holders.remove(self)
+            if not holders:
+                _restore(self.number)
+
+    def act(self) -> None:
+        """Do what the signal does otherwise, if it has come and nobody around waits for it."""
+        holders = _holders[self.number]
+        if self.received and holders and holders[0] is self:
+            self.received = False
+            _restore(self.number)
+            signal.raise_signal(self.number)
+            signal.signal(self.number, _note)  # its handler returned
+
+    def __enter__(self) -> "HeldSignal":
+        self.hold()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            if kind is None:
+                self.act()  # it came after the last step
+        finally:
+            self.give_back()
+
+
+def in_main_thread() -> bool:
+    """Whether this thread is the one that acts on signals."""
+    return threading.current_thread() is threading.main_thread()
+
+
+def _restore(number: int) -> None:
+    # None is a handler that Python knows nothing of.
+    signal.signal(number, _handlers[number] or signal.SIG_DFL)
+
+
+def _note(number: int, frame: FrameType | None) -> None:
+    holders, before = _holders[number], _handlers[number]
+    again = callable(before)
+    if any(holder.received for holder in holders):
+        if again:
+            before(number, frame)
+        return
+    for holder in holders:
+        holder.received = True
+    name = next((s.name for s in signal.Signals if s == number), f"signal {number}")
+    text = f"\n{name}: ending after {holders[-1].after}{'; again: at once' if again else ''}.\n"
+    with contextlib.suppress(OSError):  # no standard error
+        os.write(2, text.encode())  # not `print`, which may be what was interrupted

@@ -1,0 +1,1 @@
+"""From a learner to what is deployed: SavedModels and adapted Keras models."""

@@ -1,0 +1,158 @@
+"""SavedModels of a learner: they adapt, and need neither Keras nor this package to run."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras.export import ExportArchive
+
+from keras_imaml._compat.keras_graph import structure_of
+from keras_imaml._utils.keras_losses import (
+    BINARY_CROSS_ENTROPIES,
+    CROSS_ENTROPIES,
+    has_class_numbers,
+    loss_name,
+    takes_logits,
+)
+from keras_imaml._utils.validation import check_folder_name
+
+
+def export_learner(
+    learner: Any, filepath: str, target_spec: Any = None, verbose: bool = True
+) -> None:
+    """Write a SavedModel with two signatures.
+
+    * `predict` (also the default): the network at the meta-learned weights.
+    * `adapt_and_predict`: `support_x, support_y, query_x` of one task, with any number of
+      examples and queries; gives the predictions for the query set after adaptation. With a
+      learned loss, `support_x, query_x`.
+
+    Both give a dictionary. With a loss of classes it has `logits` (if the network puts them out)
+    and `probabilities`, `[queries, classes]`; with any other loss, `predictions`. Several outputs
+    have their names before that, such as `colour_logits`. `adapt_and_predict` adds three scalars:
+
+    * `adapted`, bool: `False` if the inner loop diverged, or the task holds NaN or infinity. The
+      predictions are then NaN.
+    * `inner_residual`: the norm of the gradient of the inner objective at its last evaluation,
+      divided by that before adaptation. Near 0: solved.
+    * `inner_steps`, int32: steps of the inner solver.
+
+    Args:
+        learner: A compiled `keras_imaml.MetaLearner`.
+        filepath: The folder to write.
+        target_spec: `tf.TensorSpec` of `support_y`, `[None, ...]`. Defaults to integer labels for
+            a sparse loss, and to the shape of the network's outputs for any other.
+        verbose: Whether to print what was written. Defaults to `True`.
+
+    Example:
+
+    ```python
+    (support_x, support_y), (query_x, query_y) = next(iter(ki.data.glyphs("test")))
+    learner = ki.MetaLearner(ki.models.Conv4(5, filters=4), ki.IMAML())
+    learner.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    learner.export("/tmp/few_shot", verbose=False)
+    served = tf.saved_model.load("/tmp/few_shot")     # needs neither Keras nor this package
+    served.adapt_and_predict(support_x, support_y, query_x)["probabilities"]
+    ```
+    """
+    learner._assert_compile_called("export")
+    filepath = check_folder_name("filepath", filepath)
+    examples = keras.tree.map_structure(
+        lambda x: tf.TensorSpec([None, *x.shape[1:]], x.dtype), _inputs(learner.model)
+    )
+
+    def predict(x: Any) -> dict[str, tf.Tensor]:
+        return _named_outputs(learner, learner.model(x, training=False))
+
+    def adapt_and_predict(support_x: Any, support_y: Any, query_x: Any) -> dict[str, tf.Tensor]:
+        solution, outputs = learner.solve(support_x, support_y, query_x)
+        return {
+            **_named_outputs(learner, outputs),
+            "adapted": solution.sound[0],
+            "inner_residual": tf.math.divide_no_nan(
+                solution.gradient_norm[0], solution.initial_gradient_norm[0]
+            ),
+            "inner_steps": solution.steps[0],
+        }
+
+    archive = ExportArchive()
+    for layer in learner._flatten_layers():
+        # The endpoints bring their variables with them, but not tables, as of a StringLookup.
+        if layer.built and not layer.variables and layer is not learner.model:
+            archive.track(layer)
+    archive.add_endpoint("predict", predict, [examples])
+    support_x, query_x = _named(examples, "support_x"), _named(examples, "query_x")
+    if learner.learned_loss is None:
+        specs = [support_x, target_spec or _targets(learner), query_x]
+        archive.add_endpoint("adapt_and_predict", adapt_and_predict, specs)
+    else:
+
+        def adapt_unlabelled(support_x: Any, query_x: Any) -> dict[str, tf.Tensor]:
+            return adapt_and_predict(support_x, (), query_x)
+
+        archive.add_endpoint("adapt_and_predict", adapt_unlabelled, [support_x, query_x])
+    archive.write_out(filepath, verbose=verbose)
+
+
+def _named_outputs(learner: Any, outputs: Any) -> dict[str, tf.Tensor]:
+    """The outputs by what they are to their losses."""
+    flat = keras.tree.flatten(outputs)
+    losses = _loss_of_each(learner, len(flat))
+    if len(flat) == 1:
+        return _read(flat[0], losses[0])
+    return {
+        f"{name}_{kind}": value
+        for name, z, loss in zip(learner.output_names, flat, losses, strict=True)
+        for kind, value in _read(z, loss).items()
+    }
+
+
+def _loss_of_each(learner: Any, outputs: int) -> list[Any]:
+    loss = learner._compile_loss._user_loss
+    if isinstance(loss, dict):
+        return [loss.get(name) for name in learner.output_names]
+    return list(loss) if isinstance(loss, (list, tuple)) else [loss] * outputs
+
+
+def _read(outputs: tf.Tensor, loss: Any) -> dict[str, tf.Tensor]:
+    name = "" if loss is None else loss_name(loss)
+    if name not in CROSS_ENTROPIES | BINARY_CROSS_ENTROPIES:
+        return {"predictions": outputs}
+    if not takes_logits(loss):
+        return {"probabilities": outputs}
+    to_probabilities = tf.sigmoid if name in BINARY_CROSS_ENTROPIES else tf.nn.softmax
+    return {"logits": outputs, "probabilities": to_probabilities(outputs)}
+
+
+def _inputs(model: keras.Model) -> Any:
+    try:
+        inputs = model.inputs
+    except AttributeError:
+        inputs = None
+    if not inputs:
+        raise ValueError(
+            f"The model {model.name!r} has no recorded inputs to export. Expected a Sequential or "
+            f"functional model, or wrap it in one. Received: {type(model).__name__}"
+        )
+    return structure_of(model, "input")
+
+
+def _named(examples: Any, name: str) -> Any:
+    if isinstance(examples, dict):
+        return {
+            key: tf.TensorSpec(s.shape, s.dtype, f"{name}_{key}") for key, s in examples.items()
+        }
+    if isinstance(examples, list):
+        return [tf.TensorSpec(s.shape, s.dtype, f"{name}_{i}") for i, s in enumerate(examples)]
+    return tf.TensorSpec(examples.shape, examples.dtype, name)
+
+
+def _targets(learner: Any) -> Any:
+    if has_class_numbers(learner._compile_loss._user_loss):
+        return tf.TensorSpec([None], tf.int32, "support_y")
+    outputs = learner.model.outputs
+    specs = [
+        tf.TensorSpec([None, *z.shape[1:]], z.dtype, f"support_y_{i}" if i else "support_y")
+        for i, z in enumerate(outputs)
+    ]
+    return specs[0] if len(specs) == 1 else specs

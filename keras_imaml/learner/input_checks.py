@@ -1,0 +1,134 @@
+"""What a learner is fed, checked before anything is computed with it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_imaml._utils.keras_losses import has_class_numbers
+
+_NAMES = ("support_x", "support_y", "query_x", "query_y")
+
+
+def check_element(data: Any) -> Any:
+    """`((support_x, support_y), (query_x, query_y))` from what Keras makes of an element.
+
+    Raises:
+        ValueError: If it has another structure.
+    """
+    if isinstance(data, tuple) and len(data) == 3 and data[2] is None:
+        data = data[:2]  # Keras adds sample weights, which there are none of
+    try:
+        (support_x, support_y), (query_x, query_y) = data
+    except (TypeError, ValueError):
+        raise ValueError(
+            "Invalid element of the data. Expected ((support_x, support_y), (query_x, query_y)), "
+            "each with a leading task axis, such as keras_imaml.data.glyphs('train').batch(16) "
+            f"gives. Received: {keras.tree.map_structure(lambda x: getattr(x, 'shape', x), data)}"
+        ) from None
+    return (support_x, support_y), (query_x, query_y)
+
+
+def check_end(name: str, data: Any, steps_name: str, steps: Any) -> None:
+    """Refuse data that is known to have no end, where no number of steps is given.
+
+    Raises:
+        ValueError: With the argument that is missing.
+    """
+    if steps is not None:
+        return
+    endless = isinstance(data, keras.utils.PyDataset) and data.num_batches is None
+    if isinstance(data, (tf.data.Dataset, tf.distribute.DistributedDataset)):
+        cardinality = data.cardinality() if callable(data.cardinality) else data.cardinality
+        endless = int(cardinality) == tf.data.INFINITE_CARDINALITY
+    if endless:
+        raise ValueError(
+            f"Invalid value for `{steps_name}`. Expected a number of steps: `{name}` has no end, "
+            f"as `repeat()` without a count gives it. Received: {steps_name}=None"
+        )
+
+
+def check_shapes(model: keras.Model, tasks: Sequence[Any]) -> None:
+    """Refuse parts that do not fit one another or the network, as far as their shapes are known.
+
+    Args:
+        model: The network; what it takes is known if it is functional.
+        tasks: `support_x`, `support_y`, `query_x` and `query_y`, each `[tasks, examples, ...]` or
+            a structure of such; empty ones are not there.
+
+    Raises:
+        ValueError: With the name of the part, what was expected and what came.
+    """
+    parts = {name: tf.nest.flatten(part) for name, part in zip(_NAMES, tasks, strict=True)}
+    shapes = {name: [x.shape for x in part] for name, part in parts.items()}
+    for name, part in shapes.items():
+        for shape in part:
+            if shape.rank is not None and shape.rank < 2:
+                _refuse(name, "shape (tasks, examples, ...)", shape)
+            if shape.rank is not None and shape[1] == 0:
+                _refuse(name, "one example at least", shape)
+            if shape.rank is not None and 0 in shape[2:]:
+                _refuse(name, "examples that are not empty", shape)
+    every = [(name, shape) for name, part in shapes.items() for shape in part if shape.rank]
+    for name, shape in every:
+        if not shape[:1].is_compatible_with(every[0][1][:1]):
+            _refuse(name, f"as many tasks as in {every[0][0]}, {every[0][1][0]}", shape)
+    for inputs, targets in (("support_x", "support_y"), ("query_x", "query_y")):
+        for x in shapes[inputs]:
+            for y in shapes[targets]:
+                if not x[1:2].is_compatible_with(y[1:2]):
+                    _refuse(targets, f"as many examples as in {inputs}, {x[1]}", y)
+        _check_when_known(inputs, parts[inputs], targets, parts[targets])
+    takes = getattr(model, "inputs", None) or []
+    for name in ("support_x", "query_x"):
+        if len(takes) != 1 or len(parts[name]) != 1:
+            continue  # Keras matches several by name or by order
+        (x,), wanted = parts[name], tf.TensorShape(takes[0].shape[1:])
+        if x.dtype in (tf.string, tf.bool) and x.dtype.name != takes[0].dtype:
+            _refuse(name, "numbers", f"{x.dtype.name} of shape {x.shape}")
+        if not x.shape[2:].is_compatible_with(wanted):
+            _refuse(name, f"examples of shape {wanted}, which {model.name!r} takes", x.shape)
+    for name in ("support_y", "query_y"):
+        for y in parts[name]:
+            if y.dtype == tf.string:
+                _refuse(name, "numbers", f"{y.dtype.name} of shape {y.shape}")
+
+
+def _check_when_known(inputs: str, xs: list[Any], targets: str, ys: list[Any]) -> None:
+    """Numbers of examples that the graph does not know are checked when it runs."""
+    rows = [tf.shape(part)[1] for part in (*xs, *ys) if part.shape[1:2] == [None]]
+    if not rows or not xs:
+        return
+    first = tf.shape(xs[0])[1]
+    message = f"Invalid value for `{inputs}`. Expected one example at least."
+    tf.debugging.assert_positive(first, message)
+    message = f"Invalid value for `{targets}`. Expected as many examples as in {inputs}."
+    for count in rows:
+        tf.debugging.assert_equal(count, first, message)
+
+
+def check_labels(model: keras.Model, loss: Any, labels: Any) -> None:
+    """Refuse class numbers, known now, for which the network has no output.
+
+    Raises:
+        ValueError: With the range that was expected.
+    """
+    outputs = getattr(model, "outputs", None)
+    if not has_class_numbers(loss) or not outputs or not tf.is_tensor(labels):
+        return
+    if outputs[0].shape[-1] is None or getattr(loss, "ignore_class", None) is not None:
+        return
+    if labels.dtype == tf.string:
+        _refuse("support_y", "class numbers", f"{labels.dtype.name} of shape {labels.shape}")
+    classes, numbers = outputs[0].shape[-1], tf.cast(labels, tf.float64)
+    low, high = (float(reduce(numbers)) for reduce in (tf.reduce_min, tf.reduce_max))
+    if not (low >= 0 and high < classes):
+        raise ValueError(
+            f"Invalid value for `support_y`. Expected class numbers from 0 to {classes - 1}. "
+            f"Received: numbers from {low:g} to {high:g}"
+        )
+
+
+def _refuse(name: str, expected: str, received: Any) -> None:
+    raise ValueError(f"Invalid value for `{name}`. Expected {expected}. Received: {received}")

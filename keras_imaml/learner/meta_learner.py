@@ -1,0 +1,419 @@
+"""`MetaLearner`: a Keras model that learns to adapt another one."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_imaml.algorithms import Algorithm
+from keras_imaml.batching import TaskLoss
+from keras_imaml.batching import TaskNetwork
+from keras_imaml.batching.layer_updates import check_stateless
+from keras_imaml._compat.lora import UnmergedLora, enable_lora, lora_settings
+from keras_imaml._compat.random_streams import RandomStreams, own_generator
+from keras_imaml.batching.layer_checks import check_layers
+from keras_imaml._compat.shared_constants import shared_constants
+from keras_imaml.batching.trunk import split
+from keras_imaml.batching.trunk_network import TrunkNetwork
+from keras_imaml.callbacks.preemption import give_back_signals
+from keras_imaml.learner.progress import Progress
+from keras_imaml._utils.configurable import constructor_call
+from keras_imaml.distribution import replicas
+from keras_imaml.learner.step_functions import StepFunctions
+from keras_imaml.learner.input_checks import check_element, check_shapes
+from keras_imaml.layers.task_batch_normalization import normalizes_by_batch
+from keras_imaml.objectives.learned_loss import LearnedLoss
+from keras_imaml.learner.step_metrics import make_diagnostics, update_metrics, without_tasks_no_loss
+from keras_imaml.objectives.task_objective import Level, TaskObjective
+from keras_imaml.objectives.tasks import Tasks
+from keras_imaml.meta_parameters.parameters import (
+    Adapt,
+    Parameters,
+    adapted_places,
+    at_places,
+    freeze,
+    frozen_places,
+)
+from keras_imaml.learner.meta_batch import Outcome, meta_gradient, outcome
+from keras_imaml.learner.weight_summary import weights_table
+from keras_imaml.learner.task_adaptation import TaskAdaptation
+from keras_imaml._utils.tracing import TracedByRank
+from keras_imaml._utils.validation import check_integer
+
+_TRACED = ("model", "algorithm", "learned_loss", "tasks_per_chunk")
+
+
+@keras.saving.register_keras_serializable(package="keras_imaml")
+class MetaLearner(TaskAdaptation, StepFunctions):
+    """Learn weights from which a network adapts to a new task from a few examples.
+
+    A thin wrapper: `fit` reads meta-batches, an `algorithm` turns each into a meta-gradient, the
+    optimizer applies it. One element of the data is `((support_x, support_y), (query_x, query_y))`
+    with a leading task axis; every task of a meta-batch has as many examples as the others.
+
+    Args:
+        model: The network that adapts; any built Keras model. Its layers train in place: after
+            `fit` it holds the meta-learned weights theta.
+        algorithm: How to adapt and to differentiate, such as `keras_imaml.IMAML()`.
+        adapt: Which weights adapt to a task: `None` (all), names of layers or weights, or a
+            predicate `variable -> bool`. The other trainable weights are the same for all tasks
+            and are meta-learned too. `["lora_kernel_a", "lora_kernel_b"]` are the low-rank weights
+            of layers on which `enable_lora` was called before. Defaults to `None`.
+        transductive: Whether `TaskBatchNormalization` normalises a query set by its own
+            statistics (as in the paper), so that the query examples of a task see one another.
+            `False` uses the statistics of the support set, and is what an adapted model delivers
+            when it is deployed. Without difference for layers with `fixed=True`. Defaults to
+            `False`.
+        learned_loss: A `keras_imaml.LearnedLoss` by which tasks adapt to unlabelled support
+            inputs. Defaults to `None`: they adapt by the loss of `compile`.
+        tasks_per_chunk: How many tasks of a meta-batch are computed at the same time, at most; a
+            divisor of their number is taken. Less memory, for the same meta-gradient. Defaults to
+            `None`: all.
+
+    Example:
+
+    ```python
+    tasks = ki.data.glyphs("train", way=5, shot=1, query=5, seed=0).batch(16)
+    learner = ki.MetaLearner(ki.models.Conv4(5, filters=16), ki.IMAML(proximal_strength=0.5))
+    learner.compile(
+        optimizer=keras.optimizers.Adam(1e-3),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    learner.fit(tasks, steps_per_epoch=10)
+    (support_x, support_y), (query_x, query_y) = next(iter(tasks.unbatch()))
+    model = learner.adapt(support_x, support_y)      # a plain keras.Model for this task
+    model.predict(query_x)
+    ```
+
+    References:
+        Rajeswaran et al., 2019, algorithm 1.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        algorithm: Algorithm,
+        adapt: Adapt = None,
+        transductive: bool = False,
+        learned_loss: LearnedLoss | None = None,
+        tasks_per_chunk: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if not isinstance(algorithm, Algorithm):
+            raise ValueError(
+                "Invalid value for `algorithm`. Expected an algorithm such as "
+                f"keras_imaml.IMAML(). Received: algorithm={algorithm!r}"
+            )
+        if algorithm.in_use:
+            raise ValueError(
+                "Invalid value for `algorithm`. Expected one of its own for every learner: it "
+                f"holds what belongs to one network. Received: {algorithm.name!r}, which is in use"
+            )
+        if learned_loss is not None:
+            algorithm.check_learned_loss()
+        replicas.check_strategy(tf.distribute.get_strategy())
+        super().__init__(**kwargs)
+        if not isinstance(model, keras.Model):
+            raise ValueError(
+                "Invalid value for `model`. Expected a built keras.Model. "
+                f"Received: model={model!r}"
+            )
+        check_layers(model)
+        check_stateless(model)
+        self.model = model
+        self.learned_loss = learned_loss
+        adapts_by = learned_loss.prepare(model) if learned_loss else model
+        if learned_loss:
+            check_layers(adapts_by)
+            check_stateless(adapts_by)
+        self.parameters = Parameters(model, adapt, learned_loss and learned_loss.network)
+        algorithm.prepare(self.parameters)
+        self.algorithm = algorithm
+        self.adapt_spec = adapt
+        self.transductive = bool(transductive)
+        if tasks_per_chunk is not None:
+            tasks_per_chunk = check_integer("tasks_per_chunk", tasks_per_chunk, minimum=1)
+        self.tasks_per_chunk = tasks_per_chunk
+        self._unseeded = own_generator()
+        self._streams = RandomStreams(self._unseeded)
+        self._make_networks(adapts_by)
+        self._trace_losses()
+        self.diagnostics = make_diagnostics(algorithm.diagnostics)
+        strategy = tf.distribute.get_strategy()
+        replicas.check_variables(strategy, model.variables, f"the network {model.name!r}")
+        if lora_settings(model):
+            self.unmerged_lora = UnmergedLora(model)
+        self.built = True
+
+    def compile(  # noqa: A003
+        self,
+        optimizer: Any = "adam",
+        loss: Any = None,
+        metrics: Any = None,
+        jit_compile: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        """Configure the learner for `fit` and `evaluate`.
+
+        Weights that were frozen or unfrozen by `trainable` count as such from here on.
+
+        Args:
+            optimizer: A Keras optimizer for the outer level. Defaults to `"adam"`.
+            loss: A Keras loss, of both the support and the query set.
+            metrics: Keras metrics of the query predictions after adaptation.
+            jit_compile: Whether to compile the step with XLA; slower on CPUs for convolutions,
+                and wrong there for max pooling. Defaults to `False`.
+            **kwargs: Other arguments of `keras.Model.compile`.
+        """
+        if loss is None:
+            raise ValueError(
+                "Invalid value for `loss`. Expected a Keras loss such as keras.losses."
+                "SparseCategoricalCrossentropy(from_logits=True). Received: loss=None"
+            )
+        if self.learned_loss is None:
+            self.algorithm.check_loss(loss)
+        replicas.check_variables(tf.distribute.get_strategy(), self.variables, "the learner")
+        self._follow_trainable()
+        super().compile(
+            optimizer=optimizer, loss=loss, metrics=metrics, jit_compile=jit_compile, **kwargs
+        )
+        self.optimizer.build(self.trainable_variables)
+        self._trace_losses()
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compile as a saved learner was; Keras calls this when it loads one."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+
+    def fit(
+        self,
+        *args: Any,
+        verbose: int | str = "auto",
+        callbacks: Any = None,
+        shuffle: bool = False,
+        **kwargs: Any,
+    ) -> keras.callbacks.History:
+        """Train on meta-batches, as `keras.Model.fit` does.
+
+        The progress bar shows the loss and the metrics; the diagnostics of the algorithm are in
+        the history, and wherever other callbacks put them. Tasks are drawn, so nothing is shuffled.
+        """
+        if verbose in ("auto", 1, 2) and not isinstance(callbacks, keras.callbacks.CallbackList):
+            level = 1 if verbose == "auto" else int(verbose)
+            bar = Progress(hidden=self.diagnostics, verbose=level)
+            callbacks, verbose = [*keras.tree.flatten(callbacks or []), bar], 0
+        try:
+            return super().fit(
+                *args, verbose=verbose, callbacks=callbacks, shuffle=shuffle, **kwargs
+            )
+        finally:
+            give_back_signals(callbacks)
+
+    @property
+    def transductive(self) -> bool:
+        """Whether query sets are normalised by their own statistics; may be changed any time."""
+        return self._transductive
+
+    @transductive.setter
+    def transductive(self, value: bool) -> None:
+        self._transductive = bool(value)
+        self.train_function = self.test_function = None  # both are traced for one of the two
+        self._forget_graphs()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _TRACED and getattr(self, "built", False):
+            raise AttributeError(
+                f"`{name}` of a MetaLearner cannot be set: it has graphs that would not see it. "
+                f"Make another one: keras_imaml.MetaLearner(learner.model, ..., {name}=...)."
+            )
+        super().__setattr__(name, value)
+
+    @property
+    def queries_interact(self) -> bool:
+        """Whether a prediction depends on the other queries of its task.
+
+        So if tasks adapt to them, or if `transductive`, and a layer normalises by the examples at
+        hand.
+        """
+        seen = self.transductive and normalizes_by_batch(self.model)
+        return self.algorithm.adapts_to_queries or seen
+
+    @property
+    def output_names(self) -> list[str] | None:
+        """The names of the network's outputs, by which Keras names losses and metrics."""
+        return getattr(self.model, "output_names", None)
+
+    def __repr__(self) -> str:
+        return constructor_call(self, adapt=self.adapt_spec)
+
+    def summary(self, print_fn: Callable[[str], Any] = print) -> None:
+        """Print which weights adapt, which are only meta-learned, and which are fixed.
+
+        Args:
+            print_fn: Called with the text. Defaults to `print`.
+        """
+        print_fn(weights_table(self))
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        """The network at the meta-learned weights, without adaptation."""
+        return self.model(inputs, training=training)
+
+    @shared_constants()
+    def train_step(self, data: Any) -> dict[str, tf.Tensor]:
+        """One step of the outer level."""
+        objective, real = self._real_tasks(data, training=True)
+        variables = self.trainable_variables
+        meta = meta_gradient(self.algorithm, objective, variables, self.tasks_per_chunk)
+        sound = tf.reduce_sum(tf.cast(meta.sound, tf.float32))
+        gradients = replicas.for_optimizer(meta.gradients, sound, self.optimizer)
+        # An optimizer that scales losses (for half precision) divides what it is given.
+        gradients = [_scaled(self.optimizer, g) for g in gradients]
+        self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        self._streams.advance()
+        after = Outcome(meta.query_losses, meta.query_outputs, meta.sound)
+        return update_metrics(self, objective, after, real, meta.diagnostics)
+
+    @shared_constants()
+    def test_step(self, data: Any) -> dict[str, tf.Tensor]:
+        """Adapt to each task and evaluate its query set."""
+        objective, real = self._real_tasks(data, training=False)
+        after = outcome(self.algorithm, objective, self.tasks_per_chunk)
+        return update_metrics(self, objective, after, real, {})
+
+    def get_metrics_result(self) -> dict[str, Any]:
+        """The value of every metric, over the tasks of all replicas."""
+        with replicas.of_all(self.metrics):
+            return without_tasks_no_loss(super().get_metrics_result())
+
+    def objective(self, data: Any, training: bool, first: tf.Tensor | int = 0) -> TaskObjective:
+        """The support and query losses of one element of the data, as functions of `phi`.
+
+        Args:
+            data: The element.
+            training: The `training` flag for the layers.
+            first: The number of its first task in the meta-batch of all replicas. Defaults to `0`.
+        """
+        self.parameters.check_unchanged()
+        (support_x, support_y), (query_x, query_y) = self._checked(data)
+        tasks = Tasks(support_x, support_y, query_x, query_y)
+        numbers = first + tf.range(tasks.count)
+        return TaskObjective(*self._levels, tasks, training, self.transductive, numbers)
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments of the constructor. A predicate for `adapt` becomes a list of places."""
+        adapt: Any = self.adapt_spec
+        if callable(adapt):
+            adapt = adapted_places(self.parameters)
+        return {
+            "model": keras.saving.serialize_keras_object(self.model),
+            "algorithm": keras.saving.serialize_keras_object(self.algorithm),
+            "adapt": adapt,
+            "transductive": self.transductive,
+            "tasks_per_chunk": self.tasks_per_chunk,
+            "learned_loss": keras.saving.serialize_keras_object(self.learned_loss),
+            "lora": lora_settings(self.model),
+            "frozen": frozen_places(self.model),
+            "name": self.name,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "MetaLearner":
+        """The inverse of `get_config`."""
+        config = dict(config)
+        for name in ("model", "algorithm", "learned_loss"):
+            config[name] = keras.saving.deserialize_keras_object(config.get(name), custom_objects)
+        enable_lora(config["model"], config.pop("lora", []))
+        freeze(config["model"], config.pop("frozen", []))
+        adapt = config["adapt"]
+        if isinstance(adapt, (list, tuple)) and isinstance(adapt[0], int):
+            config["adapt"] = at_places(config["model"], adapt)
+        return cls(**config)
+
+    def save_own_variables(self, store: Any) -> None:
+        """What a file holds beside the layers: where draws without a seed go on."""
+        super().save_own_variables(store)
+        store["unseeded"] = self._unseeded.state.numpy()
+
+    def load_own_variables(self, store: Any) -> None:
+        """The inverse of `save_own_variables`."""
+        held = {name: store[name] for name in store.keys()}  # noqa: SIM118
+        if "unseeded" in held:
+            self._unseeded.state.assign(held.pop("unseeded"))
+        super().load_own_variables(held)
+
+    def _real_tasks(self, data: Any, training: bool) -> tuple[TaskObjective, tf.Tensor]:
+        """The objective of what a replica gets, which may be no task at all, and which are real."""
+        data, real = replicas.never_empty(self._checked(data))
+        first = replicas.tasks_before(tf.reduce_sum(tf.cast(real, tf.int32)))
+        objective = self.objective(data, training=training, first=first)
+        objective.sound &= real
+        return objective, real
+
+    def _checked(self, data: Any) -> Any:
+        tensors = keras.tree.map_structure(tf.convert_to_tensor, check_element(data))
+        support, query = tensors  # eager mode brings arrays as they are
+        check_shapes(self.model, Tasks(*support, *query))
+        return support, query
+
+    def _follow_trainable(self) -> None:
+        """Let weights that were frozen or unfrozen since change their part."""
+        adapts_by = self._inner_network.model if self.learned_loss else self.model
+        for network in (self.model, adapts_by):
+            check_layers(network)
+        if self.parameters.split_anew(self.algorithm.check_follows):
+            self._make_networks(adapts_by)
+
+    def _make_networks(self, adapts_by: keras.Model) -> None:
+        # A joint set is normalised as one, and a learned loss reads activations of the trunk.
+        model, parameters, streams = self.model, self.parameters, self._streams
+        whole = self.learned_loss or self.algorithm.joins_examples
+        parts = None if whole else split(model, parameters)
+        self._trunk = parts and TrunkNetwork(parts.trunk, parameters, streams)
+        self._outer_network = TaskNetwork(parts.rest if parts else model, parameters, streams)
+        self._inner_network = (
+            TaskNetwork(adapts_by, parameters, streams)
+            if self.learned_loss
+            else self._outer_network
+        )
+
+    def _trace_losses(self) -> None:
+        """Forget what was traced: it holds the loss of that time."""
+        dtype = self.parameters.dtype
+        supervised = TaskLoss(self._loss_of_one, dtype, self.parameters)
+        learned = TaskLoss(self._learned_loss_of_one, dtype, self.parameters)
+        loss = learned if self.learned_loss else supervised
+        self._levels = (
+            Level(self._inner_network, loss, self._trunk),
+            Level(self._outer_network, supervised, self._trunk),
+        )
+        self._forget_graphs()
+
+    def _forget_graphs(self) -> None:
+        self._adaptation: TracedByRank | None = None
+        self._evaluation: TracedByRank | None = None  # of `keras_imaml.evaluate`
+
+    def _loss_of_one(self, y: Any, outputs: Any) -> tf.Tensor:
+        if not self._compile_loss.built:
+            self._compile_loss.build(y, outputs)
+        # A stateless scope keeps the per-output trackers of Keras out of the inner loop.
+        with keras.StatelessScope(), replicas.whole_losses():
+            loss = self._compile_loss(y, outputs)
+        if loss.shape.rank:
+            raise ValueError(
+                "Invalid value for `loss`. Expected one number for all examples of a task, such as "
+                "their mean: a Keras loss without reduction='none'. Received: shape "
+                f"{loss.shape} from {self._compile_loss._user_loss!r}"
+            )
+        return loss
+
+    def _learned_loss_of_one(self, y: Any, residual: Any) -> tf.Tensor:
+        del y  # labels are not looked at
+        assert self.learned_loss is not None
+        return self.learned_loss.value(residual)
+
+
+def _scaled(optimizer: Any, gradient: Any) -> Any:
+    if isinstance(gradient, tf.IndexedSlices) and optimizer.loss_scale_factor is not None:
+        gradient = tf.convert_to_tensor(gradient)  # Keras divides it again, which takes dense ones
+    return None if gradient is None else optimizer.scale_loss(gradient)

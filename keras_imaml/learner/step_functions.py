@@ -1,0 +1,104 @@
+"""How the steps of a learner become functions that `fit` and `evaluate` call."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_imaml.distribution import replicas
+from keras_imaml.learner.input_checks import check_element, check_end
+from keras_imaml.meta_parameters.parameters import Parameters
+
+
+class StepFunctions(keras.Model):
+    """Makes `train_step` and `test_step` graphs: on every replica, with variables made before.
+
+    The base of `MetaLearner`, whose `model` is the network that adapts.
+    """
+
+    model: keras.Model
+    parameters: Parameters
+    train_function: Any
+    test_function: Any
+
+    def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
+        """See `keras.Model.fit`; data without an end needs a number of steps."""
+        given = _arguments(keras.Model.fit, self, args, kwargs)
+        check_end("x", given.get("x"), "steps_per_epoch", given.get("steps_per_epoch"))
+        validation = given.get("validation_data")
+        check_end("validation_data", validation, "validation_steps", given.get("validation_steps"))
+        return super().fit(*args, **kwargs)
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
+        """See `keras.Model.evaluate`; data without an end needs a number of steps."""
+        given = _arguments(keras.Model.evaluate, self, args, kwargs)
+        check_end("x", given.get("x"), "steps", given.get("steps"))
+        return super().evaluate(*args, **kwargs)
+
+    def make_train_function(self, force: bool = False) -> Any:
+        """See `keras.Model.make_train_function`."""
+        return self._made("train", super().make_train_function, force)
+
+    def make_test_function(self, force: bool = False) -> Any:
+        """See `keras.Model.make_test_function`."""
+        return self._made("test", super().make_test_function, force)
+
+    def _made(self, kind: str, by_keras: Callable[[bool], Any], force: bool) -> Any:
+        replicas.check_variables(tf.distribute.get_strategy(), self.variables, "the learner")
+        self.parameters.check_unchanged()  # a function that was traced before would not see it
+        name = f"{kind}_function"
+        if getattr(self, name) is None or force:
+            if replicas.shared(self.distribute_strategy):
+                setattr(self, name, self._on_replicas(getattr(self, f"{kind}_step")))
+            else:
+                by_keras(force)
+            setattr(self, name, self._metrics_first(getattr(self, name)))
+        return getattr(self, name)
+
+    def _on_replicas(self, step: Any) -> Any:
+        if self.jit_compile:
+            raise ValueError(
+                "Invalid value for `jit_compile`. Expected False on several replicas. "
+                "Received: jit_compile=True"
+            )
+        steps = self.steps_per_execution
+        return replicas.step_function(step, self.distribute_strategy, steps, self.run_eagerly)
+
+    def _metrics_first(self, function: Any) -> Any:
+        """Create variables before the first call: one that creates some is traced twice."""
+
+        def run(iterator: Any) -> Any:
+            parts = (self._compile_loss, self._compile_metrics)
+            if not all(part is None or part.built for part in parts):
+                spec = replicas.element_spec(iterator)
+                if spec is not None:
+                    with self.distribute_strategy.scope():
+                        self._build_metrics(spec)
+            return function(iterator)
+
+        return run
+
+    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
+        """Do nothing: Keras would take a meta-batch from the iterator and mix its tasks."""
+
+    def _build_metrics(self, spec: Any) -> None:
+        (_, _), (x, y) = check_element(spec)
+
+        def flat(part: Any) -> keras.KerasTensor:  # the query sets of all tasks, one after another
+            return keras.KerasTensor((None, *part.shape[2:]), part.dtype.name)
+
+        x, y = keras.tree.map_structure(flat, (x, y))
+        outputs = self.model.compute_output_spec(x)
+        for part in (self._compile_loss, self._compile_metrics):
+            if part is not None and not part.built:
+                part.build(y, outputs)
+
+
+def _arguments(function: Any, instance: Any, args: Any, kwargs: Any) -> dict[str, Any]:
+    """By name, what a method of Keras would be called with; nothing if it does not take that."""
+    try:
+        return inspect.signature(function).bind(instance, *args, **kwargs).arguments
+    except TypeError:  # which Keras says itself
+        return {}

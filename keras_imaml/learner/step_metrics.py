@@ -1,0 +1,77 @@
+"""What a step tells the metrics of a learner."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_imaml.objectives.task_objective import TaskObjective
+from keras_imaml.learner.meta_batch import Outcome
+
+_OF_TASKS = ("bad_tasks", "transductive")  # beside those of the algorithm
+
+
+def make_diagnostics(names: tuple[str, ...]) -> dict[str, keras.metrics.Mean]:
+    """Means of the numbers that an algorithm reports, and of what is told of the tasks."""
+    return {name: keras.metrics.Mean(name=name) for name in (*names, *_OF_TASKS)}
+
+
+def update_metrics(
+    learner: Any,
+    objective: TaskObjective,
+    after: Outcome,
+    real: tf.Tensor,
+    diagnostics: dict[str, tf.Tensor],
+) -> dict[str, tf.Tensor]:
+    """Update all metrics of a `MetaLearner` with the sound tasks.
+
+    Args:
+        learner: The learner.
+        objective: The tasks of this step.
+        after: What came of their query sets.
+        real: `[tasks]`, False where a task only fills an empty replica.
+        diagnostics: Numbers of the algorithm; none in evaluation.
+
+    Returns:
+        The values by name, without the diagnostics that nothing was reported of.
+    """
+    losses, outputs, sound = after
+    sound_tasks, real_tasks, bad_tasks = (
+        tf.reduce_sum(tf.cast(mask, tf.float32)) for mask in (sound, real, real & ~sound)
+    )
+
+    def flat(x: tf.Tensor) -> tf.Tensor:
+        kept = tf.boolean_mask(x, sound)
+        return tf.reshape(kept, tf.concat([[-1], tf.shape(kept)[2:]], axis=0))
+
+    y, outputs = keras.tree.map_structure(flat, (objective.tasks.query_y, outputs))
+    learner._loss_tracker.update_state(tf.boolean_mask(losses, sound))
+    if learner._compile_loss.metrics:
+        learner._compile_loss(y, outputs)  # updates the mean loss of each output
+    means = learner.diagnostics
+    for name, value in diagnostics.items():
+        _add(
+            means[name],
+            tf.math.multiply_no_nan(tf.cast(value, tf.float32), sound_tasks),
+            sound_tasks,
+        )
+    _add(means["bad_tasks"], bad_tasks, real_tasks)
+    _add(means["transductive"], tf.constant(float(learner.queries_interact)), tf.constant(1.0))
+    unused = set(means) - {*diagnostics, *_OF_TASKS}
+    logs = learner.compute_metrics(None, y, outputs)
+    return without_tasks_no_loss({name: v for name, v in logs.items() if name not in unused})
+
+
+def _add(mean: keras.metrics.Mean, total: tf.Tensor, count: tf.Tensor) -> None:
+    """Add to a mean what `update_state` would, in a fifth of its operations."""
+    mean.total.assign_add(total)
+    mean.count.assign_add(count)
+
+
+def without_tasks_no_loss(logs: dict[str, Any]) -> dict[str, Any]:
+    """Logs whose loss is NaN if every task was bad: the mean of nothing would be 0, the best."""
+    if not {"loss", "bad_tasks"} <= logs.keys():
+        return logs
+    loss = tf.convert_to_tensor(logs["loss"])
+    nan = tf.constant(float("nan"), loss.dtype)
+    return {**logs, "loss": tf.where(tf.convert_to_tensor(logs["bad_tasks"]) < 1, loss, nan)}

@@ -1,0 +1,163 @@
+"""What a learner does with one task: adapt, predict, export."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_imaml.export.adapted_model import adapted_model
+from keras_imaml.algorithms import Algorithm
+from keras_imaml.learner.input_checks import check_labels, check_shapes
+from keras_imaml.export.saved_model import export_learner
+from keras_imaml.inner import InnerSolution
+from keras_imaml.objectives.learned_loss import LearnedLoss
+from keras_imaml.objectives.task_objective import Level, TaskObjective
+from keras_imaml.objectives.tasks import Tasks
+from keras_imaml.meta_parameters.parameters import Parameters
+from keras_imaml._utils.tracing import TracedByRank
+
+
+class TaskAdaptation(keras.Model):
+    """The part of `MetaLearner` that serves single tasks, without a task axis."""
+
+    model: keras.Model
+    algorithm: Algorithm
+    parameters: Parameters
+    learned_loss: LearnedLoss | None
+    transductive: bool
+    _levels: tuple[Level, Level]
+    _adaptation: TracedByRank | None  # of `adapt`; None when the learner has changed
+
+    def adapt(
+        self,
+        support_x: Any,
+        support_y: Any = None,
+        name: str | None = None,
+        unlabelled_x: Any = None,
+    ) -> keras.Model:
+        """Adapt to one task.
+
+        Args:
+            support_x: Inputs of the support set, `[examples, ...]`.
+            support_y: Their targets, `[examples, ...]`; not needed with a learned loss.
+            name: The name of the new model. Defaults to the network's name.
+            unlabelled_x: Inputs of the task without targets, `[examples, ...]`, which
+                `keras_imaml.SelfTraining` needs and no other algorithm takes.
+
+        Returns:
+            A plain Keras model with the adapted weights, independent of this learner: no layer of
+            this package is left in it. `TaskBatchNormalization` has become `BatchNormalization`
+            with the statistics of the support set.
+        """
+        phi = self.adapt_weights(support_x, support_y, unlabelled_x)
+        return adapted_model(self.model, self.parameters, phi, support_x, name)
+
+    def adapt_weights(
+        self, support_x: Any, support_y: Any = None, unlabelled_x: Any = None
+    ) -> tf.Tensor:
+        """The adapted weights for one task, flat: `[size]`.
+
+        Args:
+            support_x: Inputs of the support set, `[examples, ...]`.
+            support_y: Their targets, `[examples, ...]`; not needed with a learned loss.
+            unlabelled_x: As for `adapt`.
+
+        Raises:
+            ValueError: If the inner loop diverges, labels are missing, or unlabeled inputs are
+                missing or not looked at.
+        """
+        self._assert_compile_called("adapt")
+        self.parameters.check_unchanged()
+        if support_y is None:
+            if self.learned_loss is None:
+                raise ValueError(
+                    "Invalid value for `support_y`. Expected the targets of the support set: only "
+                    "a learner with learned_loss=... adapts without. Received: support_y=None"
+                )
+            support_y = ()
+        if unlabelled_x is None:
+            unlabelled_x = ()
+        elif not self.algorithm.adapts_to_queries:
+            raise ValueError(
+                "Invalid value for `unlabelled_x`. Expected None: only a learner with "
+                "keras_imaml.SelfTraining(...) adapts to inputs without targets. Received: "
+                f"unlabelled_x with algorithm={self.algorithm!r}"
+            )
+        parts = keras.tree.map_structure(tf.convert_to_tensor, (support_x, support_y, unlabelled_x))
+        if self.learned_loss is None:
+            check_labels(self.model, self._compile_loss._user_loss, parts[1])
+        if self._adaptation is None:
+            self._adaptation = TracedByRank(self._adapt_one)
+        try:
+            phi, sound = self._adaptation(*parts)
+        except tf.errors.InvalidArgumentError:
+            self._single(*parts)  # says which part does not fit, if it is that
+            raise
+        if not bool(sound):
+            raise ValueError(
+                "The adaptation to this task diverged: its weights or inputs are NaN or infinite, "
+                "or the inner loop raised the support loss more than tenfold. "
+                "Look at the inputs, lower the inner learning rate, or raise `proximal_strength`."
+            )
+        return phi
+
+    def adapt_and_predict(self, support_x: Any, support_y: Any, query_x: Any) -> Any:
+        """Adapt to one task and predict its query set, in one graph.
+
+        Args:
+            support_x: Inputs of the support set, `[examples, ...]`.
+            support_y: Their targets.
+            query_x: Inputs of the query set, `[queries, ...]`.
+
+        Returns:
+            The network's outputs for the query set, `[queries, ...]`; NaN if the inner loop
+            diverged, or the task holds NaN or infinity.
+        """
+        return self.solve(support_x, support_y, query_x)[1]
+
+    def solve(self, support_x: Any, support_y: Any, query_x: Any) -> tuple[InnerSolution, Any]:
+        """As `adapt_and_predict`, and how the inner problem was solved.
+
+        Returns:
+            The `keras_imaml.inner.InnerSolution` of a meta-batch of this one task, and the
+            outputs for the query set. `sound` says whether all of the task is finite; if it is
+            not, the outputs are NaN.
+        """
+        self._assert_compile_called("adapt_and_predict")
+        if support_y is None:
+            raise ValueError(
+                "Invalid value for `support_y`. Expected the targets of the support set (or `()` "
+                "with a learned loss, which needs none). Received: support_y=None"
+            )
+        if self.learned_loss is None and tf.executing_eagerly():
+            labels = keras.tree.map_structure(tf.convert_to_tensor, support_y)
+            check_labels(self.model, self._compile_loss._user_loss, labels)
+        objective = self._single(support_x, support_y, query_x)
+        solution = self.algorithm.adapt(objective)
+        sound = solution.sound & objective.sound
+        outputs = keras.tree.map_structure(
+            lambda z: tf.where(sound[0], z[0], tf.constant(float("nan"), z.dtype)),
+            objective.query(solution.phi).outputs,
+        )
+        return solution._replace(sound=sound), outputs
+
+    def export(self, filepath: str, **kwargs: Any) -> None:
+        """Write a SavedModel that adapts; see `keras_imaml.export.saved_model.export_learner`."""
+        export_learner(self, filepath, **kwargs)
+
+    def _single(self, support_x: Any, support_y: Any, query_x: Any) -> TaskObjective:
+        add_axis = lambda x: tf.convert_to_tensor(x)[None]  # noqa: E731
+        support_x, support_y, query_x = keras.tree.map_structure(
+            add_axis, (support_x, support_y, query_x)
+        )
+        self.parameters.check_unchanged()
+        tasks = Tasks(support_x, support_y, query_x, ())
+        check_shapes(self.model, tasks)
+        return TaskObjective(*self._levels, tasks, False, self.transductive).featured()
+
+    def _adapt_one(
+        self, support_x: Any, support_y: Any, unlabelled_x: Any
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        objective = self._single(support_x, support_y, unlabelled_x)
+        adapted = self.algorithm.adapt(objective)
+        return adapted.phi[0], (adapted.sound & objective.sound)[0]

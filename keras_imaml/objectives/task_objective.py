@@ -1,0 +1,228 @@
+"""The support and the query loss of a meta-batch, as functions of `phi [tasks, size]`."""
+
+import copy
+from collections.abc import Callable
+from typing import Any, NamedTuple
+import keras
+import tensorflow as tf
+from keras_imaml.batching import Evaluation
+from keras_imaml.batching import TaskNetwork
+from keras_imaml.batching.chunks import rows
+from keras_imaml.batching.trunk_network import TrunkNetwork
+from keras_imaml._utils.vectors import dot, finite, select
+from keras_imaml.objectives.tasks import Tasks, clear, finite_tasks
+
+
+class Level(NamedTuple):
+    """What one of the two levels evaluates: a network, and the loss of its outputs.
+
+    Attributes:
+        network: The network; without its trunk, if it has one.
+        loss: The loss of its outputs.
+        trunk: What comes before the network and is the same for all tasks (see
+            `keras_imaml.batching.trunk`), or None.
+    """
+
+    network: TaskNetwork
+    loss: Callable[[Any, Any], tf.Tensor]
+    trunk: TrunkNetwork | None = None
+
+
+class TaskObjective:
+    """The support and the query loss of a meta-batch.
+
+    A task whose inputs hold NaN or infinity is marked in `sound` and its inputs are replaced by
+    zeros, so that it cannot spoil what the tasks compute together.
+
+    Args:
+        inner: The network and the loss of the support set.
+        outer: The network and the loss of the query set; the same, unless the loss that tasks
+            adapt by is learned.
+        tasks: The data.
+        training: Whether the network is evaluated in training mode, with dropout and the like.
+        transductive: Whether `TaskBatchNormalization` may look at the whole query set; if not,
+            the query set is normalised by the statistics of the support set.
+        numbers: `[tasks]`, integers: the number of each task in the meta-batch of all replicas,
+            which its random numbers depend on. Defaults to `None`: counted from 0 on.
+    """
+
+    def __init__(
+        self,
+        inner: Level,
+        outer: Level,
+        tasks: Tasks,
+        training: bool,
+        transductive: bool,
+        numbers: tf.Tensor | None = None,
+    ) -> None:
+        self.inner = inner
+        self.outer = outer
+        self.parameters = outer.network.parameters
+        self.sound = finite_tasks(tasks)
+        self.tasks = Tasks(*(clear(part, self.sound) for part in tasks))
+        self.numbers = tf.range(tasks.count) if numbers is None else numbers
+        self.training = training
+        self.transductive = transductive
+        self.features: list[tf.Tensor] = []
+        self.adapts_to_queries = False
+
+    @property
+    def dtype(self) -> str:
+        """The dtype of the adapted weights and of the losses."""
+        return self.parameters.dtype
+
+    def output_dtypes(self) -> Any:
+        """The dtype of each output of the outer level's network, in their structure."""
+
+        def one_task(x: tf.Tensor) -> keras.KerasTensor:
+            return keras.KerasTensor((None, *x.shape[2:]), x.dtype.name)
+
+        model = self.outer.network.model
+        if self.outer.trunk is not None:
+            ends = model.outputs[0] if len(model.outputs) == 1 else model.output
+            return keras.tree.map_structure(lambda output: tf.as_dtype(output.dtype), ends)
+        outputs = model.compute_output_spec(tf.nest.map_structure(one_task, self.tasks.query_x))
+        return keras.tree.map_structure(lambda output: tf.as_dtype(output.dtype), outputs)
+
+    def merged(self) -> "TaskObjective":
+        """The same tasks with support and query examples together as the support set."""
+        join = lambda s, q: tf.concat([s, tf.cast(q, s.dtype)], axis=1)  # noqa: E731
+        tasks = self.tasks
+        merged = Tasks(
+            tf.nest.map_structure(join, tasks.support_x, tasks.query_x),
+            tf.nest.map_structure(join, tasks.support_y, tasks.query_y),
+            tasks.query_x,
+            tasks.query_y,
+        )
+        return TaskObjective(
+            self.inner, self.outer, merged, self.training, self.transductive, self.numbers
+        )
+
+    def part(self, first: int | tf.Tensor, count: int) -> "TaskObjective":
+        """The objective of `count` tasks from number `first` on."""
+        tasks = tf.nest.map_structure(lambda x: rows(x, first, count), self.tasks)
+        return self.replace(tasks, rows(self.sound, first, count), rows(self.numbers, first, count))
+
+    def replace(
+        self, tasks: Tasks, sound: tf.Tensor, numbers: tf.Tensor | None = None
+    ) -> "TaskObjective":
+        """The objective of other tasks, whose inputs have been looked at (see `sound`).
+
+        They have the numbers of these tasks, unless others are given.
+        """
+        other = copy.copy(self)
+        other.tasks, other.sound = tasks, sound
+        other.numbers = self.numbers if numbers is None else numbers
+        return other
+
+    def with_guesses(
+        self, labels: tf.Tensor, loss: Callable[[tf.Tensor, Any], tf.Tensor]
+    ) -> "TaskObjective":
+        """The same tasks, which adapt to their queries, too, by labels that were guessed.
+
+        Args:
+            labels: One row for each task.
+            loss: Of `labels` and the outputs for the queries; `[tasks]`. Added to the support loss.
+        """
+        of_support = self.inner.loss
+
+        def of_both(y: tuple[Any, tf.Tensor], outputs: tuple[Any, Any]) -> tf.Tensor:
+            return of_support(y[0], outputs[0]) + loss(y[1], outputs[1])
+
+        other = self.replace(
+            self.tasks._replace(support_y=(self.tasks.support_y, labels)), self.sound
+        )
+        other.inner = self.inner._replace(loss=of_both)
+        other.adapts_to_queries = True
+        return other
+
+    def without_inputs_of(self, bad: tf.Tensor) -> tuple["TaskObjective", dict[int, tf.Tensor]]:
+        """The objective with zeros as the inputs and targets of bad tasks.
+
+        Args:
+            bad: `[tasks]`, bool; these are not sound then, either.
+
+        Returns:
+            The objective, and by the `id` of each part of these tasks that of the others.
+        """
+        renamed: dict[int, tf.Tensor] = {}
+
+        def cleared(part: Any) -> Any:
+            new = clear(part, ~bad)
+            renamed.update(zip(map(id, tf.nest.flatten(part)), tf.nest.flatten(new), strict=True))
+            return new
+
+        other = self.replace(Tasks(*map(cleared, self.tasks)), self.sound & ~bad)
+        other.features = [renamed[id(feature)] for feature in self.features]
+        return other, renamed
+
+    def featured(self) -> "TaskObjective":
+        """The objective of what comes after the trunk: its inputs are the `features`.
+
+        They are differentiated like meta-parameters. Without a trunk, the objective itself.
+        """
+        trunk = self.outer.trunk
+        if trunk is None or self.features:
+            return self
+        support_x, query_x = self.tasks.support_x, self.tasks.query_x
+        if not tf.nest.flatten(query_x):
+            support_x = trunk(support_x, self.training, numbers=self._draws_of(query=False))
+        elif self.transductive or not trunk.normalizes_by_batch:
+            support_x = trunk(support_x, self.training, numbers=self._draws_of(query=False))
+            query_x = trunk(query_x, self.training, numbers=self._draws_of(query=True))
+        else:
+            both, rows = self._joined()
+            outputs = trunk(both, self.training, rows, self._draws_of(query=True))
+            support_x = tf.nest.map_structure(lambda z: z[:, :rows], outputs)
+            query_x = tf.nest.map_structure(lambda z: z[:, rows:], outputs)
+        other = self.replace(self.tasks._replace(support_x=support_x, query_x=query_x), self.sound)
+        every = tf.nest.flatten((support_x, query_x))
+        other.features = [z for z in every if z.dtype.is_floating]  # inputs that pass by may not be
+        return other
+
+    def watch(self, tape: tf.GradientTape) -> None:
+        """Let a tape see the features, which are no variables."""
+        for feature in self.features:
+            tape.watch(feature)
+
+    def support(self, phi: tf.Tensor) -> Evaluation:
+        """The inner level's network on the support sets; and on the queries that it adapts to."""
+        support = self.inner.network(
+            phi, self.tasks.support_x, self.training, numbers=self._draws_of(query=False)
+        )
+        if not self.adapts_to_queries:
+            return support
+        return support._replace(outputs=(support.outputs, self.query(phi).outputs))
+
+    def query(self, phi: tf.Tensor) -> Evaluation:
+        """The outer level's network on the query sets."""
+        network, numbers = self.outer.network, self._draws_of(query=True)
+        if self.transductive or not network.normalizes_by_batch:
+            return network(phi, self.tasks.query_x, self.training, numbers=numbers)
+        both, rows = self._joined()
+        outputs, penalty = network(phi, both, self.training, rows, numbers)
+        return Evaluation(tf.nest.map_structure(lambda z: z[:, rows:], outputs), penalty)
+
+    def _draws_of(self, query: bool) -> tf.Tensor:
+        """Numbers by which the sets of all tasks draw: no two of them the same."""
+        return 2 * self.numbers + int(query)
+
+    def _joined(self) -> tuple[Any, Any]:
+        """The inputs of support and query sets in one, and how many are of the support set."""
+        both = tf.nest.map_structure(
+            lambda s, q: tf.concat([s, tf.cast(q, s.dtype)], axis=1),
+            self.tasks.support_x,
+            self.tasks.query_x,
+        )
+        first, *_ = tf.nest.flatten(self.tasks.support_x)
+        return both, first.shape[1] if first.shape[1] is not None else tf.shape(first)[1]
+
+    def support_losses(self, phi: tf.Tensor) -> tf.Tensor:
+        """`Lhat_t(phi_t)` for each task, `[tasks]`."""
+        outputs, penalty = self.support(phi)
+        return self.inner.loss(self.tasks.support_y, outputs) + penalty
+
+    def query_losses(self, phi: tf.Tensor) -> tuple[tf.Tensor, Any]:
+        """`L_t(phi_t)` for each task, `[tasks]`, and the outputs that gave it."""
+        outputs, penalty = self.query(phi)
+        return self.outer.loss(self.tasks.query_y, outputs) + penalty, outputs

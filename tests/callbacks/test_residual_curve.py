@@ -1,0 +1,24 @@
+"""How residuals fall with the steps of a solver."""
+
+import numpy as np
+import tensorflow as tf
+
+from keras_imaml.linear import ConjugateGradient
+from keras_imaml.linear import Dual
+from keras_imaml.callbacks.residual_curve import residual_curve, steps_to_look_at
+from tests.linear.systems import products, residuals, systems
+
+
+def test_the_first_steps_the_solver_s_own_and_twice_as_many_are_looked_at():
+    assert steps_to_look_at(ConjugateGradient(max_steps=5)) == [1, 2, 5, 10]
+    assert steps_to_look_at(ConjugateGradient(max_steps=1)) == [1, 2]
+    assert steps_to_look_at(Dual()) == []
+
+
+def test_a_curve_holds_the_residual_after_each_number_of_steps():
+    matrices, rhs = systems(size=4)
+    solver = ConjugateGradient(max_steps=9)
+    curve = residual_curve(solver, products(matrices), tf.constant(rhs), None, [1, 3])
+    for residual, steps in zip(curve, (1, 3), strict=True):
+        found = ConjugateGradient(steps).solve(products(matrices), tf.constant(rhs)).solution
+        np.testing.assert_allclose(residual, residuals(matrices, rhs, found), rtol=1e-9)

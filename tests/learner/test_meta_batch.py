@@ -1,0 +1,229 @@
+"""A meta-batch in parts gives what it gives as a whole."""
+
+from unittest import mock
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_imaml as ki
+from keras_imaml.learner import meta_batch as splitting
+from keras_imaml.batching import TaskLoss
+from keras_imaml.batching import TaskNetwork
+from keras_imaml.batching.chunks import part_size, tasks_at_once
+from keras_imaml.objectives.task_objective import Level, TaskObjective
+from keras_imaml.objectives.tasks import Tasks
+from keras_imaml.meta_parameters.parameters import Parameters
+from keras_imaml.algorithms.query_gradient import query_gradient
+from keras_imaml.learner.meta_batch import meta_gradient, outcome
+from tests import problems
+
+CASES = {
+    "imaml": (lambda: ki.IMAML(1.0), problems.LinearRegression, None),
+    "maml": (lambda: ki.MAML(), problems.LinearRegression, None),
+    "reptile": (lambda: ki.Reptile(), problems.LinearRegression, None),
+    "shared_weights": (
+        lambda: ki.IMAML(ki.ProximalStrength(1.0, learned=True)),
+        problems.Images,
+        "head",
+    ),
+}
+
+
+def both(case, tensors=None, split=2, lanes=1):
+    """The meta-gradient of the whole and of parts."""
+    algorithm, problem, adapt = CASES[case]
+    algorithm, problem = algorithm(), problem(tasks=6)
+    objective = problems.objective_of(problem, adapt=adapt)
+    algorithm.prepare(objective.parameters)
+    variables = [*problem.model.trainable_variables, *algorithm.trainable_variables]
+    tensors = tensors(problem.tensors) if tensors else problem.tensors
+
+    @tf.function(autograph=False)
+    def step(limit, lanes):
+        objective = problems.objective_of(problem, adapt=adapt, tensors=tensors)
+        with mock.patch.object(splitting, "pipelines", return_value=lanes):
+            return meta_gradient(algorithm, objective, variables, limit)
+
+    return step(None, 1), step(split, lanes)
+
+
+def assert_equal(whole, parts):
+    for a, b in zip(whole.gradients, parts.gradients, strict=True):
+        assert (a is None) == (b is None)
+        if a is not None:
+            np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(whole.query_losses, parts.query_losses, rtol=1e-10)
+    np.testing.assert_allclose(whole.query_outputs, parts.query_outputs, rtol=1e-9, atol=1e-12)
+    np.testing.assert_array_equal(whole.sound, parts.sound)
+    for name, value in whole.diagnostics.items():
+        np.testing.assert_allclose(value, parts.diagnostics[name], rtol=1e-7, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    "case", ["imaml", "maml", "reptile", pytest.param("shared_weights", marks=pytest.mark.slow)]
+)
+def test_the_meta_gradient_is_that_of_the_whole(case):
+    whole, parts = both(case)
+    assert_equal(whole, parts)
+    assert parts.per_task is None
+
+
+def test_a_bad_task_counts_in_no_part():
+    def with_nan(tensors):
+        x = tensors.support_x.numpy()
+        x[3] = np.nan
+        return tensors._replace(support_x=tf.constant(x))
+
+    whole, parts = both("imaml", with_nan, split=3)
+    assert parts.sound.numpy().tolist() == [True, True, True, False, True, True]
+    assert_equal(whole, parts)
+
+
+@pytest.mark.parametrize(
+    ("case", "lanes"),
+    [
+        ("imaml", 4),
+        ("shared_weights", 2),
+        *(
+            pytest.param(case, lanes, marks=pytest.mark.slow)
+            for case, lanes in (("maml", 4), ("reptile", 4), ("shared_weights", 4))
+        ),
+    ],
+)
+def test_pipelines_side_by_side_give_what_one_gives(case, lanes):
+    """6 tasks in 4 pipelines: parts of 1 and of 2 tasks."""
+    assert_equal(*both(case, split=None, lanes=lanes))
+
+
+@pytest.mark.parametrize("case", ["imaml", pytest.param("shared_weights", marks=pytest.mark.slow)])
+def test_pipelines_of_tasks_that_are_not_counted_before(case):
+    """4 pipelines for 1, 3 or 6 tasks: some have nothing to do."""
+    algorithm, problem, adapt = CASES[case]
+    algorithm, problem = algorithm(), problem(tasks=6)
+    objective = problems.objective_of(problem, adapt=adapt)
+    algorithm.prepare(objective.parameters)
+    variables = [*problem.model.trainable_variables, *algorithm.trainable_variables]
+
+    def step(lanes, tensors):
+        with mock.patch.object(splitting, "pipelines", return_value=lanes):
+            objective = problems.objective_of(problem, adapt=adapt, tensors=tensors)
+            return meta_gradient(algorithm, objective, variables, None)
+
+    unknown = tf.nest.map_structure(
+        lambda x: tf.TensorSpec([None, *x.shape[1:]], x.dtype), problem.tensors
+    )
+    signature = {"input_signature": [unknown], "autograph": False}
+    one = tf.function(lambda t: step(1, t), **signature)
+    four = tf.function(lambda t: step(4, t), **signature)
+    for tasks in (1, 3, 6):
+        tensors = tf.nest.map_structure(lambda x, n=tasks: x[:n], problem.tensors)
+        assert_equal(one(tensors), four(tensors))
+
+
+def objective_of_zeros(tasks):
+    """5-way 1-shot images of Conv4-64: about 16 tasks fit the caches."""
+    model = ki.models.Conv4(5)
+    network = TaskNetwork(model, Parameters(model))
+    level = Level(network, TaskLoss(lambda y, z: tf.reduce_mean(z), "float32"))
+    x, y = tf.zeros([tasks, 5, 28, 28, 1]), tf.zeros([tasks, 5], tf.int32)
+    return TaskObjective(level, level, Tasks(x, y, x, y), True, False)
+
+
+@pytest.mark.parametrize(
+    ("tasks", "limit", "lanes", "expected"),
+    [
+        (16, None, 1, (None, 1)),
+        (16, None, 4, (4, 4)),
+        (2, None, 4, (1, 2)),
+        (16, 8, 2, (4, 2)),
+        (16, 1, 2, (1, 1)),
+        (256, None, 2, (16, 2)),  # what the caches hold
+        (34, None, 2, (17, 2)),  # 17 tasks have no parts of a useful size
+    ],
+)
+def test_chunks_count_the_tasks_of_all_pipelines(monkeypatch, tasks, limit, lanes, expected):
+    monkeypatch.setattr(splitting, "pipelines", lambda: lanes)
+    assert splitting._limits(objective_of_zeros(tasks), limit) == expected
+
+
+@pytest.mark.parametrize("adapt", [True, False])
+def test_the_outcome_is_that_of_the_whole(adapt):
+    problem = problems.LinearRegression(tasks=4)
+    objective = problems.objective_of(problem, training=False)
+    algorithm = ki.IMAML(1.0)
+    algorithm.prepare(objective.parameters)
+    whole, parts = (
+        tf.function(lambda n=n: outcome(algorithm, objective, n, adapt), autograph=False)()
+        for n in (None, 1)
+    )
+    for a, b in zip(whole, parts, strict=True):
+        np.testing.assert_allclose(tf.cast(a, "float64"), tf.cast(b, "float64"), rtol=1e-9)
+
+
+def test_part_sizes_divide_the_number_of_tasks():
+    assert part_size(16, None) is None
+    assert part_size(16, 16) is None
+    assert part_size(16, 5) == 4
+    assert part_size(7, 3) == 1
+    assert part_size(tf.constant(6), 3) == 1  # known only when the graph runs
+
+
+def test_large_activations_are_evaluated_a_few_tasks_at_a_time():
+    network = ki.models.Conv4(5)
+    assert tasks_at_once(network, 16, 75) == 1
+    assert tasks_at_once(network, 16, 5) in (8, 16)
+    assert tasks_at_once(ki.models.MLP(), 256, 10) == 256
+    assert tasks_at_once(network, 16, None) == 16
+
+
+@pytest.mark.slow
+def test_a_learner_may_be_given_more_tasks_than_fit():
+    from tests import learners
+
+    weights = []
+    for limit in (None, 2):
+        keras.utils.set_random_seed(0)
+        optimizer = keras.optimizers.SGD(0.1)
+        learner = learners.compiled(tasks_per_chunk=limit, optimizer=optimizer)
+        learner.fit(learners.dataset(learners.images()), steps_per_epoch=2, verbose=0)
+        weights.append(learner.parameters.theta())
+        logs = learner.evaluate(learners.dataset(learners.images()), steps=1, verbose=0)
+    np.testing.assert_allclose(*weights, rtol=1e-4, atol=1e-5)
+    assert np.all(np.isfinite(logs))
+    assert learner.get_config()["tasks_per_chunk"] == 2
+
+
+@pytest.mark.parametrize("value", [0, -1, 2.5, "all"])
+def test_sizes_that_mean_nothing_are_refused(value):
+    with pytest.raises(ValueError, match="tasks_per_chunk.*at least 1"):
+        ki.MetaLearner(ki.models.MLP(), ki.IMAML(), tasks_per_chunk=value)
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+@pytest.mark.parametrize("adapt", [None, "head"])
+def test_query_sets_in_chunks_give_the_same_gradient(monkeypatch, at_once, adapt):
+    problem = problems.Images(tasks=4, dtype="float32")
+    objective = problems.objective_of(problem, adapt=adapt)
+    phi = objective.parameters.broadcast(objective.parameters.theta(), 4)
+    phi += 0.01 * tf.random.stateless_normal(phi.shape, [1, 2])
+    sound = tf.constant([True, True, False, True])
+
+    def gradient():
+        variables = problem.model.trainable_variables
+        return tf.function(
+            lambda: query_gradient(objective, phi, sound, variables), autograph=False
+        )()
+
+    whole = gradient()
+    monkeypatch.setattr("keras_imaml.algorithms.query_gradient.tasks_at_once", lambda *_: at_once)
+    chunks = gradient()
+    assert chunks.sound.numpy().tolist() == [True, True, False, True]
+    np.testing.assert_allclose(whole.losses, chunks.losses, rtol=1e-5)
+    np.testing.assert_allclose(whole.outputs, chunks.outputs, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(whole.for_phi, chunks.for_phi, rtol=1e-3, atol=1e-5)
+    for a, b in zip(whole.direct, chunks.direct, strict=True):
+        assert (a is None) == (b is None)
+        if a is not None:
+            np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)

@@ -1,0 +1,157 @@
+"""Which weights adapt, and their flat form."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_imaml.meta_parameters.parameters import Group, Parameters
+
+
+def network():
+    return keras.Sequential(
+        [
+            keras.Input((3,)),
+            keras.layers.Dense(4, name="body"),
+            keras.layers.LayerNormalization(name="norm"),
+            keras.layers.Dense(2, name="head"),
+        ]
+    )
+
+
+def test_all_trainable_weights_adapt_by_default():
+    model = network()
+    parameters = Parameters(model)
+    assert parameters.adapted == model.trainable_variables
+    assert parameters.shared == []
+    assert parameters.size == 3 * 4 + 4 + 4 + 4 + 4 * 2 + 2
+
+
+@pytest.mark.parametrize(
+    ("adapt", "expected"),
+    [
+        ("head", ["head/kernel", "head/bias"]),
+        (["body", "head"], ["body/kernel", "body/bias", "head/kernel", "head/bias"]),
+        ("kernel", ["body/kernel", "head/kernel"]),
+        ("body/kernel", ["body/kernel"]),
+        (["/norm/"], ["norm/gamma", "norm/beta"]),
+        (lambda v: v.name == "bias", ["body/bias", "head/bias"]),
+    ],
+)
+def test_names_and_predicates_select(adapt, expected):
+    model = network()
+    parameters = Parameters(model, adapt)
+    assert [v.path.split("/", v.path.count("/") - 1)[-1] for v in parameters.adapted] == expected
+    both = [*parameters.adapted, *parameters.shared]
+    assert {id(v) for v in both} == {id(v) for v in model.trainable_variables}
+
+
+def test_a_part_of_a_name_selects_nothing():
+    with pytest.raises(ValueError, match="`adapt`.*head/kernel.*Received: 'hea'"):
+        Parameters(network(), "hea")
+
+
+@pytest.mark.parametrize("adapt", [5, {"head"}, ["head", 5], [None]], ids=str)
+def test_what_is_no_name_is_refused(adapt):
+    with pytest.raises(ValueError, match="Invalid value for `adapt`.*predicate. Received"):
+        Parameters(network(), adapt)
+
+
+def test_weights_that_are_frozen_or_added_later_are_reported():
+    model = network()
+    parameters = Parameters(model)
+    parameters.check_unchanged()
+    model.trainable = False  # as a whole, for other networks that contain it
+    parameters.check_unchanged()
+    model.trainable = True
+    model.get_layer("body").trainable = False
+    with pytest.raises(ValueError, match=r"frozen weights: \['\w+/body/kernel', '\w+/body/bias'\]"):
+        parameters.check_unchanged()
+    model.get_layer("body").trainable = True
+    model.get_layer("head").enable_lora(1)
+    with pytest.raises(ValueError, match="weights that were added: .*lora"):
+        parameters.check_unchanged()
+
+
+def test_one_wrong_name_among_several_is_reported():
+    with pytest.raises(ValueError, match="Received: 'tail'"):
+        Parameters(network(), ["head", "tail"])
+
+
+def test_a_predicate_that_selects_nothing_is_reported():
+    with pytest.raises(ValueError, match="at least one trainable weight.*body/kernel"):
+        Parameters(network(), lambda v: False)
+
+
+def test_frozen_weights_neither_adapt_nor_are_shared():
+    model = network()
+    model.get_layer("body").trainable = False
+    parameters = Parameters(model)
+    assert len(parameters.adapted) == 4
+    assert {v.name for v in parameters.fixed} == {"kernel", "bias"}
+    with pytest.raises(ValueError, match="Received: 'body'"):
+        Parameters(model, "body")
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        keras.Sequential([keras.layers.Dense(2)], name="unbuilt"),
+        keras.Sequential([keras.Input((2,)), keras.layers.Flatten()], name="weightless"),
+    ],
+)
+def test_models_without_weights_are_refused(model):
+    with pytest.raises(ValueError, match=f"built model with trainable weights.*{model.name}"):
+        Parameters(model)
+
+
+def test_adapted_weights_have_one_dtype():
+    inputs = keras.Input((2,))
+    hidden = keras.layers.Dense(2, dtype="float64")(inputs)
+    model = keras.Model(inputs, keras.layers.Dense(2, name="head", dtype="float32")(hidden))
+    with pytest.raises(ValueError, match="one dtype.*float32.*float64"):
+        Parameters(model)
+    assert Parameters(model, "head").dtype == "float32"
+
+
+def test_theta_holds_the_weights_in_order():
+    model = network()
+    expected = np.concatenate([np.ravel(v) for v in model.trainable_variables])
+    np.testing.assert_array_equal(Parameters(model).theta(), expected)
+
+
+def test_unravel_inverts_theta(run):
+    model = network()
+    parameters = Parameters(model)
+    weights = run(lambda: parameters.unravel(parameters.broadcast(parameters.theta(), 3)))
+    for variable, stack in zip(parameters.adapted, weights, strict=True):
+        assert stack.shape == (3, *variable.shape)
+        np.testing.assert_array_equal(stack[1], variable)
+
+
+def test_unravel_takes_an_unknown_number_of_tasks():
+    parameters = Parameters(network())
+    unravel = tf.function(
+        parameters.unravel,
+        input_signature=[tf.TensorSpec([None, parameters.size])],
+        autograph=False,
+    )
+    assert unravel(tf.zeros([5, parameters.size]))[0].shape == (5, 3, 4)
+
+
+def test_a_tape_sees_the_reads_of_theta():
+    model = network()
+    with tf.GradientTape() as tape:
+        total = tf.reduce_sum(Parameters(model).theta() ** 2)
+    kernel = model.trainable_variables[0]
+    np.testing.assert_allclose(tape.gradient(total, kernel), 2 * kernel, rtol=1e-6)
+
+
+def test_groups_are_layers_in_the_order_of_phi():
+    groups = Parameters(network()).groups
+    assert [Group(g.name.rpartition("/")[2], g.size) for g in groups] == [
+        ("body", 16),
+        ("norm", 8),
+        ("head", 10),
+    ]
+    assert [g.size for g in Parameters(network(), "kernel").groups] == [12, 8]

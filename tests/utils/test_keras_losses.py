@@ -1,0 +1,36 @@
+"""What is known of a Keras loss by looking at it."""
+
+import keras
+import pytest
+
+from keras_imaml._utils.keras_losses import has_class_numbers, loss_name, takes_logits
+from tests import learners
+
+
+@pytest.mark.parametrize(
+    ("loss", "expected"),
+    [
+        ("sparse_categorical_crossentropy", True),
+        (learners.cross_entropy(), True),
+        (keras.losses.sparse_categorical_crossentropy, True),
+        ("mse", False),
+        (["mse", learners.cross_entropy()], False),
+        ({"colour": learners.cross_entropy(), "size": "mse"}, True),
+        ([None, "mse"], False),
+    ],
+)
+def test_which_losses_take_class_numbers(loss, expected):
+    assert has_class_numbers(loss) is expected
+
+
+@pytest.mark.parametrize(
+    "loss", ["mse", keras.losses.MeanSquaredError(), keras.losses.mean_squared_error]
+)
+def test_a_loss_has_one_name_however_it_is_given(loss):
+    assert loss_name(loss) == "mean_squared_error"
+
+
+def test_which_losses_take_logits():
+    assert takes_logits(keras.losses.BinaryCrossentropy(from_logits=True))
+    assert not takes_logits(keras.losses.CategoricalCrossentropy())
+    assert not takes_logits("sparse_categorical_crossentropy")
