@@ -187,17 +187,17 @@ def _measure(problem: str, algorithm: str, inner_steps: int, repeats: int) -> di
     def compute() -> Any:
         objective = learner.objective(data, training=True)
         meta = meta_gradient(made, objective, variables, int(at_once) if at_once else None)
-        return meta.gradients, tf.reduce_all(meta.sound)
+        return meta.gradients, tf.reduce_all(meta.valid)
 
-    gradients, sound = compute()
+    gradients, valid = compute()
     seconds = []
     for _ in range(repeats):
         start = time.perf_counter()
-        gradients, sound = compute()
+        gradients, valid = compute()
         gradients[-1].numpy()
         seconds.append(time.perf_counter() - start)
     _, peak = resident()
-    if not sound:
+    if not valid:
         raise CostError("the meta-gradient is not finite")
     return {
         "memory_mib": max(peak - held, 0) / _MEBIBYTE,

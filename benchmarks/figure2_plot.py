@@ -10,7 +10,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot  # noqa: E402
 from matplotlib.axes import Axes  # noqa: E402
 
-_COLOURS = {0: "black", 2: "#d95f02", 5: "#7570b3", 10: "#1b9e77", 20: "#1f77b4"}
+_COLORS = {0: "black", 2: "#d95f02", 5: "#7570b3", 10: "#1b9e77", 20: "#1f77b4"}
 _STYLES = {"gradient_descent": "-", "nesterov": "--"}
 _NAMES = {
     "maml": "MAML",
@@ -57,7 +57,7 @@ def _accuracy(ax: Axes, rows: Sequence[dict[str, Any]]) -> None:
     from benchmarks import regression
 
     for solver, style in _STYLES.items():
-        for linear_steps, colour in _COLOURS.items():
+        for linear_steps, color in _COLORS.items():
             line = [
                 row
                 for row in rows
@@ -68,7 +68,7 @@ def _accuracy(ax: Axes, rows: Sequence[dict[str, Any]]) -> None:
                 [row["inner_steps"] for row in line],
                 [row["relative_error"] for row in line],
                 style,
-                color=colour,
+                color=color,
                 marker=".",
                 label=name if solver == "gradient_descent" else None,
             )
@@ -92,7 +92,7 @@ def _accuracy(ax: Axes, rows: Sequence[dict[str, Any]]) -> None:
     root = regression.CONDITION**0.5
     for linear_steps in regression.LINEAR_STEPS:
         floor = 2 * ((root - 1) / (root + 1)) ** linear_steps
-        ax.axhline(floor, xmin=0.93, color=_COLOURS[linear_steps], linestyle=":")
+        ax.axhline(floor, xmin=0.93, color=_COLORS[linear_steps], linestyle=":")
     ax.plot([], [], ":", color="0.5", label="theory: rates; right margin: CG, 2 q^K")
     ax.set_yscale("log")
     ax.set_ylim(bottom=1e-9)
@@ -106,21 +106,21 @@ def _accuracy(ax: Axes, rows: Sequence[dict[str, Any]]) -> None:
 
 def _costs(ax: Axes, part: str, rows: Sequence[dict[str, Any]]) -> None:
     column, factor = ("memory_mib", 1 / 1024) if part == "b" else ("seconds", 1.0)
-    for algorithm, (colour, mark) in _MARKS.items():
+    for algorithm, (color, mark) in _MARKS.items():
         line = [row for row in rows if row["algorithm"] == algorithm]
         done = [row for row in line if column in row]
         if not done:
             continue
         xs = [row["inner_steps"] for row in done]
         ys = [factor * row[column] for row in done]
-        ax.plot(xs, ys, color=colour, marker=mark, label=_NAMES[algorithm])
+        ax.plot(xs, ys, color=color, marker=mark, label=_NAMES[algorithm])
         if part == "b":
             grid = [row["inner_steps"] for row in line]
             slope = (
                 (ys[-1] - ys[0]) / max(xs[-1] - xs[0], 1) if algorithm.startswith("maml") else 0.0
             )
             theory = [ys[0] + slope * (x - xs[0]) for x in grid]
-            ax.plot(grid, theory, **{**_THEORY, "color": colour})
+            ax.plot(grid, theory, **{**_THEORY, "color": color})
         missing = [row["inner_steps"] for row in line if column not in row]
         if missing:
             ax.plot([], [], " ", label=f"{_NAMES[algorithm]}: not run at {missing}")

@@ -160,8 +160,8 @@ def runner(objective: Any, solver: Any) -> Run:
     import tensorflow as tf
 
     from benchmarks.solvers import with_settings
-    from keras_imaml.objectives.inner_problem import InnerProblem
     from keras_imaml._utils.vectors import norm
+    from keras_imaml.objectives.inner_problem import InnerProblem
 
     parameters = objective.parameters
     theta = parameters.theta()

@@ -60,10 +60,10 @@ class Regression:
         self.theta = rng.normal(size=SIZE)
         self.system = self.hessian(self.support_x) + STRENGTH * np.eye(SIZE)
         force = 2 / SIZE * np.einsum("tni,tnk->ti", self.support_x, self.support_y)
-        self.minimiser = self.solve(force + STRENGTH * self.theta)
+        self.minimizer = self.solve(force + STRENGTH * self.theta)
         self.query_smoothness = np.linalg.eigvalsh(self.hessian(self.query_x))[:, -1]  # L
-        self.distance = np.linalg.norm(self.minimiser - self.theta, axis=1)  # of the start
-        self.query_gradient = self.query_gradient_at(self.minimiser)
+        self.distance = np.linalg.norm(self.minimizer - self.theta, axis=1)  # of the start
+        self.query_gradient = self.query_gradient_at(self.minimizer)
         self.meta_gradient = STRENGTH * self.solve(self.query_gradient)
 
     @staticmethod
@@ -187,7 +187,7 @@ def _row(
 ) -> dict[str, Any]:
     size = np.linalg.norm(problem.meta_gradient, axis=1)
     error = np.linalg.norm(gradient - problem.meta_gradient, axis=1)
-    delta = np.linalg.norm(phi - problem.minimiser, axis=1)
+    delta = np.linalg.norm(phi - problem.minimizer, axis=1)
     rate = inner_rate(solver, steps)
     far = rate * problem.distance
     here = problem.query_gradient_at(phi)

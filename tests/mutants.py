@@ -25,11 +25,14 @@ from typing import NamedTuple
 ROOT = pathlib.Path(__file__).parents[1]
 TESTS = {  # by module, what tests it beside the file of its name
     "keras_imaml/curvature/*.py": ["tests/curvature/test_*.py", "tests/test_all_solvers.py"],
-    "keras_imaml/algorithms/implicit_gradient.py": ["tests/algorithms/test_imaml.py", "tests/test_all_solvers.py"],
+    "keras_imaml/algorithms/implicit_gradient.py": [
+        "tests/algorithms/test_imaml.py",
+        "tests/test_all_solvers.py",
+    ],
     "keras_imaml/inner/*.py": ["tests/inner/test_{name}.py", "tests/test_all_solvers.py"],
     "keras_imaml/linear/[!c_]*.py": ["tests/linear/test_*.py", "tests/test_all_solvers.py"],
     "keras_imaml/linear/conj*.py": ["tests/linear/test_*.py", "tests/test_all_solvers.py"],
-    "keras_imaml/linear/conv*.py": [
+    "keras_imaml/callbacks/residual_curve.py": [
         "tests/callbacks/test_residual_curve.py",
         "tests/callbacks/test_dashboard.py",
     ],

@@ -67,7 +67,7 @@ def main(output, kind, replicas, index="0", *ports):
             learners.imaml(
                 proximal_strength=ki.ProximalStrength(1.0, learned=True), linear=ki.linear.Dual()
             ),
-            # The biases before a normalisation have no gradient but rounding, which Adam would
+            # The biases before a normalization have no gradient but rounding, which Adam would
             # scale up. The norm is that of the gradient of all tasks.
             optimizer=keras.optimizers.SGD(0.02, momentum=0.9, global_clipnorm=0.5),
         )

@@ -5,11 +5,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_imaml.batching import TaskLoss
-from keras_imaml.batching import TaskNetwork
-from keras_imaml.objectives.task_objective import Level, TaskObjective
-from keras_imaml.objectives.tasks import Tasks
+from keras_imaml.batching import TaskLoss, TaskNetwork
 from keras_imaml.meta_parameters.parameters import Parameters
+from keras_imaml.objectives.task_objective import NetworkAndLoss, TaskObjective
+from keras_imaml.objectives.tasks import Tasks
 from tests import learners
 
 
@@ -40,7 +39,7 @@ class LinearRegression:
     def theta(self):
         return np.concatenate([np.ravel(v) for v in self.model.trainable_variables])
 
-    def minimiser(self, theta, strength):
+    def minimizer(self, theta, strength):
         """argmin Lhat + 1/2 (phi - theta)' diag(strength) (phi - theta), task by task."""
         system = self.hessian + np.diag(np.broadcast_to(strength, theta.shape))
         rhs = self.linear + strength * theta
@@ -53,7 +52,7 @@ class LinearRegression:
 
     def meta_gradients(self, theta, strength):
         """The gradients of the mean query loss for theta and for the vector lambda."""
-        phi = self.minimiser(theta, strength)
+        phi = self.minimizer(theta, strength)
         system = self.hessian + np.diag(np.broadcast_to(strength, theta.shape))
         w = np.linalg.solve(system, self.query_gradient(phi)[..., None])[..., 0]
         return np.mean(strength * w, axis=0), np.mean(-(phi - theta) * w, axis=0)
@@ -98,6 +97,6 @@ def objective_of(
 ) -> TaskObjective:
     """The objective of a problem's data under its model."""
     network = TaskNetwork(problem.model, Parameters(problem.model, adapt))
-    level = Level(network, TaskLoss(problem.loss, network.parameters.dtype))
+    level = NetworkAndLoss(network, TaskLoss(problem.loss, network.parameters.dtype))
     tensors = problem.tensors if tensors is None else tensors
     return TaskObjective(level, level, tensors, training, transductive)

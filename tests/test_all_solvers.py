@@ -13,8 +13,8 @@ import pytest
 import tensorflow as tf
 
 import keras_imaml as ki
-from keras_imaml.curvature import CURVATURES
 from keras_imaml.algorithms.implicit_gradient import implicit_gradient
+from keras_imaml.curvature import CURVATURES
 from keras_imaml.linear import Status
 from keras_imaml.objectives.inner_problem import InnerProblem
 from keras_imaml.objectives.tasks import Tasks
@@ -259,7 +259,7 @@ def every_pair():
 
     def meta_gradient(linearization, query_gradient, linear):
         implicit = implicit_gradient(
-            linearization, query_gradient, sound=tf.constant([True, True]), linear=LINEAR[linear]
+            linearization, query_gradient, valid=tf.constant([True, True]), linear=LINEAR[linear]
         )
         gradient = tf.concat([tf.reshape(g, [-1]) for g in implicit.gradients], axis=0)
         return gradient, implicit.solution.residual

@@ -26,14 +26,14 @@ def errors(rows, linear_steps):
     return [row["relative_error"] for row in rows if row["linear_steps"] == linear_steps]
 
 
-def test_the_problem_has_the_condition_number_and_minimiser_that_it_says():
+def test_the_problem_has_the_condition_number_and_minimizer_that_it_says():
     problem = regression.Regression(tasks=2, seed=0)
     eigenvalues = np.linalg.eigvalsh(problem.system)
     np.testing.assert_allclose(eigenvalues[:, -1] / eigenvalues[:, 0], 50)
-    left = np.einsum("tni,ti->tn", problem.support_x, problem.minimiser)
+    left = np.einsum("tni,ti->tn", problem.support_x, problem.minimizer)
     left -= problem.support_y[..., 0]
     gradient = 2 / 50 * np.einsum("tni,tn->ti", problem.support_x, left)
-    gradient += 5 * (problem.minimiser - problem.theta)
+    gradient += 5 * (problem.minimizer - problem.theta)
     np.testing.assert_allclose(gradient, 0, atol=1e-9)
 
 

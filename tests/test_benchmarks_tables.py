@@ -72,7 +72,7 @@ def test_the_hours_are_those_of_the_features_too(runs):
 
 
 def test_training_statistics_are_a_mode_of_their_own(runs):
-    for seed, transductive in ((0, False), (1, True)):  # the second one of centred features
+    for seed, transductive in ((0, False), (1, True)):  # the second one of centered features
         changed = record(seed, 0.8, way=5, statistics="training", transductive=transductive)
         file = runs / "head" / str(seed) / "evaluation_test_way=5_statistics=training.json"
         file.write_text(json.dumps(changed))

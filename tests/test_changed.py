@@ -11,7 +11,10 @@ from tests.changed import files_for
         ("keras_imaml/linear/dual.py", {"tests/linear/test_dual.py", "tests/test_all_solvers.py"}),
         ("keras_imaml/_utils/vectors.py", {"tests/utils/test_vectors.py"}),
         ("tests/linear/test_dual.py", {"tests/linear/test_dual.py"}),
-        ("tests/learners.py", {"tests/learner/test_meta_learner.py", "tests/export/test_saved_model.py"}),
+        (
+            "tests/learners.py",
+            {"tests/learner/test_meta_learner.py", "tests/export/test_saved_model.py"},
+        ),
         ("trainers/run_folder.py", {"tests/trainers/test_run_folder.py"}),
         ("benchmarks/tables.py", {"tests/test_benchmarks_tables.py"}),
     ],

@@ -109,7 +109,9 @@ def test_the_site_is_built(site):
     pages = site / "build" / "site"
     assert "Learn weights from which" in (pages / "api/keras_imaml/index.html").read_text("utf-8")
     assert (pages / "benchmarks/results/figure2/figure2.png").stat().st_size > 0
-    assert "InnerProblem" in (pages / "keras_imaml/objectives/task_objective.py/index.html").read_text("utf-8")
+    assert "InnerProblem" in (
+        pages / "keras_imaml/objectives/task_objective.py/index.html"
+    ).read_text("utf-8")
     start = (pages / "index.html").read_text("utf-8")
     assert 'src="http' not in start and "fonts.g" not in start  # works without a network
 

@@ -11,16 +11,51 @@ import tensorflow as tf
 
 import keras_imaml as ki
 
+# A name that is added or goes away is a change for users: say so in CHANGELOG.md.
 NAMES = [
     "Evaluation",
     "IMAML",
+    "LearnedLoss",
+    "LearningRate",
+    "MAML",
     "MetaLearner",
     "ProximalStrength",
+    "Reptile",
+    "SelfTraining",
+    "Workers",
     "__version__",
+    "check_curvature",
+    "copy_features",
+    "evaluate",
+    "parallel_tasks",
+    "record_statistics",
+    "seen_in_views",
+    "serving_request",
+    "strategy",
+    "views_of_drawings",
+    "views_of_photographs",
+    "with_classes",
+    "algorithms.Algorithm",
+    "algorithms.IMAML",
+    "algorithms.MAML",
+    "algorithms.MetaGradient",
+    "algorithms.ReleasedIMAML",
+    "algorithms.Reptile",
+    "algorithms.SelfTraining",
+    "algorithms.Supervised",
     "callbacks.Checkpoints",
     "callbacks.Dashboard",
     "callbacks.Progress",
+    "callbacks.SinusoidPlot",
+    "callbacks.StopOnBadTasks",
+    "callbacks.StopOnSignal",
+    "curvature.CURVATURES",
+    "curvature.Curvature",
+    "curvature.GaussNewton",
+    "curvature.Hessian",
+    "curvature.Linearization",
     "data.cifar_fs",
+    "data.distorted",
     "data.from_arrays",
     "data.from_folder",
     "data.from_function",
@@ -28,14 +63,30 @@ NAMES = [
     "data.mini_imagenet",
     "data.omniglot",
     "data.sinusoid",
-    "evaluate",
+    "data.unlabelled_sinusoid",
+    "distribution.Workers",
+    "distribution.is_chief",
+    "distribution.parallel_tasks",
+    "distribution.strategy",
+    "inner.Adam",
+    "inner.Configurable",
     "inner.GradientDescent",
+    "inner.InnerProblem",
     "inner.InnerSolution",
     "inner.InnerSolver",
+    "inner.LBFGS",
+    "inner.NewtonCG",
+    "inner.finite",
+    "inner.norm",
     "layers.TaskBatchNormalization",
+    "layers.TiedDense",
+    "layers.View",
     "linear.ConjugateGradient",
+    "linear.Dual",
     "linear.LinearSolution",
     "linear.LinearSolver",
+    "linear.Neumann",
+    "linear.Nystrom",
     "linear.Status",
     "models.Conv4",
     "models.MLP",
@@ -44,16 +95,23 @@ NAMES = [
 
 
 def find(name):
-    found = ki
+    value = ki
     for part in name.split("."):
-        found = getattr(found, part)
-    return found
+        value = getattr(value, part)
+    return value
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_public_names_are_there_and_documented(name):
-    found = find(name)
-    assert isinstance(found, str) or len(inspect.getdoc(found)) > 20
+    value = find(name)
+    assert isinstance(value, str | dict) or len(inspect.getdoc(value)) > 20
+
+
+def test_no_other_names_are_public():
+    folders = sorted({name.split(".")[0] for name in NAMES if "." in name})
+    public = [name for name in vars(ki) if not name.startswith("_")]
+    public += [f"{f}.{name}" for f in folders for name in vars(getattr(ki, f)) if name[0] != "_"]
+    assert {n for n in public if not inspect.ismodule(find(n))} == {*NAMES} - {"__version__"}
 
 
 def test_the_version_is_a_version():
@@ -67,8 +125,8 @@ def test_the_version_is_a_version():
 )
 def test_saved_files_name_classes_by_this_package(name):
     """A file that was saved must load after the module of a class has moved."""
-    found = find(name)
-    assert keras.saving.get_registered_name(found) == f"keras_imaml>{found.__name__}"
+    value = find(name)
+    assert keras.saving.get_registered_name(value) == f"keras_imaml>{value.__name__}"
 
 
 def test_an_import_changes_nothing_in_tensorflow():

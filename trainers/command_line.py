@@ -31,7 +31,7 @@ def run(
         define: Defines the flags of the program itself. Importing a program defines nothing.
     """
     logging.set_verbosity(logging.WARNING)
-    # What goes wrong is an exception, too, and ends in one line; see also `keras_imaml._compat.quiet`.
+    # An error is an exception and ends in one line; see also `keras_imaml._compat.quiet`.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     define()
     define_shared()

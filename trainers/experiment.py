@@ -12,7 +12,7 @@ from trainers.command_line import refuse
 
 FLAGS = flags.FLAGS
 
-# How --distort changes images in colour; the defaults are for drawings.
+# How --distort changes images in color; the defaults are for drawings.
 _PHOTOGRAPHS: dict[str, Any] = {"mirror": True, "light": 0.3, "edges": "reflected"}
 _IMAGES = 256  # at least so many, of whole tasks, give the statistics of --statistics=training
 
@@ -111,7 +111,7 @@ def begin_with_features(learner: ki.MetaLearner) -> None:
 
 
 def _record_statistics(learner: ki.MetaLearner) -> None:
-    """Let the network normalise by the first training images, as they are."""
+    """Let the network normalize by the first training images, as they are."""
     batches, count = [], 0
     for _, (query_x, _) in _drawn("train"):
         batches.append(query_x)
@@ -191,7 +191,7 @@ def _network(classes: int, input_shape: tuple[int, int, int]) -> keras.Model:
 
 
 def _are_drawings(shape: Any) -> bool:
-    """Whether images of this shape have one channel; those in colour are photographs."""
+    """Whether images of this shape have one channel; those in color are photographs."""
     return shape[-1] == 1
 
 

@@ -75,7 +75,7 @@ _run(
     "distort",
     False,
     "Turn, scale and move every training image at random: by 10 degrees, a tenth, a tenth. Images "
-    "in colour are mirrored as well, and their colours are made stronger or weaker.",
+    "in color are mirrored as well, and their colors are made stronger or weaker.",
 )
 _run(flags.DEFINE_integer, "tasks_per_step", 16, "Tasks of a meta-batch.", lower_bound=1)
 _run(
@@ -210,14 +210,14 @@ _run(
     flags.DEFINE_bool,
     "transductive",
     False,
-    "Normalise a query set by its own statistics, as the paper does.",
+    "Normalize a query set by its own statistics, as the paper does.",
 )
 _run(
     flags.DEFINE_enum,
     "statistics",
     "task",
     ["task", "training"],
-    "Of what layers normalise by: the examples of a task, or training images, the same for all "
+    "Of what layers normalize by: the examples of a task, or training images, the same for all "
     "tasks (for a run with --features, or to evaluate any run of images: then --transductive "
     "makes no difference but to --centered). For --adapt=head: where all weights adapt, inner "
     "steps diverge without statistics of their own.",

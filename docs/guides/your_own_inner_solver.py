@@ -36,9 +36,7 @@ from dataclasses import dataclass
 import keras_imaml as ki  # before keras: it asks TensorFlow for its fast CPU kernels
 import keras
 import tensorflow as tf
-from keras_imaml._utils.configurable import Configurable
-from keras_imaml.inner import InnerSolution
-from keras_imaml._utils.vectors import finite, norm
+from keras_imaml.inner import Configurable, InnerSolution, finite, norm
 
 
 @keras.saving.register_keras_serializable(package="my_project")
@@ -71,7 +69,7 @@ class ProximalGradient(Configurable):
             gradients=spent,  # the cost, in gradients
             initial_gradient_norm=first,
             gradient_norm=last,
-            sound=finite(phi),
+            valid=finite(phi),
         )
 
 

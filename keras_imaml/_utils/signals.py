@@ -8,6 +8,8 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
+from keras import tree
+
 # Of each signal, the outermost first.
 _holders: dict[int, list["HeldSignal"]] = collections.defaultdict(list)
 _handlers: dict[int, Any] = {}  # what the signal did before
@@ -58,7 +60,7 @@ class HeldSignal:
         self.received = False
 
     def hold(self) -> None:
-        """Listen."""
+        """Install the handler."""
         self.received = False
         holders = _holders[self.number]
         if self in holders or not in_main_thread():
@@ -70,7 +72,7 @@ class HeldSignal:
         holders.append(self)
 
     def give_back(self) -> None:
-        """Listen no more."""
+        """Restore the previous handler."""
         holders = _holders[self.number]
         if self in holders:
             holders.remove(self)
@@ -78,7 +80,7 @@ class HeldSignal:
                 _restore(self.number)
 
     def act(self) -> None:
-        """Do what the signal does otherwise, if it has come and nobody around waits for it."""
+        """Raise a pending signal again if this holder is the outermost."""
         holders = _holders[self.number]
         if self.received and holders and holders[0] is self:
             self.received = False
@@ -101,6 +103,14 @@ class HeldSignal:
                 self.act()  # it came after the last step
         finally:
             self.give_back()
+
+
+def release_signals(callbacks: Any) -> None:
+    """Let each callback that holds signals restore their handlers, however `fit` ended."""
+    for callback in tree.flatten(getattr(callbacks, "callbacks", callbacks)):
+        release = getattr(callback, "release_signals", None)
+        if release is not None:
+            release()
 
 
 def in_main_thread() -> bool:

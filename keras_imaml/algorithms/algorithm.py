@@ -8,28 +8,28 @@ import keras
 import tensorflow as tf
 
 from keras_imaml._utils.configurable import ShownAsCall
+from keras_imaml._utils.keras_losses import check_second_derivative
+from keras_imaml._utils.vectors import select
 from keras_imaml.inner import InnerSolution, InnerSolver
 from keras_imaml.inner.divergence import checked
 from keras_imaml.inner.gradient_descent import STRONGLY_CONVEX
 from keras_imaml.meta_parameters.learning_rate import LearningRate
-from keras_imaml._utils.keras_losses import check_second_derivative
-from keras_imaml.objectives.inner_problem import InnerProblem
-from keras_imaml.objectives.task_objective import TaskObjective
 from keras_imaml.meta_parameters.parameters import Parameters
 from keras_imaml.meta_parameters.positive import PositiveParameter
-from keras_imaml._utils.vectors import select
+from keras_imaml.objectives.inner_problem import InnerProblem
+from keras_imaml.objectives.task_objective import TaskObjective
 
 
 class MetaGradient(NamedTuple):
     """The outer level of one meta-batch.
 
     Attributes:
-        gradients: One (or None) for each variable: of the mean query loss of the sound tasks.
+        gradients: One (or None) for each variable: of the mean query loss of the valid tasks.
         per_task: `[tasks, size]`, the meta-gradient for theta task by task; None of a meta-batch
             that was split.
         query_losses: `[tasks]`.
         query_outputs: The network's outputs on the query sets after adaptation.
-        sound: `[tasks]`, bool: tasks without NaN or infinity, whose inner loop has not diverged.
+        valid: `[tasks]`, bool: tasks without NaN or infinity, whose inner loop has not diverged.
             The others contribute nothing.
         diagnostics: Scalars for the logs, by name.
     """
@@ -38,7 +38,7 @@ class MetaGradient(NamedTuple):
     per_task: tf.Tensor | None
     query_losses: tf.Tensor
     query_outputs: Any
-    sound: tf.Tensor
+    valid: tf.Tensor
     diagnostics: dict[str, tf.Tensor]
 
 
@@ -117,7 +117,7 @@ class Algorithm(ShownAsCall, keras.layers.Layer):
         problem = self.inner_problem(objective)
         solution = self.inner.minimize(problem)
         solution = checked(problem, solution)
-        return solution._replace(phi=select(solution.sound, solution.phi, problem.start()))
+        return solution._replace(phi=select(solution.valid, solution.phi, problem.start()))
 
     def meta_gradient(self, objective: TaskObjective, variables: Sequence[Any]) -> MetaGradient:
         """Adapt to every task, and differentiate the mean query loss.
@@ -169,9 +169,9 @@ def masked_mean(values: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
     return tf.math.divide_no_nan(tf.reduce_sum(values), tf.reduce_sum(tf.cast(mask, values.dtype)))
 
 
-def over_sound_tasks(sums: Iterable[Any], sound: tf.Tensor) -> list[Any]:
-    """Sums over the sound tasks, any of which may be None, divided by the number of those tasks."""
-    count = tf.maximum(tf.reduce_sum(tf.cast(sound, tf.int32)), 1)
+def over_sound_tasks(sums: Iterable[Any], valid: tf.Tensor) -> list[Any]:
+    """Sums over the valid tasks, any of which may be None, divided by the number of those tasks."""
+    count = tf.maximum(tf.reduce_sum(tf.cast(valid, tf.int32)), 1)
     return [None if g is None else g / tf.cast(count, g.dtype) for g in sums]
 
 

@@ -6,6 +6,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_imaml._utils.keras_losses import CROSS_ENTROPIES, loss_name, takes_logits
+from keras_imaml._utils.validation import check_choice
+from keras_imaml._utils.vectors import dot, norm
 from keras_imaml.algorithms.algorithm import (
     Algorithm,
     MetaGradient,
@@ -13,21 +16,15 @@ from keras_imaml.algorithms.algorithm import (
     masked_mean,
     over_sound_tasks,
 )
-from keras_imaml.curvature import CURVATURES
-from keras_imaml.curvature import Linearization
 from keras_imaml.algorithms.implicit_gradient import ImplicitGradient, implicit_gradient
+from keras_imaml.algorithms.query_gradient import query_gradient
+from keras_imaml.curvature import CURVATURES, Linearization
 from keras_imaml.inner import GradientDescent, InnerSolution, InnerSolver
 from keras_imaml.inner.divergence import OF_MINIMISER, highest
-from keras_imaml.linear import ConjugateGradient
-from keras_imaml.linear import LinearSolver
-from keras_imaml.linear import Status
-from keras_imaml._utils.keras_losses import CROSS_ENTROPIES, loss_name, takes_logits
-from keras_imaml.objectives.task_objective import TaskObjective
+from keras_imaml.linear import ConjugateGradient, LinearSolver, Status
 from keras_imaml.meta_parameters.parameters import Parameters
 from keras_imaml.meta_parameters.proximal_strength import ProximalStrength
-from keras_imaml.algorithms.query_gradient import query_gradient
-from keras_imaml._utils.validation import check_choice
-from keras_imaml._utils.vectors import dot, norm
+from keras_imaml.objectives.task_objective import TaskObjective
 
 # Keras losses by their names, as far as Gauss-Newton cannot work with them.
 _FLAT = {
@@ -156,21 +153,21 @@ class IMAML(Algorithm):
         linearization = CURVATURES[self.curvature]().linearize(
             lambda: self.inner_problem(objective), phi, variables
         )
-        sound = objective.sound & adapted.sound & self.ends_low(adapted, linearization)
-        query = query_gradient(objective, phi, sound, variables)
-        implicit = implicit_gradient(linearization, query.for_phi, query.sound, self.linear)
-        direct = over_sound_tasks(query.direct, implicit.sound)
+        valid = objective.valid & adapted.valid & self.ends_low(adapted, linearization)
+        query = query_gradient(objective, phi, valid, variables)
+        implicit = implicit_gradient(linearization, query.for_phi, query.valid, self.linear)
+        direct = over_sound_tasks(query.direct, implicit.valid)
         return MetaGradient(
             gradients=list(map(add_gradients, direct, implicit.gradients)),
             per_task=implicit.per_task,
             query_losses=query.losses,
             query_outputs=query.outputs,
-            sound=implicit.sound,
+            valid=implicit.valid,
             diagnostics=self._diagnostics(adapted, implicit, query.for_phi),
         )
 
     def ends_low(self, adapted: InnerSolution, linearization: Linearization) -> tf.Tensor:
-        """Which inner solutions are not above theta: the implicit rule takes them for minimisers.
+        """Which inner solutions are not above theta: the implicit rule takes them for minimizers.
 
         The linearization has evaluated the inner objective at phi, which a solver of the first
         order has not.
@@ -181,7 +178,7 @@ class IMAML(Algorithm):
     def _diagnostics(
         self, adapted: InnerSolution, implicit: ImplicitGradient, query_gradient: tf.Tensor
     ) -> dict[str, tf.Tensor]:
-        sound, linear = implicit.sound, implicit.solution
+        valid, linear = implicit.valid, implicit.solution
         inner_residual = tf.math.divide_no_nan(
             implicit.inner_residual, adapted.initial_gradient_norm
         )
@@ -191,12 +188,12 @@ class IMAML(Algorithm):
         )
         negative = tf.equal(linear.status, int(Status.NEGATIVE_CURVATURE))
         return {
-            "inner_residual": masked_mean(inner_residual, sound),
-            "inner_steps": masked_mean(tf.cast(adapted.steps, cosine.dtype), sound),
-            "linear_residual": masked_mean(linear.residual, sound),
-            "linear_steps": masked_mean(tf.cast(linear.steps, cosine.dtype), sound),
-            "negative_curvature": masked_mean(tf.cast(negative, cosine.dtype), sound),
-            "first_order_cosine": masked_mean(cosine, sound),
+            "inner_residual": masked_mean(inner_residual, valid),
+            "inner_steps": masked_mean(tf.cast(adapted.steps, cosine.dtype), valid),
+            "linear_residual": masked_mean(linear.residual, valid),
+            "linear_steps": masked_mean(tf.cast(linear.steps, cosine.dtype), valid),
+            "negative_curvature": masked_mean(tf.cast(negative, cosine.dtype), valid),
+            "first_order_cosine": masked_mean(cosine, valid),
             "proximal_strength": tf.reduce_mean(self.proximal_strength.value()),
         }
 

@@ -13,14 +13,13 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from keras_imaml.curvature import Linearization
-from keras_imaml.linear import LinearSolution
-from keras_imaml.linear import LinearSolver
 from keras_imaml._utils.vectors import length, norm, select
+from keras_imaml.curvature import Linearization
+from keras_imaml.linear import LinearSolution, LinearSolver
 
 
 class ImplicitGradient(NamedTuple):
-    """The implicit part of a meta-gradient, averaged over the sound tasks.
+    """The implicit part of a meta-gradient, averaged over the valid tasks.
 
     Attributes:
         gradients: `- grad_m < grad_phi G, w >`, one (or None) for each variable.
@@ -28,20 +27,20 @@ class ImplicitGradient(NamedTuple):
         solution: The record of the linear solver.
         inner_residual: `[tasks]`, `||grad G(phi)||` (bounds delta of the paper: the distance to
             the exact solution is at most this over the smallest curvature).
-        sound: `[tasks]`, tasks that took part.
+        valid: `[tasks]`, tasks that took part.
     """
 
     gradients: list[Any]
     per_task: tf.Tensor
     solution: LinearSolution
     inner_residual: tf.Tensor
-    sound: tf.Tensor
+    valid: tf.Tensor
 
 
 def implicit_gradient(
     linearization: Linearization,
     query_gradient: tf.Tensor,
-    sound: tf.Tensor,
+    valid: tf.Tensor,
     linear: LinearSolver,
 ) -> ImplicitGradient:
     """Apply the rule at phi.
@@ -49,20 +48,20 @@ def implicit_gradient(
     Args:
         linearization: Of the inner problem at the inner solutions phi, for the meta-parameters m.
         query_gradient: `[tasks, size]`, `dL_t/dphi_t`.
-        sound: `[tasks]`, tasks to be used. The others contribute nothing.
+        valid: `[tasks]`, tasks to be used. The others contribute nothing.
         linear: The solver of `A w = dL/dphi`.
     """
     strength = linearization.problem.strength
-    rhs = select(sound, query_gradient, tf.zeros_like(query_gradient))
+    rhs = select(valid, query_gradient, tf.zeros_like(query_gradient))
     solution = linear.solve(linearization.product, rhs, preconditioner=lambda r: r / strength)
     per_task = strength * solution.solution
-    sound = sound & tf.math.is_finite(length(per_task))
-    w = select(sound, solution.solution, tf.zeros_like(rhs))
-    count = tf.maximum(tf.reduce_sum(tf.cast(sound, w.dtype)), 1)
+    valid = valid & tf.math.is_finite(length(per_task))
+    w = select(valid, solution.solution, tf.zeros_like(rhs))
+    count = tf.maximum(tf.reduce_sum(tf.cast(valid, w.dtype)), 1)
     return ImplicitGradient(
         gradients=linearization.mixed(-w / count),
-        per_task=select(sound, per_task, tf.zeros_like(rhs)),
+        per_task=select(valid, per_task, tf.zeros_like(rhs)),
         solution=solution,
         inner_residual=norm(linearization.gradient),
-        sound=sound,
+        valid=valid,
     )

@@ -6,6 +6,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_imaml._utils.validation import check_number
+from keras_imaml._utils.vectors import finite, select
 from keras_imaml.algorithms import unrolling
 from keras_imaml.algorithms.algorithm import (
     Algorithm,
@@ -14,13 +16,11 @@ from keras_imaml.algorithms.algorithm import (
     masked_mean,
     over_sound_tasks,
 )
+from keras_imaml.algorithms.query_gradient import query_gradient
 from keras_imaml.inner import GradientDescent
 from keras_imaml.inner.divergence import checked
 from keras_imaml.objectives.inner_problem import InnerProblem
 from keras_imaml.objectives.task_objective import TaskObjective
-from keras_imaml.algorithms.query_gradient import query_gradient
-from keras_imaml._utils.validation import check_number
-from keras_imaml._utils.vectors import finite, select
 
 
 @keras.saving.register_keras_serializable(package="keras_imaml")
@@ -111,11 +111,11 @@ class MAML(Algorithm):
 
         # What all tasks share is differentiated for all of them at once: NaN of one is NaN of all.
         def without_the_bad() -> list[tf.Tensor]:
-            clean, renamed = objective.without_inputs_of(~meta.sound)
+            clean, renamed = objective.without_inputs_of(~meta.valid)
             again = self._along_path(clean, [renamed.get(id(v), v) for v in variables])
-            return _tensors(again._replace(sound=meta.sound))
+            return _tensors(again._replace(valid=meta.valid))
 
-        spoilt = ~tf.reduce_all(meta.sound) & ~tf.reduce_all(
+        spoilt = ~tf.reduce_all(meta.valid) & ~tf.reduce_all(
             tf.stack([tf.reduce_all(tf.math.is_finite(g)) for g in _gradients(meta)])
         )
         found = tf.cond(spoilt, without_the_bad, lambda: _tensors(meta))
@@ -131,14 +131,14 @@ class MAML(Algorithm):
         path = unroll(problem, start, self.inner)
         solution = checked(problem(start), path.solution)
         phi = solution.phi
-        query = query_gradient(objective, phi, objective.sound & solution.sound, variables)
+        query = query_gradient(objective, phi, objective.valid & solution.valid, variables)
         adapted = {id(variable) for variable in self.parameters.adapted}
         others = [variable for variable in variables if id(variable) not in adapted]
         per_task, through_path = path.pull_back(
-            select(query.sound, query.for_phi, tf.zeros_like(phi)), others
+            select(query.valid, query.for_phi, tf.zeros_like(phi)), others
         )
-        sound = query.sound & finite(per_task)
-        per_task = select(sound, per_task, tf.zeros_like(per_task))
+        valid = query.valid & finite(per_task)
+        per_task = select(valid, per_task, tf.zeros_like(per_task))
         for_theta = self.parameters.for_variables(tf.reduce_sum(per_task, axis=0), variables)
         rest = iter(through_path)
         sums = [
@@ -148,14 +148,14 @@ class MAML(Algorithm):
         # Of the last gradient that a step took: one more would cost as much as a step.
         residual = tf.math.divide_no_nan(solution.gradient_norm, solution.initial_gradient_norm)
         return MetaGradient(
-            gradients=over_sound_tasks(sums, sound),
+            gradients=over_sound_tasks(sums, valid),
             per_task=per_task,
             query_losses=query.losses,
             query_outputs=query.outputs,
-            sound=sound,
+            valid=valid,
             diagnostics={
-                "inner_residual": masked_mean(residual, sound),
-                "inner_steps": masked_mean(tf.cast(solution.steps, residual.dtype), sound),
+                "inner_residual": masked_mean(residual, valid),
+                "inner_steps": masked_mean(tf.cast(solution.steps, residual.dtype), valid),
             },
         )
 

@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from keras_imaml.batching.chunks import is_whole, over_chunks, rows, tasks_at_once
-from keras_imaml.objectives.task_objective import TaskObjective
 from keras_imaml._utils.vectors import length
+from keras_imaml.batching.chunks import is_whole, over_chunks, slice_tasks, tasks_at_once
+from keras_imaml.objectives.task_objective import TaskObjective
 
 
 class QueryGradient(NamedTuple):
@@ -16,21 +16,21 @@ class QueryGradient(NamedTuple):
     Attributes:
         losses: `[tasks]`.
         outputs: The network's outputs on the query sets.
-        sound: `[tasks]`, bool: tasks that were sound before, with a loss and a gradient that are
+        valid: `[tasks]`, bool: tasks that were valid before, with a loss and a gradient that are
             finite.
-        for_phi: `[tasks, size]`, `dL_t/dphi_t` of the sound tasks; anything for the others.
-        direct: One (or None) for each variable: the sum of `dL_t/dm` over the sound tasks.
+        for_phi: `[tasks, size]`, `dL_t/dphi_t` of the valid tasks; anything for the others.
+        direct: One (or None) for each variable: the sum of `dL_t/dm` over the valid tasks.
     """
 
     losses: tf.Tensor
     outputs: Any
-    sound: tf.Tensor
+    valid: tf.Tensor
     for_phi: tf.Tensor
     direct: list[Any]
 
 
 def query_gradient(
-    objective: TaskObjective, phi: tf.Tensor, sound: tf.Tensor, variables: Sequence[Any]
+    objective: TaskObjective, phi: tf.Tensor, valid: tf.Tensor, variables: Sequence[Any]
 ) -> QueryGradient:
     """Evaluate and differentiate the query losses, as many tasks at once as the caches hold.
 
@@ -40,23 +40,23 @@ def query_gradient(
     Args:
         objective: The losses of the meta-batch.
         phi: `[tasks, size]`.
-        sound: `[tasks]`, bool.
-        variables: The meta-parameters m, features (see `TaskObjective.featured`) among them.
+        valid: `[tasks]`, bool.
+        variables: The meta-parameters m, and trunk outputs (`TaskObjective.after_trunk`).
             Weights that adapt enter through phi alone.
     """
     network, tasks = objective.outer.network, objective.tasks
-    shared = {id(v) for v in (*network.parameters.shared, *objective.features)}
+    shared = {id(v) for v in (*network.parameters.shared, *objective.trunk_outputs)}
     direct = [v for v in variables if id(v) in shared]
     count = tasks.count
     at_once = tasks_at_once(network.model, count, tf.nest.flatten(tasks.query_x)[0].shape[1])
-    if objective.features:  # they have a gradient for each task, which is not summed
+    if objective.trunk_outputs:  # they have a gradient for each task, which is not summed
         at_once = count
     whole = is_whole(count, at_once)
 
     def chunk(first: tf.Tensor) -> tuple[Any, list[tf.Tensor]]:
         part = objective if whole else objective.part(first, at_once)
-        here = phi if whole else rows(phi, first, at_once)
-        good = sound if whole else rows(sound, first, at_once)
+        here = phi if whole else slice_tasks(phi, first, at_once)
+        good = valid if whole else slice_tasks(valid, first, at_once)
         with tf.GradientTape(persistent=bool(direct)) as tape:
             tape.watch(here)
             part.watch(tape)

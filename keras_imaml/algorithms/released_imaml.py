@@ -6,18 +6,18 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_imaml._utils.validation import check_number
+from keras_imaml._utils.vectors import select
 from keras_imaml.algorithms.algorithm import MetaGradient
 from keras_imaml.algorithms.imaml import IMAML
 from keras_imaml.curvature import Linearization
 from keras_imaml.inner import GradientDescent, InnerSolution
 from keras_imaml.inner.divergence import checked
 from keras_imaml.linear import LinearSolver
-from keras_imaml.objectives.inner_problem import InnerProblem
-from keras_imaml.objectives.task_objective import TaskObjective
 from keras_imaml.meta_parameters.parameters import Parameters
 from keras_imaml.meta_parameters.proximal_strength import ProximalStrength
-from keras_imaml._utils.validation import check_number
-from keras_imaml._utils.vectors import select
+from keras_imaml.objectives.inner_problem import InnerProblem
+from keras_imaml.objectives.task_objective import TaskObjective
 
 _ADDED = 10.0  # to lambda, in the linear system
 
@@ -104,11 +104,11 @@ class ReleasedIMAML(IMAML):
         phi = solution.phi
         if objective.training:
             phi -= self.pull * super().strength() * (phi - theta)
-        return solution._replace(phi=select(solution.sound, phi, problem.start()))
+        return solution._replace(phi=select(solution.valid, phi, problem.start()))
 
     def ends_low(self, adapted: InnerSolution, linearization: Linearization) -> tf.Tensor:
         """See `IMAML.ends_low`: what is linearized is not what the steps lower."""
-        return adapted.sound
+        return adapted.valid
 
     def meta_gradient(self, objective: TaskObjective, variables: Sequence[Any]) -> MetaGradient:
         """See `Algorithm.meta_gradient`."""

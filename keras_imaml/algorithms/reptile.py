@@ -6,11 +6,11 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_imaml._utils.vectors import norm, select
 from keras_imaml.algorithms.algorithm import Algorithm, MetaGradient, masked_mean
 from keras_imaml.inner import Adam, InnerSolver
-from keras_imaml.objectives.task_objective import TaskObjective
 from keras_imaml.meta_parameters.parameters import Parameters
-from keras_imaml._utils.vectors import norm, select
+from keras_imaml.objectives.task_objective import TaskObjective
 
 
 @keras.saving.register_keras_serializable(package="keras_imaml")
@@ -72,19 +72,19 @@ class Reptile(Algorithm):
         """See `Algorithm.meta_gradient`."""
         adapted = self.adapt(objective.merged())
         losses, outputs = objective.query_losses(adapted.phi)
-        sound = objective.sound & adapted.sound & tf.math.is_finite(losses)
+        valid = objective.valid & adapted.valid & tf.math.is_finite(losses)
         theta = self.parameters.theta()
-        away = select(sound, theta - adapted.phi, tf.zeros_like(adapted.phi))
-        count = tf.maximum(tf.reduce_sum(tf.cast(sound, away.dtype)), 1)
+        away = select(valid, theta - adapted.phi, tf.zeros_like(adapted.phi))
+        count = tf.maximum(tf.reduce_sum(tf.cast(valid, away.dtype)), 1)
         mean = tf.reduce_sum(away, axis=0) / count
         return MetaGradient(
             gradients=self.parameters.for_variables(mean, variables),
             per_task=away,
             query_losses=losses,
             query_outputs=outputs,
-            sound=sound,
+            valid=valid,
             diagnostics={
-                "inner_steps": masked_mean(tf.cast(adapted.steps, away.dtype), sound),
-                "distance": masked_mean(norm(away), sound),
+                "inner_steps": masked_mean(tf.cast(adapted.steps, away.dtype), valid),
+                "distance": masked_mean(norm(away), valid),
             },
         )

@@ -6,15 +6,15 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_imaml._utils.keras_losses import CROSS_ENTROPIES, loss_name, takes_logits
+from keras_imaml._utils.validation import check_integer, check_number
 from keras_imaml.algorithms.algorithm import Algorithm, MetaGradient
 from keras_imaml.algorithms.imaml import IMAML
 from keras_imaml.algorithms.maml import MAML
-from keras_imaml.inner import InnerSolution
-from keras_imaml._utils.keras_losses import CROSS_ENTROPIES, loss_name, takes_logits
-from keras_imaml.objectives.task_objective import TaskObjective
-from keras_imaml.meta_parameters.parameters import Parameters
 from keras_imaml.algorithms.pseudo_labels import pseudo_label_losses, pseudo_labels
-from keras_imaml._utils.validation import check_integer, check_number
+from keras_imaml.inner import InnerSolution
+from keras_imaml.meta_parameters.parameters import Parameters
+from keras_imaml.objectives.task_objective import TaskObjective
 
 
 @keras.saving.register_keras_serializable(package="keras_imaml")
@@ -141,7 +141,7 @@ class SelfTraining(Algorithm):
             )
 
         def with_labels(labels: tf.Tensor) -> TaskObjective:
-            return objective.with_guesses(labels, pseudo_label_losses)
+            return objective.with_pseudo_labels(labels, pseudo_label_losses)
 
         def guess(adapting_to: TaskObjective) -> tf.Tensor:
             outputs = objective.query(self.algorithm.adapt(adapting_to).phi).outputs

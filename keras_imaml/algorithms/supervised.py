@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_imaml._utils.vectors import norm, select
 from keras_imaml.algorithms.algorithm import (
     Algorithm,
     MetaGradient,
@@ -13,10 +14,9 @@ from keras_imaml.algorithms.algorithm import (
     masked_mean,
     over_sound_tasks,
 )
+from keras_imaml.algorithms.query_gradient import query_gradient
 from keras_imaml.inner import GradientDescent, InnerSolver
 from keras_imaml.objectives.task_objective import TaskObjective
-from keras_imaml.algorithms.query_gradient import query_gradient
-from keras_imaml._utils.vectors import norm, select
 
 
 @keras.saving.register_keras_serializable(package="keras_imaml")
@@ -73,15 +73,15 @@ class Supervised(Algorithm):
     def meta_gradient(self, objective: TaskObjective, variables: Sequence[Any]) -> MetaGradient:
         """See `Algorithm.meta_gradient`."""
         theta = self.inner_problem(objective).start()
-        query = query_gradient(objective, theta, objective.sound, variables)
-        sound = query.sound
-        per_task = select(sound, query.for_phi, tf.zeros_like(query.for_phi))
+        query = query_gradient(objective, theta, objective.valid, variables)
+        valid = query.valid
+        per_task = select(valid, query.for_phi, tf.zeros_like(query.for_phi))
         for_theta = self.parameters.for_variables(tf.reduce_sum(per_task, axis=0), variables)
         return MetaGradient(
-            gradients=over_sound_tasks(map(add_gradients, query.direct, for_theta), sound),
+            gradients=over_sound_tasks(map(add_gradients, query.direct, for_theta), valid),
             per_task=per_task,
             query_losses=query.losses,
             query_outputs=query.outputs,
-            sound=sound,
-            diagnostics={"gradient_norm": masked_mean(norm(per_task), sound)},
+            valid=valid,
+            diagnostics={"gradient_norm": masked_mean(norm(per_task), valid)},
         )

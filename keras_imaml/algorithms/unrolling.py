@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from keras_imaml._utils.vectors import norm
 from keras_imaml.inner import GradientDescent, InnerSolution
 from keras_imaml.inner.descent import ended
 from keras_imaml.objectives.inner_problem import InnerProblem
-from keras_imaml._utils.vectors import norm
 
 Problem = Callable[[tf.Tensor], InnerProblem]
 """Builds the inner problem from `theta [tasks, size]` and the current meta-parameters."""

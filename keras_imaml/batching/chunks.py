@@ -41,7 +41,7 @@ def is_whole(tasks: Any, at_once: Any) -> bool:
     return at_once is tasks or (isinstance(tasks, int) and at_once == tasks)
 
 
-def rows(x: tf.Tensor, first: int | tf.Tensor, count: int) -> tf.Tensor:
+def slice_tasks(x: tf.Tensor, first: int | tf.Tensor, count: int) -> tf.Tensor:
     """`count` rows of `x` from number `first` on, of a shape that is known in advance."""
     return tf.ensure_shape(x[first : first + count], [count, *x.shape[1:]])
 

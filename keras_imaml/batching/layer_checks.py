@@ -12,9 +12,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_imaml._compat.replacement import Replacement
 from keras_imaml._compat.second_derivatives import exact_moments_by_name, moments
 from keras_imaml.layers.task_batch_normalization import TaskBatchNormalization
-from keras_imaml._compat.replacement import Replacement
 
 _stock_moments = tf.nn.moments
 

@@ -6,17 +6,16 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from keras_imaml._compat import resizing  # registers itself
 from keras_imaml._compat.fallbacks import fallbacks_noted, layers_of, warn
 from keras_imaml._compat.grouped_convolution import grouped_convolutions, static_or_dynamic_shape
-from keras_imaml.batching.layer_rules import LayerRules
-from keras_imaml.batching.layer_updates import CallChecked
 from keras_imaml._compat.lora import low_rank_products
 from keras_imaml._compat.random_operations import draws_of_each_task
 from keras_imaml._compat.random_streams import RandomStreams, draws_refused
 from keras_imaml._compat.recurrence import unrolled_recurrence
-from keras_imaml.batching.layer_checks import check_masks, exact_moments
 from keras_imaml._compat.squeezing import task_axis_kept
+from keras_imaml.batching.layer_checks import check_masks, exact_moments
+from keras_imaml.batching.layer_rules import LayerRules
+from keras_imaml.batching.layer_updates import CallChecked
 from keras_imaml.batching.task_scope import TaskScope
 from keras_imaml.batching.variable_reads import (
     captures_noted,
@@ -27,7 +26,7 @@ from keras_imaml.layers.task_batch_normalization import normalizes_by_batch, sta
 from keras_imaml.meta_parameters.parameters import Parameters
 
 
-class Evaluation(NamedTuple):
+class NetworkOutputs(NamedTuple):
     """What a network gives for a meta-batch.
 
     Attributes:
@@ -122,10 +121,10 @@ class TaskNetwork:
         self.streams = streams or RandomStreams()
         self._number = self.streams.join()
         self.normalizes_by_batch = normalizes_by_batch(model)
-        self.penalised = has_penalties(model)
+        self.penalized = has_penalties(model)
         self._layers = [layer.name for layer in model._flatten_layers()]
         self._warned: set[str] = set()
-        self._rules = None if self.penalised else LayerRules.of(model, parameters)
+        self._rules = None if self.penalized else LayerRules.of(model, parameters)
         self._evaluate = traced_when_eager(self._vectorized)
 
     def __call__(
@@ -135,7 +134,7 @@ class TaskNetwork:
         training: bool,
         support_rows: int | tf.Tensor | None = None,
         numbers: tf.Tensor | None = None,
-    ) -> Evaluation:
+    ) -> NetworkOutputs:
         """Evaluate the model.
 
         Args:
@@ -152,7 +151,7 @@ class TaskNetwork:
                 numbers = tf.range(static_or_dynamic_shape(tf.nest.flatten(x)[0])[0])
             return self._evaluate(phi, x, training, support_rows, numbers)
         outputs = self._rules(phi, x, support_rows)
-        return Evaluation(outputs, tf.zeros(tf.shape(x)[:1], self.parameters.dtype))
+        return NetworkOutputs(outputs, tf.zeros(tf.shape(x)[:1], self.parameters.dtype))
 
     def _vectorized(
         self,
@@ -161,12 +160,12 @@ class TaskNetwork:
         training: bool,
         support_rows: int | tf.Tensor | None,
         numbers: tf.Tensor,
-    ) -> Evaluation:
+    ) -> NetworkOutputs:
         own = [] if phi is None else self.parameters.adapted
         shared = [*self.parameters.shared, *self.parameters.fixed]
         common = [tf.convert_to_tensor(v.value) for v in shared]
 
-        def one_task(arguments: tuple) -> Evaluation:
+        def one_task(arguments: tuple) -> NetworkOutputs:
             weights, examples, number = arguments
             scope = TaskScope(
                 list(zip([*own, *shared], [*weights, *common], strict=True)), collect_losses=True
@@ -184,14 +183,14 @@ class TaskNetwork:
                 losses = self.model.losses
             if not getattr(self.model, "outputs", None):  # subclassed: not seen before
                 check_masks(self.model, outputs)
-            if losses and not self.penalised:
+            if losses and not self.penalized:
                 raise ValueError(
                     f"The network {self.model.name!r} adds losses while it is called, in a way "
                     "that could not be foreseen. Expected `self.add_loss(...)` in a method of the "
                     f"layer that adds it. Received: {len(losses)} losses"
                 )
             penalty = tf.add_n(losses) if losses else tf.zeros([], self.parameters.dtype)
-            return Evaluation(outputs, tf.cast(penalty, self.parameters.dtype))
+            return NetworkOutputs(outputs, tf.cast(penalty, self.parameters.dtype))
 
         every = ([] if phi is None else self.parameters.unravel(phi), x, numbers)
         if tf.nest.flatten(x)[0].shape[0] == 1:  # nothing to fold: the network as it is

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import keras
 
-from keras_imaml.batching import has_penalties
 from keras_imaml._compat.keras_graph import nodes_of, replayed, structure_of
+from keras_imaml.batching import has_penalties
 from keras_imaml.layers.task_batch_normalization import normalizations
 from keras_imaml.meta_parameters.parameters import Parameters
 
@@ -35,7 +35,7 @@ def split(model: keras.Model, parameters: Parameters) -> Split | None:
         The two parts, or None where there is nothing to gain or no way to tell: a subclassed
         model, adapted weights in the first layer with weights, an output that no task changes, a
         model with penalties of its own (which count at both levels), with masks between the two
-        parts, or with dropout before the first adapted weights in a model that normalises by the
+        parts, or with dropout before the first adapted weights in a model that normalizes by the
         examples at hand (the two levels draw it differently then), or with a layer that draws
         in both parts.
     """

@@ -15,9 +15,9 @@ import numpy as np
 import tensorflow as tf
 
 from keras_imaml._compat.inlining import functions_inlined
+from keras_imaml._compat.replacement import Replacement
 from keras_imaml.batching.task_scope import TaskScope
 from keras_imaml.meta_parameters.parameters import Parameters
-from keras_imaml._compat.replacement import Replacement
 
 try:
     from tensorflow.python.eager.record import VariableWatcher

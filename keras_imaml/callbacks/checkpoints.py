@@ -7,9 +7,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_imaml._utils.validation import check_folder_name, check_integer
 from keras_imaml.distribution import is_chief
 from keras_imaml.distribution.workers import Workers
-from keras_imaml._utils.validation import check_folder_name, check_integer
 
 _OTHER = (
     "The checkpoint does not fit this learner. Expected one of the same network, algorithm and "

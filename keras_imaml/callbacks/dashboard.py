@@ -9,13 +9,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_imaml._utils.validation import check_integer
 from keras_imaml.algorithms import Algorithm
 from keras_imaml.callbacks.episode_picture import episode_picture
 from keras_imaml.callbacks.event_files import EventFiles
 from keras_imaml.callbacks.probe import Measurements, Probe
 from keras_imaml.distribution import is_chief
 from keras_imaml.meta_parameters.positive import PositiveParameter
-from keras_imaml._utils.validation import check_integer
 
 _TAGS = {
     "inner_residual": "inner/residual",

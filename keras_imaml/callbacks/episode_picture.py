@@ -54,14 +54,12 @@ def episode_picture(
 
 
 def _pixels(image: np.ndarray, low: float, span: float, factor: int) -> np.ndarray:
-    grey = (255 * (image - low) / max(span, 1e-12)).astype(np.uint8)
-    large = grey.repeat(factor, axis=0).repeat(factor, axis=1)
+    gray = (255 * (image - low) / max(span, 1e-12)).astype(np.uint8)
+    large = gray.repeat(factor, axis=0).repeat(factor, axis=1)
     return np.broadcast_to(large, (*large.shape[:2], 3))
 
 
-def _cell(
-    image: np.ndarray, colour: tuple[int, int, int], beneath: np.ndarray | None
-) -> np.ndarray:
+def _cell(image: np.ndarray, color: tuple[int, int, int], beneath: np.ndarray | None) -> np.ndarray:
     """An image in a frame, with room beneath for another one of half its size."""
     height, width, _ = image.shape
     cell = np.full(
@@ -70,7 +68,7 @@ def _cell(
         np.uint8,
     )
     end = _GAP + 2 * _BORDER + height
-    cell[_GAP:end, _GAP : _GAP + 2 * _BORDER + width] = colour
+    cell[_GAP:end, _GAP : _GAP + 2 * _BORDER + width] = color
     cell[_GAP + _BORDER : end - _BORDER, _GAP + _BORDER : _GAP + _BORDER + width] = image
     if beneath is not None:
         small = beneath[::2, ::2][: height // 2, : width // 2]

@@ -5,8 +5,8 @@ from typing import Any
 
 import keras
 
-from keras_imaml.distribution.workers import Workers
 from keras_imaml._utils.signals import HeldSignal, in_main_thread
+from keras_imaml.distribution.workers import Workers
 
 
 class StopOnSignal(keras.callbacks.Callback):
@@ -77,17 +77,9 @@ class StopOnSignal(keras.callbacks.Callback):
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Listen no more; one that came after the last step counts too."""
         self.received = self._workers.any(self.number is not None)
-        self.give_back()
+        self.release_signals()
 
-    def give_back(self) -> None:
-        """Listen no more."""
+    def release_signals(self) -> None:
+        """Restore the handlers from before; the learner calls it however `fit` ends."""
         for held in self._signals:
             held.give_back()
-
-
-def give_back_signals(callbacks: Any) -> None:
-    """Let each `StopOnSignal` of a `fit` that is over listen no more, however it ended."""
-    every = getattr(callbacks, "callbacks", callbacks)  # of a CallbackList
-    for callback in keras.tree.flatten(every):
-        if isinstance(callback, StopOnSignal):
-            callback.give_back()

@@ -9,15 +9,15 @@ import numpy as np
 import tensorflow as tf
 
 from keras_imaml._utils.accuracy import accuracies, has_classes
+from keras_imaml._utils.vectors import dot, norm, select
 from keras_imaml.algorithms import IMAML, Algorithm, MetaGradient
 from keras_imaml.algorithms.algorithm import masked_mean
+from keras_imaml.algorithms.query_gradient import query_gradient
+from keras_imaml.callbacks.residual_curve import residual_curve, step_counts
 from keras_imaml.curvature import CURVATURES
 from keras_imaml.learner.input_checks import check_element
-from keras_imaml.callbacks.residual_curve import residual_curve, steps_to_look_at
-from keras_imaml.objectives.task_objective import TaskObjective
-from keras_imaml.algorithms.query_gradient import query_gradient
 from keras_imaml.learner.meta_batch import meta_gradient, outcome
-from keras_imaml._utils.vectors import dot, norm, select
+from keras_imaml.objectives.task_objective import TaskObjective
 
 _FEW = 4  # tasks that stand for all where a figure needs the memory of several copies of phi
 
@@ -92,7 +92,7 @@ class Probe:
             after["time/step_ms"] = 1e3 * seconds
         residuals: list[tuple[int, float]] = []
         if isinstance(learner.algorithm, IMAML):
-            steps = steps_to_look_at(learner.algorithm.linear)
+            steps = step_counts(learner.algorithm.linear)
             found = self._call(_linear_system)
             after["curvature/along_query_gradient"] = found["curvature"]
             curve = found["residuals"].numpy()
@@ -131,7 +131,7 @@ def _first_order(learner: Any, objective: TaskObjective) -> dict[str, Any]:
         adapted,
         learner.tasks_per_chunk,
     )
-    figures = _of_queries(objective, meta.query_losses, meta.query_outputs, meta.sound)
+    figures = _of_queries(objective, meta.query_losses, meta.query_outputs, meta.valid)
     classes = has_classes(objective.tasks.query_y, meta.query_outputs)
     return {
         "figures": {**figures, **meta.diagnostics},
@@ -152,25 +152,25 @@ def _linear_system(learner: Any, objective: TaskObjective) -> dict[str, tf.Tenso
     """The system of the implicit rule, of a few tasks: its curvature, and how it is solved."""
     algorithm = learner.algorithm
     count = min(objective.tasks.count, learner.tasks_per_chunk or _FEW, _FEW)
-    objective = objective.part(0, count).featured()
+    objective = objective.part(0, count).after_trunk()
     adapted = algorithm.adapt(objective)
-    query = query_gradient(objective, adapted.phi, objective.sound & adapted.sound, [])
-    rhs = select(query.sound, query.for_phi, tf.zeros_like(query.for_phi))
+    query = query_gradient(objective, adapted.phi, objective.valid & adapted.valid, [])
+    rhs = select(query.valid, query.for_phi, tf.zeros_like(query.for_phi))
     linearization = CURVATURES[algorithm.curvature]().linearize(
         lambda: algorithm.inner_problem(objective), tf.stop_gradient(adapted.phi), []
     )
     strength = algorithm.strength()
     bent = linearization.product(rhs) - strength * rhs
     curvature = tf.math.divide_no_nan(dot(rhs, bent), dot(rhs, rhs))
-    steps = steps_to_look_at(algorithm.linear)
+    steps = step_counts(algorithm.linear)
     residuals: Any = tf.zeros([0])
     if steps:
         # A graph of its own, which the solves share: building one for each takes seconds.
         product = tf.function(linearization.product, autograph=False)
         inverse = lambda r: r / strength  # noqa: E731
         every = residual_curve(algorithm.linear, product, rhs, inverse, steps)
-        residuals = tf.map_fn(lambda residual: masked_mean(residual, query.sound), every)
-    return {"curvature": masked_mean(curvature, query.sound), "residuals": residuals}
+        residuals = tf.map_fn(lambda residual: masked_mean(residual, query.valid), every)
+    return {"curvature": masked_mean(curvature, query.valid), "residuals": residuals}
 
 
 class _FirstOrder:
@@ -185,15 +185,15 @@ class _FirstOrder:
         """See `Algorithm.meta_gradient`."""
         parameters = self.algorithm.parameters
         adapted = self.algorithm.adapt(objective)
-        query = query_gradient(objective, adapted.phi, objective.sound & adapted.sound, [])
-        per_task = select(query.sound, query.for_phi, tf.zeros_like(query.for_phi))
-        count = tf.maximum(tf.reduce_sum(tf.cast(query.sound, per_task.dtype)), 1)
+        query = query_gradient(objective, adapted.phi, objective.valid & adapted.valid, [])
+        per_task = select(query.valid, query.for_phi, tf.zeros_like(query.for_phi))
+        count = tf.maximum(tf.reduce_sum(tf.cast(query.valid, per_task.dtype)), 1)
         theta, sizes = parameters.theta(), [group.size for group in self.groups]
         moved = zip(
             tf.split(adapted.phi - theta, sizes, axis=1), tf.split(theta, sizes), strict=True
         )
         shares = [
-            masked_mean(tf.math.divide_no_nan(norm(away), tf.norm(start)), query.sound)
+            masked_mean(tf.math.divide_no_nan(norm(away), tf.norm(start)), query.valid)
             for away, start in moved
         ]
         return MetaGradient(
@@ -201,18 +201,18 @@ class _FirstOrder:
             per_task=per_task,
             query_losses=query.losses,
             query_outputs=query.outputs,
-            sound=query.sound,
+            valid=query.valid,
             diagnostics=dict(zip(self.diagnostics, shares, strict=True)),
         )
 
 
 def _of_queries(
-    objective: TaskObjective, losses: tf.Tensor, outputs: Any, sound: tf.Tensor
+    objective: TaskObjective, losses: tf.Tensor, outputs: Any, valid: tf.Tensor
 ) -> dict[str, tf.Tensor]:
     labels = objective.tasks.query_y
-    figures = {"adaptation/loss": masked_mean(losses, sound)}
+    figures = {"adaptation/loss": masked_mean(losses, valid)}
     if has_classes(labels, outputs):
-        figures["adaptation/accuracy"] = masked_mean(accuracies(labels, outputs), sound)
+        figures["adaptation/accuracy"] = masked_mean(accuracies(labels, outputs), valid)
     return figures
 
 

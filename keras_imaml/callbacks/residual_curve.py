@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras_imaml.linear.solution import LinearSolver, Operator
 
 
-def steps_to_look_at(linear: Any) -> list[int]:
+def step_counts(linear: Any) -> list[int]:
     """Numbers of steps from 1 to twice the solver's own; none if it does not count steps."""
     own = getattr(linear, "max_steps", None)
     if own is None:

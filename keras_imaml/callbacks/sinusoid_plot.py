@@ -67,15 +67,15 @@ class _Canvas:
         self.low, self.high, self.limit = float(low), float(high), float(limit)
         self.pixels[size[0] // 2, :] = 225
 
-    def curve(self, x: np.ndarray, y: np.ndarray, colour: tuple[int, int, int]) -> None:
+    def curve(self, x: np.ndarray, y: np.ndarray, color: tuple[int, int, int]) -> None:
         order = np.argsort(x[:, 0])
         dense = np.linspace(self.low, self.high, 4 * self.pixels.shape[1])
-        self._put(dense, np.interp(dense, x[order, 0], y[order, 0]), colour, 1)
+        self._put(dense, np.interp(dense, x[order, 0], y[order, 0]), color, 1)
 
-    def points(self, x: np.ndarray, y: np.ndarray, colour: tuple[int, int, int]) -> None:
-        self._put(x[:, 0], y[:, 0], colour, 3)
+    def points(self, x: np.ndarray, y: np.ndarray, color: tuple[int, int, int]) -> None:
+        self._put(x[:, 0], y[:, 0], color, 3)
 
-    def _put(self, x: np.ndarray, y: np.ndarray, colour: tuple, radius: int) -> None:
+    def _put(self, x: np.ndarray, y: np.ndarray, color: tuple, radius: int) -> None:
         height, width, _ = self.pixels.shape
         column = np.rint((x - self.low) / (self.high - self.low) * (width - 1)).astype(int)
         row = np.rint((1 - y / self.limit) * (height - 1) / 2).astype(int)
@@ -83,4 +83,4 @@ class _Canvas:
             for right in range(-radius + 1, radius):
                 r, c = row + down, column + right
                 inside = (r >= 0) & (r < height) & (c >= 0) & (c < width)
-                self.pixels[r[inside], c[inside]] = colour
+                self.pixels[r[inside], c[inside]] = color

@@ -38,15 +38,15 @@ class GaussNewton(ShownAsCall):
             inner_problem = problem()
             inner_problem.watch(meta_tape)
             objective = inner_problem.objective
-            penalised = objective.inner.network.penalised
+            penalized = objective.inner.network.penalized
             penalty_tape = tf.GradientTape(persistent=True)
-            with penalty_tape if penalised else contextlib.nullcontext():
+            with penalty_tape if penalized else contextlib.nullcontext():
                 with tf.GradientTape(persistent=True) as jacobian_tape:
                     jacobian_tape.watch(phi)
-                    if penalised:
+                    if penalized:
                         penalty_tape.watch(phi)
                     outputs, penalty = objective.support(phi)
-                if penalised:  # penalties enter with their full Hessian
+                if penalized:  # penalties enter with their full Hessian
                     penalty_gradient = jacobian_tape.gradient(
                         penalty, phi, unconnected_gradients=_ZERO
                     )
@@ -61,7 +61,7 @@ class GaussNewton(ShownAsCall):
                 pulled_back = jacobian_tape.gradient(outputs, phi, output_gradients=seed)
                 pulled_back = tf.ensure_shape(pulled_back, phi.shape)
             gradient = pulled_back + inner_problem.proximal_gradient(phi)
-            if penalised:
+            if penalized:
                 gradient += penalty_gradient
 
         def push_forward(v: tf.Tensor) -> tf.Tensor:  # J v
@@ -70,7 +70,7 @@ class GaussNewton(ShownAsCall):
             )
             return _flat(image)
 
-        def bend(u: tf.Tensor) -> tf.Tensor:  # S u
+        def loss_hessian(u: tf.Tensor) -> tf.Tensor:  # S u
             bent = loss_tape.gradient(
                 slope, outputs, output_gradients=_like(u, outputs), unconnected_gradients=_ZERO
             )
@@ -90,10 +90,10 @@ class GaussNewton(ShownAsCall):
             gradient=gradient,
             product=GaussNewtonProduct(
                 push_forward=push_forward,
-                bend=bend,
+                loss_hessian=loss_hessian,
                 pull_back=pull_back,
                 strength=inner_problem.strength,
-                penalty=penalty_product if penalised else None,
+                penalty=penalty_product if penalized else None,
             ),
             mixed=lambda w: meta_tape.gradient(gradient, list(variables), output_gradients=w),
         )

@@ -5,8 +5,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from keras_imaml.data.episodes import Endless, split_key, stream_of_episodes, uniform
 from keras_imaml._utils.validation import check_choice, check_number
+from keras_imaml.data.episodes import Endless, split_key, stream_of_episodes, uniform
 
 # By TensorFlow's names.
 _EDGES = {"empty": "CONSTANT", "reflected": "REFLECT"}
@@ -83,9 +83,9 @@ def distorted(
         return (changed(support_x, first), support_y), (changed(query_x, second), query_y)
 
     def changed(images: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
-        places, colours = (key, key) if light == 0 else split_key(key, 2)
+        places, colors = (key, key) if light == 0 else split_key(key, 2)
         moved = distort(images, places, angle, zoom, shift, mirror, edges)
-        return moved if light == 0 else relit(moved, colours, light)
+        return moved if light == 0 else relit(moved, colors, light)
 
     keys = stream_of_episodes(lambda key: key, seed, "distorted", start)
     both = tf.data.Dataset.zip(tasks, keys)

@@ -6,10 +6,10 @@ import pathlib
 import numpy as np
 import tensorflow as tf
 
+from keras_imaml._utils.progress_bar import WaitingBar
+from keras_imaml._utils.validation import check_integer
 from keras_imaml.data.decoding import decode
 from keras_imaml.data.episodes import Endless, ExamplePool
-from keras_imaml._utils.validation import check_integer
-from keras_imaml._utils.progress_bar import WaitingBar
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
 _ALIASES = {"validation": ("validation", "val", "valid")}

@@ -11,10 +11,10 @@ import functools
 import numpy as np
 from numpy.typing import NDArray
 
+from keras_imaml._utils.progress_bar import WaitingBar
+from keras_imaml._utils.validation import check_integer
 from keras_imaml.data.class_splits import read_split
 from keras_imaml.data.episodes import Endless, ExamplePool
-from keras_imaml._utils.validation import check_integer
-from keras_imaml._utils.progress_bar import WaitingBar
 
 Floats = NDArray[np.float64]
 

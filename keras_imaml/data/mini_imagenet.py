@@ -3,10 +3,10 @@
 import os
 import pathlib
 
+from keras_imaml._utils.validation import check_integer
 from keras_imaml.data import folder, tfds_source
 from keras_imaml.data.class_splits import SPLITS, read_split
 from keras_imaml.data.episodes import Endless, ExamplePool
-from keras_imaml._utils.validation import check_integer
 
 _ADVICE = (
     "mini-ImageNet cannot be downloaded automatically. Pass a folder that holds it, either "

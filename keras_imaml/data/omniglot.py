@@ -4,10 +4,10 @@ import os
 
 import numpy as np
 
+from keras_imaml._utils.validation import check_integer
 from keras_imaml.data.class_splits import read_split
 from keras_imaml.data.episodes import Endless
 from keras_imaml.data.tfds_source import load_pool, prepared_builder
-from keras_imaml._utils.validation import check_integer
 
 
 def omniglot(

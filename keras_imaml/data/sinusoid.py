@@ -5,9 +5,9 @@ from typing import Any
 
 import tensorflow as tf
 
+from keras_imaml._utils.validation import check_choice, check_integer, check_number
 from keras_imaml.data.class_splits import SPLITS
 from keras_imaml.data.episodes import Episode, split_key, stream_of_episodes, uniform
-from keras_imaml._utils.validation import check_choice, check_integer, check_number
 
 
 def sinusoid(

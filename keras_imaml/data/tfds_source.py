@@ -12,9 +12,9 @@ import numpy as np
 import tensorflow as tf
 from filelock import FileLock, Timeout
 
+from keras_imaml._utils.progress_bar import WaitingBar
 from keras_imaml.data.decoding import decode
 from keras_imaml.data.episodes import ExamplePool
-from keras_imaml._utils.progress_bar import WaitingBar
 
 
 def prepared_builder(name: str, data_dir: str | os.PathLike[str] | None, host: str) -> Any:

@@ -4,9 +4,9 @@ import math
 
 import tensorflow as tf
 
+from keras_imaml._utils.validation import check_choice, check_integer
 from keras_imaml.data.class_splits import SPLITS
 from keras_imaml.data.episodes import split_key, stream_of_episodes, uniform
-from keras_imaml._utils.validation import check_choice, check_integer
 
 
 def unlabelled_sinusoid(

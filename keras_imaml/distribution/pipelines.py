@@ -6,9 +6,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from keras_imaml.distribution.replicas import shared
-from keras_imaml.objectives.task_objective import TaskObjective
 from keras_imaml._utils.validation import check_integer
+from keras_imaml.distribution.replicas import is_distributed
+from keras_imaml.objectives.task_objective import TaskObjective
 
 
 def parallel_tasks(cores: int | None = None) -> int:
@@ -62,11 +62,11 @@ def pipelines() -> int:
     cores = tf.config.threading.get_inter_op_parallelism_threads()
     strategy = tf.distribute.get_strategy()
     # Several devices of one process, which on processors are parts of the same one.
-    devices = len(strategy.extended.worker_devices) if shared(strategy) else 1
+    devices = len(strategy.extended.worker_devices) if is_distributed(strategy) else 1
     return max(1, cores // devices)
 
 
-def side_by_side(
+def run_lanes(
     function: Callable[[TaskObjective], tuple[Any, list[tf.Tensor]]],
     objective: TaskObjective,
     lanes: int,
@@ -96,7 +96,7 @@ def side_by_side(
         first, end = count * lane // lanes, count * (lane + 1) // lanes
         if isinstance(count, int):
             part = objective.part(first, end - first)
-            results.append(traced(part.tasks, part.sound, part.numbers))
+            results.append(traced(part.tasks, part.valid, part.numbers))
         else:
             results.append(_some_or_none(traced, objective, first, end))
     joined = tf.nest.map_structure(
@@ -114,5 +114,5 @@ def _some_or_none(
     tasks, numbers = tf.nest.map_structure(
         lambda x: x[start:stop], (objective.tasks, objective.numbers)
     )
-    parts, sums = traced(tasks, objective.sound[start:stop] & (end > first), numbers)
+    parts, sums = traced(tasks, objective.valid[start:stop] & (end > first), numbers)
     return tf.nest.map_structure(lambda part: part[: end - first], parts), sums

@@ -52,7 +52,7 @@ def check_variables(
     Raises:
         ValueError: With the paths of the variables.
     """
-    if not shared(strategy):
+    if not is_distributed(strategy):
         return
     in_scope = strategy.extended.variable_created_in_scope
     outside = [v.path for v in variables if not in_scope(v._value)]
@@ -65,12 +65,12 @@ def check_variables(
         )
 
 
-def shared(strategy: tf.distribute.Strategy) -> bool:
+def is_distributed(strategy: tf.distribute.Strategy) -> bool:
     """Whether there is more than one replica."""
     return strategy.num_replicas_in_sync > 1
 
 
-def whole_losses() -> contextlib.AbstractContextManager:
+def losses_per_replica() -> contextlib.AbstractContextManager:
     """Within it, Keras does not divide means by the number of replicas (and sums not at all).
 
     The loss of a task is one of a single replica.
@@ -78,10 +78,10 @@ def whole_losses() -> contextlib.AbstractContextManager:
     return contextlib.nullcontext() if _losses is None else _whole_losses
 
 
-def total(values: Any) -> Any:
+def all_reduce_sum(values: Any) -> Any:
     """The sum over all replicas of each tensor in a structure, on each of them."""
     context = tf.distribute.get_replica_context()
-    if context is None or not shared(context.strategy):
+    if context is None or not is_distributed(context.strategy):
         return values
     here = tf.nest.map_structure(tf.identity, values)  # on the device of this replica
     return context.all_reduce(tf.distribute.ReduceOp.SUM, here)
@@ -97,33 +97,33 @@ def for_optimizer(
         tasks: How many tasks those are, a scalar; it may be 0.
         optimizer: It clips before it adds up. If it does, the whole gradient is clipped first.
     """
-    if not shared(tf.distribute.get_strategy()):
+    if not is_distributed(tf.distribute.get_strategy()):
         return list(gradients)
-    share = tf.math.divide_no_nan(tasks, total(tasks))
+    share = tf.math.divide_no_nan(tasks, all_reduce_sum(tasks))
     there = [tf.convert_to_tensor(g) for g in gradients if g is not None]
     parts = [g * tf.cast(share, g.dtype) for g in there]
     clips = getattr(optimizer, "inner_optimizer", optimizer)
     if any(getattr(clips, name, None) is not None for name in _CLIPS):
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        parts = [g / replicas for g in clips._clip_gradients(total(parts))]
+        parts = [g / replicas for g in clips._clip_gradients(all_reduce_sum(parts))]
     rest = iter(parts)
     return [None if g is None else next(rest) for g in gradients]
 
 
 @contextlib.contextmanager
-def of_all(metrics: Sequence[keras.metrics.Metric]) -> Iterator[None]:
+def aggregated_over_replicas(metrics: Sequence[keras.metrics.Metric]) -> Iterator[None]:
     """Within it, metrics give what all replicas have counted, in one exchange for all metrics."""
     context = tf.distribute.get_replica_context()
-    if context is None or not shared(context.strategy):
+    if context is None or not is_distributed(context.strategy):
         yield
         return
     kept = [v for metric in metrics for v in metric.variables if v.aggregation == "sum"]
-    sums = total([tf.convert_to_tensor(v.value) for v in kept])
+    sums = all_reduce_sum([tf.convert_to_tensor(v.value) for v in kept])
     with keras.StatelessScope(state_mapping=list(zip(kept, sums, strict=True))):
         yield
 
 
-def never_empty(data: Any) -> tuple[Any, tf.Tensor]:
+def pad_empty_batch(data: Any) -> tuple[Any, tf.Tensor]:
     """A meta-batch with a task of zeros in the place of none at all, which no network evaluates.
 
     The last meta-batch of a data set may be too small for all replicas.
@@ -149,11 +149,11 @@ def tasks_before(tasks: tf.Tensor) -> tf.Tensor:
         tasks: How many this one has, a scalar.
     """
     context = tf.distribute.get_replica_context()
-    if context is None or not shared(context.strategy):
+    if context is None or not is_distributed(context.strategy):
         return tf.constant(0)
     place = context.replica_id_in_sync_group
     counts = tf.one_hot(place, context.num_replicas_in_sync, tf.cast(tasks, tf.float32), 0.0)
-    return tf.cast(tf.cumsum(total(counts), exclusive=True)[place], tf.int32)
+    return tf.cast(tf.cumsum(all_reduce_sum(counts), exclusive=True)[place], tf.int32)
 
 
 @contextlib.contextmanager

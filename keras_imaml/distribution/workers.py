@@ -29,7 +29,7 @@ class Workers:
     def __init__(self, strategy: tf.distribute.Strategy) -> None:
         self.strategy = strategy
         several = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
-        self.several = several and replicas.shared(strategy)
+        self.several = several and replicas.is_distributed(strategy)
         self._sums: Callable[[tf.Tensor], tf.Tensor] | None = None
 
     def mean(self, value: float) -> float:
@@ -100,7 +100,7 @@ class Workers:
 
             @tf.autograph.experimental.do_not_convert
             def total(here: tf.Tensor) -> tf.Tensor:
-                return replicas.total(here)
+                return replicas.all_reduce_sum(here)
 
             self._sums = tf.function(
                 lambda here: strategy.run(total, args=(here,)), autograph=False

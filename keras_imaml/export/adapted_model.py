@@ -9,9 +9,9 @@ from keras_imaml._compat.keras_graph import called_again, nodes_of, structure_of
 from keras_imaml._compat.lora import enable_lora, lora_settings
 from keras_imaml.export.layer_state import copy_other_state
 from keras_imaml.layers import TaskBatchNormalization, TiedDense, View
+from keras_imaml.layers.batch_statistics import batch_statistics
 from keras_imaml.layers.task_batch_normalization import normalizations
 from keras_imaml.meta_parameters.parameters import Parameters
-from keras_imaml.recipes.record_statistics import taken_down
 
 
 def adapted_model(
@@ -63,7 +63,7 @@ def _with_stock_layers(model: keras.Model, support_x: Any) -> keras.Model:
     """
     layers = normalizations(model)
     of_task = [layer for layer in layers if not layer.fixed]
-    calls = dict(zip(of_task, taken_down(of_task, model, support_x), strict=True))
+    calls = dict(zip(of_task, batch_statistics(of_task, model, support_x), strict=True))
     several = {layer: iter(found) for layer, found in calls.items() if len(found) > 1}
 
     def in_place_of(operation: Any, *args: Any, **kwargs: Any) -> Any:

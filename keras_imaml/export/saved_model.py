@@ -29,7 +29,7 @@ def export_learner(
 
     Both give a dictionary. With a loss of classes it has `logits` (if the network puts them out)
     and `probabilities`, `[queries, classes]`; with any other loss, `predictions`. Several outputs
-    have their names before that, such as `colour_logits`. `adapt_and_predict` adds three scalars:
+    have their names before that, such as `color_logits`. `adapt_and_predict` adds three scalars:
 
     * `adapted`, bool: `False` if the inner loop diverged, or the task holds NaN or infinity. The
       predictions are then NaN.
@@ -68,7 +68,7 @@ def export_learner(
         solution, outputs = learner.solve(support_x, support_y, query_x)
         return {
             **_named_outputs(learner, outputs),
-            "adapted": solution.sound[0],
+            "adapted": solution.valid[0],
             "inner_residual": tf.math.divide_no_nan(
                 solution.gradient_norm[0], solution.initial_gradient_norm[0]
             ),
@@ -108,7 +108,7 @@ def _named_outputs(learner: Any, outputs: Any) -> dict[str, tf.Tensor]:
 
 
 def _loss_of_each(learner: Any, outputs: int) -> list[Any]:
-    loss = learner._compile_loss._user_loss
+    loss = learner.loss
     if isinstance(loss, dict):
         return [loss.get(name) for name in learner.output_names]
     return list(loss) if isinstance(loss, (list, tuple)) else [loss] * outputs
@@ -148,7 +148,7 @@ def _named(examples: Any, name: str) -> Any:
 
 
 def _targets(learner: Any) -> Any:
-    if has_class_numbers(learner._compile_loss._user_loss):
+    if has_class_numbers(learner.loss):
         return tf.TensorSpec([None], tf.int32, "support_y")
     outputs = learner.model.outputs
     specs = [

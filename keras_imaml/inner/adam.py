@@ -6,10 +6,10 @@ import keras
 import tensorflow as tf
 
 from keras_imaml._utils.configurable import Configurable
+from keras_imaml._utils.validation import check_integer, check_number
 from keras_imaml.inner.descent import Rule, descend
 from keras_imaml.inner.solution import InnerSolution
 from keras_imaml.objectives.inner_problem import InnerProblem
-from keras_imaml._utils.validation import check_integer, check_number
 
 
 @keras.saving.register_keras_serializable(package="keras_imaml")

@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from keras_imaml._utils.vectors import finite, norm, select
 from keras_imaml.inner.solution import InnerSolution
 from keras_imaml.objectives.inner_problem import InnerProblem
-from keras_imaml._utils.vectors import finite, norm, select
 
 
 class Rule(NamedTuple):

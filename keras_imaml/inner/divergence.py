@@ -20,7 +20,7 @@ class Rise(NamedTuple):
     number: float
 
 
-# A minimiser is never above theta, where the proximal term is zero. Solvers without a line search
+# A minimizer is never above theta, where the proximal term is zero. Solvers without a line search
 # only come near it: with fresh weights and a step size that trains well, one task in 160 of
 # `glyphs` ends a few percent above theta, and comes back in later steps. Twice the value is
 # another matter: each step then leads away. The number is for noise around a solved task.
@@ -42,7 +42,7 @@ def highest(began: tf.Tensor, rise: Rise) -> tf.Tensor:
 
 
 def checked(problem: InnerProblem, solution: InnerSolution) -> InnerSolution:
-    """The solution with its values, where diverged tasks are not sound.
+    """The solution with its values, where diverged tasks are not valid.
 
     Values that the solver has not met on its way are computed here.
     """
@@ -52,5 +52,5 @@ def checked(problem: InnerProblem, solution: InnerSolution) -> InnerSolution:
     if value is None:
         value = problem.value(solution.phi)
     # Nothing is below NaN, and infinity is only below itself.
-    sound = tf.math.is_finite(value) & (value <= highest(began, OF_PATH))
-    return solution._replace(initial_value=began, value=value, sound=solution.sound & sound)
+    valid = tf.math.is_finite(value) & (value <= highest(began, OF_PATH))
+    return solution._replace(initial_value=began, value=value, valid=solution.valid & valid)

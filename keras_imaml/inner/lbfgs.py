@@ -7,11 +7,11 @@ import keras
 import tensorflow as tf
 
 from keras_imaml._utils.configurable import Configurable
-from keras_imaml.inner.line_search import backtrack
-from keras_imaml.inner.solution import InnerSolution, with_values
-from keras_imaml.objectives.inner_problem import InnerProblem
 from keras_imaml._utils.validation import check_integer, check_number
 from keras_imaml._utils.vectors import dot, finite, norm, select
+from keras_imaml.inner.line_search import backtrack
+from keras_imaml.inner.solution import InnerSolution, count_with_values
+from keras_imaml.objectives.inner_problem import InnerProblem
 
 
 class _State(NamedTuple):
@@ -124,7 +124,7 @@ class LBFGS(Configurable):
                 parallel_iterations=1,
             )
         )
-        gradients = with_values(end.gradients, end.evaluations)
+        gradients = count_with_values(end.gradients, end.evaluations)
         last = norm(end.gradient)
         return InnerSolution(
             end.phi,

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from keras_imaml.objectives.inner_problem import InnerProblem
 from keras_imaml._utils.vectors import select
+from keras_imaml.objectives.inner_problem import InnerProblem
 
 SUFFICIENT = 1e-4  # the share of the predicted decrease that a step must reach (Armijo)
 

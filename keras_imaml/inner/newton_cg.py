@@ -7,13 +7,13 @@ import keras
 import tensorflow as tf
 
 from keras_imaml._utils.configurable import Configurable
-from keras_imaml.curvature import CURVATURES
-from keras_imaml.inner.line_search import backtrack
-from keras_imaml.inner.solution import InnerSolution, with_values
-from keras_imaml.linear import ConjugateGradient
-from keras_imaml.objectives.inner_problem import InnerProblem
 from keras_imaml._utils.validation import check_choice, check_integer, check_number
 from keras_imaml._utils.vectors import dot, finite, norm, select
+from keras_imaml.curvature import CURVATURES
+from keras_imaml.inner.line_search import backtrack
+from keras_imaml.inner.solution import InnerSolution, count_with_values
+from keras_imaml.linear import ConjugateGradient
+from keras_imaml.objectives.inner_problem import InnerProblem
 
 
 class _State(NamedTuple):
@@ -113,10 +113,10 @@ class NewtonCG(Configurable):
                 problem, s.phi, s.value, direction, slope, active, halvings=self.backtracks
             )
             if self.warm_start:
-                bend = dot(direction, here.product(direction))
+                direction_curvature = dot(direction, here.product(direction))
             else:  # conjugate gradient leaves a residual that is orthogonal to its solution
-                bend = -slope - s.damping * dot(direction, direction)
-            gain = tf.math.divide_no_nan(step.value - s.value, slope + bend / 2)
+                direction_curvature = -slope - s.damping * dot(direction, direction)
+            gain = tf.math.divide_no_nan(step.value - s.value, slope + direction_curvature / 2)
             eased = tf.where(gain > 0.75, s.damping * 2 / 3, s.damping)
             damping = tf.where(gain < 0.25, s.damping * 1.5, eased)
             spent = 1 + 2 * (solution.steps + 2 * int(self.warm_start))
@@ -158,7 +158,7 @@ class NewtonCG(Configurable):
                 parallel_iterations=1,
             )
         )
-        gradients = with_values(end.gradients, end.evaluations)
+        gradients = count_with_values(end.gradients, end.evaluations)
         return InnerSolution(
             end.phi,
             end.steps,

@@ -18,7 +18,7 @@ class InnerSolution(NamedTuple):
         initial_gradient_norm: `[tasks]`, `||grad G(theta)||`, against which residuals are read.
         gradient_norm: `[tasks]`, `||grad G||` at the last point where the solver took a gradient;
             for first-order solvers that is one step before `phi`.
-        sound: `[tasks]`, bool, tasks whose weights are finite.
+        valid: `[tasks]`, bool, tasks whose weights are finite.
         initial_value: `[tasks]`, `G(theta)`, against which a divergence is told. None of a solver
             that does not meet it on its way: it is then computed.
         value: `[tasks]`, G at the last point where the solver knew it; for first-order solvers of
@@ -30,12 +30,12 @@ class InnerSolution(NamedTuple):
     gradients: tf.Tensor
     initial_gradient_norm: tf.Tensor
     gradient_norm: tf.Tensor
-    sound: tf.Tensor
+    valid: tf.Tensor
     initial_value: tf.Tensor | None = None
     value: tf.Tensor | None = None
 
 
-def with_values(gradients: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
+def count_with_values(gradients: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
     """Gradients spent, with values of the objective at a third of one each, rounded up."""
     return gradients + (values + 2) // 3
 

@@ -103,13 +103,13 @@ class TaskBatchNormalization(keras.layers.BatchNormalization):
         if self.fixed and self.recorded is None:
             held = (self.moving_mean, self.moving_variance)
             mean, variance = (tf.reshape(tf.cast(v, x.dtype), shape) for v in held)
-            centred = x + (-mean)
+            centered = x + (-mean)
         else:
-            centred, variance = self._of_examples(x)
+            centered, variance = self._of_examples(x)
         inverse = tf.math.rsqrt(variance + self.epsilon)
         if self.scale:
             inverse *= tf.reshape(tf.cast(self.gamma, inverse.dtype), shape)
-        outputs = centred * inverse
+        outputs = centered * inverse
         if self.center:
             outputs += tf.reshape(tf.cast(self.beta, inverse.dtype), shape)
         return tf.cast(outputs, self.compute_dtype)
@@ -121,16 +121,16 @@ class TaskBatchNormalization(keras.layers.BatchNormalization):
         # Mean and variance with their full derivatives. A sum with the negative mean, for the
         # gradient of a difference passes over all activations once more to negate them.
         mean = tf.reduce_mean(seen, axis=self._reduction_axes, keepdims=True)
-        centred = x + (-mean)
+        centered = x + (-mean)
         if self.divide:
-            squares = tf.square(centred if rows is None else seen + (-mean))
+            squares = tf.square(centered if rows is None else seen + (-mean))
             variance = tf.reduce_mean(squares, axis=self._reduction_axes, keepdims=True)
         else:
             variance = tf.ones_like(mean) - self.epsilon
         if self.recorded is not None:
             flat = self.moving_mean.shape
             self.recorded.append((tf.reshape(mean, flat), tf.reshape(variance, flat)))
-        return centred, variance
+        return centered, variance
 
     def fuses(self, inputs: tf.Tensor) -> bool:
         """Whether `fused` can normalize `[tasks, examples, ...]`."""

@@ -86,7 +86,7 @@ def check_curvature(learner: Any, data: Any) -> dict[str, float]:
 
 
 def _errors(learner: Any, algorithm: Any, data: Any, exact: bool) -> dict[str, tf.Tensor]:
-    objective = learner.objective(data, training=True).part(0, 1).featured()
+    objective = learner.objective(data, training=True).part(0, 1).after_trunk()
     theta = algorithm.parameters.theta()
     problem = InnerProblem(objective, theta, tf.zeros([], theta.dtype))
     phi = problem.start()
@@ -132,7 +132,7 @@ def _of_network(
     )
     return {
         "outputs": _relative(tf.reshape(image, [-1]), moved),
-        "loss": _relative(tf.reshape(product.bend(image), [-1]), slopes / (2 * step)),
+        "loss": _relative(tf.reshape(product.loss_hessian(image), [-1]), slopes / (2 * step)),
     }
 
 

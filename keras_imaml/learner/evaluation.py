@@ -8,12 +8,12 @@ import numpy as np
 import tensorflow as tf
 
 from keras_imaml._utils.accuracy import accuracies, has_classes
+from keras_imaml._utils.progress_bar import WaitingBar
 from keras_imaml._utils.signals import HeldSignal
-from keras_imaml.learner.meta_learner import MetaLearner
-from keras_imaml.learner.meta_batch import outcomes
 from keras_imaml._utils.tracing import TracedByRank
 from keras_imaml._utils.validation import check_integer
-from keras_imaml._utils.progress_bar import WaitingBar
+from keras_imaml.learner.meta_batch import outcomes
+from keras_imaml.learner.meta_learner import MetaLearner
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,22 +117,22 @@ def evaluate(
             f"for fewer. Received: num_tasks={num_tasks}"
         )
     results = {name: np.concatenate(parts) for name, parts in columns.items()}
-    sound = results.pop("sound")
-    if not sound.any():
+    valid = results.pop("valid")
+    if not valid.any():
         raise ValueError(
             f"None of the {num_tasks} tasks could be evaluated: NaN or infinity in the data, in "
             "the learned weights, or from an inner loop that diverges (lower its learning rate)."
         )
-    means = {name: float(values[sound].mean()) for name, values in results.items()}
+    means = {name: float(values[valid].mean()) for name, values in results.items()}
     return Evaluation(
-        tasks=int(sound.sum()),
-        bad_tasks=int((~sound).sum()),
+        tasks=int(valid.sum()),
+        bad_tasks=int((~valid).sum()),
         transductive=learner.queries_interact,
         loss=means["loss"],
-        loss_ci95=_half_width(results["loss"][sound]),
+        loss_ci95=_half_width(results["loss"][valid]),
         loss_before=means["loss_before"],
         accuracy=means.get("accuracy"),
-        ci95=_half_width(results["accuracy"][sound]) if "accuracy" in results else None,
+        ci95=_half_width(results["accuracy"][valid]) if "accuracy" in results else None,
         accuracy_before=means.get("accuracy_before"),
     )
 
@@ -140,7 +140,7 @@ def evaluate(
 def _step(learner: MetaLearner, data: Any) -> dict[str, tf.Tensor]:
     objective = learner.objective(data, training=False)
     before, after = outcomes(learner.algorithm, objective, learner.tasks_per_chunk)
-    values = {"loss": after.losses, "loss_before": before.losses, "sound": after.sound}
+    values = {"loss": after.losses, "loss_before": before.losses, "valid": after.valid}
     labels = objective.tasks.query_y
     if has_classes(labels, after.outputs):
         values["accuracy"] = accuracies(labels, after.outputs)

@@ -8,7 +8,7 @@ import tensorflow as tf
 from keras_imaml.algorithms import Algorithm, MetaGradient
 from keras_imaml.algorithms.algorithm import add_gradients
 from keras_imaml.batching.chunks import over_chunks, part_size, tasks_at_once
-from keras_imaml.distribution.pipelines import pipelines, side_by_side
+from keras_imaml.distribution.pipelines import pipelines, run_lanes
 from keras_imaml.objectives.task_objective import TaskObjective
 
 
@@ -18,12 +18,12 @@ class Outcome(NamedTuple):
     Attributes:
         losses: `[tasks]`.
         outputs: The network's outputs.
-        sound: `[tasks]`, bool.
+        valid: `[tasks]`, bool.
     """
 
     losses: tf.Tensor
     outputs: Any
-    sound: tf.Tensor
+    valid: tf.Tensor
 
 
 def meta_gradient(
@@ -50,14 +50,14 @@ def meta_gradient(
             for v, g in zip(variables, meta.gradients, strict=True)
         ]
         means += [meta.diagnostics[name] for name in algorithm.diagnostics]
-        share = tf.reduce_sum(tf.cast(meta.sound, objective.dtype))
+        share = tf.reduce_sum(tf.cast(meta.valid, objective.dtype))
         sums = [share, *(tf.cast(share, mean.dtype) * mean for mean in means)]
-        return ((meta.query_losses, meta.query_outputs, meta.sound),), sums
+        return ((meta.query_losses, meta.query_outputs, meta.valid),), sums
 
     scalars = [tf.zeros([], objective.dtype) for _ in algorithm.diagnostics]
     zeros = [tf.zeros([], objective.dtype), *(tf.zeros(v.shape, v.dtype) for v in variables)]
-    ((losses, outputs, sound),), (count, *sums) = side_by_side(
-        lambda lane: _one_after_another(whole, lane, limit, [*zeros, *scalars]), objective, lanes
+    ((losses, outputs, valid),), (count, *sums) = run_lanes(
+        lambda lane: _run_chunks(whole, lane, limit, [*zeros, *scalars]), objective, lanes
     )
     means = [total / tf.cast(tf.maximum(count, 1), total.dtype) for total in sums]
     gradients, diagnostics = means[: len(variables)], means[len(variables) :]
@@ -67,7 +67,7 @@ def meta_gradient(
             per_task=None,
             query_losses=losses,
             query_outputs=outputs,
-            sound=sound,
+            valid=valid,
             diagnostics=dict(zip(algorithm.diagnostics, diagnostics, strict=True)),
         )
     )
@@ -99,16 +99,16 @@ def outcomes(
 
 def _adapted(algorithm: Algorithm, part: TaskObjective) -> Outcome:
     adapted = algorithm.adapt(part)
-    return _at(part, adapted.phi, part.sound & adapted.sound)
+    return _at(part, adapted.phi, part.valid & adapted.valid)
 
 
 def _unadapted(algorithm: Algorithm, part: TaskObjective) -> Outcome:
-    return _at(part, algorithm.inner_problem(part).start(), part.sound)
+    return _at(part, algorithm.inner_problem(part).start(), part.valid)
 
 
-def _at(part: TaskObjective, phi: tf.Tensor, sound: tf.Tensor) -> Outcome:
+def _at(part: TaskObjective, phi: tf.Tensor, valid: tf.Tensor) -> Outcome:
     losses, outputs = part.query_losses(phi)
-    return Outcome(losses, outputs, sound & tf.math.is_finite(losses))
+    return Outcome(losses, outputs, valid & tf.math.is_finite(losses))
 
 
 def _in_parts(
@@ -121,10 +121,10 @@ def _in_parts(
     limit, lanes = _limits(objective, tasks_per_chunk)
 
     def whole(part: TaskObjective) -> tuple[Any, list[tf.Tensor]]:
-        return tuple(tuple(found) for found in function(part.featured())), []
+        return tuple(tuple(found) for found in function(part.after_trunk())), []
 
-    found, _ = side_by_side(
-        lambda lane: _one_after_another(whole, lane, limit, count=count), objective, lanes
+    found, _ = run_lanes(
+        lambda lane: _run_chunks(whole, lane, limit, count=count), objective, lanes
     )
     return [Outcome(*one) for one in found]
 
@@ -136,10 +136,12 @@ def _through_trunk(
     if objective.outer.trunk is None:
         return _finite(algorithm.meta_gradient(objective, variables))
     with tf.GradientTape() as tape:
-        featured = objective.featured()
-    meta = algorithm.meta_gradient(featured, [*variables, *featured.features])
+        after_trunk = objective.after_trunk()
+    meta = algorithm.meta_gradient(after_trunk, [*variables, *after_trunk.trunk_outputs])
     own, slopes = meta.gradients[: len(variables)], meta.gradients[len(variables) :]
-    reached = [(f, g) for f, g in zip(featured.features, slopes, strict=True) if g is not None]
+    reached = [
+        (f, g) for f, g in zip(after_trunk.trunk_outputs, slopes, strict=True) if g is not None
+    ]
     if not reached:
         return _finite(meta._replace(gradients=own))
     before = tape.gradient(
@@ -153,7 +155,7 @@ def _through_trunk(
 def _finite(meta: MetaGradient) -> MetaGradient:
     """Without a gradient of NaN or infinity, which marks its tasks as bad.
 
-    Tasks that are not sound add nothing to it, but broken meta-parameters do: a learned lambda of
+    Tasks that are not valid add nothing to it, but broken meta-parameters do: a learned lambda of
     NaN, weights that overflow.
     """
     values = [g.values if isinstance(g, tf.IndexedSlices) else g for g in meta.gradients]
@@ -165,10 +167,10 @@ def _finite(meta: MetaGradient) -> MetaGradient:
             return tf.IndexedSlices(clear(g.values), g.indices, g.dense_shape)
         return None if g is None else tf.where(finite, g, tf.zeros_like(g))
 
-    return meta._replace(gradients=[clear(g) for g in meta.gradients], sound=meta.sound & finite)
+    return meta._replace(gradients=[clear(g) for g in meta.gradients], valid=meta.valid & finite)
 
 
-def _one_after_another(
+def _run_chunks(
     function: Callable[[TaskObjective], tuple[Any, list[tf.Tensor]]],
     objective: TaskObjective,
     limit: int | None,

@@ -6,40 +6,43 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_imaml.algorithms import Algorithm
-from keras_imaml.batching import TaskLoss
-from keras_imaml.batching import TaskNetwork
-from keras_imaml.batching.layer_updates import check_stateless
 from keras_imaml._compat.lora import UnmergedLora, enable_lora, lora_settings
 from keras_imaml._compat.random_streams import RandomStreams, own_generator
-from keras_imaml.batching.layer_checks import check_layers
 from keras_imaml._compat.shared_constants import shared_constants
+from keras_imaml._utils.configurable import constructor_call
+from keras_imaml._utils.signals import release_signals
+from keras_imaml._utils.tracing import TracedByRank
+from keras_imaml._utils.validation import check_integer
+from keras_imaml.algorithms import Algorithm
+from keras_imaml.batching import TaskLoss, TaskNetwork
+from keras_imaml.batching.layer_checks import check_layers
+from keras_imaml.batching.layer_updates import check_stateless
 from keras_imaml.batching.trunk import split
 from keras_imaml.batching.trunk_network import TrunkNetwork
-from keras_imaml.callbacks.preemption import give_back_signals
-from keras_imaml.learner.progress import Progress
-from keras_imaml._utils.configurable import constructor_call
 from keras_imaml.distribution import replicas
-from keras_imaml.learner.step_functions import StepFunctions
-from keras_imaml.learner.input_checks import check_element, check_shapes
 from keras_imaml.layers.task_batch_normalization import normalizes_by_batch
-from keras_imaml.objectives.learned_loss import LearnedLoss
-from keras_imaml.learner.step_metrics import make_diagnostics, update_metrics, without_tasks_no_loss
-from keras_imaml.objectives.task_objective import Level, TaskObjective
-from keras_imaml.objectives.tasks import Tasks
+from keras_imaml.learner.input_checks import check_element, check_shapes
+from keras_imaml.learner.meta_batch import Outcome, meta_gradient, outcome
+from keras_imaml.learner.progress import Progress
+from keras_imaml.learner.step_functions import StepFunctions
+from keras_imaml.learner.step_metrics import (
+    make_diagnostics,
+    nan_loss_if_all_invalid,
+    update_metrics,
+)
+from keras_imaml.learner.task_adaptation import TaskAdaptation
+from keras_imaml.learner.weight_summary import weights_table
 from keras_imaml.meta_parameters.parameters import (
     Adapt,
     Parameters,
-    adapted_places,
-    at_places,
+    adapted_indices,
+    at_indices,
     freeze,
-    frozen_places,
+    frozen_indices,
 )
-from keras_imaml.learner.meta_batch import Outcome, meta_gradient, outcome
-from keras_imaml.learner.weight_summary import weights_table
-from keras_imaml.learner.task_adaptation import TaskAdaptation
-from keras_imaml._utils.tracing import TracedByRank
-from keras_imaml._utils.validation import check_integer
+from keras_imaml.objectives.learned_loss import LearnedLoss
+from keras_imaml.objectives.task_objective import NetworkAndLoss, TaskObjective
+from keras_imaml.objectives.tasks import Tasks
 
 _TRACED = ("model", "algorithm", "learned_loss", "tasks_per_chunk")
 
@@ -60,7 +63,7 @@ class MetaLearner(TaskAdaptation, StepFunctions):
             predicate `variable -> bool`. The other trainable weights are the same for all tasks
             and are meta-learned too. `["lora_kernel_a", "lora_kernel_b"]` are the low-rank weights
             of layers on which `enable_lora` was called before. Defaults to `None`.
-        transductive: Whether `TaskBatchNormalization` normalises a query set by its own
+        transductive: Whether `TaskBatchNormalization` normalizes a query set by its own
             statistics (as in the paper), so that the query examples of a task see one another.
             `False` uses the statistics of the support set, and is what an adapted model delivers
             when it is deployed. Without difference for layers with `fixed=True`. Defaults to
@@ -208,11 +211,11 @@ class MetaLearner(TaskAdaptation, StepFunctions):
                 *args, verbose=verbose, callbacks=callbacks, shuffle=shuffle, **kwargs
             )
         finally:
-            give_back_signals(callbacks)
+            release_signals(callbacks)
 
     @property
     def transductive(self) -> bool:
-        """Whether query sets are normalised by their own statistics; may be changed any time."""
+        """Whether query sets are normalized by their own statistics; may be changed any time."""
         return self._transductive
 
     @transductive.setter
@@ -233,7 +236,7 @@ class MetaLearner(TaskAdaptation, StepFunctions):
     def queries_interact(self) -> bool:
         """Whether a prediction depends on the other queries of its task.
 
-        So if tasks adapt to them, or if `transductive`, and a layer normalises by the examples at
+        So if tasks adapt to them, or if `transductive`, and a layer normalizes by the examples at
         hand.
         """
         seen = self.transductive and normalizes_by_batch(self.model)
@@ -265,13 +268,13 @@ class MetaLearner(TaskAdaptation, StepFunctions):
         objective, real = self._real_tasks(data, training=True)
         variables = self.trainable_variables
         meta = meta_gradient(self.algorithm, objective, variables, self.tasks_per_chunk)
-        sound = tf.reduce_sum(tf.cast(meta.sound, tf.float32))
-        gradients = replicas.for_optimizer(meta.gradients, sound, self.optimizer)
+        valid = tf.reduce_sum(tf.cast(meta.valid, tf.float32))
+        gradients = replicas.for_optimizer(meta.gradients, valid, self.optimizer)
         # An optimizer that scales losses (for half precision) divides what it is given.
         gradients = [_scaled(self.optimizer, g) for g in gradients]
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
         self._streams.advance()
-        after = Outcome(meta.query_losses, meta.query_outputs, meta.sound)
+        after = Outcome(meta.query_losses, meta.query_outputs, meta.valid)
         return update_metrics(self, objective, after, real, meta.diagnostics)
 
     @shared_constants()
@@ -283,8 +286,8 @@ class MetaLearner(TaskAdaptation, StepFunctions):
 
     def get_metrics_result(self) -> dict[str, Any]:
         """The value of every metric, over the tasks of all replicas."""
-        with replicas.of_all(self.metrics):
-            return without_tasks_no_loss(super().get_metrics_result())
+        with replicas.aggregated_over_replicas(self.metrics):
+            return nan_loss_if_all_invalid(super().get_metrics_result())
 
     def objective(self, data: Any, training: bool, first: tf.Tensor | int = 0) -> TaskObjective:
         """The support and query losses of one element of the data, as functions of `phi`.
@@ -304,7 +307,7 @@ class MetaLearner(TaskAdaptation, StepFunctions):
         """The arguments of the constructor. A predicate for `adapt` becomes a list of places."""
         adapt: Any = self.adapt_spec
         if callable(adapt):
-            adapt = adapted_places(self.parameters)
+            adapt = adapted_indices(self.parameters)
         return {
             "model": keras.saving.serialize_keras_object(self.model),
             "algorithm": keras.saving.serialize_keras_object(self.algorithm),
@@ -313,7 +316,7 @@ class MetaLearner(TaskAdaptation, StepFunctions):
             "tasks_per_chunk": self.tasks_per_chunk,
             "learned_loss": keras.saving.serialize_keras_object(self.learned_loss),
             "lora": lora_settings(self.model),
-            "frozen": frozen_places(self.model),
+            "frozen": frozen_indices(self.model),
             "name": self.name,
         }
 
@@ -327,7 +330,7 @@ class MetaLearner(TaskAdaptation, StepFunctions):
         freeze(config["model"], config.pop("frozen", []))
         adapt = config["adapt"]
         if isinstance(adapt, (list, tuple)) and isinstance(adapt[0], int):
-            config["adapt"] = at_places(config["model"], adapt)
+            config["adapt"] = at_indices(config["model"], adapt)
         return cls(**config)
 
     def save_own_variables(self, store: Any) -> None:
@@ -344,10 +347,10 @@ class MetaLearner(TaskAdaptation, StepFunctions):
 
     def _real_tasks(self, data: Any, training: bool) -> tuple[TaskObjective, tf.Tensor]:
         """The objective of what a replica gets, which may be no task at all, and which are real."""
-        data, real = replicas.never_empty(self._checked(data))
+        data, real = replicas.pad_empty_batch(self._checked(data))
         first = replicas.tasks_before(tf.reduce_sum(tf.cast(real, tf.int32)))
         objective = self.objective(data, training=training, first=first)
-        objective.sound &= real
+        objective.valid &= real
         return objective, real
 
     def _checked(self, data: Any) -> Any:
@@ -365,7 +368,7 @@ class MetaLearner(TaskAdaptation, StepFunctions):
             self._make_networks(adapts_by)
 
     def _make_networks(self, adapts_by: keras.Model) -> None:
-        # A joint set is normalised as one, and a learned loss reads activations of the trunk.
+        # A joint set is normalized as one, and a learned loss reads activations of the trunk.
         model, parameters, streams = self.model, self.parameters, self._streams
         whole = self.learned_loss or self.algorithm.joins_examples
         parts = None if whole else split(model, parameters)
@@ -384,8 +387,8 @@ class MetaLearner(TaskAdaptation, StepFunctions):
         learned = TaskLoss(self._learned_loss_of_one, dtype, self.parameters)
         loss = learned if self.learned_loss else supervised
         self._levels = (
-            Level(self._inner_network, loss, self._trunk),
-            Level(self._outer_network, supervised, self._trunk),
+            NetworkAndLoss(self._inner_network, loss, self._trunk),
+            NetworkAndLoss(self._outer_network, supervised, self._trunk),
         )
         self._forget_graphs()
 
@@ -397,13 +400,13 @@ class MetaLearner(TaskAdaptation, StepFunctions):
         if not self._compile_loss.built:
             self._compile_loss.build(y, outputs)
         # A stateless scope keeps the per-output trackers of Keras out of the inner loop.
-        with keras.StatelessScope(), replicas.whole_losses():
+        with keras.StatelessScope(), replicas.losses_per_replica():
             loss = self._compile_loss(y, outputs)
         if loss.shape.rank:
             raise ValueError(
                 "Invalid value for `loss`. Expected one number for all examples of a task, such as "
                 "their mean: a Keras loss without reduction='none'. Received: shape "
-                f"{loss.shape} from {self._compile_loss._user_loss!r}"
+                f"{loss.shape} from {self.loss!r}"
             )
         return loss
 

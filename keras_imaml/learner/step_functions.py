@@ -50,7 +50,7 @@ class StepFunctions(keras.Model):
         self.parameters.check_unchanged()  # a function that was traced before would not see it
         name = f"{kind}_function"
         if getattr(self, name) is None or force:
-            if replicas.shared(self.distribute_strategy):
+            if replicas.is_distributed(self.distribute_strategy):
                 setattr(self, name, self._on_replicas(getattr(self, f"{kind}_step")))
             else:
                 by_keras(force)

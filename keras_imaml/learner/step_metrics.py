@@ -5,8 +5,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_imaml.objectives.task_objective import TaskObjective
 from keras_imaml.learner.meta_batch import Outcome
+from keras_imaml.objectives.task_objective import TaskObjective
 
 _OF_TASKS = ("bad_tasks", "transductive")  # beside those of the algorithm
 
@@ -23,7 +23,7 @@ def update_metrics(
     real: tf.Tensor,
     diagnostics: dict[str, tf.Tensor],
 ) -> dict[str, tf.Tensor]:
-    """Update all metrics of a `MetaLearner` with the sound tasks.
+    """Update all metrics of a `MetaLearner` with the valid tasks.
 
     Args:
         learner: The learner.
@@ -35,17 +35,17 @@ def update_metrics(
     Returns:
         The values by name, without the diagnostics that nothing was reported of.
     """
-    losses, outputs, sound = after
+    losses, outputs, valid = after
     sound_tasks, real_tasks, bad_tasks = (
-        tf.reduce_sum(tf.cast(mask, tf.float32)) for mask in (sound, real, real & ~sound)
+        tf.reduce_sum(tf.cast(mask, tf.float32)) for mask in (valid, real, real & ~valid)
     )
 
     def flat(x: tf.Tensor) -> tf.Tensor:
-        kept = tf.boolean_mask(x, sound)
+        kept = tf.boolean_mask(x, valid)
         return tf.reshape(kept, tf.concat([[-1], tf.shape(kept)[2:]], axis=0))
 
     y, outputs = keras.tree.map_structure(flat, (objective.tasks.query_y, outputs))
-    learner._loss_tracker.update_state(tf.boolean_mask(losses, sound))
+    learner._loss_tracker.update_state(tf.boolean_mask(losses, valid))
     if learner._compile_loss.metrics:
         learner._compile_loss(y, outputs)  # updates the mean loss of each output
     means = learner.diagnostics
@@ -59,7 +59,7 @@ def update_metrics(
     _add(means["transductive"], tf.constant(float(learner.queries_interact)), tf.constant(1.0))
     unused = set(means) - {*diagnostics, *_OF_TASKS}
     logs = learner.compute_metrics(None, y, outputs)
-    return without_tasks_no_loss({name: v for name, v in logs.items() if name not in unused})
+    return nan_loss_if_all_invalid({name: v for name, v in logs.items() if name not in unused})
 
 
 def _add(mean: keras.metrics.Mean, total: tf.Tensor, count: tf.Tensor) -> None:
@@ -68,7 +68,7 @@ def _add(mean: keras.metrics.Mean, total: tf.Tensor, count: tf.Tensor) -> None:
     mean.count.assign_add(count)
 
 
-def without_tasks_no_loss(logs: dict[str, Any]) -> dict[str, Any]:
+def nan_loss_if_all_invalid(logs: dict[str, Any]) -> dict[str, Any]:
     """Logs whose loss is NaN if every task was bad: the mean of nothing would be 0, the best."""
     if not {"loss", "bad_tasks"} <= logs.keys():
         return logs

@@ -5,16 +5,16 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_imaml.export.adapted_model import adapted_model
+from keras_imaml._utils.tracing import TracedByRank
 from keras_imaml.algorithms import Algorithm
-from keras_imaml.learner.input_checks import check_labels, check_shapes
+from keras_imaml.export.adapted_model import adapted_model
 from keras_imaml.export.saved_model import export_learner
 from keras_imaml.inner import InnerSolution
-from keras_imaml.objectives.learned_loss import LearnedLoss
-from keras_imaml.objectives.task_objective import Level, TaskObjective
-from keras_imaml.objectives.tasks import Tasks
+from keras_imaml.learner.input_checks import check_labels, check_shapes
 from keras_imaml.meta_parameters.parameters import Parameters
-from keras_imaml._utils.tracing import TracedByRank
+from keras_imaml.objectives.learned_loss import LearnedLoss
+from keras_imaml.objectives.task_objective import NetworkAndLoss, TaskObjective
+from keras_imaml.objectives.tasks import Tasks
 
 
 class TaskAdaptation(keras.Model):
@@ -25,7 +25,7 @@ class TaskAdaptation(keras.Model):
     parameters: Parameters
     learned_loss: LearnedLoss | None
     transductive: bool
-    _levels: tuple[Level, Level]
+    _levels: tuple[NetworkAndLoss, NetworkAndLoss]
     _adaptation: TracedByRank | None  # of `adapt`; None when the learner has changed
 
     def adapt(
@@ -85,15 +85,15 @@ class TaskAdaptation(keras.Model):
             )
         parts = keras.tree.map_structure(tf.convert_to_tensor, (support_x, support_y, unlabelled_x))
         if self.learned_loss is None:
-            check_labels(self.model, self._compile_loss._user_loss, parts[1])
+            check_labels(self.model, self.loss, parts[1])
         if self._adaptation is None:
             self._adaptation = TracedByRank(self._adapt_one)
         try:
-            phi, sound = self._adaptation(*parts)
+            phi, valid = self._adaptation(*parts)
         except tf.errors.InvalidArgumentError:
             self._single(*parts)  # says which part does not fit, if it is that
             raise
-        if not bool(sound):
+        if not bool(valid):
             raise ValueError(
                 "The adaptation to this task diverged: its weights or inputs are NaN or infinite, "
                 "or the inner loop raised the support loss more than tenfold. "
@@ -120,7 +120,7 @@ class TaskAdaptation(keras.Model):
 
         Returns:
             The `keras_imaml.inner.InnerSolution` of a meta-batch of this one task, and the
-            outputs for the query set. `sound` says whether all of the task is finite; if it is
+            outputs for the query set. `valid` says whether all of the task is finite; if it is
             not, the outputs are NaN.
         """
         self._assert_compile_called("adapt_and_predict")
@@ -131,15 +131,15 @@ class TaskAdaptation(keras.Model):
             )
         if self.learned_loss is None and tf.executing_eagerly():
             labels = keras.tree.map_structure(tf.convert_to_tensor, support_y)
-            check_labels(self.model, self._compile_loss._user_loss, labels)
+            check_labels(self.model, self.loss, labels)
         objective = self._single(support_x, support_y, query_x)
         solution = self.algorithm.adapt(objective)
-        sound = solution.sound & objective.sound
+        valid = solution.valid & objective.valid
         outputs = keras.tree.map_structure(
-            lambda z: tf.where(sound[0], z[0], tf.constant(float("nan"), z.dtype)),
+            lambda z: tf.where(valid[0], z[0], tf.constant(float("nan"), z.dtype)),
             objective.query(solution.phi).outputs,
         )
-        return solution._replace(sound=sound), outputs
+        return solution._replace(valid=valid), outputs
 
     def export(self, filepath: str, **kwargs: Any) -> None:
         """Write a SavedModel that adapts; see `keras_imaml.export.saved_model.export_learner`."""
@@ -153,11 +153,11 @@ class TaskAdaptation(keras.Model):
         self.parameters.check_unchanged()
         tasks = Tasks(support_x, support_y, query_x, ())
         check_shapes(self.model, tasks)
-        return TaskObjective(*self._levels, tasks, False, self.transductive).featured()
+        return TaskObjective(*self._levels, tasks, False, self.transductive).after_trunk()
 
     def _adapt_one(
         self, support_x: Any, support_y: Any, unlabelled_x: Any
     ) -> tuple[tf.Tensor, tf.Tensor]:
         objective = self._single(support_x, support_y, unlabelled_x)
         adapted = self.algorithm.adapt(objective)
-        return adapted.phi[0], (adapted.sound & objective.sound)[0]
+        return adapted.phi[0], (adapted.valid & objective.valid)[0]

@@ -2,10 +2,10 @@
 
 import keras
 
+from keras_imaml._utils.validation import check_integer
 from keras_imaml.export.layer_state import copy_other_state
 from keras_imaml.layers import TiedDense
 from keras_imaml.learner.meta_learner import MetaLearner
-from keras_imaml._utils.validation import check_integer
 
 
 def with_classes(learner: MetaLearner, classes: int) -> MetaLearner:

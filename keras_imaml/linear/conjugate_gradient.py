@@ -7,10 +7,10 @@ import keras
 import tensorflow as tf
 
 from keras_imaml._utils.configurable import Configurable
-from keras_imaml.linear.operators import HessianProduct
-from keras_imaml.linear.solution import LinearSolution, Operator, Status
 from keras_imaml._utils.validation import check_choice, check_integer, check_number
 from keras_imaml._utils.vectors import dot, length, norm, rounding, select
+from keras_imaml.linear.operators import HessianProduct
+from keras_imaml.linear.solution import LinearSolution, Operator, Status
 
 
 class _State(NamedTuple):
@@ -112,11 +112,11 @@ class ConjugateGradient(Configurable):
             s = _State(*loop)
             product = operator(s.p)
             curvature = dot(s.p, product)
-            sound = tf.math.is_finite(curvature)
+            valid = tf.math.is_finite(curvature)
             positive = curvature > epsilon * length(s.p) * length(product)
             # Curvature that is negative at the first step leaves nothing better than M^-1 b.
-            first = s.active & sound & ~positive & tf.equal(s.step, 0)
-            go = s.active & sound & positive
+            first = s.active & valid & ~positive & tf.equal(s.step, 0)
+            go = s.active & valid & positive
             # Rows that stand still get steps of zero; nothing in them may be infinite then.
             product = select(go | first, product, tf.zeros_like(product))
             alpha = tf.where(go, tf.math.divide_no_nan(s.rz, curvature), 0)
@@ -136,8 +136,8 @@ class ConjugateGradient(Configurable):
                 lambda: select(better, x, select(first, guess if warm else s.p, s.best_x)),
             )
             converged = go & (r_norm <= self.tolerance)
-            status = tf.where(s.active & ~sound, int(Status.NON_FINITE), s.status)
-            status = tf.where(s.active & sound & ~positive, int(Status.NEGATIVE_CURVATURE), status)
+            status = tf.where(s.active & ~valid, int(Status.NON_FINITE), s.status)
+            status = tf.where(s.active & valid & ~positive, int(Status.NEGATIVE_CURVATURE), status)
             status = tf.where(converged, int(Status.CONVERGED), status)
             z = precondition(r)
             rz = dot(r, z)

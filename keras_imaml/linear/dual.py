@@ -6,10 +6,10 @@ import keras
 import tensorflow as tf
 
 from keras_imaml._utils.configurable import Configurable
-from keras_imaml.linear.operators import GaussNewtonProduct
-from keras_imaml.linear.solution import LinearSolution, Operator, Status
 from keras_imaml._utils.validation import check_number
 from keras_imaml._utils.vectors import finite, norm, select
+from keras_imaml.linear.operators import GaussNewtonProduct
+from keras_imaml.linear.solution import LinearSolution, Operator, Status
 
 
 @keras.saving.register_keras_serializable(package="keras_imaml")
@@ -55,15 +55,15 @@ class Dual(Configurable):
                 "keras_imaml.linear.ConjugateGradient(). "
                 f"Received: an operator of type {type(operator).__name__}"
             )
-        if operator.penalised:
+        if operator.penalized:
             raise ValueError(
                 "The dual solver needs the model's curvature to come from its outputs alone. "
                 "Expected a model without weight regularizers; use "
                 "keras_imaml.linear.ConjugateGradient() with them."
             )
-        sound = finite(rhs)
-        rhs = select(sound, rhs, tf.zeros_like(rhs))
-        small = operator.bend(operator.push_forward(rhs / operator.strength))  # S J M^-1 v
+        valid = finite(rhs)
+        rhs = select(valid, rhs, tf.zeros_like(rhs))
+        small = operator.loss_hessian(operator.push_forward(rhs / operator.strength))  # S J M^-1 v
         kernel = self._columns(operator, small)  # S K, column by column
         # Dense algebra stops for all tasks at a matrix of one that is not finite.
         whole = finite(kernel)
@@ -77,7 +77,7 @@ class Dual(Configurable):
         w = select(whole, w, rhs / operator.strength)
         residual = tf.math.divide_no_nan(norm(rhs - operator(w)), norm(rhs))
         status = tf.where(residual <= self.tolerance, int(Status.CONVERGED), int(Status.MAX_STEPS))
-        status = tf.where(sound & whole, status, int(Status.NON_FINITE))
+        status = tf.where(valid & whole, status, int(Status.NON_FINITE))
         steps = tf.fill(tf.shape(rhs)[:1], tf.shape(small)[1] + 1)
         return LinearSolution(w, residual, steps, tf.cast(status, tf.int32))
 
@@ -88,7 +88,7 @@ class Dual(Configurable):
         def column(number: tf.Tensor) -> tf.Tensor:
             unit = tf.broadcast_to(tf.one_hot(number, count, dtype=small.dtype), tf.shape(small))
             back = operator.pull_back(unit) / operator.strength
-            return operator.bend(operator.push_forward(back))
+            return operator.loss_hessian(operator.push_forward(back))
 
         columns = tf.map_fn(
             column, tf.range(count), fn_output_signature=small.dtype, parallel_iterations=1

@@ -6,9 +6,9 @@ import keras
 import tensorflow as tf
 
 from keras_imaml._utils.configurable import Configurable
-from keras_imaml.linear.solution import LinearSolution, Operator, Status
 from keras_imaml._utils.validation import check_integer, check_number
 from keras_imaml._utils.vectors import dot, norm, select
+from keras_imaml.linear.solution import LinearSolution, Operator, Status
 
 
 @keras.saving.register_keras_serializable(package="keras_imaml")
@@ -56,8 +56,8 @@ class Neumann(Configurable):
         """See `LinearSolver.solve`."""
         precondition = preconditioner or tf.identity
         size = norm(rhs)
-        sound = tf.math.is_finite(size)
-        solvable = sound & (size > 0)
+        valid = tf.math.is_finite(size)
+        solvable = valid & (size > 0)
         size = tf.where(solvable, size, tf.ones_like(size))
         b = select(solvable, rhs / size[:, None], tf.zeros_like(rhs))
         scale = self._scale(operator, b, precondition)
@@ -97,7 +97,7 @@ class Neumann(Configurable):
         stuck = solvable & (residual >= 1)
         first = precondition(b)
         first_residual = norm(b - operator(first))
-        broken = ~sound | (stuck & ~tf.math.is_finite(first_residual))
+        broken = ~valid | (stuck & ~tf.math.is_finite(first_residual))
         status = tf.where(stuck, int(Status.DIVERGED), status)
         status = tf.where(broken, int(Status.NON_FINITE), status)
         fallen_back = stuck & ~broken

@@ -6,9 +6,9 @@ import keras
 import tensorflow as tf
 
 from keras_imaml._utils.configurable import Configurable
-from keras_imaml.linear.solution import LinearSolution, Operator, Status
 from keras_imaml._utils.validation import check_integer, check_number
 from keras_imaml._utils.vectors import finite, norm, rounding, select
+from keras_imaml.linear.solution import LinearSolution, Operator, Status
 
 
 @keras.saving.register_keras_serializable(package="keras_imaml")
@@ -52,8 +52,8 @@ class Nystrom(Configurable):
         """See `LinearSolver.solve`; `preconditioner` is the exact inverse of the diagonal M."""
         inverse = preconditioner or tf.identity
         rank = min(self.rank, rhs.shape[1] or self.rank)
-        sound = finite(rhs)
-        rhs = select(sound, rhs, tf.zeros_like(rhs))
+        valid = finite(rhs)
+        rhs = select(valid, rhs, tf.zeros_like(rhs))
         root = tf.sqrt(inverse(tf.ones_like(rhs)))  # M^-1/2
 
         def scaled(v: tf.Tensor) -> tf.Tensor:  # B v,  B = M^-1/2 A M^-1/2 - I
@@ -87,6 +87,6 @@ class Nystrom(Configurable):
         w = select(whole, w, inverse(rhs))
         residual = tf.math.divide_no_nan(norm(rhs - operator(w)), norm(rhs))
         status = tf.where(residual <= self.tolerance, int(Status.CONVERGED), int(Status.MAX_STEPS))
-        status = tf.where(sound & whole, status, int(Status.NON_FINITE))
+        status = tf.where(valid & whole, status, int(Status.NON_FINITE))
         steps = tf.fill(tf.shape(rhs)[:1], rank + 1)
         return LinearSolution(w, residual, steps, tf.cast(status, tf.int32))

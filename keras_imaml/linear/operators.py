@@ -28,23 +28,23 @@ class GaussNewtonProduct:
 
     Attributes:
         push_forward: `v -> J v`, `[tasks, size] -> [tasks, outputs]`.
-        bend: `z -> S z`, the Hessian of the support loss with respect to the outputs.
+        loss_hessian: `z -> S z`, the Hessian of the support loss with respect to the outputs.
         pull_back: `u -> J' u`, `[tasks, outputs] -> [tasks, size]`.
         strength: lambda, a scalar or `[size]`.
         penalty: `v -> P v`, the Hessian of the model's own penalties; None without any.
     """
 
     push_forward: Linear
-    bend: Linear
+    loss_hessian: Linear
     pull_back: Linear
     strength: tf.Tensor
     penalty: Linear | None = None
 
     def __call__(self, v: tf.Tensor) -> tf.Tensor:
-        total = self.pull_back(self.bend(self.push_forward(v))) + self.strength * v
+        total = self.pull_back(self.loss_hessian(self.push_forward(v))) + self.strength * v
         return total if self.penalty is None else total + self.penalty(v)
 
     @property
-    def penalised(self) -> bool:
+    def penalized(self) -> bool:
         """Whether penalties of the model take part."""
         return self.penalty is not None

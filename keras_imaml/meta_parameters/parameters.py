@@ -178,27 +178,27 @@ class Parameters:
         return tf.broadcast_to(theta, tf.stack([tasks, self.size]))
 
 
-def adapted_places(parameters: Parameters) -> list[int]:
+def adapted_indices(parameters: Parameters) -> list[int]:
     """The places of the adapted weights among the trainable ones, which a copy has as well."""
     adapted = {id(variable) for variable in parameters.adapted}
     trainable = parameters.model.trainable_variables
     return [place for place, variable in enumerate(trainable) if id(variable) in adapted]
 
 
-def at_places(model: keras.Model, places: Sequence[int]) -> Callable[[keras.Variable], bool]:
-    """The predicate that chooses them in a copy of the model (see `adapted_places`)."""
+def at_indices(model: keras.Model, places: Sequence[int]) -> Callable[[keras.Variable], bool]:
+    """The predicate that chooses them in a copy of the model (see `adapted_indices`)."""
     trainable = model.trainable_variables
     chosen = {id(trainable[place]) for place in places}
     return lambda variable: id(variable) in chosen
 
 
-def frozen_places(model: keras.Model) -> list[int]:
+def frozen_indices(model: keras.Model) -> list[int]:
     """The places of the weights that nothing trains, of which Keras keeps those of whole layers."""
     return [place for place, weight in enumerate(model.weights) if not weight.trainable]
 
 
 def freeze(model: keras.Model, places: Sequence[int]) -> None:
-    """Freeze the weights of a copy that are frozen in the original (see `frozen_places`)."""
+    """Freeze the weights of a copy that are frozen in the original (see `frozen_indices`)."""
     weights = model.weights
     for place in places:
         weights[place].trainable = False

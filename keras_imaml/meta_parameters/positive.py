@@ -8,8 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_imaml._utils.configurable import ShownAsCall
-from keras_imaml.meta_parameters.parameters import Parameters
 from keras_imaml._utils.validation import check_choice, check_number
+from keras_imaml.meta_parameters.parameters import Parameters
 
 
 class PositiveParameter(ShownAsCall, keras.layers.Layer):

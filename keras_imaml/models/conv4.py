@@ -4,9 +4,9 @@ from typing import Any
 
 import keras
 
+from keras_imaml._utils.validation import check_choice, check_integer
 from keras_imaml.layers import TaskBatchNormalization
 from keras_imaml.models.head import head
-from keras_imaml._utils.validation import check_choice, check_integer
 
 
 def Conv4(  # noqa: N802
@@ -71,8 +71,8 @@ def Conv4(  # noqa: N802
             f"Received: input_shape={input_shape} with downsample={downsample!r}"
         )
     pools = {"average": keras.layers.AveragePooling2D, "max": keras.layers.MaxPooling2D}
-    exact = keras.dtype_policies.get(dtype).variable_dtype
-    inputs = keras.Input(input_shape, dtype=exact)
+    variable_dtype = keras.dtype_policies.get(dtype).variable_dtype
+    inputs = keras.Input(input_shape, dtype=variable_dtype)
     x = inputs
     for block in range(1, 5):
         x = keras.layers.Conv2D(
@@ -89,4 +89,6 @@ def Conv4(  # noqa: N802
         if downsample != "stride":
             x = pools[downsample](2, dtype=dtype, name=f"pool_{block}")(x)
     # In mixed precision the logits, and the weights that adapt, keep the weights' precision.
-    return keras.Model(inputs, head(x, classes, tied_head, cosine, exact, centered), name=name)
+    return keras.Model(
+        inputs, head(x, classes, tied_head, cosine, variable_dtype, centered), name=name
+    )

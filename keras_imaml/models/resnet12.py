@@ -5,9 +5,9 @@ from typing import Any
 
 import keras
 
+from keras_imaml._utils.validation import check_choice, check_integer
 from keras_imaml.layers import TaskBatchNormalization
 from keras_imaml.models.head import head
-from keras_imaml._utils.validation import check_choice, check_integer
 
 _POOLS = {"max": keras.layers.MaxPooling2D, "average": keras.layers.AveragePooling2D}
 _SLOPE = 0.1  # of the leaky activation below zero
@@ -82,8 +82,8 @@ def ResNet12(  # noqa: N802
             f"{2 ** len(stages)} pixels a side, which {len(stages)} stages halve. "
             f"Received: input_shape={input_shape}"
         )
-    exact = keras.dtype_policies.get(dtype).variable_dtype
-    inputs = keras.Input(input_shape, dtype=exact)
+    variable_dtype = keras.dtype_policies.get(dtype).variable_dtype
+    inputs = keras.Input(input_shape, dtype=variable_dtype)
 
     def normalization(name: str) -> keras.Layer:
         return TaskBatchNormalization(fixed=fixed_statistics, dtype=dtype, name=name)
@@ -96,7 +96,9 @@ def ResNet12(  # noqa: N802
     mean = "mean" if cosine or centered else "features"
     x = keras.layers.GlobalAveragePooling2D(dtype=dtype, name=mean)(x)
     # In mixed precision the logits, and the weights that adapt, keep the weights' precision.
-    return keras.Model(inputs, head(x, classes, tied_head, cosine, exact, centered), name=name)
+    return keras.Model(
+        inputs, head(x, classes, tied_head, cosine, variable_dtype, centered), name=name
+    )
 
 
 def _stage(
@@ -107,7 +109,7 @@ def _stage(
     normalization: Callable[[str], keras.Layer],
     dtype: Any,
 ) -> Any:
-    def normalised(x: Any, size: int, part: str) -> Any:
+    def normalized(x: Any, size: int, part: str) -> Any:
         # The normalization has an offset of its own.
         x = keras.layers.Conv2D(
             features,
@@ -127,8 +129,8 @@ def _stage(
         return keras.layers.Activation(activation, dtype=dtype, name=label)(x)
 
     within, end = activations
-    shortcut = normalised(x, 1, "shortcut")
+    shortcut = normalized(x, 1, "shortcut")
     for part in ("1", "2"):
-        x = activated(normalised(x, 3, part), part, within)
-    x = keras.layers.Add(dtype=dtype, name=f"{name}_sum")([normalised(x, 3, "3"), shortcut])
+        x = activated(normalized(x, 3, part), part, within)
+    x = keras.layers.Add(dtype=dtype, name=f"{name}_sum")([normalized(x, 3, "3"), shortcut])
     return activated(x, "3", end)

@@ -1,15 +1,10 @@
 """The inner problem of each task: the support loss and the proximal term (equation 3)."""
 
-import copy
-from collections.abc import Callable
-from typing import Any, NamedTuple
-import keras
+from typing import NamedTuple
+
 import tensorflow as tf
-from keras_imaml.batching import Evaluation
-from keras_imaml.batching import TaskNetwork
-from keras_imaml.batching.chunks import rows
-from keras_imaml.batching.trunk_network import TrunkNetwork
-from keras_imaml._utils.vectors import dot, finite, select
+
+from keras_imaml._utils.vectors import dot
 from keras_imaml.objectives.task_objective import TaskObjective
 
 
@@ -49,7 +44,7 @@ class InnerProblem(NamedTuple):
         with tf.GradientTape() as tape:
             tape.watch(phi)
             support = self.objective.support_losses(phi)
-        # Loops over tasks need the shape that vectorisation over unknown examples forgets.
+        # Loops over tasks need the shape that vectorization over unknown examples forgets.
         gradient = tf.ensure_shape(tape.gradient(support, phi), phi.shape)
         return tf.stop_gradient(support), gradient + self.proximal_gradient(phi)
 

@@ -3,17 +3,17 @@
 import copy
 from collections.abc import Callable
 from typing import Any, NamedTuple
+
 import keras
 import tensorflow as tf
-from keras_imaml.batching import Evaluation
-from keras_imaml.batching import TaskNetwork
-from keras_imaml.batching.chunks import rows
+
+from keras_imaml.batching import NetworkOutputs, TaskNetwork
+from keras_imaml.batching.chunks import slice_tasks
 from keras_imaml.batching.trunk_network import TrunkNetwork
-from keras_imaml._utils.vectors import dot, finite, select
 from keras_imaml.objectives.tasks import Tasks, clear, finite_tasks
 
 
-class Level(NamedTuple):
+class NetworkAndLoss(NamedTuple):
     """What one of the two levels evaluates: a network, and the loss of its outputs.
 
     Attributes:
@@ -31,7 +31,7 @@ class Level(NamedTuple):
 class TaskObjective:
     """The support and the query loss of a meta-batch.
 
-    A task whose inputs hold NaN or infinity is marked in `sound` and its inputs are replaced by
+    A task whose inputs hold NaN or infinity is marked in `valid` and its inputs are replaced by
     zeros, so that it cannot spoil what the tasks compute together.
 
     Args:
@@ -41,15 +41,15 @@ class TaskObjective:
         tasks: The data.
         training: Whether the network is evaluated in training mode, with dropout and the like.
         transductive: Whether `TaskBatchNormalization` may look at the whole query set; if not,
-            the query set is normalised by the statistics of the support set.
+            the query set is normalized by the statistics of the support set.
         numbers: `[tasks]`, integers: the number of each task in the meta-batch of all replicas,
             which its random numbers depend on. Defaults to `None`: counted from 0 on.
     """
 
     def __init__(
         self,
-        inner: Level,
-        outer: Level,
+        inner: NetworkAndLoss,
+        outer: NetworkAndLoss,
         tasks: Tasks,
         training: bool,
         transductive: bool,
@@ -58,12 +58,12 @@ class TaskObjective:
         self.inner = inner
         self.outer = outer
         self.parameters = outer.network.parameters
-        self.sound = finite_tasks(tasks)
-        self.tasks = Tasks(*(clear(part, self.sound) for part in tasks))
+        self.valid = finite_tasks(tasks)
+        self.tasks = Tasks(*(clear(part, self.valid) for part in tasks))
         self.numbers = tf.range(tasks.count) if numbers is None else numbers
         self.training = training
         self.transductive = transductive
-        self.features: list[tf.Tensor] = []
+        self.trunk_outputs: list[tf.Tensor] = []
         self.adapts_to_queries = False
 
     @property
@@ -100,22 +100,24 @@ class TaskObjective:
 
     def part(self, first: int | tf.Tensor, count: int) -> "TaskObjective":
         """The objective of `count` tasks from number `first` on."""
-        tasks = tf.nest.map_structure(lambda x: rows(x, first, count), self.tasks)
-        return self.replace(tasks, rows(self.sound, first, count), rows(self.numbers, first, count))
+        tasks = tf.nest.map_structure(lambda x: slice_tasks(x, first, count), self.tasks)
+        return self.replace(
+            tasks, slice_tasks(self.valid, first, count), slice_tasks(self.numbers, first, count)
+        )
 
     def replace(
-        self, tasks: Tasks, sound: tf.Tensor, numbers: tf.Tensor | None = None
+        self, tasks: Tasks, valid: tf.Tensor, numbers: tf.Tensor | None = None
     ) -> "TaskObjective":
-        """The objective of other tasks, whose inputs have been looked at (see `sound`).
+        """The objective of other tasks, whose inputs have been looked at (see `valid`).
 
         They have the numbers of these tasks, unless others are given.
         """
         other = copy.copy(self)
-        other.tasks, other.sound = tasks, sound
+        other.tasks, other.valid = tasks, valid
         other.numbers = self.numbers if numbers is None else numbers
         return other
 
-    def with_guesses(
+    def with_pseudo_labels(
         self, labels: tf.Tensor, loss: Callable[[tf.Tensor, Any], tf.Tensor]
     ) -> "TaskObjective":
         """The same tasks, which adapt to their queries, too, by labels that were guessed.
@@ -130,7 +132,7 @@ class TaskObjective:
             return of_support(y[0], outputs[0]) + loss(y[1], outputs[1])
 
         other = self.replace(
-            self.tasks._replace(support_y=(self.tasks.support_y, labels)), self.sound
+            self.tasks._replace(support_y=(self.tasks.support_y, labels)), self.valid
         )
         other.inner = self.inner._replace(loss=of_both)
         other.adapts_to_queries = True
@@ -140,7 +142,7 @@ class TaskObjective:
         """The objective with zeros as the inputs and targets of bad tasks.
 
         Args:
-            bad: `[tasks]`, bool; these are not sound then, either.
+            bad: `[tasks]`, bool; these are not valid then, either.
 
         Returns:
             The objective, and by the `id` of each part of these tasks that of the others.
@@ -152,17 +154,17 @@ class TaskObjective:
             renamed.update(zip(map(id, tf.nest.flatten(part)), tf.nest.flatten(new), strict=True))
             return new
 
-        other = self.replace(Tasks(*map(cleared, self.tasks)), self.sound & ~bad)
-        other.features = [renamed[id(feature)] for feature in self.features]
+        other = self.replace(Tasks(*map(cleared, self.tasks)), self.valid & ~bad)
+        other.trunk_outputs = [renamed[id(feature)] for feature in self.trunk_outputs]
         return other, renamed
 
-    def featured(self) -> "TaskObjective":
+    def after_trunk(self) -> "TaskObjective":
         """The objective of what comes after the trunk: its inputs are the `features`.
 
         They are differentiated like meta-parameters. Without a trunk, the objective itself.
         """
         trunk = self.outer.trunk
-        if trunk is None or self.features:
+        if trunk is None or self.trunk_outputs:
             return self
         support_x, query_x = self.tasks.support_x, self.tasks.query_x
         if not tf.nest.flatten(query_x):
@@ -175,17 +177,19 @@ class TaskObjective:
             outputs = trunk(both, self.training, rows, self._draws_of(query=True))
             support_x = tf.nest.map_structure(lambda z: z[:, :rows], outputs)
             query_x = tf.nest.map_structure(lambda z: z[:, rows:], outputs)
-        other = self.replace(self.tasks._replace(support_x=support_x, query_x=query_x), self.sound)
+        other = self.replace(self.tasks._replace(support_x=support_x, query_x=query_x), self.valid)
         every = tf.nest.flatten((support_x, query_x))
-        other.features = [z for z in every if z.dtype.is_floating]  # inputs that pass by may not be
+        other.trunk_outputs = [
+            z for z in every if z.dtype.is_floating
+        ]  # inputs that pass by may not be
         return other
 
     def watch(self, tape: tf.GradientTape) -> None:
         """Let a tape see the features, which are no variables."""
-        for feature in self.features:
+        for feature in self.trunk_outputs:
             tape.watch(feature)
 
-    def support(self, phi: tf.Tensor) -> Evaluation:
+    def support(self, phi: tf.Tensor) -> NetworkOutputs:
         """The inner level's network on the support sets; and on the queries that it adapts to."""
         support = self.inner.network(
             phi, self.tasks.support_x, self.training, numbers=self._draws_of(query=False)
@@ -194,14 +198,14 @@ class TaskObjective:
             return support
         return support._replace(outputs=(support.outputs, self.query(phi).outputs))
 
-    def query(self, phi: tf.Tensor) -> Evaluation:
+    def query(self, phi: tf.Tensor) -> NetworkOutputs:
         """The outer level's network on the query sets."""
         network, numbers = self.outer.network, self._draws_of(query=True)
         if self.transductive or not network.normalizes_by_batch:
             return network(phi, self.tasks.query_x, self.training, numbers=numbers)
         both, rows = self._joined()
         outputs, penalty = network(phi, both, self.training, rows, numbers)
-        return Evaluation(tf.nest.map_structure(lambda z: z[:, rows:], outputs), penalty)
+        return NetworkOutputs(tf.nest.map_structure(lambda z: z[:, rows:], outputs), penalty)
 
     def _draws_of(self, query: bool) -> tf.Tensor:
         """Numbers by which the sets of all tasks draw: no two of them the same."""

@@ -1,15 +1,11 @@
 """The data of a meta-batch: support and query sets, one row for each task."""
 
-import copy
-from collections.abc import Callable
 from typing import Any, NamedTuple
+
 import keras
 import tensorflow as tf
-from keras_imaml.batching import Evaluation
-from keras_imaml.batching import TaskNetwork
-from keras_imaml.batching.chunks import rows
-from keras_imaml.batching.trunk_network import TrunkNetwork
-from keras_imaml._utils.vectors import dot, finite, select
+
+from keras_imaml._utils.vectors import finite, select
 
 
 class Tasks(NamedTuple):
@@ -33,8 +29,8 @@ def finite_tasks(tasks: Tasks) -> tf.Tensor:
     return tf.reduce_all(tf.stack([every, *map(finite, parts)]), axis=0)
 
 
-def clear(part: Any, sound: tf.Tensor) -> Any:
+def clear(part: Any, valid: tf.Tensor) -> Any:
     def cleared(x: tf.Tensor) -> tf.Tensor:
-        return select(sound, x, tf.zeros_like(x)) if x.dtype.is_floating else x
+        return select(valid, x, tf.zeros_like(x)) if x.dtype.is_floating else x
 
     return keras.tree.map_structure(cleared, part)

@@ -1,15 +1,12 @@
 """The statistics by which a network normalizes, taken down from a batch."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from keras_imaml.layers.batch_statistics import Calls, batch_statistics
 from keras_imaml.layers.task_batch_normalization import TaskBatchNormalization, normalizations
-
-Calls = list[tuple[tf.Tensor, tf.Tensor]]
-"""Means and variances, `[features]`, of each call of a layer."""
 
 
 def record_statistics(model: keras.Model, x: Any) -> int:
@@ -47,33 +44,19 @@ def record_statistics(model: keras.Model, x: Any) -> int:
             "TaskBatchNormalization(fixed=True), such as keras_imaml.models.Conv4("
             f"5, fixed_statistics=True). Received: {model.name!r}, which has none"
         )
-    found = taken_down(layers, model, x)
+    found = batch_statistics(layers, model, x)
     for layer, calls in zip(layers, found, strict=True):
-        _hold(layer, calls)
+        _store(layer, calls)
     if any(len(calls) > 1 for calls in found):
         # Each call was normalized by itself. So once more, one layer after the other, each on
         # what those before it give with the statistics that they hold.
         for layer in layers:
-            _hold(layer, *taken_down([layer], model, x))
+            _store(layer, *batch_statistics([layer], model, x))
     return len(layers)
 
 
-def taken_down(layers: Sequence[TaskBatchNormalization], model: keras.Model, x: Any) -> list[Calls]:
-    """By what `layers` of a model normalize the examples at hand when it is given `x`."""
-    if not layers:
-        return []
-    for layer in layers:
-        layer.recorded = []
-    try:
-        model(x)
-        return [list(layer.recorded or ()) for layer in layers]
-    finally:
-        for layer in layers:
-            layer.recorded = None
-
-
-def _hold(layer: TaskBatchNormalization, calls: Calls) -> None:
-    """Let a layer hold the statistics of several calls together, of equally many numbers each."""
+def _store(layer: TaskBatchNormalization, calls: Calls) -> None:
+    """Store the statistics of several calls together, of equally many numbers each."""
     if calls:
         means, variances = (tf.cast(tf.stack(v), tf.float64) for v in zip(*calls, strict=True))
         mean = tf.reduce_mean(means, axis=0)

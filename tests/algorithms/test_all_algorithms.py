@@ -63,7 +63,7 @@ def test_a_bad_task_leaves_the_others_untouched(traced, algorithm):
             query_x[2] = spoil(query_x[2])
         spoilt = {"support_x": tf.constant(x), "query_x": tf.constant(query_x)}
         bad = step(*problem.tensors._replace(**spoilt))
-        assert bad.sound.numpy().tolist() == [i in good for i in range(5)]
+        assert bad.valid.numpy().tolist() == [i in good for i in range(5)]
         np.testing.assert_array_equal(bad.per_task.numpy()[good], clean.per_task.numpy()[good])
         np.testing.assert_allclose(np.ravel(bad.gradients[0]), expected, rtol=1e-9)
 

@@ -169,7 +169,7 @@ def with_and_without_nan(problem, adapt=None, transductive=True):
 def test_one_nan_task_leaves_the_other_images_bit_equal(adapt, transductive):
     problem = problems.Images(tasks=8, dtype="float32")
     clean, bad, without = with_and_without_nan(problem, adapt, transductive)
-    assert bad.sound.numpy().tolist() == [i in GOOD for i in range(8)]
+    assert bad.valid.numpy().tolist() == [i in GOOD for i in range(8)]
     np.testing.assert_array_equal(bad.per_task.numpy()[GOOD], clean.per_task.numpy()[GOOD])
     # A convolution of 7 groups is split over threads in another way than one of 8.
     np.testing.assert_allclose(bad.per_task.numpy()[GOOD], without.per_task, atol=2e-4)
@@ -180,7 +180,7 @@ def test_one_nan_task_leaves_the_other_images_bit_equal(adapt, transductive):
 def test_one_nan_task_leaves_a_smaller_batch_bit_equal():
     problem = problems.LinearRegression(tasks=8, dtype="float32")
     clean, bad, without = with_and_without_nan(problem)
-    assert bad.sound.numpy().tolist() == [i in GOOD for i in range(8)]
+    assert bad.valid.numpy().tolist() == [i in GOOD for i in range(8)]
     np.testing.assert_array_equal(bad.per_task.numpy()[GOOD], clean.per_task.numpy()[GOOD])
     np.testing.assert_array_equal(bad.per_task.numpy()[GOOD], without.per_task)
     np.testing.assert_allclose(bad.gradients[0], without.gradients[0], rtol=1e-5)
@@ -194,7 +194,7 @@ def test_a_diverging_task_is_left_out():
     algorithm = ki.IMAML(proximal_strength=1.0)
     run = lambda f, *a: f(*a)  # noqa: E731
     meta = meta_gradients(run, algorithm, problem, tensors=huge)
-    assert meta.sound.numpy().tolist() == [True, False, True, True]
+    assert meta.valid.numpy().tolist() == [True, False, True, True]
     assert np.all(np.isfinite(meta.gradients[0]))
 
 

@@ -155,12 +155,12 @@ def test_a_task_that_overflows_leaves_what_all_tasks_share_untouched(run, settin
         objective = learner.objective(((x, y), (query_x, query_y)), training=True)
         found = meta_gradient(algorithm, objective, variables, None)
         pairs = zip(found.gradients, variables, strict=True)
-        return [0 * v if g is None else g for g, v in pairs], found.sound
+        return [0 * v if g is None else g for g, v in pairs], found.valid
 
     good = np.array([0, 1, 3])
     tensors = lambda *parts: tf.nest.map_structure(tf.constant, parts)  # noqa: E731
-    found, sound = run(step, *tensors(spoilt, query))
-    assert sound.numpy().tolist() == [True, True, False, True]
+    found, valid = run(step, *tensors(spoilt, query))
+    assert valid.numpy().tolist() == [True, True, False, True]
     alone, _ = run(step, *tensors(*tf.nest.map_structure(lambda a: a[good], (support, query))))
     for ours, expected in zip(found, alone, strict=True):
         np.testing.assert_allclose(ours, expected, rtol=1e-8, atol=1e-12)

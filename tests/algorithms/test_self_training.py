@@ -48,7 +48,7 @@ def test_the_meta_gradient_equals_finite_differences_at_given_guesses(make, adap
 
     def objective():
         plain = problems.objective_of(problem, adapt, transductive)
-        return plain.with_guesses(labels, pseudo_label_losses)
+        return plain.with_pseudo_labels(labels, pseudo_label_losses)
 
     algorithm = make()
     algorithm.prepare(objective().parameters)
@@ -78,7 +78,7 @@ def test_each_round_guesses_anew_and_solves_from_theta(run, rounds, balanced):
     for _ in range(rounds):
         logits = objective.query(algorithm.algorithm.adapt(labelled).phi).outputs
         labels = pseudo_labels(logits, 0.5, balanced)
-        labelled = objective.with_guesses(labels, pseudo_label_losses)
+        labelled = objective.with_pseudo_labels(labels, pseudo_label_losses)
     # The inner objective, written out: descent from theta on support and guessed query loss.
     phi = algorithm.inner_problem(objective).start()
     for _ in range(4):
@@ -169,7 +169,7 @@ def test_a_learner_does_all_with_it_that_it_does_without(tmp_path, adapt, transd
         served.adapt_and_predict(x[0], y[0], query_x[0])["logits"], one, rtol=1e-4, atol=1e-5
     )
     model = learner.adapt(x[0], y[0], unlabelled_x=query_x[0])
-    if not transductive:  # which normalises queries by themselves, and `adapt` by the support set
+    if not transductive:  # which normalizes queries by themselves, and `adapt` by the support set
         np.testing.assert_allclose(model.predict(query_x[0], verbose=0), one, rtol=1e-3, atol=1e-4)
 
 

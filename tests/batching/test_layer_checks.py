@@ -1,4 +1,4 @@
-"""Exact second derivatives of stock normalisation layers, and the layers that are refused."""
+"""Exact second derivatives of stock normalization layers, and the layers that are refused."""
 
 import threading
 

@@ -7,8 +7,7 @@ import tensorflow as tf
 from keras import layers
 
 import keras_imaml as ki
-from keras_imaml.batching import TaskNetwork
-from keras_imaml.batching import layer_rules
+from keras_imaml.batching import TaskNetwork, layer_rules
 from keras_imaml.batching.layer_rules import LayerRules
 from keras_imaml.meta_parameters.parameters import Parameters
 from tests.batched import TASKS, check, check_curvature, graph, inputs_of_tasks, weights_of_tasks

@@ -10,8 +10,8 @@ import tensorflow as tf
 from keras import layers
 
 import keras_imaml as ki
-from keras_imaml.batching import TaskNetwork
 from keras_imaml._compat.fallbacks import layers_of
+from keras_imaml.batching import TaskNetwork
 from keras_imaml.meta_parameters.parameters import Parameters
 from tests.batched import (
     EXAMPLES,
@@ -118,7 +118,7 @@ def test_all_tasks_together_equal_one_after_the_other(name, dtype):
 
 
 @pytest.mark.parametrize("name", ["conv_1d", "conv_2d", "depthwise_2d", "transposed_2d"])
-def test_layers_that_do_not_adapt_are_vectorised_too(name):
+def test_layers_that_do_not_adapt_are_vectorized_too(name):
     model = between(name, "float32")
     x = inputs_of_tasks("float32", VECTORISED[name][0])
     with no_warning():
@@ -127,7 +127,7 @@ def test_layers_that_do_not_adapt_are_vectorised_too(name):
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("name", LOOPS)
-def test_what_cannot_be_vectorised_is_correct_and_named(name, dtype):
+def test_what_cannot_be_vectorized_is_correct_and_named(name, dtype):
     model = between(name, dtype)
     layer = model.layers[2].name
     with pytest.warns(UserWarning, match=f"layer '{layer}' is evaluated one task after the other"):

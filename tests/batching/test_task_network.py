@@ -7,9 +7,8 @@ import tensorflow as tf
 from keras import layers
 
 import keras_imaml as ki
-from keras_imaml.batching import TaskLoss
-from keras_imaml.batching import TaskNetwork
 from keras_imaml._compat import grouped_convolution
+from keras_imaml.batching import TaskLoss, TaskNetwork
 from keras_imaml.meta_parameters.parameters import Parameters
 from tests.batched import (
     EXAMPLES,
@@ -298,7 +297,7 @@ def test_task_loss_has_the_dtype_of_the_weights():
 
 
 class AddsLoss(layers.Layer):
-    """Passes its inputs on, with the penalty of a regulariser of its kernel by `add_loss`."""
+    """Passes its inputs on, with the penalty of a regularizer of its kernel by `add_loss`."""
 
     def build(self, shape):
         self.kernel = self.add_weight(shape=(shape[-1], 5), name="kernel")
@@ -309,7 +308,7 @@ class AddsLoss(layers.Layer):
 
 
 @pytest.mark.parametrize("adapt", [None, pytest.param("head", marks=pytest.mark.slow)])
-def test_losses_that_layers_add_count_as_those_of_regularisers(adapt):
+def test_losses_that_layers_add_count_as_those_of_regularizers(adapt):
     """They are there only once the layer has run, and belong to both levels as well."""
     rng = np.random.default_rng(0)
     x, query_x = rng.normal(size=(2, 2, 6, 4)).astype("float32")
@@ -334,13 +333,13 @@ def test_losses_that_layers_add_count_as_those_of_regularisers(adapt):
 
 
 def test_losses_that_were_not_foreseen_are_refused():
-    def penalise(layer, x):
+    def penalize(layer, x):
         layer.add_loss(keras.ops.sum(x))
         return x
 
     class Hidden(layers.Layer):
         def call(self, x):
-            return penalise(self, x)
+            return penalize(self, x)
 
     model = keras.Sequential([keras.Input((4,)), Hidden(), layers.Dense(3)])
     network = TaskNetwork(model, Parameters(model))

@@ -7,10 +7,10 @@ import tensorflow as tf
 from keras import layers
 
 import keras_imaml as ki
-from keras_imaml.learner import meta_learner as learner_module
 from keras_imaml.batching.trunk import split
-from keras_imaml.meta_parameters.parameters import Parameters
+from keras_imaml.learner import meta_learner as learner_module
 from keras_imaml.learner.meta_batch import meta_gradient
+from keras_imaml.meta_parameters.parameters import Parameters
 
 CROSS_ENTROPY = keras.losses.SparseCategoricalCrossentropy(from_logits=True, dtype="float64")
 ALGORITHMS = {
@@ -33,7 +33,7 @@ CASES = [case if case in QUICK else pytest.param(*case, marks=pytest.mark.slow) 
 
 
 def network(dtype):
-    """A convolution, a normalisation over the examples, and a head."""
+    """A convolution, a normalization over the examples, and a head."""
     return keras.Sequential(
         [
             keras.Input((8, 8, 1), dtype=dtype),
@@ -112,7 +112,7 @@ def test_a_bad_task_leaves_the_others_alone(monkeypatch):
     expected = gradients_of(
         learner, ((keep(support_x), keep(support_y)), (keep(query_x), keep(query_y)))
     )
-    assert ours.sound.numpy().tolist() == [True, False, True]
+    assert ours.valid.numpy().tolist() == [True, False, True]
     for a, b in zip(ours.gradients, expected.gradients, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-11)
 
@@ -200,12 +200,12 @@ def test_a_layer_that_is_used_twice():
     assert parts_of(model, "shared") is None
 
 
-def penalised():
+def penalized():
     regular = layers.Dense(3, kernel_regularizer="l2")
     return keras.Sequential([keras.Input((4,)), regular, layers.Dense(2, name="head")])
 
 
-def with_dropout_and_normalisation():
+def with_dropout_and_normalization():
     parts = [keras.Input((4,)), layers.Dense(3), layers.Dropout(0.5)]
     return keras.Sequential([*parts, ki.layers.TaskBatchNormalization(), head()])
 
@@ -325,7 +325,7 @@ def subclassed():
 
 @pytest.mark.parametrize(
     "build",
-    [penalised, with_dropout_and_normalisation, masked, an_output_of_no_task, subclassed],
+    [penalized, with_dropout_and_normalization, masked, an_output_of_no_task, subclassed],
 )
 def test_where_it_cannot_be_told_the_network_stays_whole(build):
     assert parts_of(build(), "head") is None

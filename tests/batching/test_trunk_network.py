@@ -27,7 +27,7 @@ def resnet(dtype):
 
 
 def normalized_inputs(dtype):
-    """A normalisation first, a branch that skips the second one, and two features."""
+    """A normalization first, a branch that skips the second one, and two features."""
     images = keras.Input((16, 16, 1), dtype=dtype)
     x = _normalization(dtype)(images)
     x = layers.Conv2D(4, 3, strides=4, dtype=dtype)(x)
@@ -38,14 +38,14 @@ def normalized_inputs(dtype):
 
 
 def nested(dtype):
-    """A normalisation inside a layer that is a model."""
+    """A normalization inside a layer that is a model."""
     inside = keras.Sequential([layers.Conv2D(4, 3, strides=4, dtype=dtype), _normalization(dtype)])
     stages = [keras.Input((16, 16, 1), dtype=dtype), inside, layers.Flatten(dtype=dtype)]
     return keras.Sequential([*stages, layers.Dense(3, dtype=dtype, name="head")])
 
 
 def dropout(dtype):
-    """Layers that ask whether this is training; nothing to normalise."""
+    """Layers that ask whether this is training; nothing to normalize."""
     stages = [keras.Input((16, 16, 1), dtype=dtype), layers.Flatten(dtype=dtype)]
     stages += [layers.Dense(8, dtype=dtype), layers.Dropout(0.5, dtype=dtype)]
     return keras.Sequential([*stages, layers.Dense(3, dtype=dtype, name="head")])
@@ -65,7 +65,7 @@ def subclassed(dtype):
 
 
 def masked(dtype):
-    """A mask that is made before a normalisation, and used after it."""
+    """A mask that is made before a normalization, and used after it."""
     images = keras.Input((16, 16, 1), dtype=dtype)
     rows = layers.Reshape((16, 16), dtype=dtype)(images)
     rows = layers.Activation("relu", dtype=dtype)(rows - 1)  # rows of zeros
@@ -118,7 +118,7 @@ def test_features_and_gradients_are_those_of_the_whole_trunk(build, dtype, graph
     wrap = tf.function if graph else lambda f: f
     ours = wrap(lambda: with_gradients(lambda: staged(x, False, rows), weights))()
     expected = with_gradients(lambda: whole(None, x, False, rows).outputs, weights)
-    # Of all, not of each: biases before a normalisation have gradients of zero, but for rounding.
+    # Of all, not of each: biases before a normalization have gradients of zero, but for rounding.
     largest = max(float(tf.reduce_max(tf.abs(b))) for b in expected)
     scale = {"float32": 1e-4, "float64": 1e-9}[dtype]
     assert len(ours) == len(expected)

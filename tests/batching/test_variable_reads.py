@@ -9,8 +9,7 @@ import tensorflow as tf
 from keras import layers
 
 import keras_imaml as ki
-from keras_imaml.batching import TaskLoss
-from keras_imaml.batching import TaskNetwork
+from keras_imaml.batching import TaskLoss, TaskNetwork
 from keras_imaml.meta_parameters.parameters import Parameters
 from tests.batched import check, graph, inputs_of_tasks, weights_of_tasks
 

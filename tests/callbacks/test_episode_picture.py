@@ -12,8 +12,8 @@ def draw(predictions, columns=6):
     return episode_picture(support, labels, query, labels.repeat(2), np.array(predictions), columns)
 
 
-def count(picture, colour):
-    return int((picture == np.array(colour)).all(axis=-1).sum())
+def count(picture, color):
+    return int((picture == np.array(color)).all(axis=-1).sum())
 
 
 def test_frames_count_what_is_right():

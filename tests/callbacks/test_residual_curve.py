@@ -3,16 +3,15 @@
 import numpy as np
 import tensorflow as tf
 
-from keras_imaml.linear import ConjugateGradient
-from keras_imaml.linear import Dual
-from keras_imaml.callbacks.residual_curve import residual_curve, steps_to_look_at
+from keras_imaml.callbacks.residual_curve import residual_curve, step_counts
+from keras_imaml.linear import ConjugateGradient, Dual
 from tests.linear.systems import products, residuals, systems
 
 
 def test_the_first_steps_the_solver_s_own_and_twice_as_many_are_looked_at():
-    assert steps_to_look_at(ConjugateGradient(max_steps=5)) == [1, 2, 5, 10]
-    assert steps_to_look_at(ConjugateGradient(max_steps=1)) == [1, 2]
-    assert steps_to_look_at(Dual()) == []
+    assert step_counts(ConjugateGradient(max_steps=5)) == [1, 2, 5, 10]
+    assert step_counts(ConjugateGradient(max_steps=1)) == [1, 2]
+    assert step_counts(Dual()) == []
 
 
 def test_a_curve_holds_the_residual_after_each_number_of_steps():

@@ -78,7 +78,7 @@ def test_vectorized_map_takes_it_with_its_gradient(run, dtype):
 
 
 def operations(dtype, filters_differ=True):
-    """The kinds of the operations that a vectorised convolution comes down to."""
+    """The kinds of the operations that a vectorized convolution comes down to."""
     x, filters = operands(dtype)
 
     @tf.function(autograph=False)

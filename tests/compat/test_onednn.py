@@ -8,8 +8,7 @@ import warnings
 import pytest
 import tensorflow as tf
 
-from keras_imaml._compat import onednn
-from keras_imaml._compat import grouped_convolution
+from keras_imaml._compat import grouped_convolution, onednn
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,8 @@ def test_only_noise_is_left_out(level, shown):
 
 @pytest.mark.slow
 def test_an_error_within_is_told():
-    program = "from keras_imaml._compat import quiet\nwith quiet.without_noise(): raise ValueError('told')"
+    program = "from keras_imaml._compat import quiet\n"
+    program += "with quiet.without_noise(): raise ValueError('told')"
     with pytest.raises(subprocess.CalledProcessError) as error:
         stderr_of(program)
     assert "ValueError: told" in error.value.stderr

@@ -7,10 +7,10 @@ import tensorflow as tf
 from keras import layers
 
 import keras_imaml as ki
-from keras_imaml.batching import TaskNetwork
 from keras_imaml._compat.random_streams import RandomStreams, mixed, own_generator
-from keras_imaml.meta_parameters.parameters import Parameters
+from keras_imaml.batching import TaskNetwork
 from keras_imaml.learner.meta_batch import meta_gradient
+from keras_imaml.meta_parameters.parameters import Parameters
 from tests import learners, problems
 from tests.batched import graph
 from tests.batching.random_layers import FEW_CHOICES, OTHERS, QUICK

@@ -100,7 +100,7 @@ def directions(phi, count=2, seed=3):
 
 
 def products(run, curvature, inner, phi, vectors):
-    """The products of one linearisation with several vectors."""
+    """The products of one linearization with several vectors."""
 
     def linearize_and_multiply(phi, *vectors):
         linearization = curvature.linearize(lambda: inner, phi, [])

@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_imaml.curvature import GaussNewton
-from keras_imaml.curvature import Hessian
+from keras_imaml.curvature import GaussNewton, Hessian
 from tests import problems
 from tests.curvature import networks
 

@@ -15,12 +15,12 @@ def test_an_image_of_the_right_size_is_not_changed(channels):
     assert np.array_equal(decode(png(pixels), 9, channels), pixels)
 
 
-def test_grey_keeps_every_level():
+def test_gray_keeps_every_level():
     levels = np.arange(256, dtype=np.uint8).reshape(16, 16, 1)
     assert np.array_equal(decode(png(levels), 16, 1), levels)
 
 
-def test_colours_and_grey_are_converted():
+def test_colors_and_gray_are_converted():
     red = np.zeros((4, 4, 3), np.uint8)
     red[..., 0] = 255
     assert np.unique(decode(png(red), 4, 1)).tolist() == [76]

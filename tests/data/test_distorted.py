@@ -20,14 +20,14 @@ def first(tasks, count=1):
 
 
 def blob(size=33):
-    """A round blob right of the centre of every image."""
+    """A round blob right of the center of every image."""
     rows, columns = np.mgrid[:size, :size] - (size - 1) / 2
     image = np.exp(-((columns - 6) ** 2 + rows**2) / 8)
     return tf.constant(np.tile(image[None, :, :, None], (50, 1, 1, 1)), tf.float32)
 
 
-def centres(images):
-    """Where the mass of each image is, from the centre: right and down."""
+def centers(images):
+    """Where the mass of each image is, from the center: right and down."""
     size = images.shape[1]
     rows, columns = np.mgrid[:size, :size] - (size - 1) / 2
     mass = images[..., 0] / np.sum(images, axis=(1, 2, 3))[:, None, None]
@@ -41,18 +41,18 @@ def test_nothing_changes_without_distortion():
         np.testing.assert_allclose(a, b, atol=1e-6)
 
 
-def test_a_turn_keeps_the_distance_from_the_centre():
-    right, down = centres(distort(blob(), KEY, math.radians(60), 0.0, 0.0).numpy())
+def test_a_turn_keeps_the_distance_from_the_center():
+    right, down = centers(distort(blob(), KEY, math.radians(60), 0.0, 0.0).numpy())
     np.testing.assert_allclose(np.hypot(right, down), 6, atol=0.05)
     angles = np.degrees(np.arctan2(down, right))
     assert angles.min() < -40 and angles.max() > 40 and np.abs(angles).max() <= 60.5
 
 
 def test_a_zoom_changes_the_distance_and_a_shift_the_place():
-    right, down = centres(distort(blob(), KEY, 0.0, 0.3, 0.0).numpy())
+    right, down = centers(distort(blob(), KEY, 0.0, 0.3, 0.0).numpy())
     np.testing.assert_allclose(down, 0, atol=1e-3)
     assert right.min() < 5 and right.max() > 7 and 6 * 0.69 < right.min() < right.max() < 6 * 1.31
-    right, down = centres(distort(blob(), KEY, 0.0, 0.0, 0.1).numpy())
+    right, down = centers(distort(blob(), KEY, 0.0, 0.0, 0.1).numpy())
     assert np.abs(right - 6).max() <= 3.3 + 0.1 and np.abs(right - 6).max() > 2.5
     assert np.abs(down).max() <= 3.3 + 0.1 and np.abs(down).max() > 2.5
 

@@ -8,7 +8,7 @@ from keras_imaml.data.folder import load_examples
 
 @pytest.fixture
 def animals(tmp_path):
-    """Three classes of grey squares; class k has the level 50 k + number of the image."""
+    """Three classes of gray squares; class k has the level 50 k + number of the image."""
     for label, name in enumerate(("ant", "bee", "cat")):
         (tmp_path / name).mkdir()
         for number in range(4):

@@ -8,7 +8,7 @@ from keras_imaml.data.class_splits import SPLITS, read_split
 
 @pytest.fixture
 def class_folders(tmp_path):
-    """Two classes of each split, two grey images of 20 x 20 each."""
+    """Two classes of each split, two gray images of 20 x 20 each."""
     for split in SPLITS:
         for label, name in enumerate(read_split("mini_imagenet", split)[:2]):
             folder = tmp_path / split / name

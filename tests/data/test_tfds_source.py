@@ -13,7 +13,7 @@ from keras_imaml.data.tfds_source import load_pool, prepared_builder
 
 @pytest.fixture(scope="module")
 def squares(tmp_path_factory):
-    """Classes a, b, c with 2, 3 and 1 images in each of two splits; one grey level an image."""
+    """Classes a, b, c with 2, 3 and 1 images in each of two splits; one gray level an image."""
 
     def rows(offset):
         labels = np.array([1, 0, 2, 1, 0, 1])

@@ -210,7 +210,7 @@ def used_twice():
     return keras.Model(inputs, layers.Dense(3)(layers.Flatten()(x)))
 
 
-def test_a_normalisation_that_is_used_twice_becomes_two_layers():
+def test_a_normalization_that_is_used_twice_becomes_two_layers():
     """One stock layer cannot hold the statistics of two places."""
     learner = learners.compiled(used_twice())
     support_x, support_y, query_x = task()
@@ -221,14 +221,14 @@ def test_a_normalisation_that_is_used_twice_becomes_two_layers():
     np.testing.assert_allclose(model(query_x), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_a_normalisation_that_is_used_twice_inside_another_model_is_refused():
+def test_a_normalization_that_is_used_twice_inside_another_model_is_refused():
     inputs = keras.Input((8, 8, 1))
     support_x, support_y, _ = task()
     with pytest.raises(ValueError, match="twice.*cannot be replaced by stock layers"):
         learners.compiled(keras.Model(inputs, used_twice()(inputs))).adapt(support_x, support_y)
 
 
-def test_it_is_quantised_as_any_model():
+def test_it_is_quantized_as_any_model():
     learner = learners.compiled(ki.models.MLP(3, (8,), hidden=(16,)), learners.imaml(), loss="mse")
     x, y, q = (
         np.random.default_rng(0).normal(size=s).astype("f") for s in ((4, 8), (4, 3), (5, 8))

@@ -43,7 +43,7 @@ def test_equals_a_loop_in_numpy(run, settings):
     np.testing.assert_allclose(result.phi, expected, rtol=1e-9)
     np.testing.assert_allclose(result.gradient_norm, last, rtol=1e-9)
     assert result.steps.numpy().tolist() == result.gradients.numpy().tolist() == [7, 7, 7]
-    assert np.all(result.sound)
+    assert np.all(result.valid)
 
 
 def test_single_precision_equals_a_loop_in_numpy():
@@ -62,11 +62,11 @@ def test_the_first_step_is_the_learning_rate_in_every_weight():
     )
 
 
-def test_converges_to_the_minimiser():
+def test_converges_to_the_minimizer():
     problem = problems.LinearRegression()
     solver = Adam(steps=3000, learning_rate=0.01, tolerance=1e-7)
     result = minimize(graph, solver, problem)
-    expected = problem.minimiser(problem.theta, STRENGTH)
+    expected = problem.minimizer(problem.theta, STRENGTH)
     np.testing.assert_allclose(result.phi, expected, atol=1e-6)
     assert np.all(result.steps < 3000)
     assert np.all(result.gradient_norm <= 1e-7 * result.initial_gradient_norm)
@@ -94,7 +94,7 @@ def test_a_broken_task_is_not_sound_and_leaves_the_others(run):
     huge = huge._replace(support_x=huge.support_x * [[[1.0]], [[1e18]], [[1.0]]])
     clean = minimize(run, Adam(steps=3), problem)
     result = minimize(run, Adam(steps=3), problem, huge)
-    assert result.sound.numpy().tolist() == [True, False, True]
+    assert result.valid.numpy().tolist() == [True, False, True]
     for task in (0, 2):
         np.testing.assert_array_equal(result.phi[task], clean.phi[task])
 

@@ -99,4 +99,4 @@ def test_weights_that_are_not_finite_are_not_sound():
         return (tf.constant([[1.0], [np.inf], [np.nan]], gradient.dtype) + 0 * gradient,)
 
     result = descend(inner, inner.start(), Rule(update), steps=1, tolerance=0.0)
-    assert result.sound.numpy().tolist() == [True, False, False]
+    assert result.valid.numpy().tolist() == [True, False, False]

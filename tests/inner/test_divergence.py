@@ -49,7 +49,7 @@ def test_solvers_report_where_they_began_and_where_they_were_last(name):
         before = ki.inner.GradientDescent(3, 0.05).minimize(inner).phi
         np.testing.assert_allclose(solution.value, inner.value(before), rtol=1e-12)
     found = checked(inner, solution)
-    assert found.sound.numpy().all()
+    assert found.valid.numpy().all()
     assert (found.value < found.initial_value).numpy().all()
 
 

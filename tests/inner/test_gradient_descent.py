@@ -40,7 +40,7 @@ def test_equals_a_loop_in_numpy(run, momentum, nesterov):
     expected = in_numpy(problem, 7, 0.05, momentum, nesterov)
     np.testing.assert_allclose(result.phi, expected, rtol=1e-10)
     assert result.steps.numpy().tolist() == [7, 7, 7]
-    assert np.all(result.sound)
+    assert np.all(result.valid)
     start = in_numpy(problem, 1, 1.0, 0.0, False) - problem.theta  # minus the first gradient
     np.testing.assert_allclose(
         result.initial_gradient_norm, np.linalg.norm(start, axis=1), rtol=1e-10
@@ -57,13 +57,13 @@ def test_single_precision_equals_a_loop_in_numpy():
 
 
 @pytest.mark.parametrize("nesterov", [False, True])
-def test_converges_to_the_minimiser(nesterov):
+def test_converges_to_the_minimizer(nesterov):
     problem = problems.LinearRegression()
     solver = GradientDescent(
         steps=3000, learning_rate=0.1, momentum=0.5, nesterov=nesterov, tolerance=1e-11
     )
     result = minimize(lambda f: tf.function(f, autograph=False)(), solver, problem)
-    expected = problem.minimiser(problem.theta, STRENGTH)
+    expected = problem.minimizer(problem.theta, STRENGTH)
     np.testing.assert_allclose(result.phi, expected, rtol=1e-9, atol=1e-10)
     assert np.all(result.steps < 3000)
 
@@ -102,7 +102,7 @@ def test_a_diverging_task_is_not_sound_and_leaves_the_others(run):
     solver = GradientDescent(steps=5, learning_rate=0.05)
     clean = minimize(run, solver, problem)
     result = minimize(run, solver, problem, huge)
-    assert result.sound.numpy().tolist() == [True, False, True]
+    assert result.valid.numpy().tolist() == [True, False, True]
     for task in (0, 2):
         np.testing.assert_array_equal(result.phi[task], clean.phi[task])
 
@@ -139,7 +139,7 @@ def test_momentum_for_strong_convexity_converges_as_fast_as_the_theory():
     problem = problems.LinearRegression()
     largest = np.linalg.eigvalsh(problem.hessian).max() + STRENGTH
     rate, inner = 1 / largest, inner_problem(problem)
-    best = inner.value(tf.constant(problem.minimiser(problem.theta, STRENGTH))).numpy()
+    best = inner.value(tf.constant(problem.minimizer(problem.theta, STRENGTH))).numpy()
     accelerated = GradientDescent(1, rate, "strongly_convex", nesterov=True)
     gaps = {
         (name, steps): graph(replace(solver, steps=steps).minimize, inner)
@@ -148,7 +148,7 @@ def test_momentum_for_strong_convexity_converges_as_fast_as_the_theory():
     }
     gaps = {key: inner.value(solution.phi).numpy() - best for key, solution in gaps.items()}
     # Nesterov, 2004, theorem 2.2.3: G - G* <= (1 - sqrt(q))^k (G_0 - G* + lambda/2 |start|^2).
-    away = problem.theta - problem.minimiser(problem.theta, STRENGTH)
+    away = problem.theta - problem.minimizer(problem.theta, STRENGTH)
     first = inner.value(inner.start()).numpy() - best + STRENGTH / 2 * np.sum(away**2, axis=1)
     for steps in (10, 20, 40):
         assert np.all(gaps["fast", steps] <= (1 - np.sqrt(rate * STRENGTH)) ** steps * first)

@@ -94,11 +94,11 @@ def test_the_first_step_is_along_the_gradient():
 
 
 @pytest.mark.parametrize(("dtype", "accuracy"), [("float64", 1e-7), ("float32", 1e-3)])
-def test_converges_to_the_minimiser_and_stops(dtype, accuracy):
+def test_converges_to_the_minimizer_and_stops(dtype, accuracy):
     problem = problems.LinearRegression(dtype=dtype)
     solver = LBFGS(steps=100, tolerance=1e-2 * accuracy)
     result = minimize(graph, solver, problem)
-    expected = problem.minimiser(problem.theta, STRENGTH)
+    expected = problem.minimizer(problem.theta, STRENGTH)
     np.testing.assert_allclose(result.phi, expected, rtol=accuracy, atol=accuracy)
     assert result.phi.dtype == result.gradient_norm.dtype == dtype
     assert np.all(result.steps.numpy() < 100)

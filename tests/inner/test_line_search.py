@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_imaml._utils.vectors import dot
 from keras_imaml.inner import LBFGS, NewtonCG
 from keras_imaml.inner.line_search import SUFFICIENT, backtrack
-from keras_imaml._utils.vectors import dot
 from tests import problems
 from tests.inner.inner_problems import inner_problem, minimize, with_a_huge_task
 
@@ -88,5 +88,5 @@ def test_a_broken_task_stays_and_leaves_the_others(run, solver, steps):
         np.testing.assert_array_equal(result.phi[task], clean.phi[task])
     np.testing.assert_array_equal(result.phi[1], problem.theta)
     assert result.steps.numpy().tolist() == [steps, 0, steps]
-    assert np.all(result.sound)
+    assert np.all(result.valid)
     assert not np.isfinite(result.gradient_norm[1])

@@ -49,11 +49,11 @@ def test_one_step_solves_a_quadratic(run, curvature):
 
 
 @pytest.mark.parametrize(("dtype", "accuracy"), [("float64", 1e-7), ("float32", 1e-4)])
-def test_converges_to_the_minimiser_and_stops(dtype, accuracy):
+def test_converges_to_the_minimizer_and_stops(dtype, accuracy):
     problem = problems.LinearRegression(dtype=dtype)
     solver = NewtonCG(steps=50, tolerance=1e-2 * accuracy, damping=1.0)
     result = minimize(graph, solver, problem)
-    expected = problem.minimiser(problem.theta, STRENGTH)
+    expected = problem.minimizer(problem.theta, STRENGTH)
     np.testing.assert_allclose(result.phi, expected, rtol=accuracy, atol=accuracy)
     assert result.phi.dtype == result.gradient_norm.dtype == dtype
     assert np.all(result.steps.numpy() < 50)

@@ -1,4 +1,4 @@
-"""Batch normalisation by the statistics of the task at hand."""
+"""Batch normalization by the statistics of the task at hand."""
 
 import keras
 import numpy as np
@@ -45,13 +45,13 @@ def test_statistics_may_come_from_the_first_rows(run):
     x = inputs()
     layer.build(x.shape)
 
-    def normalise(x):
+    def normalize(x):
         with statistics_of_first(2):
             return layer(x)
 
     mean, deviation = x[:2].mean((0, 1, 2)), x[:2].std((0, 1, 2))
     expected = (x - mean) / deviation
-    np.testing.assert_allclose(run(normalise, tf.constant(x)), expected, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(run(normalize, tf.constant(x)), expected, rtol=1e-3, atol=1e-4)
     # Afterwards the statistics are those of all rows again.
     np.testing.assert_allclose(np.mean(layer(x), (0, 1, 2)), np.zeros(3), atol=1e-5)
 

@@ -84,7 +84,7 @@ def test_a_regression_has_no_accuracy():
 
 @pytest.mark.parametrize("fixed", [False, True])
 def test_the_mode_is_in_the_text(fixed):
-    """No query sees another where all tasks are normalised by the same statistics."""
+    """No query sees another where all tasks are normalized by the same statistics."""
     made = learners.compiled(learners.small(2, fixed_statistics=fixed))
     data = learners.dataset(learners.images(tasks=2))
     assert "non-transductive" in str(ki.evaluate(made, data, 2, verbose=False))

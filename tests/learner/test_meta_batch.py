@@ -8,15 +8,14 @@ import pytest
 import tensorflow as tf
 
 import keras_imaml as ki
-from keras_imaml.learner import meta_batch as splitting
-from keras_imaml.batching import TaskLoss
-from keras_imaml.batching import TaskNetwork
-from keras_imaml.batching.chunks import part_size, tasks_at_once
-from keras_imaml.objectives.task_objective import Level, TaskObjective
-from keras_imaml.objectives.tasks import Tasks
-from keras_imaml.meta_parameters.parameters import Parameters
 from keras_imaml.algorithms.query_gradient import query_gradient
+from keras_imaml.batching import TaskLoss, TaskNetwork
+from keras_imaml.batching.chunks import part_size, tasks_at_once
+from keras_imaml.learner import meta_batch as splitting
 from keras_imaml.learner.meta_batch import meta_gradient, outcome
+from keras_imaml.meta_parameters.parameters import Parameters
+from keras_imaml.objectives.task_objective import NetworkAndLoss, TaskObjective
+from keras_imaml.objectives.tasks import Tasks
 from tests import problems
 
 CASES = {
@@ -56,7 +55,7 @@ def assert_equal(whole, parts):
             np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(whole.query_losses, parts.query_losses, rtol=1e-10)
     np.testing.assert_allclose(whole.query_outputs, parts.query_outputs, rtol=1e-9, atol=1e-12)
-    np.testing.assert_array_equal(whole.sound, parts.sound)
+    np.testing.assert_array_equal(whole.valid, parts.valid)
     for name, value in whole.diagnostics.items():
         np.testing.assert_allclose(value, parts.diagnostics[name], rtol=1e-7, atol=1e-10)
 
@@ -77,7 +76,7 @@ def test_a_bad_task_counts_in_no_part():
         return tensors._replace(support_x=tf.constant(x))
 
     whole, parts = both("imaml", with_nan, split=3)
-    assert parts.sound.numpy().tolist() == [True, True, True, False, True, True]
+    assert parts.valid.numpy().tolist() == [True, True, True, False, True, True]
     assert_equal(whole, parts)
 
 
@@ -126,7 +125,7 @@ def objective_of_zeros(tasks):
     """5-way 1-shot images of Conv4-64: about 16 tasks fit the caches."""
     model = ki.models.Conv4(5)
     network = TaskNetwork(model, Parameters(model))
-    level = Level(network, TaskLoss(lambda y, z: tf.reduce_mean(z), "float32"))
+    level = NetworkAndLoss(network, TaskLoss(lambda y, z: tf.reduce_mean(z), "float32"))
     x, y = tf.zeros([tasks, 5, 28, 28, 1]), tf.zeros([tasks, 5], tf.int32)
     return TaskObjective(level, level, Tasks(x, y, x, y), True, False)
 
@@ -208,18 +207,18 @@ def test_query_sets_in_chunks_give_the_same_gradient(monkeypatch, at_once, adapt
     objective = problems.objective_of(problem, adapt=adapt)
     phi = objective.parameters.broadcast(objective.parameters.theta(), 4)
     phi += 0.01 * tf.random.stateless_normal(phi.shape, [1, 2])
-    sound = tf.constant([True, True, False, True])
+    valid = tf.constant([True, True, False, True])
 
     def gradient():
         variables = problem.model.trainable_variables
         return tf.function(
-            lambda: query_gradient(objective, phi, sound, variables), autograph=False
+            lambda: query_gradient(objective, phi, valid, variables), autograph=False
         )()
 
     whole = gradient()
     monkeypatch.setattr("keras_imaml.algorithms.query_gradient.tasks_at_once", lambda *_: at_once)
     chunks = gradient()
-    assert chunks.sound.numpy().tolist() == [True, True, False, True]
+    assert chunks.valid.numpy().tolist() == [True, True, False, True]
     np.testing.assert_allclose(whole.losses, chunks.losses, rtol=1e-5)
     np.testing.assert_allclose(whole.outputs, chunks.outputs, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(whole.for_phi, chunks.for_phi, rtol=1e-3, atol=1e-5)

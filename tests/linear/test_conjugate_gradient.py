@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 
 from keras_imaml import linear
-from keras_imaml.linear.operators import HessianProduct
 from keras_imaml.linear import Status
+from keras_imaml.linear.operators import HessianProduct
 from tests.linear.systems import dense, of_low_rank, products, residuals, systems
 
 
@@ -150,7 +150,7 @@ def test_a_first_order_start_saves_the_first_step_at_low_rank(steps):
     product, matrices, rhs = of_low_rank(tasks=8, rank=6, size=40)
     exact = dense(matrices, rhs)
 
-    def error(start, max_steps):  # in the norm that conjugate gradient minimises
+    def error(start, max_steps):  # in the norm that conjugate gradient minimizes
         solver = linear.ConjugateGradient(max_steps=max_steps, tolerance=0.0, start=start)
         result = solver.solve(product, tf.constant(rhs), lambda r: r / 2)
         assert np.all(result.steps.numpy() == max_steps + (start == "first_order"))

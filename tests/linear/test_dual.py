@@ -5,10 +5,8 @@ import pytest
 import tensorflow as tf
 
 import keras_imaml as ki
-from keras_imaml.linear import ConjugateGradient
-from keras_imaml.linear import Dual
-from keras_imaml.linear import Status
 from keras_imaml._utils.vectors import norm
+from keras_imaml.linear import ConjugateGradient, Dual, Status
 from tests import problems
 from tests.linear.systems import dense, of_images, of_low_rank, residuals
 
@@ -67,9 +65,9 @@ def test_a_hessian_is_refused_by_name():
 
 def test_penalties_of_the_weights_are_refused():
     product, _, rhs = of_low_rank()
-    penalised = type(product)(**{**vars(product), "penalty": tf.identity})
+    penalized = type(product)(**{**vars(product), "penalty": tf.identity})
     with pytest.raises(ValueError, match="without weight regularizers"):
-        Dual().solve(penalised, tf.constant(rhs))
+        Dual().solve(penalized, tf.constant(rhs))
 
 
 @pytest.mark.parametrize("tolerance", [-1, float("nan"), "small"])

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_imaml.linear import Neumann
-from keras_imaml.linear import Status
+from keras_imaml.linear import Neumann, Status
 from tests.linear.systems import dense, products, residuals, systems
 
 

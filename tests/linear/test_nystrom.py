@@ -4,9 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_imaml.linear import Dual
-from keras_imaml.linear import Nystrom
-from keras_imaml.linear import Status
+from keras_imaml.linear import Dual, Nystrom, Status
 from tests.linear.systems import (
     RANK,
     SIZE,

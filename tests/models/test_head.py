@@ -27,7 +27,7 @@ def test_features_have_one_length_and_both_signs(network):
 
 
 @pytest.mark.parametrize("cosine", [True, False])
-def test_centred_features_are_told_from_their_mean(network, cosine):
+def test_centered_features_are_told_from_their_mean(network, cosine):
     model = network(cosine=cosine, centered=True, dtype="float64")
     plain = network(cosine=False, dtype="float64")
     x = RNG.normal(size=(5, *model.input_shape[1:]))
@@ -98,13 +98,13 @@ def test_the_adapted_model_is_plain_keras(network, centered):
     support, labels = RNG.normal(size=(3, *shape)), np.arange(3)
     adapted = learner.adapt(support, labels)
     assert {type(layer).__module__.split(".")[0] for layer in adapted.layers} == {"keras"}
-    # Normalised by the support set, which is what the model has taken down.
+    # Normalized by the support set, which is what the model has taken down.
     expected = learner.adapt_and_predict(support, labels, tf.constant(support))
     np.testing.assert_allclose(adapted(support), expected, rtol=1e-6, atol=1e-8)
 
 
 @pytest.mark.parametrize("fixed", [True, False])
-def test_a_centred_query_set_is_seen_as_one_or_by_the_support_set(network, fixed):
+def test_a_centered_query_set_is_seen_as_one_or_by_the_support_set(network, fixed):
     settings = {"cosine": True, "centered": True, "tied_head": True}
     model = network(fixed_statistics=fixed, dtype="float64", **settings)
     learner = ki.MetaLearner(model, ki.IMAML(), adapt="head", transductive=True)

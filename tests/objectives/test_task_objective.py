@@ -1,4 +1,4 @@
-"""The inner and outer objective: which examples a prediction sees, and tasks that are unsound."""
+"""The inner and outer objective: which examples a prediction sees, and tasks that are invalid."""
 
 import keras
 import numpy as np
@@ -105,7 +105,7 @@ def test_inputs_that_are_not_finite_mark_their_task(part, value):
     spoilt[1].flat[2] = value
     tensors = problem.tensors._replace(**{part: tf.constant(spoilt)})
     objective = problems.objective_of(problem, tensors=tensors)
-    assert objective.sound.numpy().tolist() == [True, False, True]
+    assert objective.valid.numpy().tolist() == [True, False, True]
     cleared = getattr(objective.tasks, part).numpy()
     assert np.all(cleared[1] == 0)
     np.testing.assert_array_equal(cleared[[0, 2]], getattr(problem.data, part)[[0, 2]])
@@ -113,11 +113,11 @@ def test_inputs_that_are_not_finite_mark_their_task(part, value):
 
 def test_labels_are_always_sound():
     problem = problems.Images()
-    assert problems.objective_of(problem).sound.numpy().tolist() == [True, True]
+    assert problems.objective_of(problem).valid.numpy().tolist() == [True, True]
     labels_only = Tasks(*(tf.zeros([2, 3], tf.int32) for _ in range(4)))
     level = problems.objective_of(problem).inner
     objective = TaskObjective(level, level, labels_only, True, True)
-    assert objective.sound.numpy().tolist() == [True, True]
+    assert objective.valid.numpy().tolist() == [True, True]
 
 
 def test_the_number_of_tasks_is_static_where_it_can_be():
@@ -168,7 +168,7 @@ def test_guesses_add_their_loss_of_the_query_outputs_to_the_support_loss():
     def loss(labels, outputs):
         return tf.reduce_sum((labels - outputs) ** 4, axis=[1, 2])
 
-    guessed = objective.with_guesses(labels, loss)
+    guessed = objective.with_pseudo_labels(labels, loss)
     added = guessed.support_losses(phi) - objective.support_losses(phi)
     np.testing.assert_allclose(added, loss(labels, objective.query(phi).outputs), rtol=1e-9)
     assert not objective.adapts_to_queries

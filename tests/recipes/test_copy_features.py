@@ -23,7 +23,7 @@ def test_all_but_the_head_is_copied():
         np.testing.assert_array_equal(old, new)
 
 
-def test_a_normalisation_that_only_centres_needs_no_twin():
+def test_a_normalization_that_only_centers_needs_no_twin():
     source = ki.models.Conv4(7, (16, 16, 1), filters=4, cosine=True)
     target = ki.models.Conv4(3, (16, 16, 1), filters=4, cosine=True, centered=True)
     assert len(ki.copy_features(source, target)) == 8

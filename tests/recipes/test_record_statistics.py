@@ -1,4 +1,4 @@
-"""Normalisation by the same statistics for every task."""
+"""Normalization by the same statistics for every task."""
 
 import keras
 import numpy as np
@@ -41,7 +41,7 @@ def test_the_statistics_are_those_of_the_batch(network):
     assert not np.allclose(model(x[:5]), other(x[:5]), atol=0.01)
 
 
-def test_a_layer_that_only_centres_holds_the_mean_of_all_its_calls():
+def test_a_layer_that_only_centers_holds_the_mean_of_all_its_calls():
     layer = ki.layers.TaskBatchNormalization(fixed=True, divide=False, dtype="float64")
     inputs = keras.Input([3], dtype="float64")
     both = keras.layers.Concatenate(dtype="float64")([layer(inputs), layer(2 * inputs + 1)])

@@ -57,7 +57,7 @@ def test_the_head_sees_the_mean_of_the_features(network, views, cosine):
     np.testing.assert_allclose(both(x), logits, rtol=1e-6)
 
 
-def test_the_mean_of_the_views_is_what_is_centred(network):
+def test_the_mean_of_the_views_is_what_is_centered(network):
     model = network(cosine=True, centered=True, dtype="float64")
     views, x = ki.views_of_photographs(), images(model, 5)
     both = ki.seen_in_views(model, views)

@@ -291,7 +291,7 @@ def test_a_run_begins_with_the_features_of_a_classifier(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_normalises_by_training_images(tmp_path):
+def test_a_run_normalizes_by_training_images(tmp_path):
     """Those recorded when it begins; any run can be evaluated so."""
     small = ["--filters=4", "--tasks_per_step=1", "--steps=2", "--test_tasks=2", "--cosine"]
     shared = [*small, "--way=3", "--adapt=head", "--transductive", "--validation_tasks=0"]

@@ -15,7 +15,7 @@ from tests import learners
         (keras.losses.sparse_categorical_crossentropy, True),
         ("mse", False),
         (["mse", learners.cross_entropy()], False),
-        ({"colour": learners.cross_entropy(), "size": "mse"}, True),
+        ({"color": learners.cross_entropy(), "size": "mse"}, True),
         ([None, "mse"], False),
     ],
 )

@@ -5,7 +5,12 @@ import pathlib
 import numpy as np
 import pytest
 
-from keras_imaml._utils.validation import check_choice, check_folder_name, check_integer, check_number
+from keras_imaml._utils.validation import (
+    check_choice,
+    check_folder_name,
+    check_integer,
+    check_number,
+)
 
 
 @pytest.mark.parametrize("value", [1, 5, np.int64(7)])

@@ -1,0 +1,54 @@
+"""The folders of the package show its architecture: imports run downward only."""
+
+import graphlib
+
+import pytest
+
+from tests.architecture import (
+    CONTENTS,
+    DRAWING,
+    FLOORS,
+    MODULES,
+    PACKAGE,
+    drawing,
+    folder,
+    imported_modules,
+)
+
+HEIGHT = {name: height for height, names in enumerate(FLOORS) for name in names}
+ROOT_MODULES = {"__main__", "version"}
+MOST_LINES = 400
+
+
+def test_every_folder_has_a_floor():
+    folders = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    assert folders == HEIGHT.keys() == CONTENTS.keys()
+
+
+def test_the_root_holds_no_loose_modules():
+    assert {folder(name) for name in MODULES if name.count(".") == 1} == ROOT_MODULES
+
+
+def test_imports_run_downward():
+    wrong = [
+        f"{name} imports {target}"
+        for name, path in MODULES.items()
+        for target in imported_modules(path)
+        if name.count(".") > 1 and target not in ("keras_imaml", "keras_imaml.version")
+        if HEIGHT[folder(target)] < HEIGHT[folder(name)]
+    ]
+    assert not wrong
+
+
+def test_no_modules_import_each_other():
+    graph = {name: set(imported_modules(path)) for name, path in MODULES.items()}
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_a_reader_can_hold_a_file(name):
+    assert len(MODULES[name].read_text(encoding="utf-8").splitlines()) <= MOST_LINES
+
+
+def test_the_drawing_is_of_today():
+    assert DRAWING.read_text(encoding="utf-8") == drawing(), "run `python -m tests.architecture`"
