@@ -68,7 +68,7 @@ class MetaLearner(TaskAdaptation, StepFunctions):
             `False` uses the statistics of the support set, and is what an adapted model delivers
             when it is deployed. Without difference for layers with `fixed=True`. Defaults to
             `False`.
-        learned_loss: A `keras_imaml.LearnedLoss` by which tasks adapt to unlabelled support
+        learned_loss: A `keras_imaml.LearnedLoss` by which tasks adapt to unlabeled support
             inputs. Defaults to `None`: they adapt by the loss of `compile`.
         tasks_per_chunk: How many tasks of a meta-batch are computed at the same time, at most; a
             divisor of their number is taken. Less memory, for the same meta-gradient. Defaults to
