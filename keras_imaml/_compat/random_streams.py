@@ -78,7 +78,7 @@ class RandomStreams:
     """
 
     def __init__(self, unseeded: keras.random.SeedGenerator | None = None) -> None:
-        self.unseeded = unseeded
+        self.unseeded: Any = unseeded
         self.generators: dict[int, keras.random.SeedGenerator] = {}
         self._networks = 0
 

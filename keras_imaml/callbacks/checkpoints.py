@@ -55,7 +55,9 @@ class Checkpoints(keras.callbacks.Callback):
         self.workers = Workers(learner.distribute_strategy)
         self.seconds = tf.Variable(0.0, dtype=tf.float64, trainable=False)
         self._since = time.monotonic()
-        checkpoint = tf.train.Checkpoint(variables=_Variables(learner), seconds=self.seconds)
+        self._parts = {"variables": _Variables(learner), "seconds": self.seconds}
+        draws = learner.random_streams.unseeded.state.value
+        checkpoint = tf.train.Checkpoint(**self._parts, draws=draws)
         self.manager = tf.train.CheckpointManager(checkpoint, directory, max_to_keep=keep)
 
     @property
@@ -117,7 +119,10 @@ class Checkpoints(keras.callbacks.Callback):
 
     def _restore(self, path: str) -> None:
         try:
-            status = self.manager.checkpoint.restore(path)
+            checkpoint = self.manager.checkpoint
+            if not any(name.startswith("draws/") for name, _ in tf.train.list_variables(path)):
+                checkpoint = tf.train.Checkpoint(**self._parts)  # of a version without them
+            status = checkpoint.restore(path)
         except (IndexError, tf.errors.DataLossError, tf.errors.OutOfRangeError) as error:
             raise OSError(
                 f"The checkpoint {path} is damaged. Delete its files, {path}.*, to go on from the "

@@ -139,8 +139,7 @@ class MetaLearner(TaskAdaptation, StepFunctions):
         if tasks_per_chunk is not None:
             tasks_per_chunk = check_integer("tasks_per_chunk", tasks_per_chunk, minimum=1)
         self.tasks_per_chunk = tasks_per_chunk
-        self._unseeded = own_generator()
-        self._streams = RandomStreams(self._unseeded)
+        self.random_streams = RandomStreams(own_generator())
         self._make_networks(adapts_by)
         self._trace_losses()
         self.diagnostics = make_diagnostics(algorithm.diagnostics)
@@ -273,7 +272,7 @@ class MetaLearner(TaskAdaptation, StepFunctions):
         # An optimizer that scales losses (for half precision) divides what it is given.
         gradients = [_scaled(self.optimizer, g) for g in gradients]
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
-        self._streams.advance()
+        self.random_streams.advance()
         after = Outcome(meta.query_losses, meta.query_outputs, meta.valid)
         return update_metrics(self, objective, after, real, meta.diagnostics)
 
@@ -336,13 +335,13 @@ class MetaLearner(TaskAdaptation, StepFunctions):
     def save_own_variables(self, store: Any) -> None:
         """What a file holds beside the layers: where draws without a seed go on."""
         super().save_own_variables(store)
-        store["unseeded"] = self._unseeded.state.numpy()
+        store["unseeded"] = self.random_streams.unseeded.state.numpy()
 
     def load_own_variables(self, store: Any) -> None:
         """The inverse of `save_own_variables`."""
         held = {name: store[name] for name in store.keys()}  # noqa: SIM118
         if "unseeded" in held:
-            self._unseeded.state.assign(held.pop("unseeded"))
+            self.random_streams.unseeded.state.assign(held.pop("unseeded"))
         super().load_own_variables(held)
 
     def _real_tasks(self, data: Any, training: bool) -> tuple[TaskObjective, tf.Tensor]:
@@ -369,7 +368,7 @@ class MetaLearner(TaskAdaptation, StepFunctions):
 
     def _make_networks(self, adapts_by: keras.Model) -> None:
         # A joint set is normalized as one, and a learned loss reads activations of the trunk.
-        model, parameters, streams = self.model, self.parameters, self._streams
+        model, parameters, streams = self.model, self.parameters, self.random_streams
         whole = self.learned_loss or self.algorithm.joins_examples
         parts = None if whole else split(model, parameters)
         self._trunk = parts and TrunkNetwork(parts.trunk, parameters, streams)

@@ -520,7 +520,7 @@ def test_evaluation_and_adaptation_are_without_dropout():
     learner = small(model, algorithm=ki.MAML(ki.inner.GradientDescent(5)))
     (x, y), _ = batch = vectors()
     before = learner.evaluate(*batch, batch_size=4, verbose=0)
-    learner._streams.advance()
+    learner.random_streams.advance()
     assert learner.evaluate(*batch, batch_size=4, verbose=0) == before
     kernel = learner.adapt(x[0], y[0]).layers[-1].kernel
     assert np.all(kernel != model.layers[-1].kernel)  # no input was dropped
