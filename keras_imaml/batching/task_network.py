@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
+from keras_imaml._compat import resizing as resizing  # registers itself
 from keras_imaml._compat.fallbacks import fallbacks_noted, layers_of, warn
 from keras_imaml._compat.grouped_convolution import grouped_convolutions, static_or_dynamic_shape
 from keras_imaml._compat.lora import low_rank_products
@@ -171,8 +172,8 @@ class TaskNetwork:
                 list(zip([*own, *shared], [*weights, *common], strict=True)), collect_losses=True
             )
             with (
-                CallChecked(self.model, scope),
                 reads_checked(self.model, self.parameters, scope, adapts=phi is not None),
+                CallChecked(self.model, scope),
                 self.streams.of_task(number, self._number),
                 exact_moments(),
                 low_rank_products(),

@@ -100,7 +100,9 @@ def descend(
         maximum_iterations=steps,
         parallel_iterations=1,
     )
-    return ended(phi, spent, first, last, began, value if steps > 1 else None)
+    return ended(
+        phi, spent, first, last, began, value if isinstance(steps, int) and steps > 1 else None
+    )
 
 
 def ended(

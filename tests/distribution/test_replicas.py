@@ -108,7 +108,9 @@ def test_what_was_made_outside_of_the_scope_is_refused(outside, monkeypatch):
         with scope:
             learner.fit(*learners.images(), verbose=0)
 
-    monkeypatch.setattr(replicas, "shared", lambda s: s is strategy)  # as on several devices
+    monkeypatch.setattr(
+        replicas, "is_distributed", lambda s: s is strategy
+    )  # as on several devices
     with pytest.raises(
         ValueError, match=r"not made in the scope.*`with strategy.scope\(\):`.*conv"
     ):

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 import keras_imaml as ki
 
-ROOT = pathlib.Path(__file__).absolute().parents[1]
+ROOT = pathlib.Path(__file__).absolute().parents[2]
 MODELS = {"omniglot_5way_1shot": 5, "omniglot_20way_1shot": 20}
 
 

@@ -34,15 +34,17 @@ def of_low_rank(tasks=3, rank=RANK, size=SIZE, strength=STRENGTH, dtype="float64
     """
     rng = np.random.default_rng(0)
     jacobian = rng.normal(size=(tasks, rank, size)) / np.sqrt(size)
-    bend = rng.uniform(0.5, 2.0, size=(tasks, rank))
-    matrices = np.einsum("toi,to,toj->tij", jacobian, bend, jacobian) + strength * np.eye(size)
+    loss_hessian = rng.uniform(0.5, 2.0, size=(tasks, rank))
+    matrices = np.einsum("toi,to,toj->tij", jacobian, loss_hessian, jacobian) + strength * np.eye(
+        size
+    )
     rhs = rng.normal(size=(tasks, size)).astype(dtype)
     if broken is not None:
         jacobian[broken] = np.nan
-    j, s = tf.constant(jacobian, dtype), tf.constant(bend, dtype)
+    j, s = tf.constant(jacobian, dtype), tf.constant(loss_hessian, dtype)
     product = GaussNewtonProduct(
         push_forward=lambda v: tf.einsum("toi,ti->to", j, v),
-        bend=lambda z: s * z,
+        loss_hessian=lambda z: s * z,
         pull_back=lambda u: tf.einsum("toi,to->ti", j, u),
         strength=tf.constant(strength, dtype),
     )
