@@ -25,7 +25,10 @@ NEEDS_DATA = {
     "keras_imaml/data/mini_imagenet.py mini_imagenet": "reads images that cannot be downloaded",
     "keras_imaml/data/omniglot.py omniglot": "downloads Omniglot (17 MB)",
 }
-SLOW = {"keras_imaml/algorithms/self_training.py SelfTraining"}
+SLOW = {
+    "keras_imaml/algorithms/self_training.py SelfTraining",
+    "keras_imaml/data/distorted.py distorted",
+}
 SMALLER = {  # what the reader is told to run for minutes, by fewer steps
     "README.md 1": {
         "steps_per_epoch=100, epochs=6": "steps_per_epoch=2",

@@ -93,6 +93,7 @@ def test_the_graph_does_not_grow_with_inner_steps(algorithm):
     assert abs(many - few) <= 5  # a number may be equal to another constant
 
 
+@pytest.mark.slow
 def test_the_graph_does_not_grow_with_the_tasks():
     few, many = (size_of_graph(small(), count) for count in (2, 32))
     assert many < 1.1 * few

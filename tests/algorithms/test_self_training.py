@@ -36,7 +36,7 @@ def guesses(problem):
     [
         pytest.param(solved, "head", True, marks=pytest.mark.slow),
         pytest.param(solved, "head", False, marks=pytest.mark.slow),
-        (unrolled, "head", False),
+        pytest.param(unrolled, "head", False, marks=pytest.mark.slow),
         pytest.param(unrolled, "head", True, marks=pytest.mark.slow),
         pytest.param(unrolled, None, True, marks=pytest.mark.slow),
         pytest.param(unrolled, None, False, marks=pytest.mark.slow),
@@ -63,7 +63,10 @@ def test_the_meta_gradient_equals_finite_differences_at_given_guesses(make, adap
     problems.check_by_differences(loss, variables, meta.gradients)
 
 
-@pytest.mark.parametrize(("rounds", "balanced"), [(1, False), (3, True)])
+@pytest.mark.parametrize(
+    ("rounds", "balanced"),
+    [(1, False), pytest.param(3, True, marks=pytest.mark.slow)],
+)
 def test_each_round_guesses_anew_and_solves_from_theta(run, rounds, balanced):
     problem = problems.Images()
     algorithm = ki.SelfTraining(unrolled(), rounds, temperature=0.5, balanced=balanced)

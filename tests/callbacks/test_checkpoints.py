@@ -88,6 +88,7 @@ def test_a_checkpoint_of_another_learner_is_refused(tmp_path, other):
         ki.callbacks.Checkpoints(learner(**other), str(tmp_path)).restore()
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_named_and_the_one_before_serves(tmp_path):
     made = learner()
     checkpoints = ki.callbacks.Checkpoints(made, str(tmp_path))

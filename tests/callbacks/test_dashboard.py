@@ -205,6 +205,7 @@ def test_algorithms_without_a_linear_system(tmp_path, algorithm, own):
     assert bool(rate) == isinstance(learner.algorithm, ki.MAML)
 
 
+@pytest.mark.slow
 def test_a_regression_has_a_loss_and_no_accuracy(tmp_path):
     made, tasks = test_checkpoints.learner(), test_checkpoints.tasks()
     dashboard = ki.callbacks.Dashboard(tmp_path, tasks)

@@ -220,8 +220,11 @@ def quantized(mode, quantized_first):
     return model
 
 
-@pytest.mark.parametrize("suffix", [".keras", ".weights.h5"])
-@pytest.mark.parametrize(("mode", "quantized_first"), [("int8", True), ("int4", False)])
+@pytest.mark.parametrize("suffix", [".keras", pytest.param(".weights.h5", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("mode", "quantized_first"),
+    [("int8", True), pytest.param("int4", False, marks=pytest.mark.slow)],
+)
 def test_quantized_layers_come_back_as_they_were(tmp_path, suffix, mode, quantized_first):
     """Keras rounds the sum of kernel and low-rank product when it saves; a learner keeps both."""
     learner = learner_of(quantized(mode, quantized_first), algorithm=ki.MAML())
@@ -239,6 +242,7 @@ def test_quantized_layers_come_back_as_they_were(tmp_path, suffix, mode, quantiz
     assert np.abs(other.model.get_layer("wide").lora_kernel_b).max() > 0.1
 
 
+@pytest.mark.slow
 def test_the_model_of_one_task():
     learner = learner_of(everywhere(transformer()))
     (support_x, support_y), (query_x, _) = meta_batch(1)

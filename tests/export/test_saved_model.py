@@ -116,6 +116,7 @@ def test_targets_may_be_described(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_networks_of_several_inputs_and_outputs(tmp_path):
     left, right = keras.Input((3,)), keras.Input((2,))
     x = keras.layers.Concatenate()([left, right])

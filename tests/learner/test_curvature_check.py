@@ -71,6 +71,7 @@ def test_a_derivative_that_ends_is_found(name):
         ki.check_curvature(learner, tf.data.Dataset.from_tensors(tasks()))
 
 
+@pytest.mark.slow
 def test_a_bend_that_is_left_out_is_found_where_it_counts():
     with pytest.raises(ValueError, match="differ from differences of the gradient"):
         ki.check_curvature(learner_with(bends_nothing, ki.MAML()), tasks())

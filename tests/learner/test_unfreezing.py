@@ -122,7 +122,8 @@ def test_unfreezing_counts_from_compile_on(network, algorithm, adapt, by):
     assert roles == {ADAPTED if adapt is None else SHARED}
 
 
-@pytest.mark.parametrize("network", ["nested", pytest.param("subclassed", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("network", ["nested", "subclassed"])
 def test_freezing_counts_from_compile_on(network):
     learner = compiled(ki.MetaLearner(NETWORKS[network](), imaml()))
     after_a_step(learner)
@@ -149,6 +150,7 @@ def test_freezing_counts_from_compile_on(network):
     assert {r.role for r in weight_rows(learner) if "inner" in r.owner} == {FIXED}
 
 
+@pytest.mark.slow
 def test_what_follows_is_saved(tmp_path):
     model = nested()
     set_base(model, False)

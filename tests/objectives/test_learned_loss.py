@@ -98,6 +98,7 @@ def test_the_implicit_gradient_equals_finite_differences():
         np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_the_implicit_rule_agrees_with_unrolling_to_convergence():
     data = episodes()
     implicit = meta_gradient(learner_of(converged(curvature="hessian")), data)
@@ -107,6 +108,7 @@ def test_the_implicit_rule_agrees_with_unrolling_to_convergence():
     assert any(np.abs(g).max() > 1e-3 for g in implicit.gradients[-4:])  # of psi
 
 
+@pytest.mark.slow
 def test_gauss_newton_and_the_dual_see_the_learned_loss_as_least_squares():
     data = episodes()
     gradients = []
