@@ -68,6 +68,7 @@ def warn(layers: dict[str, str]) -> None:
         who = f"The layer {layer!r}" if layer else "A part of the network or of its loss"
         warnings.warn(
             f"{who} is evaluated one task after the other: TensorFlow cannot vectorize its "
-            f"operation {kind}. The results are the same; a step takes longer.",
+            f"{kind if ' ' in kind else f'operation {kind}'}. The results are the same; a step "
+            "takes longer.",
             stacklevel=2,
         )

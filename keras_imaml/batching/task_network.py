@@ -7,7 +7,6 @@ import keras
 import tensorflow as tf
 
 from keras_imaml._compat import resizing as resizing  # registers itself
-from keras_imaml._compat.fallbacks import fallbacks_noted, layers_of, warn
 from keras_imaml._compat.grouped_convolution import grouped_convolutions, static_or_dynamic_shape
 from keras_imaml._compat.lora import low_rank_products
 from keras_imaml._compat.random_operations import draws_of_each_task
@@ -17,6 +16,7 @@ from keras_imaml._compat.squeezing import task_axis_kept
 from keras_imaml.batching.layer_checks import check_masks, exact_moments
 from keras_imaml.batching.layer_rules import LayerRules
 from keras_imaml.batching.layer_updates import CallChecked
+from keras_imaml.batching.task_map import TaskMap
 from keras_imaml.batching.task_scope import TaskScope
 from keras_imaml.batching.variable_reads import (
     captures_noted,
@@ -87,6 +87,7 @@ class TaskLoss:
         self.loss = loss
         self.dtype = dtype
         self.parameters = parameters
+        self._for_all_tasks = TaskMap()
         self._losses = traced_when_eager(self._vectorized)
 
     def __call__(self, y: Any, outputs: Any) -> tf.Tensor:
@@ -102,7 +103,7 @@ class TaskLoss:
             return value
 
         with draws_refused("The loss"):
-            return tf.vectorized_map(one_task, (y, outputs), warn=False)
+            return self._for_all_tasks(one_task, (y, outputs))
 
 
 class TaskNetwork:
@@ -123,8 +124,7 @@ class TaskNetwork:
         self._number = self.streams.join()
         self.normalizes_by_batch = normalizes_by_batch(model)
         self.penalized = has_penalties(model)
-        self._layers = [layer.name for layer in model._flatten_layers()]
-        self._warned: set[str] = set()
+        self._for_all_tasks = TaskMap([layer.name for layer in model._flatten_layers()])
         self._rules = None if self.penalized else LayerRules.of(model, parameters)
         self._evaluate = traced_when_eager(self._vectorized)
 
@@ -197,14 +197,5 @@ class TaskNetwork:
         if tf.nest.flatten(x)[0].shape[0] == 1:  # nothing to fold: the network as it is
             one = one_task(tf.nest.map_structure(lambda part: tf.squeeze(part, [0]), every))
             return tf.nest.map_structure(lambda part: tf.expand_dims(part, 0), one)
-        with (
-            grouped_convolutions(),
-            draws_of_each_task(),
-            task_axis_kept(),
-            fallbacks_noted() as noted,
-        ):
-            evaluation = tf.vectorized_map(one_task, every, warn=False)
-        layers = layers_of(noted, self._layers)
-        warn({name: kind for name, kind in layers.items() if name not in self._warned})
-        self._warned.update(layers)
-        return evaluation
+        with grouped_convolutions(), draws_of_each_task(), task_axis_kept():
+            return self._for_all_tasks(one_task, every)
