@@ -24,8 +24,9 @@ flags.DEFINE_string("plots", "benchmarks/results", "Where the plots go.")
 
 
 _TASK_AND_MODE = {
-    *("way", "shot", "query"),
-    *("transductive", "statistics", "self_training", "balanced_queries"),
+    *("data.way", "data.shot", "data.query"),
+    *("transductive", "model.fixed_statistics"),
+    *("wrapper", "wrapper.rounds", "wrapper.temperature", "wrapper.balanced"),
 }
 
 
@@ -89,7 +90,7 @@ def lines(found: Sequence[tuple[str, dict[str, Any]]]) -> list[Line]:
         groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
         for recipe, record in found:
             settings = record["settings"]
-            task = (settings["dataset"], settings["way"], settings["shot"])
+            task = (settings["data"], settings.get("data.way"), settings["data.shot"])
             if task == (row.dataset, row.way, row.shot):
                 groups.setdefault((recipe, kept_runs.mode(record)), []).append(record)
         some = [Line(row, *key, records) for key, records in groups.items()]

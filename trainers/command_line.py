@@ -1,43 +1,102 @@
-"""From a command line to `main`: wrong flags and errors end a program with one line."""
+"""From a command line to `main`: wrong flags and errors end a program with one line.
 
+Nothing is defined at import: the flags are those of the components that a command line chooses.
+"""
+
+import dataclasses
 import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from absl import app, flags, logging
+from absl import flags, logging
 
-from trainers import rules, settings  # noqa: F401  (rules: which flags go together)
-
-FLAGS = flags.FLAGS
-
-
-Arguments = Callable[[Sequence[str]], Sequence[str]]
+if TYPE_CHECKING:
+    from trainers.settings import Machine, Settings
 
 
-def run(
-    main: Callable[[Sequence[str]], None],
-    required: Sequence[str] = ("run_dir",),
-    arguments: Arguments = list,
-) -> None:
-    """Parse the flags and call `main`; refuse wrong flags, and report errors, in one line.
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """A trainer.
+
+    Attributes:
+        function: What it runs; its arguments are its flags, but for `settings`, `run_dir` and
+            `machine`.
+        group: Where `--help` shows those flags.
+        of_run: Whether the flags of `--run_dir`'s flags.txt lie under those of the command line.
+    """
+
+    function: Callable
+    group: str = "evaluation"
+    of_run: bool = True
+
+    @property
+    def name(self) -> str:
+        """Of its module."""
+        return os.path.basename(self.function.__code__.co_filename)
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """A command line that was read.
+
+    Attributes:
+        settings: Of the run.
+        machine: What it is computed on.
+        run_dir: Folder of the run.
+        arguments: Of the program's function.
+        notes: What the user is told before it begins, a line each.
+        debug: Whether to show the whole traceback of an error.
+    """
+
+    settings: "Settings"
+    machine: "Machine"
+    run_dir: str
+    arguments: dict[str, Any]
+    notes: tuple[str, ...] = ()
+    debug: bool = False
+
+
+def run(program: Program, argv: Sequence[str] | None = None) -> None:
+    """Read the command line and run the program; report what goes wrong in one line.
 
     Args:
-        main: The program.
-        required: Flags that it cannot do without.
-        arguments: What is parsed in place of the command line: those of a run and the line's own.
+        program: The program.
+        argv: The command line. Defaults to that of this process.
     """
+    argv = sys.argv[1:] if argv is None else argv
     logging.set_verbosity(logging.WARNING)
     # What goes wrong is an exception, too, and ends in one line; see also `keras_imaml.quiet`.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    flags.adopt_module_key_flags(settings)  # --help shows them
-    # Sorted out before TensorFlow is imported, which takes seconds.
-    app.run(_reporting(main), flags_parser=lambda argv: parse(argv, required, arguments))
+    debug = "--debug" in argv
+    try:
+        from trainers import help_text, parsing
+
+        if help_text.asked(argv):
+            print(help_text.text(program, argv))
+            return
+        command = parsing.parse(program, argv)
+        for note in command.notes:
+            print(f"{program.name}: {note}", file=sys.stderr)
+        program.function(
+            command.settings, command.run_dir, machine=command.machine, **command.arguments
+        )
+    except KeyboardInterrupt as stopped:
+        if debug:
+            raise
+        again = "The same command starts again, or goes on from a checkpoint."
+        print(f"\nInterrupted{stopped or '. ' + again}")
+        raise SystemExit(130) from None
+    except Exception as error:
+        if debug or not isinstance(error, (ValueError, OSError, flags.Error, *_of_tensorflow())):
+            raise
+        print(f"{program.name}: {in_one_line(error)}", file=sys.stderr)
+        raise SystemExit(2) from None
 
 
-def refuse(message: str) -> None:
-    """Stop with one line on standard error and exit status 2."""
-    print(f"{os.path.basename(sys.argv[0])}: {message}", file=sys.stderr)
-    raise SystemExit(2)
+def refuse(message: str) -> NoReturn:
+    """Say what is wrong with the settings; a program ends with that line and exit status 2."""
+    raise ValueError(message)
 
 
 def in_one_line(error: Exception) -> str:
@@ -45,17 +104,15 @@ def in_one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-def check_folder(flag: str) -> None:
+def check_folder(flag: str, path: str) -> None:
     """Refuse a folder to write that is a file, or would lie in one."""
-    path = getattr(FLAGS, flag)
     place = _existing(path)
     if not os.path.isdir(place):
         refuse(f"--{flag}={path}: {place} is a file, expected a folder or a free name")
 
 
-def check_file(flag: str) -> None:
+def check_file(flag: str, path: str) -> None:
     """Refuse a file to write that is a folder, or would lie in a file."""
-    path = getattr(FLAGS, flag)
     if os.path.isdir(path):
         refuse(f"--{flag}={path} is a folder, expected the name of a file")
     place = _existing(os.path.dirname(os.path.abspath(path)))
@@ -69,40 +126,6 @@ def _existing(path: str) -> str:
     while not os.path.exists(place) and os.path.dirname(place) != place:
         place = os.path.dirname(place)
     return place
-
-
-def parse(argv: Sequence[str], required: Sequence[str], arguments: Arguments = list) -> list[str]:
-    """Set the flags, or refuse them."""
-    given = arguments(argv)
-    try:
-        rest = FLAGS(given)
-    except flags.Error as error:
-        of_run = "" if len(given) == len(argv) else " (with those in flags.txt of the run)"
-        refuse(in_one_line(error) + of_run)
-    if FLAGS.is_parsed() and len(rest) > 1:
-        refuse(f"unexpected arguments {rest[1:]}: every setting is a --flag=value")
-    for name in required:
-        if not getattr(FLAGS, name):
-            refuse(f"--{name} is missing")
-    check_folder("run_dir")
-    return list(argv)
-
-
-def _reporting(main: Callable[[Sequence[str]], None]) -> Callable[[Sequence[str]], None]:
-    def guarded(argv: Sequence[str]) -> None:
-        try:
-            main(argv)
-        except KeyboardInterrupt:
-            if FLAGS.debug:
-                raise
-            print("\nInterrupted. The same command starts again, or goes on from a checkpoint.")
-            raise SystemExit(130) from None
-        except Exception as error:
-            if FLAGS.debug or not isinstance(error, (ValueError, OSError, *_of_tensorflow())):
-                raise
-            refuse(in_one_line(error))
-
-    return guarded
 
 
 def _of_tensorflow() -> tuple[type[Exception], ...]:
