@@ -7,8 +7,6 @@ from typing import Any, NamedTuple
 from benchmarks import report
 from benchmarks.keep_run import FEATURES
 from trainers import parsing
-from trainers.components import CHOICES
-from trainers.settings import Settings
 
 
 class Kept(NamedTuple):
@@ -42,21 +40,7 @@ def evaluations(runs: pathlib.Path) -> Iterator[Kept]:
             record = report.read(file)
             settings = parsing.settings_of_values(record["settings"])
             record = {**record, "settings": settings.values(), "core_hours": hours}
-            yield Kept(run.parent.name, record, _changed(trained, settings))
-
-
-def _changed(trained: Settings, settings: Settings) -> set[str]:
-    """The settings that differ; of a component that is another one, those not at defaults."""
-    before, after = trained.values(), settings.values()
-    changed = {name for name in {**before, **after} if before.get(name) != after.get(name)}
-    for part in changed & set(CHOICES):
-        changed -= {name for name in before if name.startswith(f"{part}.")} - set(after)
-        changed -= {
-            f"{part}.{name}"
-            for name, argument in CHOICES[part].arguments(after[part]).items()
-            if after[f"{part}.{name}"] == argument.default
-        }
-    return changed - {"data_dir"}
+            yield Kept(run.parent.name, record, set(settings.changes_from(trained)))
 
 
 def mode(record: dict[str, Any]) -> str:

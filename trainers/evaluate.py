@@ -50,12 +50,7 @@ def evaluate(
     from trainers.settings import Machine
 
     of_run = run_folder.settings_of_run(settings, run_dir)
-    theirs = run_folder.values(of_run)
-    changed = [
-        _named(name, value)
-        for name, value in run_folder.values(settings).items()
-        if value != theirs.get(name)
-    ]
+    changed = [_named(name, value) for name, value in settings.changes_from(of_run).items()]
     file = os.path.join(run_dir, f"evaluation_{split}{''.join(changed)}.json")
     if machine:
         ki.parallel_tasks(machine.cores or None)
@@ -76,7 +71,7 @@ def evaluate(
 
 def _named(name: str, value: Any) -> str:
     """A setting in the name of a file."""
-    text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
     return f"_{name.removeprefix('data.')}={text.replace('/', '.')}"
 
 

@@ -123,7 +123,7 @@ def notes(tokens: Sequence[Token]) -> list[str]:
     if not pairs:
         return []
     # Of a run folder there are many: a few are enough to say what is meant.
-    shown = ", ".join(f"--{old} (now --{' and --'.join(new)})" for old, new in [*pairs.items()][:3])
+    shown = ", ".join(f"--{old} (now --{' or --'.join(new)})" for old, new in [*pairs.items()][:3])
     more = f" and {len(pairs) - 3} more" if len(pairs) > 3 else ""
     return [f"Read flags by their old names: {shown}{more}. --help lists the new ones"]
 

@@ -129,6 +129,23 @@ class Settings:
                 found[plain.name] = getattr(self, plain.name)
         return found
 
+    def changes_from(self, other: "Settings") -> dict[str, Any]:
+        """The values that differ from those of other settings, but for the place of the data.
+
+        Of a component that is another one, only those that are not at their defaults.
+        """
+        ours, theirs = self.values(), other.values()
+        changed = {
+            name: value
+            for name, value in ours.items()
+            if name != "data_dir" and (name not in theirs or value != theirs[name])
+        }
+        for part in set(changed) & set(CHOICES):
+            for name, argument in CHOICES[part].arguments(self[part]).items():
+                if self[f"{part}.{name}"] == argument.default:
+                    changed.pop(f"{part}.{name}", None)
+        return changed
+
 
 @dataclasses.dataclass(frozen=True)
 class Machine:

@@ -178,7 +178,7 @@ def test_importing_a_trainer_defines_nothing():
 
 
 @pytest.mark.parametrize("program", [adapt, evaluate, export, train], ids=lambda p: p.__name__)
-def test_help_shows_every_flag(program):
+def test_help_shows_every_flag(program, capsys):
     for chosen in (["--data=sinusoid"], ["--inner=newton_cg", "--wrapper=self_training"]):
         shown = help_text.text(program.PROGRAM, ["--help", *chosen])
         assert len(shown.splitlines()) <= 80
@@ -186,6 +186,8 @@ def test_help_shows_every_flag(program):
         own = parsing.own_arguments(program.PROGRAM)
         for name in ("run_dir", "data", "data_dir", "inner.steps", "distribution", *own):
             assert f"--{name}" in shown
+    command_line.run(program.PROGRAM, ["--help", *chosen])
+    assert capsys.readouterr().out == shown + "\n"
     full = help_text.text(program.PROGRAM, ["--helpfull"])
     for part, choice in components.CHOICES.items():
         for option in choice.options:
@@ -486,8 +488,7 @@ def test_a_run_with_a_tied_head_is_evaluated_adapted_and_exported_for_other_ways
     guessed = call("evaluate", f"--run_dir={run}", "--data.way=3", "--tasks=4", *guesses)
     assert guessed.returncode == 0, guessed.stderr
     name = "way=3_algorithm.proximal_strength=1.0_wrapper=self_training_wrapper.rounds=2"
-    (file,) = run.glob(f"evaluation_test_{name}_*.json")
-    record = json.loads(file.read_text())
+    record = json.loads((run / f"evaluation_test_{name}_wrapper.balanced=True.json").read_text())
     assert record["transductive"]  # for the queries see one another
     exported = call(
         "export",
