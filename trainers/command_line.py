@@ -68,7 +68,7 @@ def run(program: Program, argv: Sequence[str] | None = None) -> None:
     logging.set_verbosity(logging.WARNING)
     # What goes wrong is an exception, too, and ends in one line; see also `keras_imaml.quiet`.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    debug = "--debug" in argv
+    debug = bool({"--debug", "--debug=true"} & set(argv))  # of errors in the flags, too
     try:
         from trainers import help_text, parsing
 
@@ -84,8 +84,8 @@ def run(program: Program, argv: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt as stopped:
         if debug:
             raise
-        again = "The same command starts again, or goes on from a checkpoint."
-        print(f"\nInterrupted{stopped or '. ' + again}")
+        again = ". The same command starts again, or goes on from a checkpoint."
+        print(f"\nInterrupted{str(stopped) or again}")
         raise SystemExit(130) from None
     except Exception as error:
         if debug or not isinstance(error, (ValueError, OSError, flags.Error, *_of_tensorflow())):

@@ -105,7 +105,7 @@ def _settings(
 ) -> tuple[Settings, dict[str, Any], list[str]]:
     """The settings, the values of the other flags, and notes."""
     chosen = chosen_by(given)
-    kept, notes = _without_replaced(given)
+    kept, notes = _without_replaced(given, chosen)
     notes += old_names.notes(kept)
     kept = old_names.translated(kept, chosen)
     defined = flags.FlagValues()
@@ -153,28 +153,25 @@ def _is_none(given: Iterable[Token], name: str) -> bool:
     return (_last(given, name) or "").lower() == "none"
 
 
-def _without_replaced(given: Sequence[Token]) -> tuple[list[Token], list[str]]:
+def _without_replaced(
+    given: Sequence[Token], chosen: Mapping[str, str]
+) -> tuple[list[Token], list[str]]:
     """The flags without those of a component in whose place a later source chose another one."""
     notes: list[str] = []
     kept = list(given)
-    defaults = chosen_by([token for token in given if token.name in ("data", "dataset")])
     for part in CHOICES:
-        places: list[tuple[int, str, str]] = []  # where the component is chosen, what, by whom
-        for place, token in enumerate(kept):
-            name, option = old_names.choice(token) or (token.name, token.value or "")
-            if name == part:
-                places.append((place, option, token.source))
+        places = _choices(kept, part)
         if not places:
             continue
         last, option, source = places[-1]
+        earlier = [token for token in kept[:last] if token.source != source]
         dropped = [
             token
-            for place, token in enumerate(kept)
-            if place < last
-            and token.name.startswith(f"{part}.")
-            and token.source != source
-            and _option_for(token, places, defaults[part]) != option
+            for token in earlier
+            if token.name.startswith(f"{part}.") and _option_for(token, places, part) != option
         ]
+        if part == "algorithm" and not has_linear(chosen["algorithm"]):
+            dropped += [t for t in earlier if t.name.partition(".")[0] == "linear"]
         if dropped:
             notes.append(
                 f"--{part}={option} takes the place of another choice: not used are "
@@ -184,10 +181,23 @@ def _without_replaced(given: Sequence[Token]) -> tuple[list[Token], list[str]]:
     return kept, notes
 
 
-def _option_for(token: Token, places: Sequence[tuple[int, str, str]], default: str) -> str:
+def _choices(given: Sequence[Token], part: str) -> list[tuple[int, str, str]]:
+    """Where a component is chosen, what, and by which source."""
+    found: list[tuple[int, str, str]] = []
+    of_data: list[tuple[int, str, str]] = []  # a data set chooses a network, if none is chosen
+    for place, token in enumerate(given):
+        name, option = old_names.choice(token) or (token.name, token.value or "")
+        if name == part:
+            found.append((place, option, token.source))
+        elif name == "data" and part == "model":
+            of_data.append((place, default_model(option), token.source))
+    return found or of_data
+
+
+def _option_for(token: Token, places: Sequence[tuple[int, str, str]], part: str) -> str:
     """The option of a component that the source of one of its flags has chosen."""
     found = [option for _, option, source in places if source == token.source]
-    return found[-1] if found else default
+    return found[-1] if found else chosen_by([])[part]
 
 
 def _unknown(token: Token, chosen: Mapping[str, str], known: Sequence[str]) -> str:

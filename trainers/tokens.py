@@ -1,12 +1,13 @@
 """From a command line to its settings in order: flag files are read, and all say name=value."""
 
+import collections
 import dataclasses
 import os
-from collections.abc import Collection, Iterator, Sequence
+import re
+from collections.abc import Collection, Sequence
 
 from absl import flags
 
-FLAG_FILES = ("flagfile", "flagfile=")
 COMMAND_LINE = "the command line"
 
 
@@ -38,16 +39,16 @@ def read(argv: Sequence[str], booleans: Collection[str]) -> list[Token]:
         booleans: Names of flags that may stand without a value.
     """
     found: list[Token] = []
-    words = iter(argv)
-    for word in words:
-        if not word.startswith("-") or word in ("-", "--"):
-            found.append(Token("", word, COMMAND_LINE))
-            continue
+    words = collections.deque(argv)
+    while words:
+        word = words.popleft()
         name, equals, value = word.lstrip("-").partition("=")
-        if name == "flagfile":
-            found += of_file(value if equals else next(words, ""), booleans)
+        if not word.startswith("-") or not name:
+            found.append(Token("", word, COMMAND_LINE))
+        elif name == "flagfile":
+            found += of_file(value if equals or not words else words.popleft(), booleans)
         else:
-            found.append(_token(name, value if equals else None, words, booleans, COMMAND_LINE))
+            found.append(_token(word, words, booleans, COMMAND_LINE))
     return found
 
 
@@ -57,26 +58,23 @@ def of_file(path: str, booleans: Collection[str]) -> list[Token]:
     if not os.path.isfile(path):
         raise ValueError(f"--flagfile={path}: no such file")
     lines = flags.FlagValues().read_flags_from_files([f"--flagfile={path}"])
-    words = iter(lines)
-    return [_token(*_parts(word), words, booleans, path) for word in words if word.startswith("-")]
-
-
-def _parts(word: str) -> tuple[str, str | None]:
-    name, equals, value = word.lstrip("-").partition("=")
-    return name, value if equals else None
+    words = collections.deque(lines)
+    found = []
+    while words:
+        found.append(_token(words.popleft(), words, booleans, path))
+    return found
 
 
 def _token(
-    name: str,
-    value: str | None,
-    rest: Iterator[str],
-    booleans: Collection[str],
-    source: str,
+    word: str, rest: collections.deque[str], booleans: Collection[str], source: str
 ) -> Token:
-    if value is None and name in booleans:
+    name, equals, value = word.lstrip("-").partition("=")
+    if equals:
+        return Token(name, value, source)
+    if name in booleans:
         return Token(name, "true", source)
-    if value is None and name.startswith("no") and name[2:] in booleans:
+    if name.startswith("no") and name[2:] in booleans:
         return Token(name[2:], "false", source)
-    if value is None:
-        value = next(rest, None)
-    return Token(name, value, source)
+    if rest and not re.match(r"-+[^\d.]", rest[0]):  # a value, which may be a negative number
+        return Token(name, rest.popleft(), source)
+    return Token(name, None, source)

@@ -75,14 +75,12 @@ def train_and_evaluate(
     run_folder.check_features(settings, run_dir, steps)
     strategy = experiment.start(settings, given)
     first = ki.distribution.is_chief(strategy)
-    with strategy.scope():  # wrong settings show before any data is loaded
-        learner = experiment.learner(settings, steps)
-    if machine.distribution != "multi_worker":
-        run_folder.keep_flags(settings, run_dir)
-    else:  # a worker that is refused before it has met the others lets them wait for it
+    if machine.distribution == "multi_worker":  # before they make variables together
         others = {"steps": steps, "validation_tasks": validation_tasks}
         ki.Workers(strategy).check_same("settings", str({**run_folder.values(settings), **others}))
-        run_folder.keep_flags(settings, run_dir, first)
+    with strategy.scope():  # wrong settings show before any data is loaded
+        learner = experiment.learner(settings, steps)
+    run_folder.keep_flags(settings, run_dir, first)
     experiment.tasks(settings, "test")  # bad data shows before any work
     validation = experiment.tasks(settings, "validation")
     checkpoints = ki.callbacks.Checkpoints(learner, os.path.join(run_dir, "checkpoints"))

@@ -112,11 +112,11 @@ class Solver:
 
     Args:
         length: Of a step.
-        words: Without an annotation of use here.
+        loud: Whether it says so.
     """
 
     length: float
-    words: str = "none"
+    loud: bool = False
 
     def minimize(self, problem, start=None):
         raise NotImplementedError
@@ -134,6 +134,8 @@ def test_a_component_may_be_of_a_module_of_ones_own(own_module):
     assert chosen.make("inner") == Solver(2.0)
     assert chosen.make("algorithm", inner=chosen.make("inner")).inner == Solver(2.0)
     assert "--inner.length=2.0" in _flags_of(chosen)
+    negative = settings_of("--inner=package_of_mine.Solver", "--inner.length", "-2", "--inner.loud")
+    assert negative.make("inner") == Solver(-2.0, loud=True)
     with pytest.raises(ValueError, match="`length` is missing, which Solver needs"):
         settings_of("--inner=package_of_mine.Solver").make("inner")
     with pytest.raises(ValueError, match="did you mean --inner.length"):

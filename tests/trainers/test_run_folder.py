@@ -75,6 +75,23 @@ def test_another_component_takes_the_place_of_that_of_the_run(train, evaluate, t
     assert "not used are --inner.steps=7 --inner.learning_rate=0.3" in note
 
 
+@pytest.mark.parametrize(
+    ("preset", "given", "unused"),
+    [
+        (["--linear=dual", "--inner.steps=3"], "--algorithm=maml", "--linear=dual"),
+        (["--data=glyphs", "--model.filters=8"], "--data=sinusoid", "--model.filters=8"),
+        (["--algorithm.proximal_strength=3"], "--algorithm=maml", "--algorithm.proximal_str"),
+        (["--algorithm.proximal_strength=3"], "--algorithm=fomaml", "--algorithm.proximal_str"),
+        (["--inner.steps=3"], "--inner_solver=adam", "--inner.steps=3"),
+    ],
+)
+def test_another_component_takes_the_place_of_that_of_a_preset(tmp_path, preset, given, unused):
+    (tmp_path / "preset.flags").write_text("\n".join(preset))
+    file = f"--flagfile={tmp_path / 'preset.flags'}"
+    note = parsing.parse(trainer.PROGRAM, ["--run_dir=x", file, given]).notes[0]
+    assert "takes the place of another choice" in note and unused in note
+
+
 def test_the_data_of_a_run_that_is_evaluated_may_have_moved(train, evaluate, tmp_path):
     for place in ("here", "there"):
         (tmp_path / place).mkdir()
