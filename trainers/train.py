@@ -16,7 +16,7 @@ from trainers import command_line
 
 if TYPE_CHECKING:
     from keras_imaml import Evaluation
-    from keras_imaml.callbacks import Checkpoints, Dashboard
+    from keras_imaml.callbacks import Checkpoints
     from keras_imaml.learner import MetaLearner
     from trainers.settings import Machine, Settings
 
@@ -81,7 +81,8 @@ def train_and_evaluate(
     with strategy.scope():  # wrong settings show before any data is loaded
         learner = experiment.learner(settings, steps)
     run_folder.keep_flags(settings, run_dir, first)
-    experiment.tasks(settings, "test")  # bad data shows before any work
+    # Bad data shows before any work.
+    held_out = experiment.batches(settings, experiment.tasks(settings, "test"))
     validation = experiment.tasks(settings, "validation")
     checkpoints = ki.callbacks.Checkpoints(learner, os.path.join(run_dir, "checkpoints"))
     begun = checkpoints.newest() is not None
@@ -128,9 +129,12 @@ def train_and_evaluate(
         return None
     evaluation = None
     if first:
-        evaluation = _evaluated(
-            settings, machine, run_dir, learner, checkpoints, dashboard, test_tasks, verbose
-        )
+        regression = experiment.is_regression(settings)
+        unseen = "" if regression else " of classes that were never trained on"
+        print(f"Evaluating on {test_tasks} tasks{unseen}", flush=True)
+        evaluation = ki.evaluate(learner, held_out, test_tasks, verbose=verbose > 0)
+        dashboard.record(evaluation)
+        _write(settings, machine, run_dir, evaluation, learner, checkpoints)
     checkpoints.workers.wait()
     return evaluation
 
@@ -148,42 +152,26 @@ def _check(steps: int, validation_tasks: int, test_tasks: int, log_every: int) -
             command_line.refuse(f"--{name}={value}: expected {least[name]} or more")
 
 
-def _evaluated(
+def _write(
     settings: "Settings",
     machine: "Machine",
     run_dir: str,
+    evaluation: "Evaluation",
     learner: "MetaLearner",
     checkpoints: "Checkpoints",
-    dashboard: "Dashboard",
-    tasks: int,
-    verbose: int,
-) -> "Evaluation":
-    """Evaluate what was trained, and write the result, the learner and a SavedModel."""
-    import keras_imaml as ki
-    from trainers import experiment, result
+) -> None:
+    """Write the result, the learner and a SavedModel to the run folder, and say where they are."""
+    from trainers import result
 
-    seconds = float(checkpoints.seconds.numpy())
-    unseen = "" if experiment.is_regression(settings) else " of classes that were never trained on"
-    print(f"Evaluating on {tasks} tasks{unseen}", flush=True)
-    held_out = experiment.batches(settings, experiment.tasks(settings, "test"))
-    evaluation = ki.evaluate(learner, held_out, tasks, verbose=verbose > 0)
-    dashboard.record(evaluation)
-    result.write(
-        os.path.join(run_dir, "result.json"),
-        settings,
-        machine,
-        evaluation,
-        split="test",
-        steps=checkpoints.step,
-        wall_seconds=seconds,
-    )
+    step, seconds = checkpoints.step, float(checkpoints.seconds.numpy())
+    facts = {"split": "test", "steps": step, "wall_seconds": seconds}
+    result.write(os.path.join(run_dir, "result.json"), settings, machine, evaluation, **facts)
     learner.save(os.path.join(run_dir, "learner.keras"))
     saved_model = os.path.join(run_dir, "saved_model")
     learner.export(saved_model, verbose=False)
-    print(f"Held-out {evaluation}, after {checkpoints.step} steps, {seconds:.0f} s of training")
+    print(f"Held-out {evaluation}, after {step} steps, {seconds:.0f} s of training")
     print(f"TensorBoard: {_tensorboard()} --logdir {os.path.join(run_dir, 'logs')}")
     print(f"SavedModel: {saved_model}")
-    return evaluation
 
 
 def _tensorboard() -> str:
