@@ -10,7 +10,7 @@ saved_model/. Ctrl-C and SIGTERM keep a checkpoint; the same command goes on fro
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from trainers import command_line
 
@@ -104,22 +104,17 @@ def train_and_evaluate(
         print(f"{what} step {step} of {run_dir}", flush=True)
     if step < steps:
         print(f"Training to step {steps}; the first step waits for its graph", flush=True)
-    while step < steps and not stop.received:
-        # An epoch that was interrupted is finished first, and the last may be a short one.
-        start = step * settings.tasks_per_step
-        epoch, done = divmod(step, settings.steps_per_epoch)
-        whole = (steps - step) // settings.steps_per_epoch if done == 0 else 0
-        learner.fit(
-            experiment.batches(settings, experiment.tasks(settings, "train", start)),
-            steps_per_epoch=min(settings.steps_per_epoch - done, steps - step),
-            initial_epoch=epoch,
-            epochs=epoch + max(whole, 1),
-            validation_data=experiment.batches(settings, validation) if validation_tasks else None,
-            validation_steps=max(1, validation_tasks // settings.tasks_per_step),
-            callbacks=callbacks,
-            verbose=verbose if first else 0,
-        )
-        step = checkpoints.step
+    validated = experiment.batches(settings, validation) if validation_tasks else None
+    step = _fit(
+        settings,
+        steps,
+        learner,
+        checkpoints,
+        validation_data=validated,
+        validation_steps=max(1, validation_tasks // settings.tasks_per_step),
+        callbacks=callbacks,
+        verbose=verbose if first else 0,
+    )
     if stop.received:
         at = f" at step {step}, with a checkpoint. The same command goes on from it."
         checkpoints.workers.wait()
@@ -137,6 +132,35 @@ def train_and_evaluate(
         _write(settings, machine, run_dir, evaluation, learner, checkpoints)
     checkpoints.workers.wait()
     return evaluation
+
+
+def _fit(
+    settings: "Settings",
+    steps: int,
+    learner: "MetaLearner",
+    checkpoints: "Checkpoints",
+    **options: Any,
+) -> int:
+    """Call `fit` until the run is done or is asked to end; return the step it has come to."""
+    from trainers import experiment
+
+    step = checkpoints.step
+    while step < steps:
+        # An epoch that was interrupted is finished first, and the last may be a short one.
+        start = step * settings.tasks_per_step
+        epoch, done = divmod(step, settings.steps_per_epoch)
+        whole = (steps - step) // settings.steps_per_epoch if done == 0 else 0
+        learner.fit(
+            experiment.batches(settings, experiment.tasks(settings, "train", start)),
+            steps_per_epoch=min(settings.steps_per_epoch - done, steps - step),
+            initial_epoch=epoch,
+            epochs=epoch + max(whole, 1),
+            **options,
+        )
+        step = checkpoints.step
+        if learner.stop_training:
+            break
+    return step
 
 
 def _check(steps: int, validation_tasks: int, test_tasks: int, log_every: int) -> None:

@@ -42,6 +42,37 @@ def test_the_data_of_a_trained_run_may_move(train, tmp_path):
     assert there in train()  # not named: as it was
 
 
+OLD = """--dataset=glyphs
+--way=5
+--shot=1
+--query=15
+--inner_solver=gradient_descent
+--inner_steps=8
+--inner_linear_steps=5
+--inner_momentum=0.9
+--nostrongly_convex_momentum
+--learn_inner_rate=none
+--linear_solver=conjugate_gradient
+--proximal_per=model
+--outer_clip_norm=0.0
+--statistics=task
+--nomixed_precision
+--adapt=
+"""
+
+
+def test_a_run_of_old_times_goes_on(train, evaluate, tmp_path):
+    (tmp_path / "flags.txt").write_text(OLD)
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "checkpoint").touch()
+    assert train("--inner.steps=8") == train("--inner_steps=8") == OLD  # nothing has changed
+    with pytest.raises(ValueError, match="it has --inner.steps=8, and here are --inner.steps=7"):
+        train("--inner.steps=7")
+    now, of_run = evaluate("--inner.steps=7")
+    assert (now["inner.steps"], of_run["inner.steps"]) == (7, 8)
+    assert now.changes_from(of_run) == {"inner.steps": 7}
+
+
 @pytest.fixture
 def evaluate(tmp_path):
     """Parse the command line of a program that takes a run; its settings and those of the run."""

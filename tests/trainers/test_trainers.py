@@ -152,22 +152,20 @@ def in_process(capsys, program, *flags):
 )
 @pytest.mark.usefixtures("threads_stay")
 def test_wrong_flags_are_refused_in_one_line(tmp_path, capsys, flags, reason):
+    since = time.monotonic()
     code, err = in_process(capsys, train.PROGRAM, f"--run_dir={tmp_path / 'run'}", *flags)
+    assert time.monotonic() - since < 2  # no data is loaded, whoever refuses
     assert code == 2
     (line,) = err.strip().splitlines()
     assert reason in line
     assert not (tmp_path / "run").exists()
 
 
-def test_a_wrong_flag_takes_no_longer_than_an_import(tmp_path):
-    before = time.monotonic()
-    subprocess.run([sys.executable, "-c", "import keras_imaml"], cwd=ROOT, check=True)
-    between = time.monotonic()
+def test_nothing_else_is_printed(tmp_path):
     result = call("train", f"--run_dir={tmp_path / 'run'}", "--inner.beta_1=0.5")
-    assert result.returncode == 2
+    assert (result.returncode, result.stdout) == (2, "")
     (line,) = result.stderr.strip().splitlines()
     assert line.startswith("train.py: --inner.beta_1=0.5 is for --inner=adam")
-    assert time.monotonic() - between < 1.5 * (between - before) + 1
 
 
 def test_importing_a_trainer_defines_nothing():
