@@ -2,6 +2,8 @@
 
 import keras
 
+from keras_imaml.validation import check_choice, check_number
+
 
 def adam(
     learning_rate: float = 1e-3,
@@ -22,16 +24,11 @@ def adam(
         schedule: `"constant"`, or `"cosine"`: down to 0 at the end of the run.
         steps: Meta-steps of the run.
     """
-    for name, value in (("learning_rate", learning_rate), ("epsilon", epsilon)):
-        if value <= 0:
-            raise ValueError(
-                f"Invalid value for `{name}`. Expected a number above 0. Received: {name}={value}"
-            )
-    if schedule not in ("constant", "cosine"):
-        raise ValueError(
-            "Invalid value for `schedule`. Expected 'constant' or 'cosine'. "
-            f"Received: schedule={schedule!r}"
-        )
+    check_number("learning_rate", learning_rate, minimum=0.0, exclusive=True)
+    check_number("epsilon", epsilon, minimum=0.0)
+    check_number("clip_norm", clip_norm or 0.0, minimum=0.0)
+    check_number("weight_decay", weight_decay or 0.0, minimum=0.0)
+    check_choice("schedule", schedule, ("constant", "cosine"))
     rate = learning_rate
     if schedule == "cosine":
         rate = keras.optimizers.schedules.CosineDecay(rate, decay_steps=max(steps, 1))
