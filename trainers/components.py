@@ -45,12 +45,12 @@ class Choice:
         if self.nothing and option == "none":
             return None
         module, _, name = option.rpartition(".")
-        if not module:
+        if not module or not all(map(str.isidentifier, option.split("."))):
             raise ValueError(f"--{self.name}={option}: expected {self._expected(option)}")
         try:
             made = getattr(importlib.import_module(module), name)
-        except (ImportError, AttributeError) as error:
-            raise ValueError(f"--{self.name}={option}: {error}") from error
+        except Exception as error:  # a module of a user's own may raise anything
+            raise ValueError(f"--{self.name}={option}: {type(error).__name__}: {error}") from error
         if not callable(made):
             raise ValueError(f"--{self.name}={option}: expected a class or a function")
         return made

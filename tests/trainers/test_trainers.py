@@ -103,6 +103,9 @@ def in_process(capsys, program, *flags):
         (["--inner=newton"], "did you mean newton_cg?"),
         (["--inner=nowhere.Solver"], "No module named 'nowhere'"),
         (["--inner=math.Solver"], "no attribute 'Solver'"),
+        (["--inner=math.pi"], "expected a class or a function"),
+        (["--data=.."], "--data=..: expected one of glyphs"),
+        (["--data=../.."], "--data=../..: expected one of glyphs"),
         # flags of what is not chosen
         (["--inner.beta_1=0.5"], "is for --inner=adam, and --inner=gradient_descent is chosen"),
         (["--algorithm.recompute"], "is for --algorithm=maml"),
