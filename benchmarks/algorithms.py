@@ -34,23 +34,33 @@ class Run(NamedTuple):
 
 
 _SINE = ("--steps=3000", "--validation_tasks=0")
-_SINE_PATH = (*_SINE, "--inner_solver=gradient_descent", "--inner_steps=10")
+_DESCENT = ("--inner=gradient_descent", "--inner.steps=10")
+_SINE_PATH = (*_SINE, *_DESCENT, "--inner.learning_rate=0.02")
+_FIRST_ORDER = ("--algorithm=maml", "--algorithm.first_order")
 _GLYPHS = ("--validation_tasks=0",)
-_GLYPHS_PATH = (*_GLYPHS, "--steps=1000", "--outer_clip_norm=10")
+_GLYPHS_PATH = (*_GLYPHS, "--steps=1000", "--outer.clip_norm=10")
 RUNS = {
     "sinusoid/imaml": Run("sinusoid", _SINE, times_lower=5),
     "sinusoid/maml": Run("sinusoid", (*_SINE_PATH, "--algorithm=maml"), times_lower=5),
     "sinusoid/meta_sgd": Run(
-        "sinusoid", (*_SINE_PATH, "--algorithm=maml", "--learn_inner_rate=weight"), times_lower=5
+        "sinusoid",
+        (*_SINE_PATH, "--algorithm=maml", "--inner.learning_rate.per=weight"),
+        times_lower=5,
     ),
     "sinusoid/fomaml": Run(
         "sinusoid",
-        (*_SINE_PATH, "--algorithm=fomaml", "--inner_learning_rate=0.01"),
+        (*_SINE, *_DESCENT, *_FIRST_ORDER, "--inner.learning_rate=0.01"),
         times_lower=5,
     ),
     "sinusoid/reptile": Run(
         "sinusoid",
-        (*_SINE, "--algorithm=reptile", "--inner_solver=adam", "--inner_steps=64"),
+        (
+            *_SINE,
+            "--algorithm=reptile",
+            "--inner=adam",
+            "--inner.steps=64",
+            "--inner.learning_rate=0.02",
+        ),
         times_lower=5,
     ),
     "unlabelled_sinusoid/daml": Run(
@@ -61,11 +71,11 @@ RUNS = {
         (
             "--validation_tasks=0",
             "--algorithm=imaml",
-            "--curvature=hessian",
-            "--inner_solver=lbfgs",
-            "--inner_steps=10",
-            "--linear_steps=10",
-            "--proximal_strength=5",
+            "--algorithm.curvature=hessian",
+            "--algorithm.proximal_strength=5",
+            "--inner=lbfgs",
+            "--inner.first_step=0.03",
+            "--linear.max_steps=10",
         ),
         times_lower=5,
     ),
@@ -73,10 +83,10 @@ RUNS = {
     "glyphs/maml": Run("glyphs_5way_1shot", (*_GLYPHS_PATH, "--algorithm=maml"), accuracy=0.9),
     "glyphs/meta_sgd": Run(
         "glyphs_5way_1shot",
-        (*_GLYPHS_PATH, "--algorithm=maml", "--learn_inner_rate=layer"),
+        (*_GLYPHS_PATH, "--algorithm=maml", "--inner.learning_rate.per=layer"),
         accuracy=0.9,
     ),
-    "glyphs/fomaml": Run("glyphs_5way_1shot", (*_GLYPHS_PATH, "--algorithm=fomaml"), accuracy=0.9),
+    "glyphs/fomaml": Run("glyphs_5way_1shot", (*_GLYPHS_PATH, *_FIRST_ORDER), accuracy=0.9),
     "glyphs/reptile": Run(
         "glyphs_5way_1shot",
         (*_GLYPHS, "--steps=1000", "--algorithm=reptile"),

@@ -41,37 +41,38 @@ class DataSet(NamedTuple):
 
 DATA_SETS = {
     "omniglot": DataSet(20, (), ((5, 1), (5, 5), (20, 1), (20, 5))),
-    "mini_imagenet": DataSet(5, ("--image_size=48",), ((5, 1), (5, 5))),
+    "mini_imagenet": DataSet(5, ("--data.image_size=48",), ((5, 1), (5, 5))),
 }
 _TASKS = (
-    "--shot=1",
-    "--query=5",
+    "--data.shot=1",
+    "--data.query=5",
     "--tasks_per_step=4",
     "--steps_per_epoch=500",
-    "--tied_head",
+    "--model.tied_head",
     "--transductive",
-    "--outer_learning_rate=0.003",
-    "--outer_schedule=cosine",
-    "--outer_clip_norm=1",
+    "--outer.learning_rate=0.003",
+    "--outer.schedule=cosine",
+    "--outer.clip_norm=1",
     "--validation_tasks=0",
 )
 _HEAD = ("--adapt=head",)
-_IMPLICIT = ("--proximal_strength=0.2",)
-_EXACT = (*_IMPLICIT, "--linear_solver=dual")
-_NEWTON = ("--inner_solver=newton_cg",)
-_STEPS = ("--inner_solver=gradient_descent", "--inner_steps=16")
-_DESCENT = (*_STEPS, "--inner_learning_rate=0.3")
+_IMPLICIT = ("--algorithm.proximal_strength=0.2",)
+_EXACT = (*_IMPLICIT, "--linear=dual")
+_NEWTON = ("--inner=newton_cg",)
+_STEPS = ("--inner=gradient_descent", "--inner.steps=16")
+_DESCENT = (*_STEPS, "--inner.learning_rate=0.3")
 # The best of 0.02, 0.05 and 0.1 on validation classes; 0.3 makes a head on 256 features diverge.
-_HEAD_DESCENT = (*_STEPS, "--inner_learning_rate=0.1")
+_HEAD_DESCENT = (*_STEPS, "--inner.learning_rate=0.1")
+_FIRST_ORDER = ("--algorithm=maml", "--algorithm.first_order")
 RUNS: dict[str, tuple[str, ...]] = {
-    "head/imaml_newton_cg": (*_HEAD, *_EXACT, *_NEWTON, "--inner_steps=5"),
+    "head/imaml_newton_cg": (*_HEAD, *_EXACT, *_NEWTON, "--inner.steps=5"),
     "head/imaml_gradient_descent": (*_HEAD, *_EXACT, *_HEAD_DESCENT),
     "head/maml": (*_HEAD, "--algorithm=maml", *_HEAD_DESCENT),
-    "head/fomaml": (*_HEAD, "--algorithm=fomaml", *_HEAD_DESCENT),
+    "head/fomaml": (*_HEAD, *_FIRST_ORDER, *_HEAD_DESCENT),
     "all/imaml_gradient_descent": (*_IMPLICIT, *_DESCENT),
-    "all/imaml_newton_cg": (*_IMPLICIT, *_NEWTON, "--inner_steps=5"),
+    "all/imaml_newton_cg": (*_IMPLICIT, *_NEWTON, "--inner.steps=5"),
     "all/maml": ("--algorithm=maml", *_DESCENT),
-    "all/fomaml": ("--algorithm=fomaml", *_DESCENT),
+    "all/fomaml": (*_FIRST_ORDER, *_DESCENT),
     "all/reptile": ("--algorithm=reptile", *_DESCENT),
 }
 
@@ -105,14 +106,14 @@ def complete(folder: pathlib.Path, name: str, seed: int) -> None:
     """Train one line and evaluate it on all rows, but for what is there already."""
     data_set = DATA_SETS[FLAGS.dataset]
     if not (folder / "result.json").exists():
-        tasks = (f"--dataset={FLAGS.dataset}", f"--way={data_set.way}", *data_set.flags, *_TASKS)
+        tasks = (f"--data={FLAGS.dataset}", f"--data.way={data_set.way}", *data_set.flags, *_TASKS)
         own = (f"--steps={FLAGS.steps}", f"--test_tasks={FLAGS.tasks}", f"--seed={seed}")
         data = (f"--data_dir={FLAGS.data_dir}",) if FLAGS.data_dir else ()
         where = (*data, f"--run_dir={folder}", "--verbose=2")
         run("trainers.train", *tasks, *RUNS[name], *own, *where)
     for way, shot in data_set.rows:
         if not evaluation(folder, data_set, way, shot).exists():
-            task = (f"--way={way}", f"--shot={shot}", f"--tasks={FLAGS.tasks}")
+            task = (f"--data.way={way}", f"--data.shot={shot}", f"--tasks={FLAGS.tasks}")
             run("trainers.evaluate", f"--run_dir={folder}", *task, "--verbose=0")
 
 

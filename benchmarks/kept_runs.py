@@ -4,11 +4,9 @@ import pathlib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from absl import flags
-
 from benchmarks import report
 from benchmarks.keep_run import FEATURES
-from trainers.settings import RUN_FLAGS
+from trainers import parsing
 
 
 class Kept(NamedTuple):
@@ -33,27 +31,24 @@ def folders(runs: pathlib.Path) -> list[pathlib.Path]:
 
 def evaluations(runs: pathlib.Path) -> Iterator[Kept]:
     """All evaluations of all runs."""
-    # Flags that are newer than a file were at their defaults when it was made.
-    defaults = {name: flags.FLAGS[name].default for name in RUN_FLAGS}
     for run in folders(runs):
         own = report.read(run / "result.json")
-        trained = {**defaults, **own["settings"]}
+        trained = parsing.settings_of_values(own["settings"])
         parts = [own, *map(report.read, run.glob(FEATURES.format("*")))]
         hours = sum(part["wall_seconds"] * part["cores"] for part in parts) / 3600
         for file in sorted(run.glob("evaluation_test*.json")):
             record = report.read(file)
-            settings = {**defaults, **record["settings"]}
-            changed = {name for name in trained if settings[name] != trained[name]}
-            record = {**record, "settings": settings, "core_hours": hours}
-            yield Kept(run.parent.name, record, changed)
+            settings = parsing.settings_of_values(record["settings"])
+            record = {**record, "settings": settings.values(), "core_hours": hours}
+            yield Kept(run.parent.name, record, set(settings.changes_from(trained)))
 
 
 def mode(record: dict[str, Any]) -> str:
     """How query sets are seen in an evaluation, in words."""
     settings = record["settings"]
     words = ["transductive" if record["transductive"] else "non-transductive"]
-    if settings["statistics"] == "training":
+    if settings.get("model.fixed_statistics"):
         words.append("training statistics")
-    if settings["self_training"]:
-        words.append("self-training" + ", balanced" * settings["balanced_queries"])
+    if settings["wrapper"] == "self_training":
+        words.append("self-training" + ", balanced" * settings["wrapper.balanced"])
     return ", ".join(words)

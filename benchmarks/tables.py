@@ -26,8 +26,9 @@ flags.DEFINE_string("plots", "benchmarks/results", "Where the plots go; empty: n
 
 
 _TASK_AND_MODE = {
-    *("way", "shot", "query"),
-    *("transductive", "statistics", "self_training", "balanced_queries"),
+    *("data.way", "data.shot", "data.query"),
+    *("transductive", "model.fixed_statistics"),
+    *("wrapper", "wrapper.rounds", "wrapper.temperature", "wrapper.balanced"),
 }
 
 
@@ -108,7 +109,7 @@ def lines(found: Sequence[tuple[str, dict[str, Any]]]) -> list[Line]:
         groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
         for recipe, record in found:
             settings = record["settings"]
-            task = (settings["dataset"], settings["way"], settings["shot"])
+            task = (settings["data"], settings.get("data.way"), settings["data.shot"])
             if task == (row.dataset, row.way, row.shot):
                 groups.setdefault((recipe, kept_runs.mode(record)), []).append(record)
         some = [Line(row, *key, records) for key, records in groups.items()]

@@ -18,10 +18,10 @@ from benchmarks.keep_run import CURVE  # noqa: E402
 _COLORS = matplotlib.colormaps["tab20"].colors
 
 _PANELS = {
-    "inner_steps": "inner steps at test time",
-    "inner_linear_steps": "conjugate gradient steps of a Newton step at test time",
-    "shot": "support examples a class at test time",
-    "dataset": "data set at test time",
+    "inner.steps": "inner steps at test time",
+    "inner.linear_steps": "conjugate gradient steps of a Newton step at test time",
+    "data.shot": "support examples a class at test time",
+    "data": "data set at test time",
 }
 
 
@@ -65,8 +65,8 @@ def _robustness(runs: pathlib.Path, path: pathlib.Path) -> bool:
         settings = record["settings"]
         mode = kept_runs.mode(record)
         for name in _PANELS:
-            if changed <= {name, "transductive", "way"}:
-                label = f"{recipe}, seed {record['seed']}, {settings['way']}-way, {mode}"
+            if name in settings and changed <= {name, "transductive", "data.way"}:
+                label = f"{recipe}, seed {record['seed']}, {settings['data.way']}-way, {mode}"
                 point = (settings[name], 100 * record["accuracy"], 100 * record["ci95"])
                 curves[name].setdefault(label, []).append(point)
     panels = {

@@ -7,17 +7,17 @@ import hashlib
 import math
 import pathlib
 
+import absl.flags
 import hypothesis
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from absl import flags
 from hypothesis import strategies as st
 
 import keras_imaml as ki
 from tests import learners
-from trainers import command_line, run_folder
+from trainers import command_line, old_names, parsing, run_folder, settings, train
 
 pytestmark = pytest.mark.slow
 
@@ -157,16 +157,14 @@ def folder_of(path):
     return {str(p): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
 
-def test_flags(tmp_path, capsys):
-    from trainers import settings, train
-
-    train.define_flags()
+def test_flags(tmp_path):
     run_dir = tmp_path / "run"
     run_dir.mkdir()
     (run_dir / "flags.txt").write_text("--way=5\n")
     (run_dir / "checkpoints").mkdir()
     (run_dir / "checkpoints" / "checkpoint").touch()
-    names = [*settings.RUN_FLAGS, "steps", "cores", "devices", "distribution", "nonsense"]
+    names = [*settings.Settings().values(), *old_names.RENAMED, "steps", "cores", "devices"]
+    names += ["distribution", "inner.beta_1", "nonsense"]
     values = st.one_of(
         st.text(max_size=8),
         NUMBERS.map(str),
@@ -177,24 +175,18 @@ def test_flags(tmp_path, capsys):
     @many(900)
     @hypothesis.given(st.lists(st.tuples(st.sampled_from(names), values), min_size=1, max_size=4))
     def run(pairs):
-        flags.FLAGS.unparse_flags()
-        argv = ["train", f"--run_dir={run_dir}", *(f"--{name}={value}" for name, value in pairs)]
+        argv = [f"--run_dir={run_dir}", *(f"--{name}={value}" for name, value in pairs)]
         before = folder_of(tmp_path)
         try:
-            command_line.parse(argv, ("run_dir",))
-            run_folder.keep_flags()
-        except SystemExit as end:
-            refused.append((end.code, capsys.readouterr().err))
+            command = parsing.parse(train.PROGRAM, argv)
+            run_folder.keep_flags(command.settings, command.run_dir)
+        except (ValueError, absl.flags.Error) as error:
+            refused.append(command_line.in_one_line(error))
             assert folder_of(tmp_path) == before
-        finally:
-            for name in flags.FLAGS:
-                flags.FLAGS[name].unparse()
 
     run()
     assert len(refused) > 300
-    for code, line in refused:
-        assert code == 2
-        assert len(line.strip().splitlines()) == 1, line
+    assert all(refused)
 
 
 @pytest.mark.parametrize("policy", ["float32", "float64", "mixed_float16", "mixed_bfloat16"])

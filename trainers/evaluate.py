@@ -2,65 +2,81 @@ r"""Evaluate a run on tasks of one split, with a 95 % interval over tasks.
 
     python -m trainers.evaluate --run_dir=runs/glyphs --split=test --tasks=600
 
-Flags of the run may be overridden, such as --transductive, --inner_steps, --shot, or --way of a
-run with --tied_head. The result then has them in its name. One of the same weights and fewer tasks
-does not take the place of another.
+Flags of the run may be overridden, such as --transductive, --inner.steps, --data.shot, or
+--data.way of a run with --model.tied_head. The result then has them in its name. One of the same
+weights and fewer tasks does not take the place of another.
 """
 
 import os
-from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from absl import flags
+from trainers import command_line
 
-from trainers import command_line, run_folder
+if TYPE_CHECKING:
+    from keras_imaml import Evaluation
+    from trainers.settings import Machine, Settings
 
-FLAGS = flags.FLAGS
-
-
-def define_flags() -> None:
-    """Define the flags that no other program shares."""
-    flags.DEFINE_enum(
-        "split",
-        "test",
-        ["train", "validation", "test"],
-        "Where tasks come from.",
-        allow_override=True,
-    )
-    flags.DEFINE_integer("tasks", 600, "Number of tasks.", lower_bound=1, allow_override=True)
-    flags.DEFINE_integer("verbose", 1, "Progress bar: 0 no, 1 yes.", allow_override=True)
+_SPLITS = ("train", "validation", "test")
 
 
-def main(argv: Sequence[str]) -> None:
-    """Evaluate as the flags say."""
-    of_run = run_folder.settings_of_run()
-    changed = [
-        _named(name, now) for name, now in run_folder.values().items() if now != of_run[name]
-    ]
-    file = os.path.join(FLAGS.run_dir, f"evaluation_{FLAGS.split}{''.join(changed)}.json")
+def evaluate(
+    settings: "Settings",
+    run_dir: str,
+    split: str = "test",
+    tasks: int = 600,
+    verbose: int = 1,
+    machine: "Machine | None" = None,
+) -> "Evaluation":
+    """Evaluate a run on tasks of one split, with a 95 % interval over tasks.
+
+    Args:
+        settings: How the run is evaluated: its own settings or others.
+        run_dir: Folder of the run.
+        split: Where tasks come from: train, validation or test.
+        tasks: Number of tasks.
+        verbose: Progress bar: 0 no, 1 yes.
+        machine: What it is computed on. Defaults to `None`: as this process is set up.
+
+    Returns:
+        The evaluation, which is written to the run folder as well.
+    """
+    if split not in _SPLITS:
+        command_line.refuse(f"--split={split}: expected one of {', '.join(_SPLITS)}")
+    if tasks < 1:
+        command_line.refuse(f"--tasks={tasks}: expected 1 or more")
 
     import keras_imaml as ki
-    from trainers import experiment, result
+    from trainers import experiment, result, run_folder
+    from trainers.settings import Machine
 
-    ki.parallel_tasks(FLAGS.cores or None)
-    episodes = experiment.tasks(FLAGS.split)
-    learner, checkpoints = experiment.restored(episodes, of_run, FLAGS.way)
-    evaluation = ki.evaluate(learner, experiment.batches(episodes), FLAGS.tasks, FLAGS.verbose > 0)
+    of_run = run_folder.settings_of_run(settings, run_dir)
+    changed = [_named(name, value) for name, value in settings.changes_from(of_run).items()]
+    file = os.path.join(run_dir, f"evaluation_{split}{''.join(changed)}.json")
+    if machine:
+        ki.parallel_tasks(machine.cores or None)
+    learner, checkpoints = experiment.restored(settings, of_run, run_dir, settings["data.way"])
+    episodes = experiment.batches(settings, experiment.tasks(settings, split))
+    evaluation = ki.evaluate(learner, episodes, tasks, verbose > 0)
     steps = checkpoints.step
-    print(f"{FLAGS.split}: {evaluation}, after {steps} steps")
+    print(f"{split}: {evaluation}, after {steps} steps")
     seconds = float(checkpoints.seconds.numpy())
-    if result.holds_more(file, evaluation, seconds):
+    if result.holds_more(file, settings, evaluation, seconds):
         print(f"Left as it is, for it is of more tasks: {file}")
-        return
-    result.write(file, evaluation, split=FLAGS.split, steps=steps, wall_seconds=seconds)
+        return evaluation
+    facts = {"split": split, "steps": steps, "wall_seconds": seconds}
+    result.write(file, settings, machine or Machine(), evaluation, **facts)
     print(f"Written to {file}")
+    return evaluation
 
 
 def _named(name: str, value: Any) -> str:
     """A setting in the name of a file."""
-    text = ",".join(value) if isinstance(value, list) else str(value)
-    return f"_{name}={text.replace('/', '.')}"
+    text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return f"_{name.removeprefix('data.')}={text.replace('/', '.')}"
+
+
+PROGRAM = command_line.Program(evaluate)
 
 
 if __name__ == "__main__":
-    command_line.run(main, arguments=run_folder.with_flags_of_run, define=define_flags)
+    command_line.run(PROGRAM)

@@ -1,99 +1,111 @@
-"""From flags to data, network and learner."""
+"""From settings to data, network and learner."""
 
+import dataclasses
 import os
 from typing import Any
 
 import keras
 import tensorflow as tf
-from absl import flags
 
 import keras_imaml as ki
 from trainers.command_line import refuse
+from trainers.components import CHOICES, has_linear, of_classes
+from trainers.settings import Machine, Settings
 
-FLAGS = flags.FLAGS
-
-# How --distort changes images in color; the defaults are for drawings.
+# How --distort changes images in colour; the defaults are for drawings.
 _PHOTOGRAPHS: dict[str, Any] = {"mirror": True, "light": 0.3, "edges": "reflected"}
-_IMAGES = 256  # at least so many, of whole tasks, give the statistics of --statistics=training
+_IMAGES = 256  # at least so many, of whole tasks, give the statistics of model.fixed_statistics
+_CHANNELS = {"glyphs": 1, "omniglot": 1, "mini_imagenet": 3, "cifar_fs": 3}
+_CIFAR_SIZE = 32
 
 
-def start() -> tf.distribute.Strategy:
-    """Set up devices, threads and random numbers as the flags say, before anything else runs."""
-    ki.parallel_tasks(FLAGS.cores or None)
-    with ki._compat.quiet.without_noise():
+def start(settings: Settings, machine: Machine | None) -> tf.distribute.Strategy:
+    """Set up devices, threads and random numbers, before anything else runs.
+
+    Without a machine, devices and threads stay as the process has them: a notebook has begun.
+    """
+    if machine is None:
+        keras.utils.set_random_seed(settings.seed)
+        return tf.distribute.get_strategy()
+    ki.parallel_tasks(machine.cores or None)
+    with ki.quiet.without_noise():
         tf.config.list_physical_devices()
-    if FLAGS.deterministic:
+    if machine.deterministic:
         tf.config.experimental.enable_op_determinism()
-    keras.utils.set_random_seed(FLAGS.seed)
-    return ki.strategy(FLAGS.distribution, FLAGS.devices or None, FLAGS.workers, FLAGS.worker_index)
+    keras.utils.set_random_seed(settings.seed)
+    return ki.strategy(
+        machine.distribution, machine.devices or None, machine.workers, machine.worker_index
+    )
 
 
-def tasks(split: str, start: int = 0) -> tf.data.Dataset:
-    """Episodes of `--dataset`, without a task axis; with --distort those for training distorted."""
-    drawn = _drawn(split, start)
-    if FLAGS.classes and split == "train" and drawn.classes != FLAGS.classes:
-        refuse(f"--classes={FLAGS.classes}: expected {drawn.classes}, all classes to train on")
-    if FLAGS.distort and split == "train":
-        settings = {} if _are_drawings(drawn.element_spec[0][0].shape) else _PHOTOGRAPHS
-        return ki.data.distorted(drawn, **settings, seed=FLAGS.seed, start=start)
+def tasks(settings: Settings, split: str, start: int = 0) -> tf.data.Dataset:
+    """Episodes, without a task axis; with `distort` those for training are distorted."""
+    drawn = _drawn(settings, split, start)
+    classes = settings["model.classes"]
+    if classes and split == "train" and drawn.classes != classes:
+        refuse(f"--model.classes={classes}: expected {drawn.classes}, all classes to train on")
+    if settings.distort and split == "train":
+        changes = {} if _are_drawings(drawn.element_spec[0][0].shape) else _PHOTOGRAPHS
+        return ki.data.distorted(drawn, **changes, seed=settings.seed, start=start)
     return drawn
 
 
-def _drawn(split: str, start: int = 0) -> Any:
-    sizes: dict[str, Any] = {
-        "shot": FLAGS.shot,
-        "query": FLAGS.query,
-        "seed": FLAGS.seed,
-        "start": start,
-    }
-    if FLAGS.dataset in ("sinusoid", "unlabelled_sinusoid"):
-        return getattr(ki.data, FLAGS.dataset)(split, **sizes)
-    sizes["way"] = FLAGS.way
-    if FLAGS.algorithm == "supervised" and split == "train":
-        sizes |= {"way": FLAGS.training_way or FLAGS.way, "class_labels": True}
-    if FLAGS.image_size and FLAGS.dataset != "cifar_fs":
-        sizes["image_size"] = FLAGS.image_size
-    if FLAGS.dataset == "glyphs":
-        return ki.data.glyphs(split, **sizes)
-    if FLAGS.dataset == "folder":
-        sizes = {"image_size": 28, "channels": FLAGS.channels, **sizes}
-        return ki.data.from_folder(FLAGS.data_dir, split, **sizes)
-    return getattr(ki.data, FLAGS.dataset)(split, data_dir=FLAGS.data_dir, **sizes)
+def _drawn(settings: Settings, split: str, start: int = 0) -> Any:
+    data = settings.component("data")
+    given: dict[str, Any] = {"split": split, "seed": settings.seed, "start": start}
+    given |= {"data_dir": settings.data_dir, "path": settings.data_dir}
+    if settings["algorithm"] == "supervised" and split == "train":
+        given["class_labels"] = True
+        if settings.training_way:
+            data = dataclasses.replace(
+                data, arguments={**data.arguments, "way": settings.training_way}
+            )
+    return CHOICES["data"].make(data, **given)
 
 
-def batches(episodes: tf.data.Dataset) -> tf.data.Dataset:
-    """Meta-batches of `--tasks_per_step` tasks."""
-    return episodes.batch(FLAGS.tasks_per_step, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+def batches(settings: Settings, episodes: tf.data.Dataset) -> tf.data.Dataset:
+    """Meta-batches of `tasks_per_step` tasks."""
+    return episodes.batch(settings.tasks_per_step, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
 
 
-def learner(episodes: tf.data.Dataset, steps: int = 1, way: int | None = None) -> ki.MetaLearner:
-    """A compiled learner for tasks like those of `episodes`, with an outer schedule of `steps`."""
-    (support, _), _ = episodes.element_spec
-    if is_regression():
-        model = ki.models.MLP(1, input_shape=(1,))
+def example_shape(settings: Settings) -> tuple[int, ...]:
+    """The shape of one input; data sets of this package need not be loaded for it."""
+    name = settings["data"]
+    if name in _CHANNELS or name == "folder":
+        size = settings["data.image_size"] or _CIFAR_SIZE
+        return (size, size, _CHANNELS.get(name) or settings["data.channels"])
+    if "." not in name:
+        return (1,)
+    (support, _), _ = _drawn(settings, "validation").element_spec
+    return tuple(support.shape[1:])
+
+
+def learner(settings: Settings, steps: int = 1, way: int | None = None) -> ki.MetaLearner:
+    """A compiled learner.
+
+    Args:
+        settings: Of the run.
+        steps: Length of the outer schedule.
+        way: Outputs of the network. Defaults to those of the settings.
+    """
+    shape = example_shape(settings)
+    if is_regression(settings):
+        model = settings.make("model", outputs=1, classes=1, input_shape=shape)
         loss: Any = "mse"
         metrics = None
     else:
-        model = _network(way or FLAGS.classes or FLAGS.way, tuple(support.shape[1:]))
+        model = _network(settings, way or settings["model.classes"] or settings["data.way"], shape)
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         metrics = ["accuracy"]
     made = ki.MetaLearner(
         model,
-        _algorithm(),
-        adapt=FLAGS.adapt or None,
-        transductive=FLAGS.transductive,
-        learned_loss=_learned_loss(model) if FLAGS.learned_loss else None,
-        tasks_per_chunk=FLAGS.tasks_per_chunk or None,
+        _algorithm(settings),
+        adapt=list(settings.adapt) or None,
+        transductive=settings.transductive,
+        learned_loss=_learned_loss(model) if settings.learned_loss else None,
+        tasks_per_chunk=settings.tasks_per_chunk or None,
     )
-    rate = FLAGS.outer_learning_rate
-    if FLAGS.outer_schedule == "cosine":
-        rate = keras.optimizers.schedules.CosineDecay(rate, decay_steps=max(steps, 1))
-    optimizer = keras.optimizers.Adam(
-        rate,
-        epsilon=FLAGS.outer_epsilon,
-        global_clipnorm=FLAGS.outer_clip_norm or None,
-        weight_decay=FLAGS.outer_weight_decay or None,
-    )
+    optimizer = settings.make("outer", steps=steps)
     if optimizer.weight_decay:  # of kernels: biases, scales and step sizes are not to vanish
         flat = [v for v in made.trainable_variables if len(v.shape) < 2]
         optimizer.exclude_from_weight_decay(flat)
@@ -101,19 +113,19 @@ def learner(episodes: tf.data.Dataset, steps: int = 1, way: int | None = None) -
     return made
 
 
-def begin_with_features(learner: ki.MetaLearner) -> None:
-    """Give the network the layers before the head of the run `--features`."""
-    if FLAGS.features:
-        other = keras.models.load_model(os.path.join(FLAGS.features, "learner.keras"))
+def begin_with_features(settings: Settings, learner: ki.MetaLearner) -> None:
+    """Give the network the layers before the head of the run `features`."""
+    if settings.features:
+        other = keras.models.load_model(os.path.join(settings.features, "learner.keras"))
         ki.copy_features(other.model, learner.model)
-        if FLAGS.statistics == "training":
-            _record_statistics(learner)
+        if settings["model.fixed_statistics"]:
+            _record_statistics(settings, learner)
 
 
-def _record_statistics(learner: ki.MetaLearner) -> None:
-    """Let the network normalize by the first training images, as they are."""
+def _record_statistics(settings: Settings, learner: ki.MetaLearner) -> None:
+    """Let the network normalise by the first training images, as they are."""
     batches, count = [], 0
-    for _, (query_x, _) in _drawn("train"):
+    for _, (query_x, _) in _drawn(settings, "train"):
         batches.append(query_x)
         count += len(query_x)
         if count >= _IMAGES:
@@ -122,76 +134,73 @@ def _record_statistics(learner: ki.MetaLearner) -> None:
 
 
 def restored(
-    episodes: tf.data.Dataset, of_run: dict[str, Any], way: int
+    settings: Settings, of_run: Settings, run_dir: str, way: int | None
 ) -> tuple[ki.MetaLearner, ki.callbacks.Checkpoints]:
-    """The learner of `--run_dir` at its newest checkpoint, for tasks of `way` classes.
+    """The learner of a run at its newest checkpoint, for tasks of `way` classes.
 
     Args:
-        episodes: Tasks whose inputs are like those of the run.
+        settings: How it is used.
         of_run: The settings of the run itself.
-        way: Classes of a task; with --tied_head, not only those of the run.
+        run_dir: Its folder.
+        way: Classes of a task; with a tied head, not only those of the run.
 
     Returns:
         The learner, and its `Checkpoints`.
     """
-    made = learner(episodes, way=of_run["classes"] or of_run["way"])
-    checkpoints = ki.callbacks.Checkpoints(made, os.path.join(FLAGS.run_dir, "checkpoints"))
+    classes = of_run["model.classes"]
+    made = learner(settings, way=classes or of_run["data.way"])
+    checkpoints = ki.callbacks.Checkpoints(made, os.path.join(run_dir, "checkpoints"))
     if checkpoints.newest() is None:
-        refuse(f"--run_dir={FLAGS.run_dir} holds no checkpoint: train it first")
+        refuse(f"--run_dir={run_dir} holds no checkpoint: train it first")
     checkpoints.restore()
-    if FLAGS.statistics == "task" and of_run["statistics"] != "task":
-        refuse("--statistics=task: the run was trained with --statistics=training")
-    what_is_seen = ("statistics", "image_size", "views", "view_size")
-    if FLAGS.statistics == "training" and any(FLAGS[x].value != of_run[x] for x in what_is_seen):
-        _record_statistics(made)
-    rate_changed = FLAGS.inner_learning_rate != of_run["inner_learning_rate"]
-    if rate_changed and FLAGS.learn_inner_rate != "none":
-        refuse("--inner_learning_rate cannot be another one: the run has learned it")
-    proximal = FLAGS.algorithm in ("imaml", "released_imaml")
-    if proximal and FLAGS.proximal_strength != of_run["proximal_strength"]:
-        if FLAGS.learn_proximal_strength:
-            refuse("--proximal_strength cannot be another one: the run has learned it")
-        made.algorithm.proximal_strength.assign(FLAGS.proximal_strength)
-    if way != of_run["way"] and not of_run["classes"]:
-        if not FLAGS.tied_head:
+    fixed = settings["model.fixed_statistics"]
+    if not fixed and of_run["model.fixed_statistics"]:
+        refuse("--nomodel.fixed_statistics: the run was trained with --model.fixed_statistics")
+    what_is_seen = ("model.fixed_statistics", "data.image_size", "views", "view_size")
+    if fixed and any(settings[name] != of_run[name] for name in what_is_seen):
+        _record_statistics(settings, made)
+    _check_learned(settings, of_run, made)
+    if way is not None and way != of_run["data.way"] and not classes:
+        if not settings["model.tied_head"]:
             refuse(
-                f"--way={way}: the head of this run has {of_run['way']} classes; runs with "
-                "--tied_head can have others"
+                f"--data.way={way}: the head of this run has {of_run['data.way']} classes; runs "
+                "with --model.tied_head can have others"
             )
         made = ki.with_classes(made, way)
     return made, checkpoints
 
 
-def is_regression() -> bool:
+def _check_learned(settings: Settings, of_run: Settings, learner: ki.MetaLearner) -> None:
+    """Take numbers that differ from those of the run, but for what the run has learned."""
+    rate = settings["inner.learning_rate"]
+    per, learned = (settings[f"inner.learning_rate.{name}"] for name in ("per", "learned"))
+    if rate != of_run["inner.learning_rate"] and (learned or (per and learned is None)):
+        refuse("--inner.learning_rate cannot be another one: the run has learned it")
+    name = "algorithm.proximal_strength"
+    if has_linear(settings["algorithm"]) and settings[name] != of_run[name]:
+        if settings[f"{name}.learned"]:
+            refuse(f"--{name} cannot be another one: the run has learned it")
+        learner.algorithm.proximal_strength.assign(settings[name])
+
+
+def is_regression(settings: Settings) -> bool:
     """Whether the tasks are of numbers, not of classes."""
-    return FLAGS.dataset in ("sinusoid", "unlabelled_sinusoid")
+    return not of_classes(settings["data"])
 
 
-def _network(classes: int, input_shape: tuple[int, int, int]) -> keras.Model:
-    options: dict[str, Any] = {
-        "downsample": FLAGS.downsample,
-        "tied_head": FLAGS.tied_head,
-        "cosine": FLAGS.cosine,
-        "centered": FLAGS.centered,
-        "fixed_statistics": FLAGS.statistics == "training",
-    }
-    if FLAGS.mixed_precision:
-        options["dtype"] = "mixed_bfloat16"
-    size = FLAGS.view_size or None  # of a view
+def _network(settings: Settings, classes: int, input_shape: tuple[int, ...]) -> keras.Model:
+    size = settings.view_size or None  # of a view
     shape = (size, size, input_shape[-1]) if size else input_shape
-    if FLAGS.model == "conv4":
-        network = ki.models.Conv4(classes, shape, FLAGS.filters, **options)
-    else:
-        filters = [round(FLAGS.filters * wider) for wider in (1, 2.5, 5, 10)]
-        network = ki.models.ResNet12(classes, shape, filters, **options)
-    if not FLAGS.views:
+    network = settings.make("model", classes=classes, outputs=classes, input_shape=shape)
+    if not settings.views:
         return network
+    height, width, channels = input_shape
     views = ki.views_of_drawings if _are_drawings(input_shape) else ki.views_of_photographs
-    return ki.seen_in_views(network, views(size), input_shape)
+    return ki.seen_in_views(network, views(size), (height, width, channels))
 
 
 def _are_drawings(shape: Any) -> bool:
-    """Whether images of this shape have one channel; those in color are photographs."""
+    """Whether images of this shape have one channel; those in colour are photographs."""
     return shape[-1] == 1
 
 
@@ -203,56 +212,9 @@ def _learned_loss(model: keras.Model) -> ki.LearnedLoss:
     return ki.LearnedLoss(network, [layer.name for layer in seen])
 
 
-def _algorithm() -> ki.algorithms.Algorithm:
-    if FLAGS.self_training:
-        return ki.SelfTraining(
-            _adapting_to_support(),
-            FLAGS.self_training,
-            FLAGS.guess_temperature,
-            FLAGS.balanced_queries,
-        )
-    return _adapting_to_support()
-
-
-def _adapting_to_support() -> ki.algorithms.Algorithm:
-    if FLAGS.algorithm == "reptile":
-        return ki.Reptile(_inner())
-    if FLAGS.algorithm in ("maml", "fomaml"):
-        return ki.MAML(_inner(), first_order=FLAGS.algorithm == "fomaml", recompute=FLAGS.recompute)
-    if FLAGS.algorithm == "supervised":
-        return ki.algorithms.Supervised(_inner())
-    if FLAGS.algorithm == "released_imaml":
-        return ki.algorithms.ReleasedIMAML(FLAGS.proximal_strength, _inner(), _linear())
-    strength = ki.ProximalStrength(
-        FLAGS.proximal_strength, per=FLAGS.proximal_per, learned=FLAGS.learn_proximal_strength
-    )
-    return ki.IMAML(strength, _inner(), _linear(), FLAGS.curvature)
-
-
-def _inner() -> Any:
-    steps, rate = FLAGS.inner_steps, FLAGS.inner_learning_rate
-    if FLAGS.learn_inner_rate != "none":
-        rate = ki.LearningRate(rate, per=FLAGS.learn_inner_rate)
-    if FLAGS.inner_solver == "adam":
-        return ki.inner.Adam(steps, rate)
-    if FLAGS.inner_solver == "newton_cg":
-        return ki.inner.NewtonCG(steps, FLAGS.inner_linear_steps, curvature=FLAGS.curvature)
-    if FLAGS.inner_solver == "lbfgs":
-        return ki.inner.LBFGS(steps, first_step=rate)
-    if FLAGS.inner_solver == "nesterov":
-        convex = FLAGS.strongly_convex_momentum
-        momentum = "strongly_convex" if convex else FLAGS.inner_momentum
-        return ki.inner.GradientDescent(steps, rate, momentum, nesterov=True)
-    return ki.inner.GradientDescent(steps, rate)
-
-
-def _linear() -> Any:
-    steps = FLAGS.linear_steps
-    return {
-        "conjugate_gradient": ki.linear.ConjugateGradient(
-            max_steps=steps, start=FLAGS.linear_start
-        ),
-        "neumann": ki.linear.Neumann(max_steps=steps),
-        "nystrom": ki.linear.Nystrom(rank=steps),
-        "dual": ki.linear.Dual(),
-    }[FLAGS.linear_solver]
+def _algorithm(settings: Settings) -> ki.algorithms.Algorithm:
+    given = {"inner": settings.make("inner")}
+    if has_linear(settings["algorithm"]):
+        given["linear"] = settings.make("linear")
+    algorithm = settings.make("algorithm", **given)
+    return settings.make("wrapper", algorithm=algorithm) or algorithm

@@ -3,58 +3,62 @@ r"""Export a run as a SavedModel that adapts: support and query examples in, log
     python -m trainers.export --run_dir=runs/glyphs --output=saved_models/glyphs
 
 --request writes a task of the test classes as a request to TensorFlow Serving, ready to post. A run
-with --tied_head is exported for any --way. With --notransductive (recommended where queries
-come one by one) a query never sees another.
+with --model.tied_head is exported for any --data.way. With --notransductive (recommended where
+queries come one by one) a query never sees another.
 """
 
 import os
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from absl import flags
+from trainers import command_line
 
-from trainers import command_line, run_folder
-
-FLAGS = flags.FLAGS
-
-
-def define_flags() -> None:
-    """Define the flags that no other program shares."""
-    from trainers import settings
-
-    settings.define_path("output", "Folder of the SavedModel to write.", allow_override=True)
-    settings.define_path(
-        "request", "File for a request to TensorFlow Serving (JSON).", allow_override=True
-    )
+if TYPE_CHECKING:
+    from trainers.settings import Machine, Settings
 
 
-def main(argv: Sequence[str]) -> None:
-    """Export as the flags say."""
-    of_run = run_folder.settings_of_run()
-    command_line.check_folder("output")
-    if FLAGS.request:
-        command_line.check_file("request")
+def export(
+    settings: "Settings",
+    run_dir: str,
+    output: str,
+    request: str | None = None,
+    machine: "Machine | None" = None,
+) -> None:
+    """Export a run as a SavedModel that adapts: support and query examples in, logits out.
 
+    Args:
+        settings: How the run is exported: its own settings or others.
+        run_dir: Its folder.
+        output: Folder of the SavedModel to write.
+        request: File for a request to TensorFlow Serving (JSON).
+        machine: What it is computed on. Defaults to `None`: as this process is set up.
+    """
     import keras_imaml as ki
-    from trainers import experiment
+    from trainers import experiment, run_folder
 
-    ki.parallel_tasks(FLAGS.cores or None)
-    episodes = experiment.tasks("test")
-    learner, checkpoints = experiment.restored(episodes, of_run, FLAGS.way)
-    learner.export(FLAGS.output, verbose=False)
+    of_run = run_folder.settings_of_run(settings, run_dir)
+    command_line.check_folder("output", output)
+    if request:
+        command_line.check_file("request", request)
+    if machine:
+        ki.parallel_tasks(machine.cores or None)
+    learner, checkpoints = experiment.restored(settings, of_run, run_dir, settings["data.way"])
+    learner.export(output, verbose=False)
     mode = "transductive" if learner.queries_interact else "non-transductive"
-    print(f"SavedModel after {checkpoints.step} steps, {mode}: {FLAGS.output}")
-    if FLAGS.request:
+    print(f"SavedModel after {checkpoints.step} steps, {mode}: {output}")
+    if request:
+        episodes = experiment.tasks(settings, "test")
         (support_x, support_y), (query_x, query_y) = episodes.take(1).get_single_element()
         labels = None if learner.learned_loss else support_y
-        os.makedirs(os.path.dirname(FLAGS.request) or ".", exist_ok=True)
-        with open(FLAGS.request, "w", encoding="utf-8") as stream:
+        os.makedirs(os.path.dirname(request) or ".", exist_ok=True)
+        with open(request, "w", encoding="utf-8") as stream:
             stream.write(ki.serving_request(support_x, labels, query_x) + "\n")
-        what = "targets" if experiment.is_regression() else "classes"
-        print(f"Request of one task: {FLAGS.request}; the {what} of its queries:", end=" ")
+        what = "targets" if experiment.is_regression(settings) else "classes"
+        print(f"Request of one task: {request}; the {what} of its queries:", end=" ")
         print(query_y.numpy().tolist())
 
 
+PROGRAM = command_line.Program(export, group="export")
+
+
 if __name__ == "__main__":
-    command_line.run(
-        main, ("run_dir", "output"), arguments=run_folder.with_flags_of_run, define=define_flags
-    )
+    command_line.run(PROGRAM)

@@ -8,15 +8,15 @@ from typing import Any
 
 import keras
 import tensorflow as tf
-from absl import flags
 
 import keras_imaml as ki
-from trainers import run_folder
+from trainers import parsing, run_folder
+from trainers.settings import Machine, Settings
 
-FLAGS = flags.FLAGS
 
-
-def write(path: str, evaluation: ki.Evaluation, **facts: Any) -> None:
+def write(
+    path: str, settings: Settings, machine: Machine, evaluation: ki.Evaluation, **facts: Any
+) -> None:
     """Write the evaluation, `facts` and the settings of the run as JSON, all at once."""
     versions = {
         "keras_imaml": ki.__version__,
@@ -27,9 +27,9 @@ def write(path: str, evaluation: ki.Evaluation, **facts: Any) -> None:
     content = {
         **dataclasses.asdict(evaluation),
         **facts,
-        "seed": FLAGS.seed,
-        "cores": FLAGS.cores or available_cores(),
-        "settings": run_folder.values(),
+        "seed": settings.seed,
+        "cores": machine.cores or available_cores(),
+        "settings": run_folder.values(settings),
         "versions": versions,
     }
     partial = f"{path}.partial"
@@ -45,7 +45,9 @@ def available_cores() -> int:
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
-def holds_more(path: str, evaluation: ki.Evaluation, wall_seconds: float) -> bool:
+def holds_more(
+    path: str, settings: Settings, evaluation: ki.Evaluation, wall_seconds: float
+) -> bool:
     """Whether there is a result with the same settings and weights from more tasks.
 
     The weights are the same if the seconds of their training are, to the last digit.
@@ -54,6 +56,7 @@ def holds_more(path: str, evaluation: ki.Evaluation, wall_seconds: float) -> boo
         return False
     with open(path, encoding="utf-8") as stream:
         there = json.load(stream)
-    same = (there["wall_seconds"], there["settings"]) == (wall_seconds, run_folder.values())
+    theirs = run_folder.values(parsing.settings_of_values(there["settings"]))
+    same = (there["wall_seconds"], theirs) == (wall_seconds, run_folder.values(settings))
     tasks = evaluation.tasks + evaluation.bad_tasks
     return same and there["tasks"] + there["bad_tasks"] > tasks

@@ -1,187 +1,80 @@
-"""Which of the shared flags go together. TensorFlow stays unloaded."""
+"""What constructors cannot refuse: files, machines, and components that do not go together."""
 
 import os
 
-from absl import flags
+from trainers.command_line import refuse
+from trainers.components import has_linear, of_classes, of_images
+from trainers.settings import Machine, Settings
 
-from trainers import settings  # noqa: F401  (defines them)
-
-for _name in (
-    "inner_learning_rate",
-    "proximal_strength",
-    "guess_temperature",
-    "outer_learning_rate",
-):
-    flags.register_validator(_name, lambda value: value > 0, f"--{_name} must be above 0")
-flags.register_validator(
-    "inner_momentum", lambda value: 0 < value < 1, "--inner_momentum must be between 0 and 1"
-)
-for _name in ("image_size", "view_size"):
-    flags.register_validator(
-        _name, lambda value: value == 0 or value >= 8, f"--{_name} must be 0, or 8 or more"
-    )
-flags.register_validator(
-    "cores",
-    lambda value: value <= (os.cpu_count() or 1),
-    f"--cores must not be above {os.cpu_count() or 1}, which this machine has",
-)
+_CURVATURES = {"released_imaml": "hessian"}  # of algorithms that cannot have another one
 
 
-@flags.multi_flags_validator(
-    ["dataset", "image_size"], "--image_size is for images, and those of cifar_fs have 32 pixels"
-)
-def _has_size(values: dict) -> bool:
-    size, dataset = values["image_size"], values["dataset"]
-    return size == 0 or not ("sinusoid" in dataset or (dataset == "cifar_fs" and size != 32))
+def check(settings: Settings, machine: Machine) -> None:
+    """Refuse settings before any data is read or network is made."""
+    _check_machine(machine)
+    _check_files(settings)
+    _check_numbers(settings)
+    _check_components(settings)
 
 
-@flags.multi_flags_validator(["dataset", "data_dir"], "--dataset=folder needs --data_dir")
-def _has_data(values: dict) -> bool:
-    return bool(values["data_dir"]) or values["dataset"] != "folder"
+def _check_machine(machine: Machine) -> None:
+    cores = os.cpu_count() or 1
+    if not 0 <= machine.cores <= cores:
+        refuse(f"--cores must not be above {cores}, which this machine has, nor below 0")
+    if machine.devices < 0 or machine.worker_index < 0:
+        refuse("--devices and --worker_index must not be below 0")
 
 
-@flags.multi_flags_validator(["data_dir"], "--data_dir must be an existing folder")
-def _data_exists(values: dict) -> bool:
-    return values["data_dir"] is None or os.path.isdir(values["data_dir"])
+def _check_files(settings: Settings) -> None:
+    if settings.data_dir is not None and not os.path.isdir(settings.data_dir):
+        refuse(f"--data_dir={settings.data_dir} must be an existing folder")
+    if settings["data"] == "folder" and not settings.data_dir:
+        refuse("--data=folder needs --data_dir")
 
 
-@flags.multi_flags_validator(
-    ["model", "downsample"], "--model=resnet12 needs --downsample=max or average"
-)
-def _is_pooled(values: dict) -> bool:
-    return values["model"] == "conv4" or values["downsample"] != "stride"
+def _check_numbers(settings: Settings) -> None:
+    """Before images are loaded for nothing."""
+    lowest = {
+        **{"data.way": 2, "data.shot": 1, "data.query": 1},
+        **{"tasks_per_step": 1, "steps_per_epoch": 1},
+        **dict.fromkeys(("tasks_per_chunk", "training_way", "seed", "view_size"), 0),
+    }
+    for name, least in lowest.items():
+        value = settings[name]
+        if value is not None and value < least:
+            refuse(f"--{name}={value}: expected {least} or more")
+    for name in ("view_size", "data.image_size"):
+        if 0 < (settings[name] or 0) < 8:
+            refuse(f"--{name}={settings[name]}: expected 8 or more")
 
 
-@flags.multi_flags_validator(
-    ["model", "dataset"], "--model=resnet12 needs images, which sinusoids are not"
-)
-def _has_images(values: dict) -> bool:
-    return values["model"] == "conv4" or "sinusoid" not in values["dataset"]
-
-
-@flags.multi_flags_validator(
-    ["algorithm", "inner_solver"],
-    "--algorithm=maml and fomaml need --inner_solver=gradient_descent or nesterov",
-)
-def _is_differentiable(values: dict) -> bool:
-    plain = values["inner_solver"] in ("gradient_descent", "nesterov")
-    return plain or values["algorithm"] not in ("maml", "fomaml")
-
-
-@flags.multi_flags_validator(
-    ["linear_solver", "curvature"], "--linear_solver=dual needs --curvature=gauss_newton"
-)
-def _has_factors(values: dict) -> bool:
-    return values["linear_solver"] != "dual" or values["curvature"] == "gauss_newton"
-
-
-@flags.multi_flags_validator(
-    ["algorithm", "learn_inner_rate", "recompute"],
-    "--learn_inner_rate and --recompute need --algorithm=maml, which takes the path of the inner "
-    "steps",
-)
-def _takes_the_path(values: dict) -> bool:
-    wanted = values["learn_inner_rate"] != "none" or values["recompute"]
-    return not wanted or values["algorithm"] == "maml"
-
-
-@flags.multi_flags_validator(
-    ["algorithm", "learned_loss"],
-    "--learned_loss needs --algorithm=imaml or maml: fomaml and reptile cannot train it",
-)
-def _trains_the_loss(values: dict) -> bool:
-    return not values["learned_loss"] or values["algorithm"] in ("imaml", "maml")
-
-
-@flags.multi_flags_validator(
-    ["dataset", "adapt", "mixed_precision"],
-    "--mixed_precision is for --adapt=head on images: what adapts stays float32",
-)
-def _adapts_in_float32(values: dict) -> bool:
-    head = values["adapt"] == ["head"] and "sinusoid" not in values["dataset"]
-    return head or not values["mixed_precision"]
-
-
-@flags.multi_flags_validator(
-    ["dataset", "distort", "views", "cosine", "centered", "tied_head"],
-    "--distort, --views, --cosine, --centered and --tied_head are for images: not for sinusoids",
-)
-def _are_images(values: dict) -> bool:
-    of_images = any(values[name] for name in values if name != "dataset")
-    return not of_images or "sinusoid" not in values["dataset"]
-
-
-@flags.multi_flags_validator(["view_size", "views"], "--view_size is for --views")
-def _has_views(values: dict) -> bool:
-    return values["views"] or not values["view_size"]
-
-
-@flags.multi_flags_validator(
-    ["learned_loss", "views"], "--learned_loss reads the activations of one view: not with --views"
-)
-def _sees_one_view(values: dict) -> bool:
-    return not (values["learned_loss"] and values["views"])
-
-
-@flags.multi_flags_validator(
-    ["algorithm", "dataset", "learned_loss", "self_training"],
-    "--self_training guesses classes of images: for --algorithm=imaml, maml or fomaml, not for "
-    "sinusoids, and not with --learned_loss",
-)
-def _guesses_classes(values: dict) -> bool:
-    known = values["algorithm"] in ("imaml", "maml", "fomaml")
-    can = known and "sinusoid" not in values["dataset"] and not values["learned_loss"]
-    return can or not values["self_training"]
-
-
-@flags.multi_flags_validator(
-    ["self_training", "balanced_queries"], "--balanced_queries is for --self_training"
-)
-def _guesses(values: dict) -> bool:
-    return values["self_training"] > 0 or not values["balanced_queries"]
-
-
-@flags.multi_flags_validator(
-    ["dataset", "learned_loss"], "--dataset=unlabelled_sinusoid needs --learned_loss"
-)
-def _has_labels(values: dict) -> bool:
-    return values["learned_loss"] or values["dataset"] != "unlabelled_sinusoid"
-
-
-@flags.multi_flags_validator(
-    ["algorithm", "strongly_convex_momentum"],
-    "--strongly_convex_momentum needs --algorithm=imaml, which has a proximal term",
-)
-def _is_convex(values: dict) -> bool:
-    return not values["strongly_convex_momentum"] or values["algorithm"] == "imaml"
-
-
-@flags.multi_flags_validator(
-    ["algorithm", "proximal_per", "learn_proximal_strength", "adapt"],
-    "--algorithm=released_imaml has one fixed lambda and adapts all weights, as the code published "
-    "with the paper: --proximal_per, --learn_proximal_strength and --adapt are not for it",
-)
-def _is_as_published(values: dict) -> bool:
-    changed = values["proximal_per"] != "model" or values["learn_proximal_strength"]
-    return values["algorithm"] != "released_imaml" or not (changed or values["adapt"])
-
-
-@flags.multi_flags_validator(
-    ["algorithm", "adapt"],
-    "--algorithm=reptile moves weights to where they adapt, and would never learn those that "
-    "--adapt leaves out",
-)
-def _moves_what_adapts(values: dict) -> bool:
-    return values["algorithm"] != "reptile" or not values["adapt"]
-
-
-@flags.multi_flags_validator(
-    ["algorithm", "classes", "training_way", "dataset", "tied_head", "learned_loss"],
-    "--algorithm=supervised needs images and --classes, and no --tied_head or --learned_loss; "
-    "--classes and --training_way are for it alone",
-)
-def _is_supervised(values: dict) -> bool:
-    if values["algorithm"] != "supervised":
-        return not (values["classes"] or values["training_way"])
-    wrong = values["tied_head"] or values["learned_loss"] or "sinusoid" in values["dataset"]
-    return values["classes"] > 1 and values["training_way"] != 1 and not wrong
+def _check_components(settings: Settings) -> None:
+    images = of_images(settings["data"]) or settings["data"].count(".")
+    if (settings.distort or settings.views) and not images:
+        refuse(f"--distort and --views are for images: not for --data={settings['data']}")
+    if settings.view_size and not settings.views:
+        refuse("--view_size is for --views")
+    if settings.learned_loss and settings.views:
+        refuse("--learned_loss reads the activations of one view: not with --views")
+    if settings["data"] == "unlabelled_sinusoid" and not settings.learned_loss:
+        refuse("--data=unlabelled_sinusoid needs --learned_loss")
+    exact = "hessian" in (settings["algorithm.curvature"], _CURVATURES.get(settings["algorithm"]))
+    if settings["linear"] == "dual" and has_linear(settings["algorithm"]) and exact:
+        refuse("--linear=dual needs --algorithm.curvature=gauss_newton")
+    mixed = str(settings["model.dtype"] or "").startswith("mixed")
+    if mixed and settings.adapt != ("head",):
+        refuse(
+            f"--model.dtype={settings['model.dtype']} is for --adapt=head: what adapts stays "
+            "float32"
+        )
+    classes = settings["model.classes"]
+    if settings["algorithm"] != "supervised":
+        if classes or settings.training_way:
+            refuse("--model.classes and --training_way are for --algorithm=supervised")
+    elif not of_classes(settings["data"]) or (classes or 0) < 2 or settings.training_way == 1:
+        refuse(
+            "--algorithm=supervised needs --model.classes, the number of all training classes, and "
+            "--training_way, if given, to be 2 or more"
+        )
+    elif settings["model.tied_head"]:
+        refuse("--algorithm=supervised has an output for each class: not with --model.tied_head")

@@ -1,160 +1,122 @@
-"""What a run folder keeps of its flags: flags.txt. TensorFlow stays unloaded."""
+"""What a run folder keeps of its settings: flags.txt."""
 
-import copy
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from absl import flags
+from trainers.arguments import as_text
+from trainers.command_line import refuse
+from trainers.parsing import settings_of_file
+from trainers.settings import Settings
 
-from trainers.command_line import define_shared, in_one_line, refuse
-
-FLAGS = flags.FLAGS
-# What a checkpoint is of, and where its weights began.
+# What a checkpoint is of, and where its weights began. Of a model all arguments but these.
 _OF_WEIGHTS = (
     "features",
-    "model",
-    "filters",
-    "downsample",
-    "channels",
-    "classes",
-    "tied_head",
     "learned_loss",
-    "learn_inner_rate",
-    "proximal_per",
-    "learn_proximal_strength",
+    "data.channels",
+    "inner.learning_rate.per",
+    "inner.learning_rate.learned",
+    "algorithm.proximal_strength.per",
+    "algorithm.proximal_strength.learned",
 )
+_NOT_OF_WEIGHTS = ("model.cosine", "model.centered", "model.fixed_statistics", "model.dtype")
 
 
-def with_flags_of_run(argv: Sequence[str]) -> list[str]:
-    """A command line with the flags of `--run_dir`'s flags.txt under its own."""
-    run_dir = _read(argv)["run_dir"]
-    if not run_dir:
-        return list(argv)  # which is refused
+def settings_of_run(settings: Settings, run_dir: str) -> Settings:
+    """The settings of the run itself; refuse such as would make another run of it."""
     file = os.path.join(run_dir, "flags.txt")
-    if not os.path.isfile(file):
-        refuse(f"--run_dir={run_dir} holds no flags.txt: expected the folder of a run")
-    return [argv[0], *_lines_of(file), *argv[1:]]
-
-
-def settings_of_run() -> dict[str, Any]:
-    """The settings of the run itself, by name; refuse flags that would make another run of it."""
-    file = os.path.join(FLAGS.run_dir, "flags.txt")
-    read = _read(["", *_lines_of(file)])
-    of_run = {name: read[name] for name in values()}
-    changed = [name for name in _OF_WEIGHTS if FLAGS[name].value != of_run[name]]
+    of_run = settings_of_file(file)
+    ours, theirs = settings.values(), of_run.values()
+    names = [name for name in {**theirs, **ours} if name.partition(".")[0] == "model"]
+    names = [*_OF_WEIGHTS, *(name for name in names if name not in _NOT_OF_WEIGHTS)]
+    changed = [name for name in names if ours.get(name) != theirs.get(name)]
     if changed:
-        named = " ".join(f"--{name}={FLAGS[name].value}" for name in changed)
         refuse(
-            f"{named}: {file} has {' '.join(f'--{name}={of_run[name]}' for name in changed)}, and "
-            "weights that are trained cannot become others (how tasks are adapted to and what "
-            "they are of can be another: --inner_steps, --shot, --transductive)"
+            f"{_flags(changed, ours)}: {file} has {_flags(changed, theirs)}, and weights that are "
+            "trained cannot become others (how tasks are adapted to and what they are of can be "
+            "another: --inner.steps, --data.shot, --transductive)"
         )
     return of_run
 
 
-def _lines_of(file: str) -> list[str]:
-    """The flags in a file of `keep_flags`; --flagfile would take the encoding of the locale."""
-    with open(file, encoding="utf-8") as stream:
-        return [line for line in stream.read().splitlines() if line]
+def values(settings: Settings) -> dict[str, Any]:
+    """The settings of a run by name, but for the place of the data, as JSON has them."""
+    found = settings.values()
+    found.pop("data_dir")
+    return {name: list(v) if isinstance(v, tuple) else v for name, v in found.items()}
 
 
-def _run_flags() -> list[str]:
-    from trainers.settings import RUN_FLAGS  # importing a trainer defines no flags
-
-    return RUN_FLAGS
-
-
-def _read(argv: Sequence[str]) -> dict[str, Any]:
-    """The flags of a command line by name, whether or not they go together."""
-    define_shared()
-    apart = copy.deepcopy(FLAGS)
-    for name in apart:
-        apart[name].validators = []
-        apart[name].unparse()
-    try:
-        apart(argv)
-    except flags.Error as error:
-        refuse(in_one_line(error))
-    return apart.flag_values_dict()
+def as_flags(settings: Settings) -> str:
+    """The settings as flags, one a line."""
+    given = {name: value for name, value in settings.values().items() if value is not None}
+    return "\n".join(f"--{name}={as_text(value)}" for name, value in given.items())
 
 
-def values() -> dict[str, Any]:
-    """The flags that belong to a run, by name, but for the place of the data."""
-    return {name: FLAGS[name].value for name in _run_flags() if name != "data_dir"}
-
-
-def as_text() -> str:
-    """The flags of a run, one a line."""
-    return "\n".join(line for name in _run_flags() if (line := FLAGS[name].serialize()))
-
-
-def table() -> dict[str, Any]:
-    """The flags that belong to a run as booleans, numbers and strings, for TensorBoard."""
+def table(settings: Settings) -> dict[str, Any]:
+    """The settings as booleans, numbers and strings, for TensorBoard."""
     plain = (bool, int, float, str)
-    lists = {name: ",".join(v) for name, v in values().items() if isinstance(v, list)}
-    return {name: v for name, v in values().items() if isinstance(v, plain)} | lists
+    known = {name: value for name, value in values(settings).items() if value is not None}
+    return {name: v if isinstance(v, plain) else as_text(v) for name, v in known.items()}
 
 
-def check_features() -> None:
-    """Refuse `--features` of a run that is not done; a run that has begun needs them no more.
+def check_features(settings: Settings, run_dir: str, steps: int) -> None:
+    """Refuse `features` of a run that is not done; a run that has begun needs them no more.
 
     Refuse what needs them, too.
     """
-    folder = FLAGS.features
+    folder = settings.features
     done = folder is None or os.path.isfile(os.path.join(folder, "learner.keras"))
-    if not (done or _is_trained()):
+    if not (done or _is_trained(run_dir)):
         refuse(f"--features must be the folder of a run that is done, not {folder}")
-    if FLAGS.steps == 0 and folder is None:
+    if steps == 0 and folder is None:
         refuse("--steps=0 needs --features: without, there is nothing that was learned")
-    if FLAGS.statistics == "training" and folder is None:
+    if settings["model.fixed_statistics"] and folder is None:
         refuse(
-            "--statistics=training needs --features to train: statistics of layers that have "
+            "--model.fixed_statistics needs --features to train: statistics of layers that have "
             "learned nothing say nothing (trainers.evaluate takes it for any run of images)"
         )
 
 
-def keep_flags(first: bool = True) -> None:
+def keep_flags(settings: Settings, run_dir: str, first: bool = True) -> None:
     """Write flags.txt, or refuse a run folder that was trained with other settings.
 
     A folder without a checkpoint is free, and the data may have moved.
 
     Args:
+        settings: Of this run.
+        run_dir: Its folder.
         first: Whether this is the worker that writes, the first of several.
     """
-    file = os.path.join(FLAGS.run_dir, "flags.txt")
-    if _is_trained() and os.path.isfile(file):
-        with open(file, encoding="utf-8") as stream:
-            theirs = stream.read().splitlines()
-        _check_same(theirs)
-        first &= FLAGS["data_dir"].serialize() not in ("", *theirs)
+    file = os.path.join(run_dir, "flags.txt")
+    if _is_trained(run_dir) and os.path.isfile(file):
+        theirs = settings_of_file(file)
+        _check_same(settings, theirs, run_dir)
+        first &= settings.data_dir not in (None, theirs.data_dir)
     if first:
-        os.makedirs(FLAGS.run_dir, exist_ok=True)
+        os.makedirs(run_dir, exist_ok=True)
         partial = f"{file}.partial"
         with open(partial, "w", encoding="utf-8") as stream:
-            stream.write(as_text() + "\n")
+            stream.write(as_flags(settings) + "\n")
         os.replace(partial, file)
 
 
-def _is_trained() -> bool:
+def _is_trained(run_dir: str) -> bool:
     """Whether the run has a checkpoint."""
-    return os.path.isfile(os.path.join(FLAGS.run_dir, "checkpoints", "checkpoint"))
+    return os.path.isfile(os.path.join(run_dir, "checkpoints", "checkpoint"))
 
 
-def _check_same(theirs: Sequence[str]) -> None:
-    # Flags that are newer than the run were at their defaults when it was made.
-    known = {_name_of(line) for line in theirs}
-    newer = {name for name in _run_flags() if name not in known and FLAGS[name].using_default_value}
-    ours = set(as_text().splitlines())
-    free = newer | {"data_dir"}
-    changed = sorted(line for line in ours ^ set(theirs) if _name_of(line) not in free)
+def _check_same(settings: Settings, theirs: Settings, run_dir: str) -> None:
+    ours, kept = values(settings), values(theirs)
+    changed = [name for name in {**kept, **ours} if ours.get(name) != kept.get(name)]
+    # Of a component that is another one, the arguments say nothing more.
+    changed = [n for n in changed if "." not in n or n.partition(".")[0] not in changed]
     if changed:
         refuse(
-            f"--run_dir={FLAGS.run_dir} is of a run with other settings (they differ in "
-            f"{' '.join(changed)}): use another folder, or the settings in its flags.txt"
+            f"--run_dir={run_dir} is of a run with other settings: it has {_flags(changed, kept)}, "
+            f"and here are {_flags(changed, ours)}. Use another folder, or the settings in its "
+            "flags.txt"
         )
 
 
-def _name_of(line: str) -> str:
-    name = line.removeprefix("--").partition("=")[0]
-    return name if name in _run_flags() else name.removeprefix("no")
+def _flags(names: list[str], settings: Mapping[str, Any]) -> str:
+    return " ".join(f"--{name}={as_text(settings.get(name))}" for name in names)

@@ -78,14 +78,14 @@ VECTORISED = {
     "cropping": (IMAGE, lambda d: layers.Cropping2D(1, dtype=d)),
     "permute": (LINE, lambda d: layers.Permute((2, 1), dtype=d)),
     "softmax": (LINE, lambda d: layers.Softmax(dtype=d)),
-}
-LOOPS = {
-    "conv_3d": (VOLUME, lambda d: layers.Conv3D(3, 3, dtype=d)),
-    "transposed_3d": (VOLUME, lambda d: layers.Conv3DTranspose(3, 3, dtype=d)),
     "up_sampling_2d_bilinear": (
         IMAGE,
         lambda d: layers.UpSampling2D(2, interpolation="bilinear", dtype=d),
     ),
+}
+LOOPS = {
+    "conv_3d": (VOLUME, lambda d: layers.Conv3D(3, 3, dtype=d)),
+    "transposed_3d": (VOLUME, lambda d: layers.Conv3DTranspose(3, 3, dtype=d)),
 }
 
 

@@ -8,6 +8,8 @@ import tensorflow as tf
 import keras_imaml as ki
 from benchmarks.tracing import NETWORKS, learner_of
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*one task after the other")
+
 
 @tf.custom_gradient
 def returns_nothing_twice(x):

@@ -1,9 +1,10 @@
 """What a run folder keeps, and when it refuses."""
 
 import pytest
-from absl import flags
 
-from trainers import command_line, run_folder
+from trainers import evaluate as evaluator
+from trainers import parsing, run_folder
+from trainers import train as trainer
 
 
 @pytest.fixture
@@ -11,25 +12,21 @@ def train(tmp_path):
     """Parse a command line and keep its flags, as `trainers.train` begins."""
 
     def run(*arguments):
-        flags.FLAGS.unparse_flags()
-        command_line.parse(["train", f"--run_dir={tmp_path}", *arguments], ("run_dir",))
-        run_folder.keep_flags()
+        command = parsing.parse(trainer.PROGRAM, [f"--run_dir={tmp_path}", *arguments])
+        run_folder.keep_flags(command.settings, command.run_dir)
         return (tmp_path / "flags.txt").read_text()
 
-    yield run
-    for name in flags.FLAGS:
-        flags.FLAGS[name].unparse()
+    return run
 
 
-def test_settings_are_free_until_something_is_trained(train, tmp_path, capsys):
-    assert "--way=50" in train("--way=50")
-    assert "--way=5\n" in train("--way=5")
+def test_settings_are_free_until_something_is_trained(train, tmp_path):
+    assert "--data.way=50" in train("--data.way=50")
+    assert "--data.way=5\n" in train("--data.way=5")
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "checkpoint").touch()
-    kept = train("--way=5")
-    with pytest.raises(SystemExit):
-        train("--way=50")
-    assert "other settings (they differ in --way=5 --way=50)" in capsys.readouterr().err
+    kept = train("--data.way=5")
+    with pytest.raises(ValueError, match="it has --data.way=5, and here are --data.way=50"):
+        train("--data.way=50")
     assert (tmp_path / "flags.txt").read_text() == kept
 
 
@@ -45,82 +42,133 @@ def test_the_data_of_a_trained_run_may_move(train, tmp_path):
     assert there in train()  # not named: as it was
 
 
+OLD = """--dataset=glyphs
+--way=5
+--shot=1
+--query=15
+--inner_solver=gradient_descent
+--inner_steps=8
+--inner_linear_steps=5
+--inner_momentum=0.9
+--nostrongly_convex_momentum
+--learn_inner_rate=none
+--linear_solver=conjugate_gradient
+--proximal_per=model
+--outer_clip_norm=0.0
+--statistics=task
+--nomixed_precision
+--adapt=
+"""
+
+
+def test_a_run_of_old_times_goes_on(train, evaluate, tmp_path):
+    (tmp_path / "flags.txt").write_text(OLD)
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "checkpoint").touch()
+    assert train("--inner.steps=8") == train("--inner_steps=8") == OLD  # nothing has changed
+    with pytest.raises(ValueError, match="it has --inner.steps=8, and here are --inner.steps=7"):
+        train("--inner.steps=7")
+    now, of_run = evaluate("--inner.steps=7")
+    assert (now["inner.steps"], of_run["inner.steps"]) == (7, 8)
+    assert now.changes_from(of_run) == {"inner.steps": 7}
+
+
 @pytest.fixture
-def evaluate(train, tmp_path):
-    """Parse the command line of a program that takes a run; the settings of the run."""
+def evaluate(tmp_path):
+    """Parse the command line of a program that takes a run; its settings and those of the run."""
 
     def run(*arguments):
-        flags.FLAGS.unparse_flags()
-        for name in flags.FLAGS:
-            flags.FLAGS[name].unparse()
-        argv = ["evaluate", f"--run_dir={tmp_path}", *arguments]
-        command_line.parse(argv, ("run_dir",), run_folder.with_flags_of_run)
-        return run_folder.settings_of_run()
+        command = parsing.parse(evaluator.PROGRAM, [f"--run_dir={tmp_path}", *arguments])
+        of_run = run_folder.settings_of_run(command.settings, command.run_dir)
+        return command.settings, of_run
 
     return run
 
 
 def test_flags_of_a_run_lie_under_those_of_the_command_line(train, evaluate):
-    train("--adapt=head", "--self_training=8", "--shot=2")
-    of_run = evaluate("--balanced_queries", "--mixed_precision", "--shot=5")
-    assert (of_run["shot"], of_run["self_training"], of_run["balanced_queries"]) == (2, 8, False)
-    now = run_folder.values()
-    assert (now["shot"], now["self_training"], now["adapt"]) == (5, 8, ["head"])
-    assert now["balanced_queries"] and now["mixed_precision"]
+    train("--adapt=head", "--wrapper=self_training", "--wrapper.rounds=3", "--data.shot=2")
+    now, of_run = evaluate("--wrapper.balanced", "--model.dtype=mixed_bfloat16", "--data.shot=5")
+    balanced = "wrapper.balanced"
+    assert (of_run["data.shot"], of_run["wrapper.rounds"], of_run[balanced]) == (2, 3, False)
+    assert (now["data.shot"], now["wrapper.rounds"], now.adapt) == (5, 3, ("head",))
+    assert now[balanced] and now["model.dtype"] == "mixed_bfloat16"
 
 
-def test_the_data_of_a_run_that_is_evaluated_may_have_moved(train, evaluate, tmp_path, capsys):
+def test_another_component_takes_the_place_of_that_of_the_run(train, evaluate, tmp_path):
+    train("--inner.learning_rate=0.3", "--inner.steps=7")
+    now, of_run = evaluate("--inner=newton_cg", "--inner.linear_steps=2")
+    assert (of_run["inner"], of_run["inner.steps"]) == ("gradient_descent", 7)
+    assert (now["inner"], now["inner.steps"], now["inner.linear_steps"]) == ("newton_cg", 4, 2)
+    same, _ = evaluate("--inner=gradient_descent")
+    assert same["inner.steps"] == 7
+    command = parsing.parse(evaluator.PROGRAM, [f"--run_dir={tmp_path}", "--inner=newton_cg"])
+    (note,) = command.notes
+    assert "not used are --inner.steps=7 --inner.learning_rate=0.3" in note
+
+
+@pytest.mark.parametrize(
+    ("preset", "given", "unused"),
+    [
+        (["--linear=dual", "--inner.steps=3"], "--algorithm=maml", "--linear=dual"),
+        (["--data=glyphs", "--model.filters=8"], "--data=sinusoid", "--model.filters=8"),
+        (["--algorithm.proximal_strength=3"], "--algorithm=maml", "--algorithm.proximal_str"),
+        (["--algorithm.proximal_strength=3"], "--algorithm=fomaml", "--algorithm.proximal_str"),
+        (["--inner.steps=3"], "--inner_solver=adam", "--inner.steps=3"),
+    ],
+)
+def test_another_component_takes_the_place_of_that_of_a_preset(tmp_path, preset, given, unused):
+    (tmp_path / "preset.flags").write_text("\n".join(preset))
+    file = f"--flagfile={tmp_path / 'preset.flags'}"
+    note = parsing.parse(trainer.PROGRAM, ["--run_dir=x", file, given]).notes[0]
+    assert "takes the place of another choice" in note and unused in note
+
+
+def test_the_data_of_a_run_that_is_evaluated_may_have_moved(train, evaluate, tmp_path):
     for place in ("here", "there"):
         (tmp_path / place).mkdir()
-    train("--dataset=folder", f"--data_dir={tmp_path / 'here'}")
+    train("--data=folder", f"--data_dir={tmp_path / 'here'}")
     (tmp_path / "here").rmdir()
-    assert evaluate(f"--data_dir={tmp_path / 'there'}")["dataset"] == "folder"
-    assert flags.FLAGS.data_dir == str(tmp_path / "there")
-    with pytest.raises(SystemExit):
+    now, of_run = evaluate(f"--data_dir={tmp_path / 'there'}")
+    assert of_run["data"] == "folder"
+    assert now.data_dir == str(tmp_path / "there")
+    with pytest.raises(ValueError, match="must be an existing folder"):
         evaluate()
-    assert "--data_dir must be an existing folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("of_run", "given", "message"),
     [
         (
-            ["--self_training=8", "--balanced_queries"],
-            "--self_training=0",
-            "--balanced_queries is for --self_training (with those in flags.txt of the run)",
+            ["--wrapper=self_training", "--wrapper.balanced"],
+            ["--wrapper=none", "--wrapper.rounds=3"],
+            "--wrapper.rounds=3 is for --wrapper=self_training",
         ),
-        (["--adapt=head"], "--algorithm=reptile", "--algorithm=reptile moves weights"),
-        (["--linear_solver=dual"], "--curvature=hessian", "needs --curvature=gauss_newton"),
-        (["--way=7"], "--tied_head", "weights that are trained cannot become others"),
-        (["--adapt=head"], "--features=elsewhere", "flags.txt has --features=None"),
-        ([], "--filters=9", "--filters=9: "),
-        ([], "--nonsense=9", "Unknown command line flag 'nonsense'"),
+        (["--linear=dual"], ["--algorithm.curvature=hessian"], "curvature=gauss_newton"),
+        (["--data.way=7"], ["--model.tied_head"], "weights that are trained cannot become others"),
+        (["--adapt=head"], ["--features=elsewhere"], "flags.txt has --features=none"),
+        ([], ["--model.filters=9"], "--model.filters=9: "),
+        ([], ["--model=resnet12"], "--model=resnet12"),
+        ([], ["--learned_loss"], "--learned_loss=true"),
+        ([], ["--nonsense=9"], "Unknown command line flag 'nonsense'"),
     ],
 )
-def test_flags_that_do_not_fit_a_run_are_refused(train, evaluate, capsys, of_run, given, message):
+def test_flags_that_do_not_fit_a_run_are_refused(train, evaluate, of_run, given, message):
     train(*of_run)
-    with pytest.raises(SystemExit) as stopped:
-        evaluate(given)
-    assert stopped.value.code == 2
-    assert message in capsys.readouterr().err
+    with pytest.raises(ValueError, match=message):
+        evaluate(*given)
 
 
-def test_a_flag_in_flags_txt_that_is_unknown_is_named_with_the_file(
-    train, evaluate, tmp_path, capsys
-):
+def test_a_flag_in_flags_txt_that_is_unknown_is_named_with_the_file(train, evaluate, tmp_path):
     train()
     with open(tmp_path / "flags.txt", "a", encoding="utf-8") as stream:
         stream.write("--nonsense=9\n")
-    with pytest.raises(SystemExit):
+    with pytest.raises(ValueError, match="'nonsense' in .*flags.txt"):
         evaluate()
-    err = capsys.readouterr().err
-    assert "nonsense" in err and "flags.txt" in err and len(err.splitlines()) == 1
 
 
-def test_a_place_that_is_taken_is_refused(tmp_path, capsys, train):
+def test_a_place_that_is_taken_is_refused(tmp_path, train):
     file = tmp_path / "file"
     file.touch()
     for place in (file, file / "below"):
-        with pytest.raises(SystemExit):
+        with pytest.raises(ValueError, match="is a file, expected a folder"):
             train(f"--run_dir={place}")
-        assert f"{file} is a file, expected a folder" in capsys.readouterr().err

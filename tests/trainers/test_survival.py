@@ -15,20 +15,20 @@ import tensorflow as tf
 from tests.trainers.test_trainers import ROOT, call, command
 
 SINES = [
-    "--dataset=sinusoid",
+    "--data=sinusoid",
     "--tasks_per_step=4",
-    "--inner_steps=2",
-    "--inner_learning_rate=0.01",
+    "--inner.steps=2",
+    "--inner.learning_rate=0.01",
     "--steps_per_epoch=20",
     "--validation_tasks=0",
     "--test_tasks=8",
     "--verbose=2",
 ]
 GLYPHS = [
-    "--dataset=glyphs",
+    "--data=glyphs",
     "--tasks_per_step=4",
-    "--filters=8",
-    "--inner_steps=2",
+    "--model.filters=8",
+    "--inner.steps=2",
     "--steps=6",
     "--steps_per_epoch=3",
     "--validation_tasks=0",

@@ -1,5 +1,6 @@
 """The command lines, as a user runs them."""
 
+import importlib
 import json
 import os
 import pathlib
@@ -14,17 +15,28 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from absl import flags
 
 import keras_imaml as ki
-from trainers import result as result_file
+from trainers import (
+    adapt,
+    command_line,
+    components,
+    evaluate,
+    export,
+    help_text,
+    parsing,
+    settings,
+    train,
+)
 
 ROOT = pathlib.Path(__file__).absolute().parents[2]
 PRESETS = sorted((ROOT / "trainers" / "presets").rglob("*.flags"))
 SMALL = [
-    "--dataset=sinusoid",
+    "--data=sinusoid",
     "--tasks_per_step=4",
-    "--inner_steps=2",
-    "--inner_learning_rate=0.01",
+    "--inner.steps=2",
+    "--inner.learning_rate=0.01",
     "--steps_per_epoch=3",
     "--validation_tasks=4",
     "--test_tasks=8",
@@ -61,69 +73,155 @@ def interrupted(line, name, *flags):
     return process.returncode, out, err
 
 
+@pytest.fixture
+def threads_stay(monkeypatch):
+    """The threads of this process have been started, and stay as they are."""
+    monkeypatch.setattr(ki, "parallel_tasks", lambda cores: None)
+
+
+def in_process(capsys, program, *flags):
+    """Exit status and standard error of a program that is refused before it runs."""
+    with pytest.raises(SystemExit) as stopped:
+        command_line.run(program, list(map(str, flags)))
+    return stopped.value.code, capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("flags", "reason"),
     [
-        (["--way=1"], "way=1"),
-        (["--dataset=imagenet"], "should be one of"),
-        (["--steps=many"], "steps=many"),
-        (["--bogus=1"], "bogus"),
+        # names, values and types
+        (["--bogus=1"], "Unknown command line flag 'bogus'"),
+        (["--inner.stepz=1"], "did you mean --inner.steps?"),
         (["stray"], "unexpected arguments"),
-        (["--dataset=folder"], "needs --data_dir"),
-        (["--data_dir=/no/such/place"], "existing folder"),
-        (["--proximal_strength=0"], "above 0"),
-        (["--algorithm=maml", "--inner_solver=lbfgs"], "--algorithm=maml"),
-        (["--linear_solver=dual", "--curvature=hessian"], "--linear_solver=dual"),
-        (["--learn_inner_rate=layer"], "--learn_inner_rate"),
-        (["--recompute"], "--recompute"),
-        (["--learned_loss", "--algorithm=reptile"], "--learned_loss"),
-        (["--dataset=unlabelled_sinusoid"], "needs --learned_loss"),
-        (["--strongly_convex_momentum", "--algorithm=reptile"], "--strongly_convex_momentum"),
-        (["--model=resnet12"], "--downsample=max or average"),
-        (["--model=resnet12", "--downsample=max", "--dataset=sinusoid"], "needs images"),
+        (["--steps=many"], "flag --steps=many: expected a whole number"),
+        (["--inner.learning_rate=much"], "expected a number"),
+        (["--model.tied_head=perhaps"], "tied_head"),
         (["--run_dir="], "--run_dir is missing"),
+        (["--flagfile=none.flags"], "no such file"),
+        # choices
+        (["--data=imagenet"], "did you mean mini_imagenet?"),
+        (["--inner=newton"], "did you mean newton_cg?"),
+        (["--inner=nowhere.Solver"], "No module named 'nowhere'"),
+        (["--inner=math.Solver"], "no attribute 'Solver'"),
+        (["--inner=math.pi"], "expected a class or a function"),
+        (["--data=.."], "--data=..: expected one of glyphs"),
+        (["--data=../.."], "--data=../..: expected one of glyphs"),
+        # flags of what is not chosen
+        (["--inner.beta_1=0.5"], "is for --inner=adam, and --inner=gradient_descent is chosen"),
+        (["--algorithm.recompute"], "is for --algorithm=maml"),
+        (["--algorithm=maml", "--linear=dual"], "--algorithm=maml solves no linear system"),
+        (["--wrapper.balanced"], "is for --wrapper=self_training"),
+        (["--data=sinusoid", "--model.centered"], "is for --model=conv4 or resnet12"),
+        (["--data=cifar_fs", "--data.image_size=28"], "--data=cifar_fs is chosen"),
+        # what constructors refuse
+        (["--algorithm.proximal_strength=0"], "Expected a finite number above 0"),
+        (["--inner.nesterov"], "Expected a number above 0 with nesterov=True"),
+        (["--model.filters=0"], "Invalid value for `filters`"),
+        (["--data=sinusoid", "--model=resnet12"], "--model=resnet12: Invalid value"),
+        (["--outer.schedule=linear"], "Invalid value for `schedule`"),
+        (["--outer.learning_rate=nan"], "Invalid value for `learning_rate`"),
+        (["--outer.clip_norm=-1"], "Invalid value for `clip_norm`"),
+        (["--outer.weight_decay=-1"], "Invalid value for `weight_decay`"),
+        (["--outer=keras.optimizers.SGD", "--outer.momentum=2"], "--outer=keras.optimizers.SGD: "),
+        (["--algorithm=maml", "--inner=lbfgs"], "--algorithm=maml: Invalid value for `inner`"),
+        (["--inner.learning_rate.per=layer"], "Expected a `LearningRate` with learned=False"),
+        (["--inner.learning_rate.per=column"], "Invalid value for `per`"),
+        (["--algorithm=reptile", "--learned_loss"], "Invalid value for `learned_loss`"),
+        (["--algorithm=reptile", "--adapt=head"], "Invalid value for `adapt`"),
+        (
+            ["--algorithm=reptile", "--inner.momentum=strongly_convex"],
+            "the inner objective has none",
+        ),
+        (["--algorithm=reptile", "--wrapper=self_training"], "--wrapper=self_training: Invalid"),
+        (["--data=sinusoid", "--wrapper=self_training"], "Invalid value for `loss`"),
+        (["--wrapper=self_training", "--wrapper.temperature=0"], "temperature"),
+        (["--distribution=everywhere"], "Invalid value for `distribution`"),
+        # files, machines, and what does not go together
+        (["--data=folder"], "needs --data_dir"),
+        (["--data_dir=/no/such/place"], "existing folder"),
         ([f"--run_dir={__file__}"], "is a file, expected a folder"),
         (["--cores=100000"], "--cores must not be above"),
-        (["--mixed_precision"], "--mixed_precision is for --adapt=head"),
-        (["--algorithm=supervised"], "supervised needs images and --classes"),
-        (["--classes=20"], "--classes and --training_way are for it alone"),
         (["--features=no_run"], "--features must be the folder of a run"),
-        (["--dataset=sinusoid", "--views"], "--distort, --views, --cosine, --centered"),
-        (["--dataset=sinusoid", "--centered"], "--centered and --tied_head are for images"),
+        (["--steps=0"], "--steps=0 needs --features"),
+        (["--test_tasks=0"], "--test_tasks=0: expected 1 or more"),
+        (["--data.way=1"], "--data.way=1: expected 2 or more"),
         (["--view_size=28"], "--view_size is for --views"),
-        (["--views", "--view_size=7"], "--view_size must be 0, or 8 or more"),
+        (["--views", "--view_size=7"], "--view_size=7: expected 8 or more"),
         (["--views", "--learned_loss"], "--learned_loss reads the activations of one view"),
-        (["--self_training=8", "--algorithm=reptile"], "--self_training guesses classes"),
-        (["--self_training=8", "--dataset=sinusoid"], "--self_training guesses classes"),
-        (["--adapt=head", "--algorithm=reptile"], "--algorithm=reptile moves weights"),
-        (["--balanced_queries"], "--balanced_queries is for --self_training"),
-        (["--self_training=8", "--guess_temperature=0"], "--guess_temperature must be above 0"),
-        (["--dataset=cifar_fs", "--image_size=28"], "those of cifar_fs have 32 pixels"),
+        (["--data=sinusoid", "--views"], "--distort and --views are for images"),
+        (["--data=unlabelled_sinusoid"], "needs --learned_loss"),
+        (["--linear=dual", "--algorithm.curvature=hessian"], "--linear=dual needs"),
+        (["--linear=dual", "--algorithm=released_imaml"], "--linear=dual needs"),
+        (["--model.dtype=mixed_bfloat16"], "is for --adapt=head"),
+        (["--algorithm=supervised"], "supervised needs --model.classes"),
+        (["--model.classes=20"], "are for --algorithm=supervised"),
     ],
 )
-def test_wrong_flags_are_refused_in_one_line(tmp_path, flags, reason):
+@pytest.mark.usefixtures("threads_stay")
+def test_wrong_flags_are_refused_in_one_line(tmp_path, capsys, flags, reason):
     since = time.monotonic()
-    result = call("train", f"--run_dir={tmp_path / 'run'}", *flags)
-    assert result.returncode == 2
-    (line,) = result.stderr.strip().splitlines()
+    code, err = in_process(capsys, train.PROGRAM, f"--run_dir={tmp_path / 'run'}", *flags)
+    assert time.monotonic() - since < 2  # no data is loaded, whoever refuses
+    assert code == 2
+    (line,) = err.strip().splitlines()
     assert reason in line
-    assert time.monotonic() - since < 5  # no TensorFlow, no data, no network was loaded
     assert not (tmp_path / "run").exists()
+
+
+def test_nothing_else_is_printed(tmp_path):
+    result = call("train", f"--run_dir={tmp_path / 'run'}", "--inner.beta_1=0.5")
+    assert (result.returncode, result.stdout) == (2, "")
+    (line,) = result.stderr.strip().splitlines()
+    assert line.startswith("train.py: --inner.beta_1=0.5 is for --inner=adam")
+
+
+def test_importing_a_trainer_defines_nothing():
+    before = set(flags.FLAGS)
+    for program in (adapt, evaluate, export, train):
+        importlib.reload(program)
+    assert set(flags.FLAGS) == before
+
+
+@pytest.mark.parametrize("program", [adapt, evaluate, export, train], ids=lambda p: p.__name__)
+def test_help_shows_every_flag(program, capsys):
+    for chosen in (["--data=sinusoid"], ["--inner=newton_cg", "--wrapper=self_training"]):
+        shown = help_text.text(program.PROGRAM, ["--help", *chosen])
+        assert len(shown.splitlines()) <= 80
+        assert max(map(len, shown.splitlines())) <= 100
+        own = parsing.own_arguments(program.PROGRAM)
+        for name in ("run_dir", "data", "data_dir", "inner.steps", "distribution", *own):
+            assert f"--{name}" in shown
+    command_line.run(program.PROGRAM, ["--help", *chosen])
+    assert capsys.readouterr().out == shown + "\n"
+    full = help_text.text(program.PROGRAM, ["--helpfull"])
+    for part, choice in components.CHOICES.items():
+        for option in choice.options:
+            assert f"--{part}={option}" in full
+            for name, argument in choice.arguments(option).items():
+                assert f"--{part}.{name}" in full
+                assert argument.help, f"{part}={option}: {name}"
 
 
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.stem)
 def test_presets_are_valid_flags(preset):
-    code = (
-        "from absl import flags; from trainers import command_line, train; "
-        "command_line.define_shared(); train.define_flags(); "
-        f"flags.FLAGS(['train', '--flagfile={preset}', '--run_dir=x', '--data_dir=.'])"
+    command = parsing.parse(train.PROGRAM, ["--run_dir=x", "--data_dir=.", f"--flagfile={preset}"])
+    assert not command.notes  # of old names
+
+
+def test_training_by_hand(tmp_path):
+    """The settings are plain objects, and no flag is read."""
+    chosen = settings.Settings(
+        data="sinusoid",
+        inner=components.component("gradient_descent", steps=1, learning_rate=0.01),
+        model=components.component("mlp", hidden=(2,)),
+        tasks_per_step=2,
     )
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
-
-
-def test_cores_are_known_where_a_process_has_no_affinity(monkeypatch):
-    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
-    assert result_file.available_cores() == os.cpu_count()
+    counts = {"steps": 1, "validation_tasks": 0, "test_tasks": 2, "probe": False, "verbose": 0}
+    evaluation = train.train_and_evaluate(chosen, str(tmp_path), **counts)
+    assert evaluation.tasks == 2
+    assert parsing.settings_of_file(str(tmp_path / "flags.txt")) == chosen
+    same = evaluate.evaluate(chosen, str(tmp_path), tasks=2, verbose=0)
+    assert same.loss == evaluation.loss
 
 
 @pytest.mark.slow
@@ -152,7 +250,7 @@ def test_train_evaluate_and_resume(tmp_path):
     )
     assert resumed["loss"] == straight["loss"]
 
-    evaluated = call("evaluate", f"--run_dir={run}", "--tasks=8", "--inner_steps=2")
+    evaluated = call("evaluate", f"--run_dir={run}", "--tasks=8", "--inner.steps=2")
     assert evaluated.returncode == 0, evaluated.stderr
     assert json.loads((run / "evaluation_test.json").read_text())["loss"] == resumed["loss"]
     fewer = call("evaluate", f"--run_dir={run}", "--tasks=4")
@@ -165,10 +263,10 @@ def test_train_evaluate_and_resume(tmp_path):
     assert third.returncode == 0, third.stderr
     assert json.loads((run / "result.json").read_text())["loss"] == resumed["loss"]
 
-    other = call("train", f"--run_dir={run}", *SMALL, "--steps=7", "--shot=3")
+    other = call("train", f"--run_dir={run}", *SMALL, "--steps=7", "--data.shot=3")
     assert other.returncode == 2
     assert "other settings" in other.stderr
-    assert "--shot=3" in other.stderr
+    assert "--data.shot=3" in other.stderr
 
 
 @pytest.mark.slow
@@ -212,10 +310,16 @@ def class_folders(folder, names, images=4):
 @pytest.mark.slow
 def test_adapt_to_class_folders(tmp_path):
     run, images = tmp_path / "run", tmp_path / "images"
-    flags = ["--way=3", "--filters=8", "--query=2", "--tasks_per_step=2", "--steps=2"]
+    flags = [
+        "--data.way=3",
+        "--model.filters=8",
+        "--data.query=2",
+        "--tasks_per_step=2",
+        "--steps=2",
+    ]
     trained = call(
         "train", f"--run_dir={run}", *flags, "--test_tasks=4", "--validation_tasks=0",
-        "--inner_learning_rate=0.3", "--proximal_strength=0.1",
+        "--inner.learning_rate=0.3", "--algorithm.proximal_strength=0.1",
     )  # fmt: skip
     assert trained.returncode == 0, trained.stderr
     class_folders(images, ["ash", "beech", "cedar"])
@@ -235,7 +339,7 @@ def test_adapt_to_class_folders(tmp_path):
     taken = call("adapt", f"--run_dir={run}", f"--support_dir={images}", f"--output={__file__}")
     assert taken.returncode == 2
     assert "is a file, expected a folder" in taken.stderr
-    other = call("evaluate", f"--run_dir={run}", "--way=4", "--tasks=2")
+    other = call("evaluate", f"--run_dir={run}", "--data.way=4", "--tasks=2")
     assert other.returncode == 2
     assert "the head of this run has 3 classes" in other.stderr
     shutil.rmtree(images / "ash")
@@ -251,8 +355,14 @@ def test_adapt_to_class_folders(tmp_path):
 
 @pytest.mark.slow
 def test_a_residual_network_is_trained_by_a_flag(tmp_path):
-    small = ["--filters=2", "--way=2", "--tasks_per_step=2", "--steps=2", "--test_tasks=4"]
-    flags = ["--model=resnet12", "--downsample=max", "--adapt=head", "--validation_tasks=0"]
+    small = [
+        "--model.filters=2",
+        "--data.way=2",
+        "--tasks_per_step=2",
+        "--steps=2",
+        "--test_tasks=4",
+    ]
+    flags = ["--model=resnet12", "--model.downsample=max", "--adapt=head", "--validation_tasks=0"]
     made = call("train", f"--run_dir={tmp_path / 'run'}", *flags, *small)
     assert made.returncode == 0, made.stderr
     assert "--model=resnet12" in (tmp_path / "run" / "flags.txt").read_text()
@@ -261,25 +371,37 @@ def test_a_residual_network_is_trained_by_a_flag(tmp_path):
 
 @pytest.mark.slow
 def test_a_run_begins_with_the_features_of_a_classifier(tmp_path):
-    small = ["--filters=4", "--way=3", "--tasks_per_step=1", "--steps=2", "--test_tasks=2"]
+    small = [
+        "--model.filters=4",
+        "--data.way=3",
+        "--tasks_per_step=1",
+        "--steps=2",
+        "--test_tasks=2",
+    ]
     shared = [*small, "--adapt=head", "--transductive", "--validation_tasks=0"]
-    supervised = ["--algorithm=supervised", "--training_way=16", "--query=2"]
-    refused = call("train", f"--run_dir={tmp_path / 'other'}", *shared, *supervised, "--classes=60")
+    supervised = ["--algorithm=supervised", "--training_way=16", "--data.query=2"]
+    refused = call(
+        "train", f"--run_dir={tmp_path / 'other'}", *shared, *supervised, "--model.classes=60"
+    )
     assert refused.returncode == 2
-    (classes,) = re.findall(r"--classes=60: expected (\d+)", refused.stderr)
+    (classes,) = re.findall(r"--model.classes=60: expected (\d+)", refused.stderr)
     features, run = tmp_path / "features", tmp_path / "run"
-    made = call("train", f"--run_dir={features}", *shared, *supervised, f"--classes={classes}")
+    made = call(
+        "train", f"--run_dir={features}", *shared, *supervised, f"--model.classes={classes}"
+    )
     assert made.returncode == 0, made.stderr
-    evaluated = call("evaluate", f"--run_dir={features}", "--way=2", "--tasks=2")
+    evaluated = call("evaluate", f"--run_dir={features}", "--data.way=2", "--tasks=2")
     assert evaluated.returncode == 0, evaluated.stderr
-    rate = "--outer_learning_rate=1e-12"  # so that the weights stay those it began with
-    made = call("train", f"--run_dir={run}", *shared, "--tied_head", f"--features={features}", rate)
+    rate = "--outer.learning_rate=1e-12"  # so that the weights stay those it began with
+    made = call(
+        "train", f"--run_dir={run}", *shared, "--model.tied_head", f"--features={features}", rate
+    )
     assert made.returncode == 0, made.stderr
     theirs, ours = (
         keras.models.load_model(folder / "learner.keras").model for folder in (features, run)
     )
     assert isinstance(ours.layers[-1], ki.layers.TiedDense)
-    wrong = ["--tied_head", "--filters=3", f"--features={features}"]
+    wrong = ["--model.tied_head", "--model.filters=3", f"--features={features}"]
     refused = call("train", f"--run_dir={tmp_path / 'wrong'}", *shared, *wrong)
     assert refused.returncode == 2
     assert "Expected a layer 'conv_1' with weights of the shapes" in refused.stderr
@@ -291,28 +413,34 @@ def test_a_run_begins_with_the_features_of_a_classifier(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_normalizes_by_training_images(tmp_path):
+def test_a_run_normalises_by_training_images(tmp_path):
     """Those recorded when it begins; any run can be evaluated so."""
-    small = ["--filters=4", "--tasks_per_step=1", "--steps=2", "--test_tasks=2", "--cosine"]
-    shared = [*small, "--way=3", "--adapt=head", "--transductive", "--validation_tasks=0"]
+    small = [
+        "--model.filters=4",
+        "--tasks_per_step=1",
+        "--steps=2",
+        "--test_tasks=2",
+        "--model.cosine",
+    ]
+    shared = [*small, "--data.way=3", "--adapt=head", "--transductive", "--validation_tasks=0"]
     first, second = (f"--run_dir={tmp_path / name}" for name in ("first", "second"))
-    refused = call("train", first, *shared, "--statistics=training")
+    refused = call("train", first, *shared, "--model.fixed_statistics")
     assert refused.returncode == 2
-    assert "--statistics=training needs --features to train" in refused.stderr
+    assert "--model.fixed_statistics needs --features to train" in refused.stderr
     assert not (tmp_path / "first").exists()
     assert call("train", first, *shared).returncode == 0
-    for views in ([], ["--views", "--image_size=36", "--view_size=28"]):
-        evaluated = call("evaluate", first, "--statistics=training", "--tasks=4", *views)
+    for views in ([], ["--views", "--data.image_size=36", "--view_size=28"]):
+        evaluated = call("evaluate", first, "--model.fixed_statistics", "--tasks=4", *views)
         assert evaluated.returncode == 0, evaluated.stderr
         assert "4 tasks, non-transductive" in evaluated.stdout
     made = call(
-        "train", second, *shared, "--statistics=training", f"--features={tmp_path / 'first'}"
+        "train", second, *shared, "--model.fixed_statistics", f"--features={tmp_path / 'first'}"
     )
     assert made.returncode == 0, made.stderr
     ours = keras.models.load_model(tmp_path / "second" / "learner.keras").model
     held = ours.get_layer("norm_1").moving_variance.numpy()
     assert ours.get_layer("norm_1").fixed and not np.allclose(held, 1)
-    as_it_is = ["--steps=0", "--statistics=training", f"--features={tmp_path / 'first'}"]
+    as_it_is = ["--steps=0", "--model.fixed_statistics", f"--features={tmp_path / 'first'}"]
     made = call("train", f"--run_dir={tmp_path / 'third'}", *shared, *as_it_is)
     assert made.returncode == 0, made.stderr
     assert "after 0 steps" in made.stdout
@@ -326,40 +454,51 @@ def test_a_run_normalizes_by_training_images(tmp_path):
     assert evaluated.returncode == 0, evaluated.stderr
     assert "4 tasks, non-transductive" in evaluated.stdout
     fifth = f"--run_dir={tmp_path / 'fifth'}"
-    made = call("train", fifth, *shared, *as_it_is, "--centered")
+    made = call("train", fifth, *shared, *as_it_is, "--model.centered")
     assert made.returncode == 0, made.stderr
     for mode in ("transductive", "non-transductive"):
         flag = "--notransductive" if mode == "non-transductive" else "--transductive"
         evaluated = call("evaluate", fifth, "--tasks=4", flag)
         assert f"(4 tasks, {mode}" in evaluated.stdout, evaluated.stderr
-    refused = call("evaluate", second, "--centered", "--tasks=4")
+    refused = call("evaluate", second, "--model.centered", "--tasks=4")
     assert refused.returncode == 2 and "does not fit" in refused.stderr
-    refused = call("evaluate", second, "--statistics=task", "--tasks=4")
+    refused = call("evaluate", second, "--nomodel.fixed_statistics", "--tasks=4")
     assert refused.returncode == 2
-    assert "the run was trained with --statistics=training" in refused.stderr
+    assert "the run was trained with --model.fixed_statistics" in refused.stderr
 
 
 @pytest.mark.slow
 def test_a_run_with_a_tied_head_is_evaluated_adapted_and_exported_for_other_ways(tmp_path):
     run = tmp_path / "run"
-    flags = ["--tied_head", "--adapt=head", "--inner_solver=newton_cg", "--linear_solver=dual"]
-    small = ["--filters=4", "--way=6", "--tasks_per_step=2", "--steps=2", "--test_tasks=4"]
+    flags = ["--model.tied_head", "--adapt=head", "--inner=newton_cg", "--linear=dual"]
+    small = [
+        "--model.filters=4",
+        "--data.way=6",
+        "--tasks_per_step=2",
+        "--steps=2",
+        "--test_tasks=4",
+    ]
     made = call("train", f"--run_dir={run}", "--validation_tasks=0", *flags, *small)
     assert made.returncode == 0, made.stderr
-    evaluated = call("evaluate", f"--run_dir={run}", "--way=3", "--shot=2", "--tasks=4")
+    evaluated = call("evaluate", f"--run_dir={run}", "--data.way=3", "--data.shot=2", "--tasks=4")
     assert evaluated.returncode == 0, evaluated.stderr
     record = json.loads((run / "evaluation_test_way=3_shot=2.json").read_text())
-    assert (record["settings"]["way"], record["tasks"]) == (3, 4)
-    guesses = ["--self_training=2", "--balanced_queries", "--proximal_strength=1"]
-    guessed = call("evaluate", f"--run_dir={run}", "--way=3", "--tasks=4", *guesses)
+    assert (record["settings"]["data.way"], record["tasks"]) == (3, 4)
+    guesses = [
+        "--wrapper=self_training",
+        "--wrapper.rounds=2",
+        "--wrapper.balanced",
+        "--algorithm.proximal_strength=1",
+    ]
+    guessed = call("evaluate", f"--run_dir={run}", "--data.way=3", "--tasks=4", *guesses)
     assert guessed.returncode == 0, guessed.stderr
-    name = "way=3_proximal_strength=1.0_self_training=2_balanced_queries=True"
-    record = json.loads((run / f"evaluation_test_{name}.json").read_text())
+    name = "way=3_algorithm.proximal_strength=1.0_wrapper=self_training_wrapper.rounds=2"
+    record = json.loads((run / f"evaluation_test_{name}_wrapper.balanced=True.json").read_text())
     assert record["transductive"]  # for the queries see one another
     exported = call(
         "export",
         f"--run_dir={run}",
-        "--way=3",
+        "--data.way=3",
         f"--output={tmp_path / 'served'}",
         f"--request={tmp_path / 'request.json'}",
     )
@@ -375,7 +514,7 @@ def test_a_run_with_a_tied_head_is_evaluated_adapted_and_exported_for_other_ways
         *("adapt", f"--run_dir={run}", f"--support_dir={tmp_path / 'mine'}"),
         *(f"--output={tmp_path / 'models' / 'ab.tflite'}", "--format=litert"),
     ]
-    unlabelled = call(*adapting, "--self_training=2")
+    unlabelled = call(*adapting, "--wrapper=self_training")
     assert unlabelled.returncode == 2
     assert "needs unlabelled images" in unlabelled.stderr
     adapted = call(*adapting)
@@ -384,8 +523,8 @@ def test_a_run_with_a_tied_head_is_evaluated_adapted_and_exported_for_other_ways
     assert (tmp_path / "models" / "ab.labels.txt").read_text().split() == ["a", "b"]
 
 
-def test_a_folder_without_a_run_is_refused(tmp_path):
-    result = call("evaluate", f"--run_dir={tmp_path}")
-    assert result.returncode == 2
-    assert "holds no flags.txt" in result.stderr
+def test_a_folder_without_a_run_is_refused(tmp_path, capsys):
+    code, err = in_process(capsys, evaluate.PROGRAM, f"--run_dir={tmp_path}")
+    assert code == 2
+    assert "holds no flags.txt" in err
     assert not os.listdir(tmp_path)
