@@ -84,12 +84,12 @@ class Line(NamedTuple):
         record = self.records[0]
         if record["steps"] == 0:
             return "classifier"
-        return "head" if record["settings"]["adapt"] == ["head"] else "all_weights"
+        return "head" if list(record["settings"]["adapt"]) == ["head"] else "all_weights"
 
     @property
     def self_training(self) -> bool:
         """Whether queries adapt, too."""
-        return bool(self.records[0]["settings"]["self_training"])
+        return self.records[0]["settings"]["wrapper"] == "self_training"
 
 
 def read(folder: pathlib.Path) -> Iterator[tuple[str, dict[str, Any]]]:
