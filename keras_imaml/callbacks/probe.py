@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_imaml._utils.accuracy import accuracies, has_classes
+from keras_imaml._utils.accuracy import accuracies, has_class_predictions
 from keras_imaml._utils.vectors import dot, norm, select
 from keras_imaml.algorithms import IMAML, Algorithm, MetaGradient
 from keras_imaml.algorithms.algorithm import masked_mean
@@ -17,6 +17,7 @@ from keras_imaml.callbacks.residual_curve import residual_curve, step_counts
 from keras_imaml.curvature import CURVATURES
 from keras_imaml.learner.input_checks import check_element
 from keras_imaml.learner.meta_batch import meta_gradient, outcome
+from keras_imaml.learner.step_metrics import metrics_of_compile
 from keras_imaml.objectives.task_objective import TaskObjective
 
 _FEW = 4  # tasks that stand for all where a figure needs the memory of several copies of phi
@@ -119,7 +120,7 @@ class Probe:
 
 def _before(learner: Any, objective: TaskObjective) -> dict[str, tf.Tensor]:
     found = outcome(learner.algorithm, objective, learner.tasks_per_chunk, adapt=False)
-    return _of_queries(objective, *found)
+    return _of_queries(learner, objective, *found)
 
 
 def _first_order(learner: Any, objective: TaskObjective) -> dict[str, Any]:
@@ -131,8 +132,10 @@ def _first_order(learner: Any, objective: TaskObjective) -> dict[str, Any]:
         adapted,
         learner.tasks_per_chunk,
     )
-    figures = _of_queries(objective, meta.query_losses, meta.query_outputs, meta.valid)
-    classes = has_classes(objective.tasks.query_y, meta.query_outputs)
+    figures = _of_queries(learner, objective, meta.query_losses, meta.query_outputs, meta.valid)
+    classes = "adaptation/accuracy" in figures and has_class_predictions(
+        objective.tasks.query_y, meta.query_outputs
+    )
     return {
         "figures": {**figures, **meta.diagnostics},
         "gradient": _flat(meta.gradients, adapted),
@@ -207,12 +210,14 @@ class _FirstOrder:
 
 
 def _of_queries(
-    objective: TaskObjective, losses: tf.Tensor, outputs: Any, valid: tf.Tensor
+    learner: Any, objective: TaskObjective, loss: tf.Tensor, outputs: Any, valid: tf.Tensor
 ) -> dict[str, tf.Tensor]:
-    labels = objective.tasks.query_y
-    figures = {"adaptation/loss": masked_mean(losses, valid)}
-    if has_classes(labels, outputs):
-        figures["adaptation/accuracy"] = masked_mean(accuracies(labels, outputs), valid)
+    figures = {"adaptation/loss": masked_mean(loss, valid)}
+    metrics = metrics_of_compile(learner)
+    shares = accuracies(objective.tasks.query_y, outputs, learner.loss, metrics)
+    if shares is not None:
+        counted = valid & tf.math.is_finite(shares)
+        figures["adaptation/accuracy"] = masked_mean(shares, counted)
     return figures
 
 

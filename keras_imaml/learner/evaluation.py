@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_imaml._utils.accuracy import accuracies, has_classes
+from keras_imaml._utils.accuracy import accuracies
 from keras_imaml._utils.progress_bar import WaitingBar
 from keras_imaml._utils.signals import HeldSignal
 from keras_imaml._utils.tracing import TracedByRank
 from keras_imaml._utils.validation import check_integer
 from keras_imaml.learner.meta_batch import outcomes
 from keras_imaml.learner.meta_learner import MetaLearner
+from keras_imaml.learner.step_metrics import metrics_of_compile
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +28,8 @@ class Evaluation:
         loss: Mean query loss after adaptation.
         loss_ci95: Half the width of its 95 % interval over tasks.
         loss_before: Mean query loss of the meta-learned weights, without adaptation.
-        accuracy: Mean query accuracy after adaptation, from 0 to 1; None for a regression.
+        accuracy: Mean query accuracy after adaptation, from 0 to 1; None for what is no
+            classification.
         ci95: Half the width of its 95 % interval over tasks, `1.96 std / sqrt(tasks)`.
         accuracy_before: Mean query accuracy without adaptation.
     """
@@ -48,11 +50,11 @@ class Evaluation:
         where = f"{self.tasks} tasks{bad}, {mode}, 95 % interval"
         if self.accuracy is None or self.ci95 is None:
             return (
-                f"query loss {self.loss:.4f} +- {self.loss_ci95:.4f} ({where}; "
+                f"query loss {self.loss:.4f} ± {self.loss_ci95:.4f} ({where}; "
                 f"{self.loss_before:.4f} before adaptation)"
             )
         return (
-            f"accuracy {100 * self.accuracy:.2f} +- {100 * self.ci95:.2f} % ({where}), "
+            f"accuracy {100 * self.accuracy:.2f} ± {100 * self.ci95:.2f} % ({where}), "
             f"query loss {self.loss:.4f}"
         )
 
@@ -73,7 +75,8 @@ def evaluate(
             than a moment. Defaults to `"auto"`.
 
     Returns:
-        An `Evaluation`. Accuracies are of the largest output against integer labels.
+        An `Evaluation`. There is an accuracy if the loss is a cross-entropy, or if `compile`
+        got the metric `"accuracy"`. Labels that the loss ignores do not count.
 
     Raises:
         ValueError: If the data ends before `num_tasks` tasks, or every task is bad.
@@ -123,7 +126,8 @@ def evaluate(
             f"None of the {num_tasks} tasks could be evaluated: NaN or infinity in the data, in "
             "the learned weights, or from an inner loop that diverges (lower its learning rate)."
         )
-    means = {name: float(values[valid].mean()) for name, values in results.items()}
+    # NaN: all labels of a task are ignored.
+    means = {name: float(np.nanmean(values[valid])) for name, values in results.items()}
     return Evaluation(
         tasks=int(valid.sum()),
         bad_tasks=int((~valid).sum()),
@@ -142,11 +146,15 @@ def _step(learner: MetaLearner, data: Any) -> dict[str, tf.Tensor]:
     before, after = outcomes(learner.algorithm, objective, learner.tasks_per_chunk)
     values = {"loss": after.losses, "loss_before": before.losses, "valid": after.valid}
     labels = objective.tasks.query_y
-    if has_classes(labels, after.outputs):
-        values["accuracy"] = accuracies(labels, after.outputs)
-        values["accuracy_before"] = accuracies(labels, before.outputs)
+    for name, outcome in (("accuracy", after), ("accuracy_before", before)):
+        shares = accuracies(labels, outcome.outputs, learner.loss, metrics_of_compile(learner))
+        if shares is not None:
+            values[name] = shares
     return values
 
 
 def _half_width(values: np.ndarray) -> float:
+    values = values[~np.isnan(values)]
+    if len(values) < 2:
+        return float("nan")  # one task has no interval
     return float(1.96 * values.std() / np.sqrt(len(values)))

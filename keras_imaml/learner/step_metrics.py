@@ -75,3 +75,9 @@ def nan_loss_if_all_invalid(logs: dict[str, Any]) -> dict[str, Any]:
     loss = tf.convert_to_tensor(logs["loss"])
     nan = tf.constant(float("nan"), loss.dtype)
     return {**logs, "loss": tf.where(tf.convert_to_tensor(logs["bad_tasks"]) < 1, loss, nan)}
+
+
+def metrics_of_compile(learner: Any) -> Any:
+    """The metrics that were given to `compile`, in their structure."""
+    held = getattr(learner, "_compile_metrics", None)  # a private place of Keras
+    return getattr(held, "_user_metrics", None)
