@@ -136,10 +136,10 @@ def _cells(result: dict[str, Any], run: Run) -> tuple[bool, list[str]]:
     counts = [str(result["tasks"]), str(result["steps"]), f"{result['wall_seconds']:.0f}"]
     if run.accuracy:
         before, after, half = (100 * result[k] for k in ("accuracy_before", "accuracy", "ci95"))
-        figures = [f"{before:.2f} %", f"{after:.2f} +- {half:.2f} %"]
+        figures = [f"{before:.2f} %", f"{after:.2f} ± {half:.2f} %"]
         return result["accuracy"] >= run.accuracy, [*figures, *counts, f"{100 * run.accuracy:g} %"]
     before, after, half = (result[k] for k in ("loss_before", "loss", "loss_ci95"))
-    figures = [f"{before:.4f}", f"{after:.4f} +- {half:.4f}"]
+    figures = [f"{before:.4f}", f"{after:.4f} ± {half:.4f}"]
     expected = f"{run.times_lower:g} times lower"
     return before >= run.times_lower * after, [*figures, *counts, expected]
 
