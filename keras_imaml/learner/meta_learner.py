@@ -177,10 +177,13 @@ class MetaLearner(TaskAdaptation, StepFunctions):
             self.algorithm.check_loss(loss)
         replicas.check_variables(tf.distribute.get_strategy(), self.variables, "the learner")
         self._objectives.follow_trainable()
-        super().compile(
-            optimizer=optimizer, loss=loss, metrics=metrics, jit_compile=jit_compile, **kwargs
-        )
-        self.optimizer.build(self.trainable_variables)
+        strategy = self.distribute_strategy
+        replicas.check_made_in_scope(strategy, (optimizer, metrics, kwargs.get("weighted_metrics")))
+        with strategy.scope():  # wherever `compile` is called: what it makes is of all replicas
+            super().compile(
+                optimizer=optimizer, loss=loss, metrics=metrics, jit_compile=jit_compile, **kwargs
+            )
+            self.optimizer.build(self.trainable_variables)
         self._objectives.set_loss(self._compile_loss, loss)
         self._forget_graphs()
 
