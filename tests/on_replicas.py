@@ -71,6 +71,8 @@ def main(output, kind, replicas, index="0", *ports):
             # scale up. The norm is that of the gradient of all tasks.
             optimizer=keras.optimizers.SGD(0.02, momentum=0.9, global_clipnorm=0.5),
         )
+        later = ki.MetaLearner(ki.models.MLP(5, (784,), hidden=(4,)), learners.imaml())
+    later.compile("adam", learners.cross_entropy(), metrics=["accuracy"])  # outside
     # The last meta-batches are of seven tasks, and of a single one: a replica may have none.
     many, few = tasks_of(151), tasks_of(9)
     first = learner.fit(many, verbose=0).history
@@ -79,6 +81,8 @@ def main(output, kind, replicas, index="0", *ports):
     flat = lambda pair: (tf.reshape(pair[0], [-1, pair[0].shape[1], 784]), pair[1])  # noqa: E731
     flattened = few.map(lambda s, q: (flat(s), flat(q)))
     sums = summed.fit(flattened, verbose=0).history
+    unscoped = later.evaluate(flattened, verbose=0, return_dict=True)
+    later.fit(flattened, verbose=0)
     drawn = drawing.fit(flattened, epochs=2, verbose=0).history
     np.savez(
         output,
@@ -86,6 +90,8 @@ def main(output, kind, replicas, index="0", *ports):
         **{f"sum_weight_{i}": v.numpy() for i, v in enumerate(summed.trainable_variables)},
         drawn_loss=drawn["loss"],
         **{f"drawn_weight_{i}": v.numpy() for i, v in enumerate(drawing.trainable_variables)},
+        **{f"later_{name}": value for name, value in unscoped.items()},
+        later_steps=later.optimizer.iterations.numpy(),
         steps=learner.optimizer.iterations.numpy(),
         **{f"first_{name}": value for name, value in first.items()},
         **history,

@@ -20,6 +20,7 @@ try:
 except (ImportError, AttributeError):  # a private place of Keras: then it does not scale there
     _losses = _stock_scale = None
 
+_OF_COMPILE = (keras.optimizers.Optimizer, keras.metrics.Metric)
 _CLIPS = ("clipnorm", "global_clipnorm", "clipvalue")
 _whole_losses = Replacement(
     lambda scale: setattr(_losses, "scale_loss_for_distribution", scale),
@@ -52,10 +53,7 @@ def check_variables(
     Raises:
         ValueError: With the paths of the variables.
     """
-    if not is_distributed(strategy):
-        return
-    in_scope = strategy.extended.variable_created_in_scope
-    outside = [v.path for v in variables if not in_scope(v._value)]
+    outside = _made_outside(strategy, variables)
     if outside:
         raise ValueError(
             f"The variables of {what} were not made in the scope of the distribution strategy. "
@@ -63,6 +61,37 @@ def check_variables(
             f"Received: {type(strategy).__name__} with {strategy.num_replicas_in_sync} replicas, "
             f"and made outside: {outside[:5]}{' ...' if len(outside) > 5 else ''}"
         )
+
+
+def check_made_in_scope(strategy: tf.distribute.Strategy, parts: Any) -> None:
+    """Refuse an optimizer or metrics with variables that each replica would change by itself.
+
+    Args:
+        strategy: The strategy of the learner.
+        parts: What `compile` takes, in any structure. What is not made yet has no variables.
+
+    Raises:
+        ValueError: With the parts that were made outside of the scope.
+    """
+    made = [p for p in keras.tree.flatten(parts) if isinstance(p, _OF_COMPILE)]
+    outside = [p.name for p in made if _made_outside(strategy, p.variables)]
+    if outside:
+        raise ValueError(
+            "An optimizer or metric was not made in the scope of the distribution strategy: each "
+            "replica would count by itself. Expected keras.optimizers... and keras.metrics... "
+            "within `with strategy.scope():`, or names such as 'adam' and 'accuracy'. "
+            f"Received: {type(strategy).__name__} with {strategy.num_replicas_in_sync} replicas, "
+            f"and made outside: {outside}"
+        )
+
+
+def _made_outside(
+    strategy: tf.distribute.Strategy, variables: Sequence[keras.Variable]
+) -> list[str]:
+    if not is_distributed(strategy):
+        return []
+    in_scope = strategy.extended.variable_created_in_scope
+    return [v.path for v in variables if not in_scope(v._value)]
 
 
 def is_distributed(strategy: tf.distribute.Strategy) -> bool:

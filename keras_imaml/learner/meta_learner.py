@@ -14,15 +14,12 @@ from keras_imaml._utils.signals import release_signals
 from keras_imaml._utils.tracing import TracedByRank
 from keras_imaml._utils.validation import check_integer
 from keras_imaml.algorithms import Algorithm
-from keras_imaml.batching import TaskLoss, TaskNetwork
 from keras_imaml.batching.layer_checks import check_layers
 from keras_imaml.batching.layer_updates import check_stateless
-from keras_imaml.batching.trunk import split
-from keras_imaml.batching.trunk_network import TrunkNetwork
 from keras_imaml.distribution import replicas
 from keras_imaml.layers.task_batch_normalization import normalizes_by_batch
-from keras_imaml.learner.input_checks import check_element, check_shapes
 from keras_imaml.learner.meta_batch import Outcome, meta_gradient, outcome
+from keras_imaml.learner.objective_builder import ObjectiveBuilder
 from keras_imaml.learner.progress import Progress
 from keras_imaml.learner.step_functions import StepFunctions
 from keras_imaml.learner.step_metrics import (
@@ -41,8 +38,7 @@ from keras_imaml.meta_parameters.parameters import (
     frozen_indices,
 )
 from keras_imaml.objectives.learned_loss import LearnedLoss
-from keras_imaml.objectives.task_objective import NetworkAndLoss, TaskObjective
-from keras_imaml.objectives.tasks import Tasks
+from keras_imaml.objectives.task_objective import TaskObjective
 
 _TRACED = ("model", "algorithm", "learned_loss", "tasks_per_chunk")
 
@@ -140,8 +136,10 @@ class MetaLearner(TaskAdaptation, StepFunctions):
             tasks_per_chunk = check_integer("tasks_per_chunk", tasks_per_chunk, minimum=1)
         self.tasks_per_chunk = tasks_per_chunk
         self.random_streams = RandomStreams(own_generator())
-        self._make_networks(adapts_by)
-        self._trace_losses()
+        self._objectives = ObjectiveBuilder(
+            model, adapts_by, self.parameters, algorithm, learned_loss, self.random_streams
+        )
+        self._forget_graphs()
         self.diagnostics = make_diagnostics(algorithm.diagnostics)
         strategy = tf.distribute.get_strategy()
         replicas.check_variables(strategy, model.variables, f"the network {model.name!r}")
@@ -177,12 +175,16 @@ class MetaLearner(TaskAdaptation, StepFunctions):
         if self.learned_loss is None:
             self.algorithm.check_loss(loss)
         replicas.check_variables(tf.distribute.get_strategy(), self.variables, "the learner")
-        self._follow_trainable()
-        super().compile(
-            optimizer=optimizer, loss=loss, metrics=metrics, jit_compile=jit_compile, **kwargs
-        )
-        self.optimizer.build(self.trainable_variables)
-        self._trace_losses()
+        self._objectives.follow_trainable()
+        strategy = self.distribute_strategy
+        replicas.check_made_in_scope(strategy, (optimizer, metrics, kwargs.get("weighted_metrics")))
+        with strategy.scope():  # wherever `compile` is called: what it makes is of all replicas
+            super().compile(
+                optimizer=optimizer, loss=loss, metrics=metrics, jit_compile=jit_compile, **kwargs
+            )
+            self.optimizer.build(self.trainable_variables)
+        self._objectives.set_loss(self._compile_loss, loss)
+        self._forget_graphs()
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compile as a saved learner was; Keras calls this when it loads one."""
@@ -264,7 +266,7 @@ class MetaLearner(TaskAdaptation, StepFunctions):
     @shared_constants()
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """One step of the outer level."""
-        objective, real = self._real_tasks(data, training=True)
+        objective, real = self._objectives.of_replica(data, True, self.transductive)
         variables = self.trainable_variables
         meta = meta_gradient(self.algorithm, objective, variables, self.tasks_per_chunk)
         valid = tf.reduce_sum(tf.cast(meta.valid, tf.float32))
@@ -279,7 +281,7 @@ class MetaLearner(TaskAdaptation, StepFunctions):
     @shared_constants()
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         """Adapt to each task and evaluate its query set."""
-        objective, real = self._real_tasks(data, training=False)
+        objective, real = self._objectives.of_replica(data, False, self.transductive)
         after = outcome(self.algorithm, objective, self.tasks_per_chunk)
         return update_metrics(self, objective, after, real, {})
 
@@ -296,11 +298,7 @@ class MetaLearner(TaskAdaptation, StepFunctions):
             training: The `training` flag for the layers.
             first: The number of its first task in the meta-batch of all replicas. Defaults to `0`.
         """
-        self.parameters.check_unchanged()
-        (support_x, support_y), (query_x, query_y) = self._checked(data)
-        tasks = Tasks(support_x, support_y, query_x, query_y)
-        numbers = first + tf.range(tasks.count)
-        return TaskObjective(*self._levels, tasks, training, self.transductive, numbers)
+        return self._objectives.objective(data, training, self.transductive, first)
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of the constructor. A predicate for `adapt` becomes a list of places."""
@@ -344,75 +342,9 @@ class MetaLearner(TaskAdaptation, StepFunctions):
             self.random_streams.unseeded.state.assign(held.pop("unseeded"))
         super().load_own_variables(held)
 
-    def _real_tasks(self, data: Any, training: bool) -> tuple[TaskObjective, tf.Tensor]:
-        """The objective of what a replica gets, which may be no task at all, and which are real."""
-        data, real = replicas.pad_empty_batch(self._checked(data))
-        first = replicas.tasks_before(tf.reduce_sum(tf.cast(real, tf.int32)))
-        objective = self.objective(data, training=training, first=first)
-        objective.valid &= real
-        return objective, real
-
-    def _checked(self, data: Any) -> Any:
-        tensors = keras.tree.map_structure(tf.convert_to_tensor, check_element(data))
-        support, query = tensors  # eager mode brings arrays as they are
-        check_shapes(self.model, Tasks(*support, *query))
-        return support, query
-
-    def _follow_trainable(self) -> None:
-        """Let weights that were frozen or unfrozen since change their part."""
-        adapts_by = self._inner_network.model if self.learned_loss else self.model
-        for network in (self.model, adapts_by):
-            check_layers(network)
-        if self.parameters.split_anew(self.algorithm.check_follows):
-            self._make_networks(adapts_by)
-
-    def _make_networks(self, adapts_by: keras.Model) -> None:
-        # A joint set is normalized as one, and a learned loss reads activations of the trunk.
-        model, parameters, streams = self.model, self.parameters, self.random_streams
-        whole = self.learned_loss or self.algorithm.joins_examples
-        parts = None if whole else split(model, parameters)
-        self._trunk = parts and TrunkNetwork(parts.trunk, parameters, streams)
-        self._outer_network = TaskNetwork(parts.rest if parts else model, parameters, streams)
-        self._inner_network = (
-            TaskNetwork(adapts_by, parameters, streams)
-            if self.learned_loss
-            else self._outer_network
-        )
-
-    def _trace_losses(self) -> None:
-        """Forget what was traced: it holds the loss of that time."""
-        dtype = self.parameters.dtype
-        supervised = TaskLoss(self._loss_of_one, dtype, self.parameters)
-        learned = TaskLoss(self._learned_loss_of_one, dtype, self.parameters)
-        loss = learned if self.learned_loss else supervised
-        self._levels = (
-            NetworkAndLoss(self._inner_network, loss, self._trunk),
-            NetworkAndLoss(self._outer_network, supervised, self._trunk),
-        )
-        self._forget_graphs()
-
     def _forget_graphs(self) -> None:
         self._adaptation: TracedByRank | None = None
         self._evaluation: TracedByRank | None = None  # of `keras_imaml.evaluate`
-
-    def _loss_of_one(self, y: Any, outputs: Any) -> tf.Tensor:
-        if not self._compile_loss.built:
-            self._compile_loss.build(y, outputs)
-        # A stateless scope keeps the per-output trackers of Keras out of the inner loop.
-        with keras.StatelessScope(), replicas.losses_per_replica():
-            loss = self._compile_loss(y, outputs)
-        if loss.shape.rank:
-            raise ValueError(
-                "Invalid value for `loss`. Expected one number for all examples of a task, such as "
-                "their mean: a Keras loss without reduction='none'. Received: shape "
-                f"{loss.shape} from {self.loss!r}"
-            )
-        return loss
-
-    def _learned_loss_of_one(self, y: Any, residual: Any) -> tf.Tensor:
-        del y  # labels are not looked at
-        assert self.learned_loss is not None
-        return self.learned_loss.value(residual)
 
 
 def _scaled(optimizer: Any, gradient: Any) -> Any:

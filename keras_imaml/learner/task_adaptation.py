@@ -10,11 +10,11 @@ from keras_imaml.algorithms import Algorithm
 from keras_imaml.export.adapted_model import adapted_model
 from keras_imaml.export.saved_model import export_learner
 from keras_imaml.inner import InnerSolution
-from keras_imaml.learner.input_checks import check_labels, check_shapes
+from keras_imaml.learner.input_checks import check_labels
+from keras_imaml.learner.objective_builder import ObjectiveBuilder
 from keras_imaml.meta_parameters.parameters import Parameters
 from keras_imaml.objectives.learned_loss import LearnedLoss
-from keras_imaml.objectives.task_objective import NetworkAndLoss, TaskObjective
-from keras_imaml.objectives.tasks import Tasks
+from keras_imaml.objectives.task_objective import TaskObjective
 
 
 class TaskAdaptation(keras.Model):
@@ -25,7 +25,7 @@ class TaskAdaptation(keras.Model):
     parameters: Parameters
     learned_loss: LearnedLoss | None
     transductive: bool
-    _levels: tuple[NetworkAndLoss, NetworkAndLoss]
+    _objectives: ObjectiveBuilder
     _adaptation: TracedByRank | None  # of `adapt`; None when the learner has changed
 
     def adapt(
@@ -146,14 +146,7 @@ class TaskAdaptation(keras.Model):
         export_learner(self, filepath, **kwargs)
 
     def _single(self, support_x: Any, support_y: Any, query_x: Any) -> TaskObjective:
-        add_axis = lambda x: tf.convert_to_tensor(x)[None]  # noqa: E731
-        support_x, support_y, query_x = keras.tree.map_structure(
-            add_axis, (support_x, support_y, query_x)
-        )
-        self.parameters.check_unchanged()
-        tasks = Tasks(support_x, support_y, query_x, ())
-        check_shapes(self.model, tasks)
-        return TaskObjective(*self._levels, tasks, False, self.transductive).after_trunk()
+        return self._objectives.single(support_x, support_y, query_x, self.transductive)
 
     def _adapt_one(
         self, support_x: Any, support_y: Any, unlabelled_x: Any

@@ -39,4 +39,4 @@ def test_weights_that_would_never_be_learned_are_refused():
         layer.trainable = False
     learner = ki.MetaLearner(model, ki.Reptile())
     assert learner.parameters.shared == []
-    assert learner._trunk is None  # support and query are normalized as one set
+    assert learner._objectives.trunk is None  # support and query are normalized as one set

@@ -78,7 +78,7 @@ def test_the_meta_gradient_is_that_of_the_whole_network(
     split_one, whole = (
         learner_of(algorithm, adapt, splits, monkeypatch, transductive) for splits in (True, False)
     )
-    assert split_one._trunk is not None and whole._trunk is None
+    assert split_one._objectives.trunk is not None and whole._objectives.trunk is None
     ours, expected = (gradients_of(learner, tasks()) for learner in (split_one, whole))
     for variable, a, b in zip(
         whole.trainable_variables, ours.gradients, expected.gradients, strict=True
@@ -262,7 +262,7 @@ def both_ways(build, algorithm, adapt, loss, data, monkeypatch):
             monkeypatch.setattr(learner_module, "split", lambda *_: None)
         learner = ki.MetaLearner(build(), ALGORITHMS[algorithm](), adapt)
         monkeypatch.undo()
-        assert (learner._trunk is not None) == splits
+        assert (learner._objectives.trunk is not None) == splits
         learner.compile("sgd", loss)
         found.append(gradients_of(learner, tf.nest.map_structure(tf.constant, data)))
     return found

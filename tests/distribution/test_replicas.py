@@ -4,6 +4,7 @@ import socket
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -108,10 +109,51 @@ def test_what_was_made_outside_of_the_scope_is_refused(outside, monkeypatch):
         with scope:
             learner.fit(*learners.images(), verbose=0)
 
-    monkeypatch.setattr(
-        replicas, "is_distributed", lambda s: s is strategy
-    )  # as on several devices
+    # as on several devices
+    monkeypatch.setattr(replicas, "is_distributed", lambda s: s is strategy)
     with pytest.raises(
         ValueError, match=r"not made in the scope.*`with strategy.scope\(\):`.*conv"
     ):
         make()
+
+
+def test_compile_makes_variables_in_the_scope_of_the_learner():
+    strategy = tf.distribute.MirroredStrategy(["CPU:0"])
+    with strategy.scope():
+        learner = ki.MetaLearner(learners.small(), learners.imaml())
+    learner.compile("adam", learners.cross_entropy(), metrics=["accuracy"])
+    learner.evaluate(*learners.images(), verbose=0)
+    made = [*learner.optimizer.variables, *(v for m in learner.metrics for v in m.variables)]
+    assert len(made) > 10
+    assert all(strategy.extended.variable_created_in_scope(v._value) for v in made)
+
+
+@pytest.mark.parametrize(
+    ("part", "make"),
+    [
+        ("optimizer", lambda: keras.optimizers.Adam(name="mine")),
+        (
+            "optimizer",
+            lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(), name="mine"),
+        ),
+        ("metrics", lambda: [keras.metrics.SparseCategoricalAccuracy(name="mine")]),
+        ("metrics", lambda: [["accuracy", keras.metrics.MeanSquaredError(name="mine")]]),
+        ("metrics", lambda: {"head": keras.metrics.MeanSquaredError(name="mine")}),
+        ("weighted_metrics", lambda: [keras.metrics.MeanSquaredError(name="mine")]),
+    ],
+)
+def test_what_compile_takes_is_made_in_the_scope(part, make, scoped, monkeypatch):
+    strategy, learner = scoped
+    monkeypatch.setattr(replicas, "is_distributed", lambda s: s is strategy)
+    with pytest.raises(ValueError, match=r"made outside: \['mine'\]"):
+        learner.compile(**{"optimizer": "sgd", "loss": learners.cross_entropy(), part: make()})
+    with strategy.scope():
+        made = make()
+    learner.compile(**{"optimizer": "sgd", "loss": learners.cross_entropy(), part: made})
+
+
+@pytest.fixture(scope="module")
+def scoped():
+    strategy = tf.distribute.MirroredStrategy(["CPU:0"])
+    with strategy.scope():
+        return strategy, ki.MetaLearner(learners.small(), learners.imaml())

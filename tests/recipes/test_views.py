@@ -109,7 +109,7 @@ def test_a_learner_sees_the_features_too(network, transductive):
     both = ki.seen_in_views(network(tied_head=True), ki.views_of_photographs())
     learner = learner_of(both, transductive=transductive)
     x = images(both, 12).reshape(2, 6, *both.input_shape[1:])
-    found = learner._trunk(x, training=False)[0]
+    found = learner._objectives.trunk(x, training=False)[0]
     one = mean_of_views(both)
     expected = np.stack([one(task) for task in x])
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)

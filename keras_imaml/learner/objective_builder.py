@@ -1,0 +1,154 @@
+"""Makes objectives of data: it owns the networks, the loss and the checks of one learner."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_imaml._compat.random_streams import RandomStreams
+from keras_imaml.algorithms import Algorithm
+from keras_imaml.batching import TaskLoss, TaskNetwork
+from keras_imaml.batching.layer_checks import check_layers
+from keras_imaml.batching.trunk import split
+from keras_imaml.batching.trunk_network import TrunkNetwork
+from keras_imaml.distribution import replicas
+from keras_imaml.learner.input_checks import check_element, check_shapes
+from keras_imaml.meta_parameters.parameters import Parameters
+from keras_imaml.objectives.learned_loss import LearnedLoss
+from keras_imaml.objectives.task_objective import NetworkAndLoss, TaskObjective
+from keras_imaml.objectives.tasks import Tasks
+
+
+class ObjectiveBuilder:
+    """Turns an element of the data into the support and query losses of its tasks.
+
+    Args:
+        model: The network that adapts.
+        adapts_by: What is evaluated on support sets: `model`, or what a learned loss reads.
+        parameters: The parts of the weights.
+        algorithm: How tasks adapt.
+        learned_loss: By which tasks adapt, or None for the loss of `compile`.
+        streams: The random draws of layers.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        adapts_by: keras.Model,
+        parameters: Parameters,
+        algorithm: Algorithm,
+        learned_loss: LearnedLoss | None,
+        streams: RandomStreams,
+    ) -> None:
+        self.model = model
+        self.parameters = parameters
+        self.learned_loss = learned_loss
+        self._adapts_by = adapts_by
+        self._algorithm = algorithm
+        self._streams = streams
+        self._make_networks()
+        self.set_loss(None)
+
+    def follow_trainable(self) -> None:
+        """Let weights that were frozen or unfrozen since change their part."""
+        for network in (self.model, self._adapts_by):
+            check_layers(network)
+        if self.parameters.split_anew(self._algorithm.check_follows):
+            self._make_networks()
+
+    def set_loss(self, compile_loss: Any, loss: Any = None) -> None:
+        """Take the loss of `compile`, and forget what was traced with the one before.
+
+        Args:
+            compile_loss: Keras' `CompileLoss`, or None before `compile`.
+            loss: What it was made of, for messages. Defaults to `None`.
+        """
+        self._compile_loss = compile_loss
+        self._loss = loss
+        dtype = self.parameters.dtype
+        supervised = TaskLoss(self._loss_of_one, dtype, self.parameters)
+        learned = TaskLoss(self._learned_loss_of_one, dtype, self.parameters)
+        loss = learned if self.learned_loss else supervised
+        self._levels = (
+            NetworkAndLoss(self._inner_network, loss, self.trunk),
+            NetworkAndLoss(self._outer_network, supervised, self.trunk),
+        )
+
+    def objective(
+        self, data: Any, training: bool, transductive: bool, first: tf.Tensor | int = 0
+    ) -> TaskObjective:
+        """The support and query losses of one element of the data, as functions of `phi`.
+
+        Args:
+            data: The element.
+            training: The `training` flag for the layers.
+            transductive: Whether layers normalize a query set by its own statistics.
+            first: The number of its first task in the meta-batch of all replicas. Defaults to `0`.
+        """
+        self.parameters.check_unchanged()
+        (support_x, support_y), (query_x, query_y) = self._checked(data)
+        tasks = Tasks(support_x, support_y, query_x, query_y)
+        numbers = first + tf.range(tasks.count)
+        return TaskObjective(*self._levels, tasks, training, transductive, numbers)
+
+    def of_replica(
+        self, data: Any, training: bool, transductive: bool
+    ) -> tuple[TaskObjective, tf.Tensor]:
+        """The objective of what a replica gets, which may be no task at all, and which are real."""
+        data, real = replicas.pad_empty_batch(self._checked(data))
+        first = replicas.tasks_before(tf.reduce_sum(tf.cast(real, tf.int32)))
+        objective = self.objective(data, training, transductive, first)
+        objective.valid &= real
+        return objective, real
+
+    def single(
+        self, support_x: Any, support_y: Any, query_x: Any, transductive: bool
+    ) -> TaskObjective:
+        """The objective of one task without a task axis, behind the trunk."""
+        add_axis = lambda x: tf.convert_to_tensor(x)[None]  # noqa: E731
+        support_x, support_y, query_x = keras.tree.map_structure(
+            add_axis, (support_x, support_y, query_x)
+        )
+        self.parameters.check_unchanged()
+        tasks = Tasks(support_x, support_y, query_x, ())
+        check_shapes(self.model, tasks)
+        return TaskObjective(*self._levels, tasks, False, transductive).after_trunk()
+
+    def _checked(self, data: Any) -> Any:
+        tensors = keras.tree.map_structure(tf.convert_to_tensor, check_element(data))
+        support, query = tensors  # eager mode brings arrays as they are
+        check_shapes(self.model, Tasks(*support, *query))
+        return support, query
+
+    def _make_networks(self) -> None:
+        # A joint set is normalized as one, and a learned loss reads activations of the trunk.
+        model, parameters, streams = self.model, self.parameters, self._streams
+        whole = self.learned_loss or self._algorithm.joins_examples
+        parts = None if whole else split(model, parameters)
+        self.trunk = parts and TrunkNetwork(parts.trunk, parameters, streams)
+        self._outer_network = TaskNetwork(parts.rest if parts else model, parameters, streams)
+        self._inner_network = (
+            TaskNetwork(self._adapts_by, parameters, streams)
+            if self.learned_loss
+            else self._outer_network
+        )
+
+    def _loss_of_one(self, y: Any, outputs: Any) -> tf.Tensor:
+        compiled = self._compile_loss
+        if not compiled.built:
+            compiled.build(y, outputs)
+        # A stateless scope keeps the per-output trackers of Keras out of the inner loop.
+        with keras.StatelessScope(), replicas.losses_per_replica():
+            loss = compiled(y, outputs)
+        if loss.shape.rank:
+            raise ValueError(
+                "Invalid value for `loss`. Expected one number for all examples of a task, such as "
+                "their mean: a Keras loss without reduction='none'. Received: shape "
+                f"{loss.shape} from {self._loss!r}"
+            )
+        return loss
+
+    def _learned_loss_of_one(self, y: Any, residual: Any) -> tf.Tensor:
+        del y  # labels are not looked at
+        assert self.learned_loss is not None
+        return self.learned_loss.value(residual)
