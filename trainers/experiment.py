@@ -1,6 +1,9 @@
 """From flags to data, network and learner."""
 
 import os
+import re
+import sys
+import warnings
 from typing import Any
 
 import keras
@@ -8,6 +11,7 @@ import tensorflow as tf
 from absl import flags
 
 import keras_imaml as ki
+from keras_imaml._compat import half_precision
 from trainers.command_line import refuse
 
 FLAGS = flags.FLAGS
@@ -177,6 +181,7 @@ def _network(classes: int, input_shape: tuple[int, int, int]) -> keras.Model:
     }
     if FLAGS.mixed_precision:
         options["dtype"] = "mixed_bfloat16"
+        _say_if_emulated()
     size = FLAGS.view_size or None  # of a view
     shape = (size, size, input_shape[-1]) if size else input_shape
     if FLAGS.model == "conv4":
@@ -188,6 +193,14 @@ def _network(classes: int, input_shape: tuple[int, int, int]) -> keras.Model:
         return network
     views = ki.views_of_drawings if _are_drawings(input_shape) else ki.views_of_photographs
     return ki.seen_in_views(network, views(size), input_shape)
+
+
+def _say_if_emulated() -> None:
+    """In one line, in place of the warning of the learner, which comes with a line of code."""
+    message = half_precision.emulated("bfloat16")
+    if message:
+        print(f"Warning: {message}", file=sys.stderr, flush=True)
+        warnings.filterwarnings("ignore", re.escape(message))
 
 
 def _are_drawings(shape: Any) -> bool:
