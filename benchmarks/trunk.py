@@ -23,7 +23,7 @@ from absl import app, flags
 
 import keras_imaml as ki
 from benchmarks import report
-from keras_imaml.learner import meta_learner as learner_module
+from keras_imaml.learner import objective_builder
 from keras_imaml.learner.meta_batch import meta_gradient
 
 FLAGS = flags.FLAGS
@@ -133,7 +133,7 @@ def _built(way: str) -> Iterator[None]:
     layer = ki.layers.TaskBatchNormalization
     with contextlib.ExitStack() as stack:
         if way == "whole network":
-            stack.enter_context(mock.patch.object(learner_module, "split", return_value=None))
+            stack.enter_context(mock.patch.object(objective_builder, "split", return_value=None))
         elif way == "trunk once":
             stack.enter_context(mock.patch.object(layer, "fuses", return_value=False))
         yield

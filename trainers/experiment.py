@@ -2,12 +2,16 @@
 
 import dataclasses
 import os
+import re
+import sys
+import warnings
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 import keras_imaml as ki
+from keras_imaml._compat import half_precision
 from trainers.command_line import refuse
 from trainers.components import CHOICES, has_linear, of_classes
 from trainers.settings import Machine, Settings
@@ -28,7 +32,7 @@ def start(settings: Settings, machine: Machine | None) -> tf.distribute.Strategy
         keras.utils.set_random_seed(settings.seed)
         return tf.distribute.get_strategy()
     ki.parallel_tasks(machine.cores or None)
-    with ki.quiet.without_noise():
+    with ki._compat.quiet.without_noise():
         tf.config.list_physical_devices()
     if machine.deterministic:
         tf.config.experimental.enable_op_determinism()
@@ -191,12 +195,22 @@ def is_regression(settings: Settings) -> bool:
 def _network(settings: Settings, classes: int, input_shape: tuple[int, ...]) -> keras.Model:
     size = settings.view_size or None  # of a view
     shape = (size, size, input_shape[-1]) if size else input_shape
+    if "bfloat16" in str(settings["model.dtype"]):
+        _say_if_emulated()
     network = settings.make("model", classes=classes, outputs=classes, input_shape=shape)
     if not settings.views:
         return network
     height, width, channels = input_shape
     views = ki.views_of_drawings if _are_drawings(input_shape) else ki.views_of_photographs
     return ki.seen_in_views(network, views(size), (height, width, channels))
+
+
+def _say_if_emulated() -> None:
+    """In one line, in place of the warning of the learner, which comes with a line of code."""
+    message = half_precision.emulated("bfloat16")
+    if message:
+        print(f"Warning: {message}", file=sys.stderr, flush=True)
+        warnings.filterwarnings("ignore", re.escape(message))
 
 
 def _are_drawings(shape: Any) -> bool:

@@ -1,4 +1,7 @@
-"""Few-shot episodes as infinite `tf.data.Dataset`s, drawn in the graph from a seed."""
+"""Few-shot episodes as infinite `tf.data.Dataset`s, drawn in the graph from a seed.
+
+Images have their channels last, whatever `keras.config.image_data_format()` says.
+"""
 
 from keras_imaml.data.arrays import from_arrays as from_arrays
 from keras_imaml.data.cifar_fs import cifar_fs as cifar_fs

@@ -42,7 +42,8 @@ class TaskBatchNormalization(keras.layers.BatchNormalization):
     support set; the weights of the two layers are the same.
 
     Args:
-        axis: The axis of the features. Defaults to `-1`.
+        axis: The axis of the features: 1 for images with channels first. Defaults to `-1`, whatever
+            `keras.config.image_data_format()` says.
         epsilon: Added to the variance. Defaults to `1e-3`.
         center: Whether to add a learned `beta`. Defaults to `True`.
         scale: Whether to multiply by a learned `gamma`. Defaults to `True`.

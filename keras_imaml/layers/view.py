@@ -27,7 +27,8 @@ class View(keras.layers.Layer):
         **kwargs: Other arguments of `keras.layers.Layer`.
 
     Call arguments:
-        images: `[examples, height, width, channels]`. The result has their shape but for `size`,
+        images: `[examples, height, width, channels]`, whatever
+            `keras.config.image_data_format()` says. The result has their shape but for `size`,
             and their dtype if that is floating.
 
     Example:

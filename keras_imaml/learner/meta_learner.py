@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_imaml._compat.half_precision import warn_of_emulation
 from keras_imaml._compat.lora import UnmergedLora, enable_lora, lora_settings
 from keras_imaml._compat.random_streams import RandomStreams, own_generator
 from keras_imaml._compat.shared_constants import shared_constants
@@ -121,6 +122,7 @@ class MetaLearner(TaskAdaptation, StepFunctions):
             )
         check_layers(model)
         check_stateless(model)
+        warn_of_emulation(model)
         self.model = model
         self.learned_loss = learned_loss
         adapts_by = learned_loss.prepare(model) if learned_loss else model

@@ -28,7 +28,8 @@ def Conv4(  # noqa: N802
 
     Args:
         classes: Number of logits.
-        input_shape: `(height, width, channels)` of an image. Defaults to `(28, 28, 1)`.
+        input_shape: `(height, width, channels)` of an image, whatever
+            `keras.config.image_data_format()` says. Defaults to `(28, 28, 1)`.
         filters: Features of each convolution: 64 on Omniglot, 32 on mini-ImageNet in the
             literature. Defaults to `64`.
         downsample: `"stride"`: convolutions with stride 2 (Omniglot); `"average"` or `"max"`:
@@ -80,6 +81,7 @@ def Conv4(  # noqa: N802
             3,
             strides=2 if downsample == "stride" else 1,
             padding="same",
+            data_format="channels_last",
             dtype=dtype,
             name=f"conv_{block}",
         )(x)
@@ -87,7 +89,9 @@ def Conv4(  # noqa: N802
         if block < 4 or not cosine:
             x = keras.layers.Activation(activation, dtype=dtype, name=f"activation_{block}")(x)
         if downsample != "stride":
-            x = pools[downsample](2, dtype=dtype, name=f"pool_{block}")(x)
+            x = pools[downsample](
+                2, data_format="channels_last", dtype=dtype, name=f"pool_{block}"
+            )(x)
     # In mixed precision the logits, and the weights that adapt, keep the weights' precision.
     return keras.Model(
         inputs, head(x, classes, tied_head, cosine, variable_dtype, centered), name=name

@@ -25,7 +25,7 @@ def head(x: Any, classes: int, tied: bool, cosine: bool, dtype: Any, centered: b
     """
     if len(x.shape) > 2:
         name = "flat" if cosine or centered else "features"
-        x = keras.layers.Flatten(dtype=x.dtype, name=name)(x)
+        x = keras.layers.Flatten("channels_last", dtype=x.dtype, name=name)(x)
     if centered:
         x = TaskBatchNormalization(
             divide=False,

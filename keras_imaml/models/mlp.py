@@ -41,7 +41,7 @@ def MLP(  # noqa: N802
     inputs = keras.Input(input_shape, dtype=keras.dtype_policies.get(dtype).variable_dtype)
     x = inputs
     if len(input_shape) > 1:
-        x = keras.layers.Flatten(dtype=dtype)(x)
+        x = keras.layers.Flatten("channels_last", dtype=dtype)(x)
     for number, units in enumerate(hidden, start=1):
         x = keras.layers.Dense(units, activation=activation, dtype=dtype, name=f"hidden_{number}")(
             x

@@ -34,7 +34,8 @@ def ResNet12(  # noqa: N802
     Args:
         classes: Number of logits.
         input_shape: `(height, width, channels)` of an image, at least 2 pixels a side for every
-            stage that halves it. Defaults to `(84, 84, 3)`.
+            stage that halves it. Channels are last, whatever `keras.config.image_data_format()`
+            says. Defaults to `(84, 84, 3)`.
         filters: Features of the convolutions of each stage. Defaults to `(64, 160, 320, 640)`, the
             wide network of Lee et al.; `(64, 128, 256, 512)` is in use as well.
         downsample: How a stage halves the image: `"max"` or `"average"`. Defaults to `"max"`.
@@ -92,9 +93,11 @@ def ResNet12(  # noqa: N802
     for number, features in enumerate(stages, start=1):
         end = "linear" if cosine and number == len(stages) else activation
         x = _stage(x, features, f"stage_{number}", (activation, end), normalization, dtype)
-        x = _POOLS[downsample](2, dtype=dtype, name=f"stage_{number}_pool")(x)
+        x = _POOLS[downsample](
+            2, data_format="channels_last", dtype=dtype, name=f"stage_{number}_pool"
+        )(x)
     mean = "mean" if cosine or centered else "features"
-    x = keras.layers.GlobalAveragePooling2D(dtype=dtype, name=mean)(x)
+    x = keras.layers.GlobalAveragePooling2D("channels_last", dtype=dtype, name=mean)(x)
     # In mixed precision the logits, and the weights that adapt, keep the weights' precision.
     return keras.Model(
         inputs, head(x, classes, tied_head, cosine, variable_dtype, centered), name=name
@@ -115,6 +118,7 @@ def _stage(
             features,
             size,
             padding="same",
+            data_format="channels_last",
             use_bias=False,
             kernel_initializer="he_normal",
             dtype=dtype,

@@ -8,7 +8,7 @@ from keras import layers
 
 import keras_imaml as ki
 from keras_imaml.batching.trunk import split
-from keras_imaml.learner import meta_learner as learner_module
+from keras_imaml.learner import objective_builder
 from keras_imaml.learner.meta_batch import meta_gradient
 from keras_imaml.meta_parameters.parameters import Parameters
 
@@ -48,7 +48,7 @@ def network(dtype):
 def learner_of(algorithm, adapt, splits, monkeypatch, transductive=False, dtype="float64"):
     keras.utils.set_random_seed(0)
     if not splits:
-        monkeypatch.setattr(learner_module, "split", lambda *_: None)
+        monkeypatch.setattr(objective_builder, "split", lambda *_: None)
     learner = ki.MetaLearner(network(dtype), ALGORITHMS[algorithm](), adapt, transductive)
     monkeypatch.undo()
     learner.compile("sgd", CROSS_ENTROPY, ["accuracy"])
@@ -259,7 +259,7 @@ def both_ways(build, algorithm, adapt, loss, data, monkeypatch):
     for splits in (True, False):
         keras.utils.set_random_seed(0)
         if not splits:
-            monkeypatch.setattr(learner_module, "split", lambda *_: None)
+            monkeypatch.setattr(objective_builder, "split", lambda *_: None)
         learner = ki.MetaLearner(build(), ALGORITHMS[algorithm](), adapt)
         monkeypatch.undo()
         assert (learner._objectives.trunk is not None) == splits
