@@ -42,7 +42,7 @@ def of_low_rank(tasks=3, rank=RANK, size=SIZE, strength=STRENGTH, dtype="float64
     j, s = tf.constant(jacobian, dtype), tf.constant(bend, dtype)
     product = GaussNewtonProduct(
         push_forward=lambda v: tf.einsum("toi,ti->to", j, v),
-        bend=lambda z: s * z,
+        loss_hessian=lambda z: s * z,
         pull_back=lambda u: tf.einsum("toi,to->ti", j, u),
         strength=tf.constant(strength, dtype),
     )
