@@ -65,7 +65,7 @@ def test_weights_that_are_frozen_or_added_later_are_reported():
     parameters.check_unchanged()
     model.trainable = True
     model.get_layer("body").trainable = False
-    with pytest.raises(ValueError, match=r"frozen weights: \['\w+/body/kernel', '\w+/body/bias'\]"):
+    with pytest.raises(ValueError, match=r"frozen now: \['\w+/body/kernel', '\w+/body/bias'\]"):
         parameters.check_unchanged()
     model.get_layer("body").trainable = True
     model.get_layer("head").enable_lora(1)
