@@ -1,4 +1,4 @@
-"""What can be measured on one meta-batch that stays the same for the whole of a run."""
+"""Measurements on one meta-batch that stays the same during a run."""
 
 import time
 from collections.abc import Sequence
@@ -19,18 +19,18 @@ from keras_imaml.learner.input_checks import check_element
 from keras_imaml.learner.meta_batch import meta_gradient, outcome
 from keras_imaml.objectives.task_objective import TaskObjective
 
-_FEW = 4  # tasks that stand for all where a figure needs the memory of several copies of phi
+_SAMPLED_TASKS = 4  # for figures that need the memory of many copies of phi
 
 
 class Measurements(NamedTuple):
-    """What a probe has measured.
+    """The measurements of a probe.
 
     Attributes:
         before: Figures of the query sets at the meta-learned weights, by tag.
         after: Figures of the adapted weights and of the meta-gradient, by tag.
         predictions: `[tasks, queries]`, the predicted classes; None without classes.
-        residuals: Pairs of steps and the mean relative residual of the linear solver after so many
-            of them; empty for a solver that counts none.
+        residuals: Pairs of a number of steps and the mean relative residual of the linear solver
+            after them. Empty for a solver without `max_steps`.
     """
 
     before: dict[str, float]
@@ -54,13 +54,13 @@ class Probe:
                 "Invalid value for `tasks`. Expected a tf.data.Dataset of meta-batches, such as "
                 f"keras_imaml.data.glyphs('validation').batch(8). Received: tasks={tasks!r}"
             )
-        first = next(iter(tasks), None)
-        if first is None:
+        meta_batch = next(iter(tasks), None)
+        if meta_batch is None:
             raise ValueError(
                 "Invalid value for `tasks`. Expected at least one meta-batch. Received: an empty "
                 f"data set, tasks={tasks!r}"
             )
-        self.data = check_element(first)
+        self.data = check_element(meta_batch)
         ranks = [x.shape.rank for x in tf.nest.flatten(self.data)]
         counts = {x.shape[0] for x in tf.nest.flatten(self.data) if x.shape.rank}
         if 0 in ranks or len(counts) != 1 or not counts.pop():
@@ -76,31 +76,31 @@ class Probe:
         """Measure `learner` as it is now."""
         if learner is not self._learner:
             self._learner, self._functions = learner, {}
-        before, first_order = self._call(_before), self._call(_first_order)
+        initial_figures, first_order = self._call(_before), self._call(_first_order)
         traced = _meta_gradient in self._functions
         start = time.perf_counter()
         gradient = self._call(_meta_gradient)["gradient"].numpy()
         seconds = time.perf_counter() - start
         flat = first_order["gradient"].numpy()
         lengths = np.linalg.norm(gradient), np.linalg.norm(flat)
-        after = {
+        adapted_figures = {
             **first_order["figures"],
             "meta_gradient/norm": lengths[0],
             "meta_gradient/first_order_cosine": gradient @ flat / max(np.prod(lengths), 1e-30),
         }
-        if traced:  # the first call spends its time on the graph
-            after["time/step_ms"] = 1e3 * seconds
+        if traced:  # most of the first call is spent on tracing
+            adapted_figures["time/step_ms"] = 1e3 * seconds
         residuals: list[tuple[int, float]] = []
         if isinstance(learner.algorithm, IMAML):
             steps = step_counts(learner.algorithm.linear)
-            found = self._call(_linear_system)
-            after["curvature/along_query_gradient"] = found["curvature"]
-            curve = found["residuals"].numpy()
+            system = self._call(_linear_system)
+            adapted_figures["curvature/along_query_gradient"] = system["curvature"]
+            curve = system["residuals"].numpy()
             residuals = [(0, 1.0), *zip(steps, map(float, curve), strict=True)] if steps else []
         predictions = first_order["predictions"]
         return Measurements(
-            before={tag: float(value) for tag, value in before.items()},
-            after={tag: float(value) for tag, value in after.items()},
+            before={tag: float(value) for tag, value in initial_figures.items()},
+            after={tag: float(value) for tag, value in adapted_figures.items()},
             predictions=None if predictions is None else predictions.numpy(),
             residuals=residuals,
         )
@@ -112,14 +112,14 @@ class Probe:
                 lambda data: function(learner, learner.objective(data, training=False)),
                 autograph=False,
             )
-            # TensorFlow would take several functions from one line for one that is traced again.
+            # Concrete functions: TensorFlow would warn of retracing for functions of the same line.
             self._functions[function] = traced.get_concrete_function(self.data)
         return self._functions[function](*tf.nest.flatten(self.data))
 
 
 def _before(learner: Any, objective: TaskObjective) -> dict[str, tf.Tensor]:
-    found = outcome(learner.algorithm, objective, learner.tasks_per_chunk, adapt=False)
-    return _of_queries(objective, *found)
+    results = outcome(learner.algorithm, objective, learner.tasks_per_chunk, adapt=False)
+    return _of_queries(objective, *results)
 
 
 def _first_order(learner: Any, objective: TaskObjective) -> dict[str, Any]:
@@ -143,15 +143,15 @@ def _first_order(learner: Any, objective: TaskObjective) -> dict[str, Any]:
 def _meta_gradient(learner: Any, objective: TaskObjective) -> dict[str, Any]:
     variables = learner.trainable_variables
     meta = meta_gradient(learner.algorithm, objective, variables, learner.tasks_per_chunk)
-    found = {id(v): g for v, g in zip(variables, meta.gradients, strict=True)}
+    gradient_of = {id(v): g for v, g in zip(variables, meta.gradients, strict=True)}
     adapted = learner.parameters.adapted
-    return {"gradient": _flat([found.get(id(v)) for v in adapted], adapted)}
+    return {"gradient": _flat([gradient_of.get(id(v)) for v in adapted], adapted)}
 
 
 def _linear_system(learner: Any, objective: TaskObjective) -> dict[str, tf.Tensor]:
-    """The system of the implicit rule, of a few tasks: its curvature, and how it is solved."""
+    """The linear system of the implicit rule for a few tasks: its curvature and residuals."""
     algorithm = learner.algorithm
-    count = min(objective.tasks.count, learner.tasks_per_chunk or _FEW, _FEW)
+    count = min(objective.tasks.count, learner.tasks_per_chunk or _SAMPLED_TASKS, _SAMPLED_TASKS)
     objective = objective.part(0, count).after_trunk()
     adapted = algorithm.adapt(objective)
     query = query_gradient(objective, adapted.phi, objective.valid & adapted.valid, [])
@@ -160,21 +160,23 @@ def _linear_system(learner: Any, objective: TaskObjective) -> dict[str, tf.Tenso
         lambda: algorithm.inner_problem(objective), tf.stop_gradient(adapted.phi), []
     )
     strength = algorithm.strength()
-    bent = linearization.product(rhs) - strength * rhs
-    curvature = tf.math.divide_no_nan(dot(rhs, bent), dot(rhs, rhs))
+    image = linearization.product(rhs) - strength * rhs
+    curvature = tf.math.divide_no_nan(dot(rhs, image), dot(rhs, rhs))
     steps = step_counts(algorithm.linear)
     residuals: Any = tf.zeros([0])
     if steps:
-        # A graph of its own, which the solves share: building one for each takes seconds.
+        # All solves share this graph, because each takes seconds to build.
         product = tf.function(linearization.product, autograph=False)
         inverse = lambda r: r / strength  # noqa: E731
-        every = residual_curve(algorithm.linear, product, rhs, inverse, steps)
-        residuals = tf.map_fn(lambda residual: masked_mean(residual, query.valid), every)
+        residuals_of_tasks = residual_curve(algorithm.linear, product, rhs, inverse, steps)
+        residuals = tf.map_fn(
+            lambda residual: masked_mean(residual, query.valid), residuals_of_tasks
+        )
     return {"curvature": masked_mean(curvature, query.valid), "residuals": residuals}
 
 
 class _FirstOrder:
-    """In the place of an algorithm: its adaptation, and the query gradient as meta-gradient."""
+    """Replaces an algorithm: adapts as it does, with the query gradient as the meta-gradient."""
 
     def __init__(self, algorithm: Algorithm) -> None:
         self.algorithm = algorithm
@@ -193,8 +195,8 @@ class _FirstOrder:
             tf.split(adapted.phi - theta, sizes, axis=1), tf.split(theta, sizes), strict=True
         )
         shares = [
-            masked_mean(tf.math.divide_no_nan(norm(away), tf.norm(start)), query.valid)
-            for away, start in moved
+            masked_mean(tf.math.divide_no_nan(norm(change), tf.norm(start)), query.valid)
+            for change, start in moved
         ]
         return MetaGradient(
             gradients=parameters.for_variables(tf.reduce_sum(per_task, axis=0) / count, variables),
