@@ -1,4 +1,4 @@
-"""How often the largest output is that of the label, task by task."""
+"""The classification accuracy of each task."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ def has_classes(labels: Any, outputs: Any) -> bool:
 
 
 def accuracies(labels: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
-    """The share of labels that the largest output is of.
+    """The share of examples whose largest output is that of the label.
 
     Args:
         labels: Class numbers, `[tasks, examples, ...]`; a last axis of one entry does not count.
@@ -26,8 +26,8 @@ def accuracies(labels: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
     """
     if _is_column(labels, outputs):
         labels = tf.squeeze(labels, axis=-1)
-    right = tf.equal(tf.argmax(outputs, axis=-1, output_type=labels.dtype), labels)
-    return tf.reduce_mean(tf.cast(right, tf.float64), axis=list(range(1, right.shape.rank)))
+    matches = tf.equal(tf.argmax(outputs, axis=-1, output_type=labels.dtype), labels)
+    return tf.reduce_mean(tf.cast(matches, tf.float64), axis=list(range(1, matches.shape.rank)))
 
 
 def _is_column(labels: tf.Tensor, outputs: tf.Tensor) -> bool:
