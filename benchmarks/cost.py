@@ -210,9 +210,9 @@ def resident() -> tuple[int, int]:
     """Bytes that the process holds, and the most that it has held."""
     try:
         with open("/proc/self/status", encoding="ascii") as lines:
-            found = dict(re.findall(r"^(VmRSS|VmHWM):\s+(\d+) kB$", lines.read(), re.MULTILINE))
+            sizes = dict(re.findall(r"^(VmRSS|VmHWM):\s+(\d+) kB$", lines.read(), re.MULTILINE))
         # Not ru_maxrss: a child's starts at the size that its parent had when it was started.
-        return 1024 * int(found["VmRSS"]), 1024 * int(found["VmHWM"])
+        return 1024 * int(sizes["VmRSS"]), 1024 * int(sizes["VmHWM"])
     except (OSError, KeyError):  # not Linux
         import resource
 

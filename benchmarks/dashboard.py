@@ -110,9 +110,9 @@ def _server(log_dir: str) -> Iterator[str]:
     try:
         assert process.stderr is not None
         for line in process.stderr:
-            found = re.search(r"http://\S+", line)
-            if found:
-                yield found.group().replace("http://" + os.uname().nodename, "http://localhost")
+            match = re.search(r"http://\S+", line)
+            if match:
+                yield match.group().replace("http://" + os.uname().nodename, "http://localhost")
                 break
         else:
             raise OSError("TensorBoard has ended before it said where it listens")

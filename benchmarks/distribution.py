@@ -61,15 +61,15 @@ def main(argv: Sequence[str]) -> None:
     )
     for workers in counts:
         share = FLAGS.tasks // workers
-        alone = _launch(1, share)
-        together = _launch(workers, FLAGS.tasks) if workers > 1 else alone
-        size = together["size"]
-        compute = alone["step"] * max(1.0, workers / cores)
-        exchange = together["exchange"] if workers > 1 else 0.0
+        single = _launch(1, share)
+        joint = _launch(workers, FLAGS.tasks) if workers > 1 else single
+        size = joint["size"]
+        compute = single["step"] * max(1.0, workers / cores)
+        exchange = joint["exchange"] if workers > 1 else 0.0
         model = compute + exchange
         print(
             f"{workers:>7} {1e3 * compute:>9.1f} {1e3 * exchange:>9.1f} {1e3 * model:>9.1f} "
-            f"{1e3 * together['step']:>9.1f} {together['step'] / model:>6.2f}",
+            f"{1e3 * joint['step']:>9.1f} {joint['step'] / model:>6.2f}",
             flush=True,
         )
     _extrapolate(_launch(1, FLAGS.tasks)["step"], size)
@@ -94,11 +94,11 @@ def _extrapolate(step: float, size: int) -> None:
 def _launch(workers: int, tasks: int) -> dict[str, float]:
     """What the first of some workers has measured."""
     sockets = [socket.socket() for _ in range(workers)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    addresses = ",".join(f"127.0.0.1:{one.getsockname()[1]}" for one in sockets)
-    for one in sockets:
-        one.close()
+    for socket_ in sockets:
+        socket_.bind(("127.0.0.1", 0))
+    addresses = ",".join(f"127.0.0.1:{socket_.getsockname()[1]}" for socket_ in sockets)
+    for socket_ in sockets:
+        socket_.close()
     shared = [f"--tasks={tasks}", f"--filters={FLAGS.filters}", f"--steps={FLAGS.steps}"]
     processes = [
         subprocess.Popen(
@@ -147,10 +147,10 @@ def _measure() -> dict[str, float]:
 
 def _exchange(strategy: tf.distribute.Strategy, size: int) -> float:
     """The median time of one all-reduce of `size` numbers."""
-    here = tf.zeros([size])
+    gradient = tf.zeros([size])
     reduce = tf.function(
         lambda: strategy.run(
-            tf.autograph.experimental.do_not_convert(lambda: replicas.total(here))
+            tf.autograph.experimental.do_not_convert(lambda: replicas.all_reduce_sum(gradient))
         ),
         autograph=False,
     )

@@ -14,7 +14,7 @@ from benchmarks import tables  # noqa: E402
 _OURS, _OTHERS = "#1565c0", "#757575"
 
 
-def draw(made: Sequence[tables.Line], path: pathlib.Path) -> None:
+def draw(lines: Sequence[tables.Line], path: pathlib.Path) -> None:
     """A panel for each row of the paper's table, with our runs and the published numbers.
 
     Filled: transductive, as all that is published; hollow: non-transductive.
@@ -23,16 +23,16 @@ def draw(made: Sequence[tables.Line], path: pathlib.Path) -> None:
     panels = axes.flatten()
     for ax, row in zip(panels, tables.ROWS, strict=False):
         entries = [(name, getattr(row, field), 0.0) for name, field in tables.PUBLISHED.items()]
-        places = range(len(entries))
-        ax.plot([e[1] for e in entries], places, "s", color=_OTHERS)
-        own = [line for line in made if line.row is row]
-        for place, line in enumerate(reversed(own), start=len(entries)):
+        positions = range(len(entries))
+        ax.plot([e[1] for e in entries], positions, "s", color=_OTHERS)
+        lines_of_row = [line for line in lines if line.row is row]
+        for position, line in enumerate(reversed(lines_of_row), start=len(entries)):
             words = "non-transductive" if line.mode.startswith("non") else "transductive"
             entries.append((f"{line.recipe}, {words}", line.accuracy, line.half_width))
             fill = "white" if line.mode.startswith("non") else _OURS
             ax.errorbar(
                 line.accuracy,
-                place,
+                position,
                 xerr=line.half_width,
                 fmt="o",
                 capsize=3,

@@ -48,19 +48,19 @@ def main(argv: Sequence[str]) -> None:
         "test", way=5, shot=1, query=6, seed=0, data_dir=FLAGS.data_dir, image_size=32
     )
     for number, (support, (query_x, query_y)) in enumerate(tasks.take(FLAGS.tasks)):  # noqa: B007
-        after = served.adapt_and_predict(*support, query_x)["logits"].numpy().argmax(-1)
-        if np.sum(after != query_y) == FLAGS.errors:
+        adapted = served.adapt_and_predict(*support, query_x)["logits"].numpy().argmax(-1)
+        if np.sum(adapted != query_y) == FLAGS.errors:
             break
     else:
         raise ValueError(
             f"No task with --errors={FLAGS.errors} among --tasks={FLAGS.tasks}. Search more tasks."
         )
-    before = served.signatures["predict"](x=query_x)["logits"].numpy().argmax(-1)
+    meta_learned = served.signatures["predict"](x=query_x)["logits"].numpy().argmax(-1)
     episode = [part.numpy() for part in (*support, query_x, query_y)]
     panels = []
-    for when, predictions in (("Before", before), ("After one drawing per class", after)):
-        right = int(np.sum(predictions == episode[3]))
-        title = f"{when}: {right} of {len(predictions)} right"
+    for when, predictions in (("Before", meta_learned), ("After one drawing per class", adapted)):
+        correct = int(np.sum(predictions == episode[3]))
+        title = f"{when}: {correct} of {len(predictions)} right"
         drawn = episode_picture(*episode, predictions).repeat(2, axis=0).repeat(2, axis=1)
         panels.append(panel(title, drawn))
     gap = np.full((panels[0].shape[0], 2 * _MARGIN, 3), 255, np.uint8)

@@ -52,8 +52,10 @@ def main(argv: Sequence[str]) -> None:
         text = (earlier / "result.json").read_text(encoding="utf-8")
         (folder / FEATURES.format(number)).write_text(without_place(text), encoding="utf-8")
     settings = (run / "flags.txt").read_text(encoding="utf-8").splitlines(keepends=True)
-    kept = [without_place(line) for line in settings if not line.startswith("--data_dir=")]
-    (folder / "flags.txt").write_text("".join(kept), encoding="utf-8")
+    portable_settings = [
+        without_place(line) for line in settings if not line.startswith("--data_dir=")
+    ]
+    (folder / "flags.txt").write_text("".join(portable_settings), encoding="utf-8")
     points = learning_curve(run / "logs" / "train", result["settings"]["steps_per_epoch"])
     with open(folder / CURVE, "w", encoding="utf-8", newline="") as stream:
         csv.writer(stream).writerows([("steps", "accuracy"), *points])
@@ -77,16 +79,16 @@ def learning_curve(logs: pathlib.Path, steps_per_epoch: int) -> list[tuple[int, 
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from tensorflow import make_ndarray
 
-    found: dict[int, float] = {}
+    accuracy_of: dict[int, float] = {}
     for file in sorted(logs.glob("events*")):
         events = EventAccumulator(str(file), size_guidance={"tensors": 0})
         events.Reload()
         if "adaptation/accuracy" in events.Tags()["tensors"]:
             for event in events.Tensors("adaptation/accuracy"):
-                found[event.step] = float(make_ndarray(event.tensor_proto))
+                accuracy_of[event.step] = float(make_ndarray(event.tensor_proto))
     sums: dict[int, tuple[float, int]] = {}
     last = 0
-    for step, accuracy in sorted(found.items()):  # a point is the mean of the steps before it
+    for step, accuracy in sorted(accuracy_of.items()):  # a point is the mean of the steps before it
         epoch = -(-step // steps_per_epoch) * steps_per_epoch
         total, steps = sums.get(epoch, (0.0, 0))
         sums[epoch] = total + accuracy * (step - last), steps + step - last

@@ -63,14 +63,14 @@ def main(argv: Sequence[str]) -> None:
         timed = _Timed(ki.callbacks.Dashboard(folder, probe, every=FLAGS.every))
         shares = []
         for epoch in range(1 + FLAGS.epochs):
-            before, start = timed.seconds, time.process_time()
+            seconds_before, start = timed.seconds, time.process_time()
             learner.fit(
                 tasks,
                 steps_per_epoch=FLAGS.steps_per_epoch,
                 verbose=0,
                 callbacks=[ki.callbacks.StopOnBadTasks(), timed],
             )
-            logs = timed.seconds - before
+            logs = timed.seconds - seconds_before
             steps = time.process_time() - start - logs
             if epoch == 0:
                 print(f"once: {logs:.1f} s, most of it for the graphs of the probe", flush=True)

@@ -42,7 +42,7 @@ def main(argv: Sequence[str]) -> None:
         print("\n5-way 1-shot, 4 tasks: MiB above the built network\n")
         print(f"| | {' | '.join(f'{steps} inner steps' for steps in grid)} |")
         print("|---|" + "---|" * len(grid), flush=True)
-        held: list[float] = []
+        mebibytes: list[float] = []
         for algorithm in ("imaml", "fomaml", "maml_recompute", "maml"):
             times = FLAGS.processes if algorithm == "imaml" else 1
             runs = [
@@ -52,7 +52,7 @@ def main(argv: Sequence[str]) -> None:
             cells = [_cell(list(rows)) for rows in zip(*runs, strict=True)]
             if algorithm == "imaml":
                 points = [rows for rows in zip(*runs, strict=True) if not rows[0]["note"]]
-                held = [min(row["memory_mib"] for row in rows) for rows in points]
+                mebibytes = [min(row["memory_mib"] for row in rows) for rows in points]
             print(f"| {algorithm} | {' | '.join(cells)} |", flush=True)
         cost.write_problem(problem, 16, 5, 1, 15, FLAGS.filters, FLAGS.seed)
         print("\n5-way 1-shot, 15 queries a class, 16 tasks, 16 inner steps, iMAML\n")
@@ -60,7 +60,7 @@ def main(argv: Sequence[str]) -> None:
         for at_once in FLAGS.tasks_per_chunk:
             row = cost.run(problem, f"imaml:{at_once}", 16, 3)
             print(f"| {at_once} | {row['memory_mib']:.0f} | {row['seconds']:.3f} |", flush=True)
-    change = max(held) / min(held) - 1
+    change = max(mebibytes) / min(mebibytes) - 1
     flat = change <= _FLAT
     print(f"\niMAML's memory changes by {100 * change:.1f} %: {'' if flat else 'not '}reached")
     raise SystemExit(not flat)
@@ -70,8 +70,8 @@ def _cell(rows: list[dict[str, Any]]) -> str:
     """The least of several processes, and beside it the most."""
     if rows[0]["note"]:
         return rows[0]["note"]
-    held = sorted(row["memory_mib"] for row in rows)
-    return f"{held[0]:.0f}" + (f" (to {held[-1]:.0f})" if len(held) > 1 else "")
+    mebibytes = sorted(row["memory_mib"] for row in rows)
+    return f"{mebibytes[0]:.0f}" + (f" (to {mebibytes[-1]:.0f})" if len(mebibytes) > 1 else "")
 
 
 if __name__ == "__main__":

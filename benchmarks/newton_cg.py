@@ -73,9 +73,9 @@ def main(argv: Sequence[str]) -> None:
         runs = solvers(objective(network))
         for strength in strengths:
             print(f"\n{title}, lambda {strength:g}", flush=True)
-            found = compare(runs, strength, steps, rates)
-            print(table(found), flush=True)
-            rows += [{"weights": title, "strength": strength, **row} for row in found]
+            results = compare(runs, strength, steps, rates)
+            print(table(results), flush=True)
+            rows += [{"weights": title, "strength": strength, **row} for row in results]
     os.makedirs(os.path.dirname(os.path.abspath(FLAGS.output)), exist_ok=True)
     facts = {"seed": FLAGS.seed, "images": images, "tasks": FLAGS.tasks, "rows": rows}
     with open(FLAGS.output, "w", encoding="utf-8") as stream:
@@ -101,12 +101,12 @@ def numbers(name: str, kind: type) -> list[Any]:
     """The values of a list flag, ascending."""
     texts = getattr(FLAGS, name)
     try:
-        found = sorted({kind(text) for text in texts})
+        results = sorted({kind(text) for text in texts})
     except ValueError:
-        found = []
-    if not found or not found[0] > 0:
+        results = []
+    if not results or not results[0] > 0:
         raise app.UsageError(f"--{name}={','.join(texts)}: expected numbers above 0")
-    return found
+    return results
 
 
 def networks(ways: Sequence[int]) -> Iterator[tuple[str, Any]]:
@@ -138,8 +138,8 @@ def objective(network: Any) -> Any:
         episodes = ki.data.glyphs("test", **sizes)
     learner = ki.MetaLearner(network, ki.IMAML(), transductive=True)
     learner.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    made: TaskObjective = learner.objective(next(iter(episodes.batch(FLAGS.tasks))), True)
-    return made
+    task_objective: TaskObjective = learner.objective(next(iter(episodes.batch(FLAGS.tasks))), True)
+    return task_objective
 
 
 def solvers(objective: Any) -> dict[str, Run]:
@@ -174,8 +174,8 @@ def runner(objective: Any, solver: Any) -> Run:
         settings = {"learning_rate": rate} if hasattr(solver, "learning_rate") else {}
         problem = InnerProblem(objective, theta, strength)
         solution = with_settings(solver, steps=steps, **settings).minimize(problem, start)
-        first = norm(problem.gradient(begin))
-        return norm(problem.gradient(solution.phi)) / first, solution.gradients, solution.phi
+        initial_norm = norm(problem.gradient(begin))
+        return norm(problem.gradient(solution.phi)) / initial_norm, solution.gradients, solution.phi
 
     def run(strength: float, steps: int, rate: float = 0.1, start: Any = None) -> Point:
         start = begin if start is None else start
@@ -205,9 +205,9 @@ def compare(
             "learning_rate": rate,
             "residual": float(np.mean(goal.residual)),
         }
-        for name, found in paths.items():
+        for name, results in paths.items():
             row[name] = min(
-                (arrival(points, goal.residual) for points in found),
+                (arrival(points, goal.residual) for points in results),
                 key=lambda cost: (cost["missing"], cost["gradients"]),
             )
             row[name]["ratio"] = row[name]["gradients"] / number
@@ -221,14 +221,17 @@ def descents(
     run: Run, strength: float, steps: Sequence[int], rates: Sequence[float]
 ) -> list[tuple[Point, float]]:
     """Where gradient descent is after each number of steps, and the rate that got it furthest."""
-    found: list[list[tuple[Point, float]]] = [[] for _ in steps]
+    results: list[list[tuple[Point, float]]] = [[] for _ in steps]
     for rate in rates:
-        phi, done = None, 0
-        for number, tried in zip(steps, found, strict=True):
-            point = run(strength, number - done, rate, phi)  # it goes on from where it was
-            phi, done = point.phi, number
-            tried.append((point._replace(phi=None), rate))
-    return [min(tried, key=lambda pair: float(np.mean(pair[0].residual))) for tried in found]
+        phi, steps_done = None, 0
+        for number, points_of_rates in zip(steps, results, strict=True):
+            point = run(strength, number - steps_done, rate, phi)  # it goes on from where it was
+            phi, steps_done = point.phi, number
+            points_of_rates.append((point._replace(phi=None), rate))
+    return [
+        min(points_of_rates, key=lambda pair: float(np.mean(pair[0].residual)))
+        for points_of_rates in results
+    ]
 
 
 def path(run: Run, strength: float, budget: float, *settings: float) -> list[Point]:
@@ -245,10 +248,12 @@ def arrival(points: Sequence[Point], goal: np.ndarray) -> dict[str, Any]:
     """What it costs until the residual is at most `goal [tasks]`, and who does not arrive."""
     residual = np.stack([point.residual for point in points])
     cost = np.stack([point.cost for point in points])
-    there = residual <= goal
-    arrived = there.any(axis=0)
-    spent = np.where(arrived, cost[there.argmax(axis=0), np.arange(goal.size)], cost[-1])
-    return {"gradients": float(np.mean(spent)), "missing": int(np.sum(~arrived))}
+    is_reached = residual <= goal
+    is_solved = is_reached.any(axis=0)
+    gradients_spent = np.where(
+        is_solved, cost[is_reached.argmax(axis=0), np.arange(goal.size)], cost[-1]
+    )
+    return {"gradients": float(np.mean(gradients_spent)), "missing": int(np.sum(~is_solved))}
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:

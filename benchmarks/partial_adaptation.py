@@ -99,14 +99,14 @@ def measure(part: str) -> dict[str, Any]:
     import tensorflow as tf
 
     import keras_imaml as ki
-    from keras_imaml import batching
+    from keras_imaml.batching import task_network
 
     keras.utils.set_random_seed(FLAGS.seed)
     build = encoder if FLAGS.encoder == "keras" else hub_encoder
     network = build(FLAGS.blocks, FLAGS.width, FLAGS.vocabulary, FLAGS.length, 2)
     chosen = selector(network, part)
     if part == "lora_merged":
-        batching.low_rank_products = contextlib.nullcontext
+        task_network.low_rank_products = contextlib.nullcontext
     steps = FLAGS.inner_steps
     linear = ki.linear.ConjugateGradient(steps, tolerance=0.0)
     algorithm = ki.IMAML(1.0, ki.inner.GradientDescent(steps, 0.01), linear)
@@ -120,11 +120,11 @@ def measure(part: str) -> dict[str, Any]:
         return x, rng.integers(0, 2, shape).astype("int32")
 
     data = tf.nest.map_structure(tf.constant, (draw(), draw()))
-    held, _ = cost.resident()
+    resident_memory, _ = cost.resident()
     since = time.perf_counter()
     step = tf.function(learner.train_step, autograph=False)
     loss = float(step(data)["loss"])
-    first = time.perf_counter() - since
+    first_step_seconds = time.perf_counter() - since
     seconds = []
     for _ in range(FLAGS.repeats):
         since = time.perf_counter()
@@ -135,9 +135,9 @@ def measure(part: str) -> dict[str, Any]:
     return {
         "weights": network.count_params(),
         "adapted": learner.parameters.size,
-        "held": held / 2**20,
-        "memory_mib": (cost.resident()[1] - held) / 2**20,
-        "first": first,
+        "held": resident_memory / 2**20,
+        "memory_mib": (cost.resident()[1] - resident_memory) / 2**20,
+        "first": first_step_seconds,
         "seconds": min(seconds),
     }
 
@@ -146,9 +146,11 @@ def main(argv: Sequence[str]) -> None:
     """Print a table in Markdown."""
     if len(argv) > 1:
         raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
-    unknown = {*FLAGS.adapt, *([FLAGS.only] if FLAGS.only else [])} - set(PARTS)
-    if unknown:
-        raise app.UsageError(f"--adapt: expected some of {PARTS}. Received: {sorted(unknown)}")
+    unknown_parts = {*FLAGS.adapt, *([FLAGS.only] if FLAGS.only else [])} - set(PARTS)
+    if unknown_parts:
+        raise app.UsageError(
+            f"--adapt: expected some of {PARTS}. Received: {sorted(unknown_parts)}"
+        )
     if FLAGS.only:
         print(json.dumps(measure(FLAGS.only)))
         return
@@ -173,11 +175,11 @@ def _in_a_process(part: str) -> dict[str, Any]:
     command = [sys.executable, "-m", "benchmarks.partial_adaptation", f"--only={part}"]
     command += [argument for argument in sys.argv[1:] if not argument.startswith("--adapt")]
     environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "PYTHONPATH": ROOT}
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
-    if done.returncode:
-        last = "\n".join(done.stderr.splitlines()[-5:])
-        raise cost.CostError(f"{part} ended with code {done.returncode}:\n{last}")
-    return json.loads(done.stdout.splitlines()[-1])
+    process = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
+    if process.returncode:
+        error_lines = "\n".join(process.stderr.splitlines()[-5:])
+        raise cost.CostError(f"{part} ended with code {process.returncode}:\n{error_lines}")
+    return json.loads(process.stdout.splitlines()[-1])
 
 
 if __name__ == "__main__":

@@ -190,13 +190,13 @@ def _row(
     delta = np.linalg.norm(phi - problem.minimizer, axis=1)
     rate = inner_rate(solver, steps)
     far = rate * problem.distance
-    here = problem.query_gradient_at(phi)
+    gradient_at_phi = problem.query_gradient_at(phi)
     smooth, jacobian = problem.query_smoothness, STRENGTH / SMALLEST  # L and ||lambda A^-1||
     if linear_steps:
         # g - g* = (g - lambda A^-1 v) + lambda A^-1 (v - v*), and ||v - v*|| <= L delta.
-        exact = STRENGTH * problem.solve(here)
+        exact = STRENGTH * problem.solve(gradient_at_phi)
         delta_prime = np.linalg.norm(gradient - exact, axis=1)
-        promised = jacobian * linear_rate(linear_steps) * np.linalg.norm(here, axis=1)
+        promised = jacobian * linear_rate(linear_steps) * np.linalg.norm(gradient_at_phi, axis=1)
         bound = jacobian * smooth * delta + delta_prime
         theory = jacobian * smooth * far + promised
     else:
@@ -204,10 +204,10 @@ def _row(
         # of A, ||P|| <= rate, so that g = J'v with J = J* + P (I - J*), J* = lambda A^-1, and
         # ||g - g*|| <= ||J|| ||v - v*|| + ||J - J*|| ||v*||.
         off = rate * (1 - STRENGTH / LARGEST)
-        rest = off * np.linalg.norm(problem.query_gradient, axis=1)
+        margin = off * np.linalg.norm(problem.query_gradient, axis=1)
         delta_prime = np.full_like(delta, np.nan)
-        bound = (jacobian + off) * smooth * delta + rest
-        theory = (jacobian + off) * smooth * far + rest
+        bound = (jacobian + off) * smooth * delta + margin
+        theory = (jacobian + off) * smooth * far + margin
     slack = _ROUNDING * size
     return {
         "algorithm": "iMAML" if linear_steps else "MAML",

@@ -40,9 +40,11 @@ flags.DEFINE_float("tolerance", 0.25, "Growth beyond that of the operations that
 def main(argv: Sequence[str]) -> None:
     """Measure, draw, and judge."""
     del argv
-    unknown = sorted(set(FLAGS.sweeps) - set(SWEEPS))
-    if unknown:
-        raise app.UsageError(f"--sweeps: expected some of {list(SWEEPS)}; received {unknown}")
+    unknown_sweeps = sorted(set(FLAGS.sweeps) - set(SWEEPS))
+    if unknown_sweeps:
+        raise app.UsageError(
+            f"--sweeps: expected some of {list(SWEEPS)}; received {unknown_sweeps}"
+        )
     os.makedirs(FLAGS.output_dir, exist_ok=True)
 
     import keras_imaml as ki

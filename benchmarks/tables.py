@@ -97,40 +97,42 @@ def read(folder: pathlib.Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
     Evaluations with other steps, strengths and the like are for the robustness plots.
     """
-    for kept in kept_runs.evaluations(folder):
-        if kept.changed <= _TASK_AND_MODE:
-            yield kept.recipe, kept.record
+    for evaluation in kept_runs.evaluations(folder):
+        if evaluation.changed <= _TASK_AND_MODE:
+            yield evaluation.recipe, evaluation.record
 
 
-def lines(found: Sequence[tuple[str, dict[str, Any]]]) -> list[Line]:
+def lines(records_found: Sequence[tuple[str, dict[str, Any]]]) -> list[Line]:
     """What there is for each row, transductive first, the best first."""
-    made = []
+    table_lines = []
     for row in ROWS:
         groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
-        for recipe, record in found:
+        for recipe, record in records_found:
             settings = record["settings"]
             task = (settings["data"], settings.get("data.way"), settings["data.shot"])
             if task == (row.dataset, row.way, row.shot):
                 groups.setdefault((recipe, kept_runs.mode(record)), []).append(record)
-        some = [Line(row, *key, records) for key, records in groups.items()]
-        made += sorted(some, key=lambda line: (line.mode.startswith("non"), -line.accuracy))
-    return made
+        lines_of_row = [Line(row, *key, records) for key, records in groups.items()]
+        table_lines += sorted(
+            lines_of_row, key=lambda line: (line.mode.startswith("non"), -line.accuracy)
+        )
+    return table_lines
 
 
-def with_most_seeds(made: Sequence[Line]) -> list[Line]:
+def with_most_seeds(table_lines: Sequence[Line]) -> list[Line]:
     """For each data set the recipes that were trained most often: not the best ones."""
-    most: dict[str, int] = {}
-    for line in made:
-        most[line.row.dataset] = max(most.get(line.row.dataset, 0), len(line.records))
+    seeds_of: dict[str, int] = {}
+    for line in table_lines:
+        seeds_of[line.row.dataset] = max(seeds_of.get(line.row.dataset, 0), len(line.records))
     chosen = {
         (line.row.dataset, line.recipe)
-        for line in made
-        if len(line.records) == most[line.row.dataset]
+        for line in table_lines
+        if len(line.records) == seeds_of[line.row.dataset]
     }
-    return [line for line in made if (line.row.dataset, line.recipe) in chosen]
+    return [line for line in table_lines if (line.row.dataset, line.recipe) in chosen]
 
 
-def markdown(made: Sequence[Line], dataset: str, published: bool = True) -> str:
+def markdown(table_lines: Sequence[Line], dataset: str, published: bool = True) -> str:
     """One row for each recipe and mode, one column for each row of the paper's table."""
     rows = [row for row in ROWS if row.dataset == dataset]
     columns = " | ".join(row.name for row in rows)
@@ -139,13 +141,13 @@ def markdown(made: Sequence[Line], dataset: str, published: bool = True) -> str:
         "|---" * (6 + len(rows)) + "|",
     ]
     groups: dict[tuple[str, str], dict[Row, Line]] = {}
-    for line in made:
+    for line in table_lines:
         if line.row.dataset == dataset:
             groups.setdefault((line.mode, line.recipe), {})[line.row] = line
-    for (mode, recipe), found in sorted(groups.items(), key=_best_first):
-        records = next(iter(found.values())).records
+    for (mode, recipe), line_of in sorted(groups.items(), key=_best_first):
+        records = next(iter(line_of.values())).records
         cells = [
-            f"{found[row].accuracy:.2f} ± {found[row].half_width:.2f}" if row in found else ""
+            f"{line_of[row].accuracy:.2f} ± {line_of[row].half_width:.2f}" if row in line_of else ""
             for row in rows
         ]
         seeds = ", ".join(str(record["seed"]) for record in records)
@@ -163,50 +165,56 @@ def markdown(made: Sequence[Line], dataset: str, published: bool = True) -> str:
 
 
 def _best_first(group: tuple[tuple[str, str], dict[Row, Line]]) -> tuple[bool, str, float]:
-    (mode, _), found = group
-    last = max(found, key=ROWS.index)
-    return mode.startswith("non"), mode, -found[last].accuracy
+    (mode, _), line_of = group
+    last_row = max(line_of, key=ROWS.index)
+    return mode.startswith("non"), mode, -line_of[last_row].accuracy
 
 
-def tables(made: Sequence[Line]) -> dict[str, str]:
+def tables(table_lines: Sequence[Line]) -> dict[str, str]:
     """Every table, by its name between the marks of the documents."""
-    own = {dataset: markdown(made, dataset) for dataset in DATA_SETS}
+    text_of = {dataset: markdown(table_lines, dataset) for dataset in DATA_SETS}
     for name in ("all_weights", "head", "classifier"):
-        some = [line for line in made if line.adapted == name and not line.self_training]
-        own[name] = _both(with_most_seeds(some))
+        chosen_lines = [
+            line for line in table_lines if line.adapted == name and not line.self_training
+        ]
+        text_of[name] = _both(with_most_seeds(chosen_lines))
     # Others have published nothing for this problem, which is an easier one.
-    own["self_training"] = _both([line for line in made if line.self_training], published=False)
-    return own
+    text_of["self_training"] = _both(
+        [line for line in table_lines if line.self_training], published=False
+    )
+    return text_of
 
 
-def at_a_glance(made: Sequence[Line]) -> list[Line]:
+def at_a_glance(table_lines: Sequence[Line]) -> list[Line]:
     """The best setting of each data set: a head alone on Omniglot, a classifier's on the other."""
     settings = {("omniglot", "head"), ("mini_imagenet", "classifier")}
-    some = [
+    chosen_lines = [
         line
-        for line in made
+        for line in table_lines
         if (line.row.dataset, line.adapted) in settings and not line.self_training
     ]
-    return with_most_seeds(some)
+    return with_most_seeds(chosen_lines)
 
 
-def _both(made: Sequence[Line], published: bool = True) -> str:
+def _both(table_lines: Sequence[Line], published: bool = True) -> str:
     """A table for each data set of which there are runs."""
-    found = {line.row.dataset for line in made}
-    return "\n\n".join(markdown(made, name, published) for name in DATA_SETS if name in found)
+    datasets = {line.row.dataset for line in table_lines}
+    return "\n\n".join(
+        markdown(table_lines, name, published) for name in DATA_SETS if name in datasets
+    )
 
 
-def replaced(document: str, made: dict[str, str]) -> str:
+def replaced(document: str, text_of: dict[str, str]) -> str:
     """`document` with each table between the marks of its name."""
     names = _MARK.findall(document)
-    unknown = [name for name in names if name not in made]
+    unknown = [name for name in names if name not in text_of]
     if not names or unknown or document.count("<!-- table ") != 2 * len(names):
         raise ValueError(
             "Expected tables between <!-- table NAME: begin --> and <!-- table NAME: end -->, with "
-            f"a NAME of {sorted(made)}. Received: {names}"
+            f"a NAME of {sorted(text_of)}. Received: {names}"
         )
     return _MARK.sub(
-        lambda m: f"<!-- table {m[1]}: begin -->\n\n{made[m[1]]}\n\n<!-- table {m[1]}: end -->",
+        lambda m: f"<!-- table {m[1]}: begin -->\n\n{text_of[m[1]]}\n\n<!-- table {m[1]}: end -->",
         document,
     )
 
@@ -216,16 +224,16 @@ def main(argv: Sequence[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
     runs = pathlib.Path(FLAGS.runs)
-    found = lines(list(read(runs)))
-    made = tables(found)
+    table_lines = lines(list(read(runs)))
+    text_of = tables(table_lines)
     documents = {pathlib.Path(name): "" for name in FLAGS.documents}
     for path in documents:
-        documents[path] = replaced(path.read_text(encoding="utf-8"), made)
+        documents[path] = replaced(path.read_text(encoding="utf-8"), text_of)
     if FLAGS.plots:
         from benchmarks import forest_plot, tables_plot
 
         plots = pathlib.Path(FLAGS.plots)
-        forest_plot.draw(at_a_glance(found), plots / "forest.png")
+        forest_plot.draw(at_a_glance(table_lines), plots / "forest.png")
         for path in (plots / "forest.png", *tables_plot.draw(runs, plots)):
             print(f"Written to {path}")
     for path, text in documents.items():

@@ -70,10 +70,10 @@ def _robustness(runs: pathlib.Path, path: pathlib.Path) -> bool:
                 point = (settings[name], 100 * record["accuracy"], 100 * record["ci95"])
                 curves[name].setdefault(label, []).append(point)
     panels = {
-        name: {label: sorted(points) for label, points in found.items() if _is_curve(points)}
-        for name, found in curves.items()
+        name: {label: sorted(points) for label, points in curve.items() if _is_curve(points)}
+        for name, curve in curves.items()
     }
-    panels = {name: found for name, found in panels.items() if found}
+    panels = {name: curve for name, curve in panels.items() if curve}
     if not panels:
         return False
     figure, axes = pyplot.subplots(

@@ -57,10 +57,10 @@ def main(argv: Sequence[str]) -> None:
 def _in_a_process(network: str, algorithm: str) -> dict[str, Any]:
     command = [sys.executable, "-m", "benchmarks.tracing", "--worker", network, algorithm]
     environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": "-1"}
-    done = subprocess.run(
+    process = subprocess.run(
         command, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT, check=True
     )
-    return json.loads(done.stdout.splitlines()[-1])
+    return json.loads(process.stdout.splitlines()[-1])
 
 
 def measure(network: str, algorithm: str) -> dict[str, Any]:

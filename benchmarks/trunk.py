@@ -73,16 +73,16 @@ def main(argv: Sequence[str]) -> None:
     print(f"| | {' | '.join(f'{way}, ms' for way in WAYS)} | times |\n{'|---' * (2 + len(WAYS))}|")
     for shape in SHAPES:
         steps = [step_of(shape, way, FLAGS.seed) for way in WAYS]
-        whole, *others = [step() for step in steps]
-        for way, other in zip(list(WAYS)[1:], others, strict=True):
-            check(way, whole, other)
+        expected, *gradients = [step() for step in steps]
+        for way, gradient in zip(list(WAYS)[1:], gradients, strict=True):
+            check(way, expected, gradient)
         times: list[list[float]] = [[] for _ in steps]
         for _ in range(FLAGS.rounds):
-            for step, own in zip(steps, times, strict=True):
+            for step, times_of_step in zip(steps, times, strict=True):
                 start = time.process_time()
                 step()
-                own.append(1e3 * (time.process_time() - start))
-        medians = [statistics.median(own) for own in times]
+                times_of_step.append(1e3 * (time.process_time() - start))
+        medians = [statistics.median(times_of_step) for times_of_step in times]
         cells = " | ".join(f"{median:.0f}" for median in medians)
         print(f"| {shape.title} | {cells} | {medians[0] / medians[-1]:.1f} |", flush=True)
 
@@ -108,8 +108,8 @@ def step_of(shape: Shape, way: str, seed: int) -> Callable[[], tf.Tensor]:
         def step() -> tf.Tensor:
             objective = learner.objective(data, training=True)
             # Biases before a normalization have gradients of zero, but for rounding.
-            every = learner.trainable_variables
-            variables = [v for v in every if "conv" not in v.path or v.name == "kernel"]
+            all_variables = learner.trainable_variables
+            variables = [v for v in all_variables if "conv" not in v.path or v.name == "kernel"]
             gradients = meta_gradient(learner.algorithm, objective, variables, None).gradients
             return tf.concat([tf.reshape(g, [-1]) for g in gradients], 0)
 
@@ -117,9 +117,9 @@ def step_of(shape: Shape, way: str, seed: int) -> Callable[[], tf.Tensor]:
     return step
 
 
-def check(way: str, expected: tf.Tensor, found: tf.Tensor) -> None:
+def check(way: str, expected: tf.Tensor, gradient: tf.Tensor) -> None:
     """Refuse to time what does not compute the same."""
-    difference = float(tf.norm(found - expected) / tf.norm(expected))
+    difference = float(tf.norm(gradient - expected) / tf.norm(expected))
     tolerance = _TOLERANCE[WAYS[way]]
     if not difference <= tolerance:
         raise SystemExit(

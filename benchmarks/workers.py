@@ -96,13 +96,13 @@ class Process:
 
     def _expect(self, word: str) -> str:
         assert self.process.stdout is not None
-        found, _, rest = self.process.stdout.readline().strip().partition(" ")
-        if found != word:
+        kind, _, answer_text = self.process.stdout.readline().strip().partition(" ")
+        if kind != word:
             code = self.process.wait()
             with open(self.log_file, encoding="utf-8", errors="replace") as log:
                 last = "".join(log.readlines()[-5:])
             raise WorkerError(f"{self.name} ended with code {code}. {self.log_file} ends:\n{last}")
-        return rest
+        return answer_text
 
 
 def relative_difference(gradient: np.ndarray, reference: np.ndarray) -> float:

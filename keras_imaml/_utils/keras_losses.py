@@ -1,10 +1,10 @@
-"""What Keras losses say of the targets and outputs that they compare."""
+"""Inspect a Keras loss: its name, logits or probabilities, kind of targets."""
 
 from typing import Any
 
 import keras
 
-# Losses of several classes; those of one yes or no have "binary" in their names.
+# Losses over several classes; those of a single probability are the binary ones below.
 CROSS_ENTROPIES = {
     "categorical_crossentropy",
     "sparse_categorical_crossentropy",
@@ -34,11 +34,11 @@ def check_second_derivative(loss: Any) -> None:
 
 
 def takes_logits(loss: Any) -> bool:
-    """Whether a cross-entropy is of logits, not of probabilities."""
+    """Whether a cross-entropy takes logits instead of probabilities."""
     return bool(getattr(loss, "from_logits", False))
 
 
 def has_class_numbers(loss: Any) -> bool:
     """Whether the targets of a Keras loss (or the first of several) are class numbers."""
-    first = keras.tree.flatten(loss)[0]
-    return first is not None and "sparse" in loss_name(first).lower()
+    first_loss = keras.tree.flatten(loss)[0]
+    return first_loss is not None and "sparse" in loss_name(first_loss).lower()

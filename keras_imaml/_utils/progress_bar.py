@@ -1,4 +1,4 @@
-"""A progress bar for what may take long and mostly does not."""
+"""A progress bar shown only if the work takes longer than `DELAY_SECONDS`."""
 
 import sys
 import time
@@ -6,19 +6,19 @@ from typing import Any
 
 import keras
 
-MOMENT = 2.0
-"""Seconds that nobody minds to wait in silence."""
+DELAY_SECONDS = 2.0
+"""Seconds of work before a bar appears."""
 
 
 class WaitingBar:
-    """Keras' progress bar, on a terminal once the work has taken more than a moment.
+    """Keras' progress bar, shown on a terminal once the work takes longer than a moment.
 
     Args:
-        total: How much there is to do.
-        what: What is being done, for a line above the bar.
-        unit_name: What is counted.
-        verbose: `"auto"`: as said above; `1` or `True`: a bar from the start, anywhere; `0` or
-            `False`: none. Defaults to `"auto"`.
+        total: Number of units of work.
+        what: Title of the work, printed above the bar.
+        unit_name: Name of a unit.
+        verbose: `"auto"`: as above. `1` or `True`: a bar from the start, also without a terminal.
+            `0` or `False`: no bar. Defaults to `"auto"`.
 
     Example:
 
@@ -48,11 +48,11 @@ class WaitingBar:
         self._bar: Any = None
 
     def update(self, done: int) -> None:
-        """Say how much has been done; at `total` the bar ends."""
+        """Show the number of units done; the bar ends at `total`."""
         if not self._shows:
             return
         if self._bar is None:
-            if self._waits and time.monotonic() - self._since < MOMENT:
+            if self._waits and time.monotonic() - self._since < DELAY_SECONDS:
                 return
             if self._waits:
                 print(self.what)

@@ -1,4 +1,4 @@
-"""A signal is noted at once and acted on between steps."""
+"""Record a signal at once, and act on it between steps."""
 
 import collections
 import contextlib
@@ -10,28 +10,28 @@ from typing import Any
 
 from keras import tree
 
-# Of each signal, the outermost first.
+# The holders of each signal, the outermost first.
 _holders: dict[int, list["HeldSignal"]] = collections.defaultdict(list)
-_handlers: dict[int, Any] = {}  # what the signal did before
+_handlers: dict[int, Any] = {}  # the previous handlers
 
 
 class HeldSignal:
-    """Hold a signal back until the step that runs is over.
+    """Delay a signal until the end of the current step.
 
-    Python raises `KeyboardInterrupt` wherever it is. Inside a step of TensorFlow the exception is
-    now and then lost, and now and then the process aborts with damaged memory. Here the first
-    signal is only noted, and said on standard error. A second one does what it did before, if that
-    is a handler in Python: Ctrl-C interrupts at once.
+    Python may raise `KeyboardInterrupt` anywhere. Inside a step of TensorFlow the exception is
+    sometimes lost, and sometimes the process aborts with damaged memory. Here the first signal is
+    only recorded and reported on standard error. A second one calls the previous handler, if that
+    is a Python function: Ctrl-C then interrupts at once.
 
-    Nothing is held outside the main thread, where Python acts on no signal, nor of a signal that
-    is ignored. Of several that hold the same signal, each is told, and the outermost acts.
+    Outside of the main thread, where Python handles no signals, this does nothing. Ignored signals
+    stay ignored. If several objects hold the same signal, each records it, and the outermost acts.
 
     Args:
         number: The signal.
-        after: What it has to wait for, as the message names it.
+        after: The work to wait for, as named in the message.
 
     Attributes:
-        received: Whether it has come.
+        received: Whether the signal has come.
 
     Raises:
         ValueError: If `number` is not a signal that can be held.
@@ -49,8 +49,8 @@ class HeldSignal:
     """
 
     def __init__(self, number: int, after: str) -> None:
-        never = {getattr(signal, name, None) for name in ("SIGKILL", "SIGSTOP")}
-        if not isinstance(number, int) or number not in signal.valid_signals() - never:
+        unblockable = {getattr(signal, name, None) for name in ("SIGKILL", "SIGSTOP")}
+        if not isinstance(number, int) or number not in signal.valid_signals() - unblockable:
             raise ValueError(
                 "Invalid value for `number`. Expected a signal that a program may handle, such as "
                 f"signal.SIGTERM. Received: number={number!r}"
@@ -106,7 +106,7 @@ class HeldSignal:
 
 
 def release_signals(callbacks: Any) -> None:
-    """Let each callback that holds signals restore their handlers, however `fit` ended."""
+    """Let each callback that holds signals restore the handlers, even if `fit` failed."""
     for callback in tree.flatten(getattr(callbacks, "callbacks", callbacks)):
         release = getattr(callback, "release_signals", None)
         if release is not None:
@@ -119,20 +119,22 @@ def in_main_thread() -> bool:
 
 
 def _restore(number: int) -> None:
-    # None is a handler that Python knows nothing of.
+    # None stands for a handler that was not installed from Python.
     signal.signal(number, _handlers[number] or signal.SIG_DFL)
 
 
 def _note(number: int, frame: FrameType | None) -> None:
-    holders, before = _holders[number], _handlers[number]
-    again = callable(before)
+    holders, handler = _holders[number], _handlers[number]
+    interrupts = callable(handler)
     if any(holder.received for holder in holders):
-        if again:
-            before(number, frame)
+        if interrupts:
+            handler(number, frame)
         return
     for holder in holders:
         holder.received = True
     name = next((s.name for s in signal.Signals if s == number), f"signal {number}")
-    text = f"\n{name}: ending after {holders[-1].after}{'; again: at once' if again else ''}.\n"
+    text = (
+        f"\n{name}: ending after {holders[-1].after}{'; again: at once' if interrupts else ''}.\n"
+    )
     with contextlib.suppress(OSError):  # no standard error
         os.write(2, text.encode())  # not `print`, which may be what was interrupted

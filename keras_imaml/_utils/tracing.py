@@ -1,4 +1,4 @@
-"""Graphs that serve all numbers of examples."""
+"""Graphs for any number of examples."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,13 +9,13 @@ from keras_imaml._compat.shared_constants import shared_constants
 
 
 class TracedByRank:
-    """A function of tensors as a graph that knows no sizes, but their ranks.
+    """Trace a function once per combination of ranks, for all sizes.
 
-    `tf.function` with `reduce_retracing` alone would make one graph for tensors of several ranks
-    (labels as a row and as a column), which knows nothing of them.
+    `tf.function` with `reduce_retracing` alone would use one graph without known ranks for tensors
+    of different ranks, such as labels in a row and in a column.
 
     Args:
-        function: What to trace.
+        function: The function to trace.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
@@ -32,5 +32,5 @@ class TracedByRank:
 
     @property
     def traces(self) -> int:
-        """How often the function was traced."""
+        """The number of traces."""
         return sum(g.experimental_get_tracing_count() for g in self._graphs.values())

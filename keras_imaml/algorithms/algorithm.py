@@ -1,4 +1,4 @@
-"""The interface between a learner and the ways to compute a meta-gradient."""
+"""The interface between a learner and the algorithms for the meta-gradient."""
 
 import inspect
 from collections.abc import Iterable, Sequence
@@ -24,9 +24,10 @@ class MetaGradient(NamedTuple):
     """The outer level of one meta-batch.
 
     Attributes:
-        gradients: One (or None) for each variable: of the mean query loss of the valid tasks.
-        per_task: `[tasks, size]`, the meta-gradient for theta task by task; None of a meta-batch
-            that was split.
+        gradients: The gradient of the mean query loss of the valid tasks, one (or None) per
+            variable.
+        per_task: `[tasks, size]`, the meta-gradient for theta of each task; None if the
+            meta-batch was split.
         query_losses: `[tasks]`.
         query_outputs: The network's outputs on the query sets after adaptation.
         valid: `[tasks]`, bool: tasks without NaN or infinity, whose inner loop has not diverged.
@@ -43,7 +44,7 @@ class MetaGradient(NamedTuple):
 
 
 class Algorithm(ShownAsCall, keras.layers.Layer):
-    """Base of the algorithms: how tasks are adapted to, and what the meta-gradient is.
+    """Base class of algorithms, which adapt to tasks and compute the meta-gradient.
 
     An algorithm is a Keras layer so that the variables it owns (a learned proximal strength, a
     learned step size) train and save with the learner. Subclasses set `inner`, give the `strength`
@@ -55,12 +56,12 @@ class Algorithm(ShownAsCall, keras.layers.Layer):
     joins_examples = False
     """Whether training adapts to support and query examples in one set."""
     adapts_to_queries = False
-    """Whether tasks adapt to the inputs of their query sets, too."""
+    """Whether tasks also adapt to the inputs of their query sets."""
     inner: InnerSolver
 
     @property
     def in_use(self) -> bool:
-        """Whether a learner has it: it then holds what belongs to one network."""
+        """Whether a learner uses it. It then holds the state of one network."""
         return hasattr(self, "parameters")
 
     @property
@@ -113,7 +114,7 @@ class Algorithm(ShownAsCall, keras.layers.Layer):
         return InnerProblem(objective, self.parameters.theta(), self.strength())
 
     def adapt(self, objective: TaskObjective) -> InnerSolution:
-        """Solve the inner problem of every task; one whose inner loop diverges stays at theta."""
+        """Solve the inner problem of every task; diverged tasks stay at theta."""
         problem = self.inner_problem(objective)
         solution = self.inner.minimize(problem)
         solution = checked(problem, solution)
@@ -142,7 +143,7 @@ class Algorithm(ShownAsCall, keras.layers.Layer):
         )
 
     def _check_inner(self, proximal: bool, learns_rate: bool) -> None:
-        """Refuse what is no inner solver, or has settings that mean nothing to this algorithm."""
+        """Refuse an invalid inner solver, or settings that this algorithm does not use."""
         if isinstance(self.inner, type) or not hasattr(self.inner, "minimize"):
             raise ValueError(
                 "Invalid value for `inner`. Expected an inner solver such as keras_imaml.inner."
@@ -164,13 +165,13 @@ class Algorithm(ShownAsCall, keras.layers.Layer):
 
 
 def masked_mean(values: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-    """The mean of `values [tasks]` where `mask` holds; 0 where it holds nowhere."""
+    """The mean of `values [tasks]` over the tasks in `mask`; 0 without any."""
     values = tf.where(mask, values, tf.zeros_like(values))
     return tf.math.divide_no_nan(tf.reduce_sum(values), tf.reduce_sum(tf.cast(mask, values.dtype)))
 
 
-def over_sound_tasks(sums: Iterable[Any], valid: tf.Tensor) -> list[Any]:
-    """Sums over the valid tasks, any of which may be None, divided by the number of those tasks."""
+def over_valid_tasks(sums: Iterable[Any], valid: tf.Tensor) -> list[Any]:
+    """Divide sums over the valid tasks (or None) by the number of valid tasks."""
     count = tf.maximum(tf.reduce_sum(tf.cast(valid, tf.int32)), 1)
     return [None if g is None else g / tf.cast(count, g.dtype) for g in sums]
 

@@ -14,13 +14,13 @@ from keras_imaml.algorithms.algorithm import (
     MetaGradient,
     add_gradients,
     masked_mean,
-    over_sound_tasks,
+    over_valid_tasks,
 )
 from keras_imaml.algorithms.implicit_gradient import ImplicitGradient, implicit_gradient
 from keras_imaml.algorithms.query_gradient import query_gradient
 from keras_imaml.curvature import CURVATURES, Linearization
 from keras_imaml.inner import GradientDescent, InnerSolution, InnerSolver
-from keras_imaml.inner.divergence import OF_MINIMISER, highest
+from keras_imaml.inner.divergence import MINIMIZER_RISE, highest_value
 from keras_imaml.linear import ConjugateGradient, LinearSolver, Status
 from keras_imaml.meta_parameters.parameters import Parameters
 from keras_imaml.meta_parameters.proximal_strength import ProximalStrength
@@ -156,7 +156,7 @@ class IMAML(Algorithm):
         valid = objective.valid & adapted.valid & self.ends_low(adapted, linearization)
         query = query_gradient(objective, phi, valid, variables)
         implicit = implicit_gradient(linearization, query.for_phi, query.valid, self.linear)
-        direct = over_sound_tasks(query.direct, implicit.valid)
+        direct = over_valid_tasks(query.direct, implicit.valid)
         return MetaGradient(
             gradients=list(map(add_gradients, direct, implicit.gradients)),
             per_task=implicit.per_task,
@@ -167,13 +167,13 @@ class IMAML(Algorithm):
         )
 
     def ends_low(self, adapted: InnerSolution, linearization: Linearization) -> tf.Tensor:
-        """Which inner solutions are not above theta: the implicit rule takes them for minimizers.
+        """Which inner solutions are not above theta: the implicit rule assumes minimizers.
 
-        The linearization has evaluated the inner objective at phi, which a solver of the first
-        order has not.
+        The value comes from the linearization, because first-order solvers do not evaluate the
+        inner objective at phi.
         """
         assert adapted.initial_value is not None
-        return linearization.value <= highest(adapted.initial_value, OF_MINIMISER)
+        return linearization.value <= highest_value(adapted.initial_value, MINIMIZER_RISE)
 
     def _diagnostics(
         self, adapted: InnerSolution, implicit: ImplicitGradient, query_gradient: tf.Tensor

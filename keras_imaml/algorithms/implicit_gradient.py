@@ -24,7 +24,7 @@ class ImplicitGradient(NamedTuple):
     Attributes:
         gradients: `- grad_m < grad_phi G, w >`, one (or None) for each variable.
         per_task: `[tasks, size]`, `lambda w`, the meta-gradient for theta task by task.
-        solution: The record of the linear solver.
+        solution: The result of the linear solver.
         inner_residual: `[tasks]`, `||grad G(phi)||` (bounds delta of the paper: the distance to
             the exact solution is at most this over the smallest curvature).
         valid: `[tasks]`, tasks that took part.
@@ -46,9 +46,10 @@ def implicit_gradient(
     """Apply the rule at phi.
 
     Args:
-        linearization: Of the inner problem at the inner solutions phi, for the meta-parameters m.
+        linearization: The inner problem, linearized at the inner solutions phi for the
+            meta-parameters m.
         query_gradient: `[tasks, size]`, `dL_t/dphi_t`.
-        valid: `[tasks]`, tasks to be used. The others contribute nothing.
+        valid: `[tasks]`, the tasks to use. Others contribute nothing.
         linear: The solver of `A w = dL/dphi`.
     """
     strength = linearization.problem.strength

@@ -14,7 +14,7 @@ from keras_imaml.algorithms.algorithm import (
     MetaGradient,
     add_gradients,
     masked_mean,
-    over_sound_tasks,
+    over_valid_tasks,
 )
 from keras_imaml.algorithms.query_gradient import query_gradient
 from keras_imaml.inner import GradientDescent
@@ -109,46 +109,47 @@ class MAML(Algorithm):
         if all(id(variable) in adapted for variable in variables):
             return meta
 
-        # What all tasks share is differentiated for all of them at once: NaN of one is NaN of all.
-        def without_the_bad() -> list[tf.Tensor]:
+        # Shared weights are differentiated for all tasks at once, so that NaN of one task spreads
+        # to all. Compute the gradients again without the invalid tasks if that has happened.
+        def without_invalid_tasks() -> list[tf.Tensor]:
             clean, renamed = objective.without_inputs_of(~meta.valid)
-            again = self._along_path(clean, [renamed.get(id(v), v) for v in variables])
-            return _tensors(again._replace(valid=meta.valid))
+            recomputed = self._along_path(clean, [renamed.get(id(v), v) for v in variables])
+            return _tensors(recomputed._replace(valid=meta.valid))
 
-        spoilt = ~tf.reduce_all(meta.valid) & ~tf.reduce_all(
+        has_spread = ~tf.reduce_all(meta.valid) & ~tf.reduce_all(
             tf.stack([tf.reduce_all(tf.math.is_finite(g)) for g in _gradients(meta)])
         )
-        found = tf.cond(spoilt, without_the_bad, lambda: _tensors(meta))
-        return _like(meta, found)
+        tensors = tf.cond(has_spread, without_invalid_tasks, lambda: _tensors(meta))
+        return _like(meta, tensors)
 
     def _along_path(self, objective: TaskObjective, variables: Sequence[Any]) -> MetaGradient:
         def problem(theta: tf.Tensor) -> InnerProblem:
             return InnerProblem(objective, theta, self.strength())
 
-        kept = unrolling.recomputed if self.recompute else unrolling.taped
-        unroll = unrolling.first_order if self.first_order else kept
+        differentiated = unrolling.recomputed if self.recompute else unrolling.taped
+        unroll = unrolling.first_order if self.first_order else differentiated
         start = self.inner_problem(objective).start()
         path = unroll(problem, start, self.inner)
         solution = checked(problem(start), path.solution)
         phi = solution.phi
         query = query_gradient(objective, phi, objective.valid & solution.valid, variables)
         adapted = {id(variable) for variable in self.parameters.adapted}
-        others = [variable for variable in variables if id(variable) not in adapted]
+        not_adapted = [variable for variable in variables if id(variable) not in adapted]
         per_task, through_path = path.pull_back(
-            select(query.valid, query.for_phi, tf.zeros_like(phi)), others
+            select(query.valid, query.for_phi, tf.zeros_like(phi)), not_adapted
         )
         valid = query.valid & finite(per_task)
         per_task = select(valid, per_task, tf.zeros_like(per_task))
         for_theta = self.parameters.for_variables(tf.reduce_sum(per_task, axis=0), variables)
-        rest = iter(through_path)
+        path_gradients = iter(through_path)
         sums = [
-            add_gradients(direct, next(rest) if through is None else through)
+            add_gradients(direct, next(path_gradients) if through is None else through)
             for direct, through in zip(query.direct, for_theta, strict=True)
         ]
-        # Of the last gradient that a step took: one more would cost as much as a step.
+        # The residual before the last step: another gradient would cost as much as a step.
         residual = tf.math.divide_no_nan(solution.gradient_norm, solution.initial_gradient_norm)
         return MetaGradient(
-            gradients=over_sound_tasks(sums, valid),
+            gradients=over_valid_tasks(sums, valid),
             per_task=per_task,
             query_losses=query.losses,
             query_outputs=query.outputs,
@@ -174,13 +175,13 @@ def _gradients(meta: MetaGradient) -> list[tf.Tensor]:
 
 
 def _tensors(meta: MetaGradient) -> list[tf.Tensor]:
-    """All that a meta-gradient holds, in a row."""
+    """All tensors of a meta-gradient as a flat list."""
     return [*_gradients(meta), *tf.nest.flatten(meta._replace(gradients=[]))]
 
 
 def _like(meta: MetaGradient, tensors: Sequence[tf.Tensor]) -> MetaGradient:
     """The inverse of `_tensors`, with None where `meta` has None."""
-    given = iter(tensors)
-    gradients = [None if g is None else next(given) for g in meta.gradients]
-    rest = tf.nest.pack_sequence_as(meta._replace(gradients=[]), list(given))
-    return rest._replace(gradients=gradients)
+    remaining = iter(tensors)
+    gradients = [None if g is None else next(remaining) for g in meta.gradients]
+    packed = tf.nest.pack_sequence_as(meta._replace(gradients=[]), list(remaining))
+    return packed._replace(gradients=gradients)

@@ -1,8 +1,8 @@
-"""Labels that a network guesses for examples without any."""
+"""Labels that a network predicts for unlabeled examples."""
 
 import tensorflow as tf
 
-_ROUNDS = 50  # of normalization in turns: shares are within a percent for what networks guess
+_ROUNDS = 50  # alternating normalizations; shares are then within a percent of balanced
 
 
 def pseudo_labels(logits: tf.Tensor, temperature: float, balanced: bool) -> tf.Tensor:
@@ -10,37 +10,39 @@ def pseudo_labels(logits: tf.Tensor, temperature: float, balanced: bool) -> tf.T
 
     Args:
         logits: `[tasks, examples, ..., classes]`; with axes between, such as one of tokens, each
-            place of an example is guessed by itself.
-        temperature: What the logits are divided by; below 1, guesses get firmer.
-        balanced: Whether each class is to have as many guesses of a task as any other. The
-            probabilities are then those nearest to the sharpened ones (by relative entropy) for
-            which this holds: optimal transport from examples to classes.
+            position of an example gets its own label.
+        temperature: Divisor of the logits. Below 1, the labels are more confident.
+        balanced: Whether all classes get equal shares of the labels of a task. The result is then
+            the balanced distribution nearest to the sharpened one by relative entropy, which is
+            optimal transport from examples to classes.
 
     Returns:
-        As `logits`; they sum to 1 for every guess.
+        The shape of `logits`; the probabilities of each label sum to 1.
 
     References:
         Lee, 2013; with balance Cuturi, 2013; Asano, Rupprecht and Vedaldi, 2020.
     """
-    guess = tf.nn.log_softmax(logits / temperature)
+    log_labels = tf.nn.log_softmax(logits / temperature)
     if balanced:
-        whole = tf.shape(guess)
-        guess = tf.reshape(guess, [whole[0], -1, whole[-1]])
-        shape = tf.shape(guess)
-        share = tf.math.log(tf.cast(shape[1], guess.dtype) / tf.cast(shape[2], guess.dtype))
+        full_shape = tf.shape(log_labels)
+        log_labels = tf.reshape(log_labels, [full_shape[0], -1, full_shape[-1]])
+        shape = tf.shape(log_labels)
+        share = tf.math.log(
+            tf.cast(shape[1], log_labels.dtype) / tf.cast(shape[2], log_labels.dtype)
+        )
         for _ in range(_ROUNDS):
-            guess += share - tf.reduce_logsumexp(guess, axis=1, keepdims=True)
-            guess -= tf.reduce_logsumexp(guess, axis=2, keepdims=True)
-        guess = tf.ensure_shape(tf.reshape(guess, whole), logits.shape)
-    return tf.stop_gradient(tf.exp(guess))
+            log_labels += share - tf.reduce_logsumexp(log_labels, axis=1, keepdims=True)
+            log_labels -= tf.reduce_logsumexp(log_labels, axis=2, keepdims=True)
+        log_labels = tf.ensure_shape(tf.reshape(log_labels, full_shape), logits.shape)
+    return tf.stop_gradient(tf.exp(log_labels))
 
 
 def pseudo_label_losses(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    """The cross-entropy between labels and predictions, the mean over all guesses of each task.
+    """The cross-entropy between labels and predictions, averaged over the labels of each task.
 
     Args:
         labels: Probabilities, `[tasks, examples, ..., classes]`.
-        logits: Of the same shape.
+        logits: The predictions, of the same shape.
 
     Returns:
         `[tasks]`, in the dtype of `labels`.

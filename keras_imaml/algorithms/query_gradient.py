@@ -16,10 +16,9 @@ class QueryGradient(NamedTuple):
     Attributes:
         losses: `[tasks]`.
         outputs: The network's outputs on the query sets.
-        valid: `[tasks]`, bool: tasks that were valid before, with a loss and a gradient that are
-            finite.
-        for_phi: `[tasks, size]`, `dL_t/dphi_t` of the valid tasks; anything for the others.
-        direct: One (or None) for each variable: the sum of `dL_t/dm` over the valid tasks.
+        valid: `[tasks]`, bool: tasks that were valid, and whose loss and gradient are finite.
+        for_phi: `[tasks, size]`, `dL_t/dphi_t`; undefined for invalid tasks.
+        direct: The sum of `dL_t/dm` over the valid tasks for each variable m, or None.
     """
 
     losses: tf.Tensor
@@ -32,10 +31,10 @@ class QueryGradient(NamedTuple):
 def query_gradient(
     objective: TaskObjective, phi: tf.Tensor, valid: tf.Tensor, variables: Sequence[Any]
 ) -> QueryGradient:
-    """Evaluate and differentiate the query losses, as many tasks at once as the caches hold.
+    """Evaluate and differentiate the query losses, as many tasks at once as fit into the caches.
 
-    A query set is the largest thing that a meta-step evaluates, and it is evaluated once; its
-    activations for all tasks together would go through the main memory.
+    Query sets are the largest batches of a meta-step, and each is evaluated once. The activations
+    of all tasks together would go through main memory.
 
     Args:
         objective: The losses of the meta-batch.
@@ -49,38 +48,42 @@ def query_gradient(
     direct = [v for v in variables if id(v) in shared]
     count = tasks.count
     at_once = tasks_at_once(network.model, count, tf.nest.flatten(tasks.query_x)[0].shape[1])
-    if objective.trunk_outputs:  # they have a gradient for each task, which is not summed
+    if objective.trunk_outputs:  # their gradients are per task, and chunks would sum them
         at_once = count
-    whole = is_whole(count, at_once)
+    is_single_chunk = is_whole(count, at_once)
 
     def chunk(first: tf.Tensor) -> tuple[Any, list[tf.Tensor]]:
-        part = objective if whole else objective.part(first, at_once)
-        here = phi if whole else slice_tasks(phi, first, at_once)
-        good = valid if whole else slice_tasks(valid, first, at_once)
+        part = objective if is_single_chunk else objective.part(first, at_once)
+        phi_of_chunk = phi if is_single_chunk else slice_tasks(phi, first, at_once)
+        valid_in_chunk = valid if is_single_chunk else slice_tasks(valid, first, at_once)
         with tf.GradientTape(persistent=bool(direct)) as tape:
-            tape.watch(here)
+            tape.watch(phi_of_chunk)
             part.watch(tape)
-            losses, outputs = part.query_losses(here)
-        for_phi = tape.gradient(losses, here)
+            losses, outputs = part.query_losses(phi_of_chunk)
+        for_phi = tape.gradient(losses, phi_of_chunk)
         # A gradient whose square overflows would stay in an optimizer that averages squares.
-        good &= tf.math.is_finite(losses) & tf.math.is_finite(length(for_phi))
-        found: list[Any] = []
-        if direct:  # even for no variables, TensorFlow would trace a pass through the network
-            found = tape.gradient(losses, direct, output_gradients=tf.cast(good, losses.dtype))
-        # Features of support sets have none where nothing adapts: zeros would go through the trunk.
-        more = [
-            g if g is None and whole else _dense(v, g) for v, g in zip(direct, found, strict=True)
+        valid_in_chunk &= tf.math.is_finite(losses) & tf.math.is_finite(length(for_phi))
+        direct_gradients: list[Any] = []
+        if direct:  # with an empty list, TensorFlow would still trace a pass through the network
+            direct_gradients = tape.gradient(
+                losses, direct, output_gradients=tf.cast(valid_in_chunk, losses.dtype)
+            )
+        # Keep None for unused support features, so that zeros are not back-propagated through
+        # the trunk.
+        direct_sums = [
+            g if g is None and is_single_chunk else _dense(v, g)
+            for v, g in zip(direct, direct_gradients, strict=True)
         ]
-        return (losses, outputs, good, for_phi), more
+        return (losses, outputs, valid_in_chunk, for_phi), direct_sums
 
-    dtypes = None if whole else (phi.dtype, objective.output_dtypes(), tf.bool, phi.dtype)
-    zeros = [] if whole else [tf.zeros(v.shape, v.dtype) for v in direct]
-    (losses, outputs, good, for_phi), sums = over_chunks(chunk, count, at_once, dtypes, zeros)
+    dtypes = None if is_single_chunk else (phi.dtype, objective.output_dtypes(), tf.bool, phi.dtype)
+    zeros = [] if is_single_chunk else [tf.zeros(v.shape, v.dtype) for v in direct]
+    (losses, outputs, valid, for_phi), sums = over_chunks(chunk, count, at_once, dtypes, zeros)
     by_id = {id(v): value for v, value in zip(direct, sums, strict=True)}
     return QueryGradient(
         losses,
         outputs,
-        good,
+        valid,
         tf.ensure_shape(for_phi, phi.shape),
         [by_id.get(id(v)) for v in variables],
     )

@@ -66,8 +66,8 @@ class ReleasedIMAML(IMAML):
         **kwargs: Any,
     ) -> None:
         inner = inner or GradientDescent(steps=16, learning_rate=0.1)
-        plain = isinstance(inner, GradientDescent) and not inner.momentum
-        if not plain or not isinstance(inner.learning_rate, float | int):
+        is_plain_descent = isinstance(inner, GradientDescent) and not inner.momentum
+        if not is_plain_descent or not isinstance(inner.learning_rate, float | int):
             raise ValueError(
                 "Invalid value for `inner`. Expected a keras_imaml.inner.GradientDescent without "
                 f"momentum and with a number as learning_rate. Received: inner={inner!r}"
@@ -80,7 +80,7 @@ class ReleasedIMAML(IMAML):
                 f"Received: proximal_strength={strength!r}"
             )
         self.damping = check_number("damping", damping, minimum=0.0)
-        self.pull = float(inner.learning_rate)
+        self.pull_back_rate = float(inner.learning_rate)
 
     def prepare(self, parameters: Parameters) -> None:
         """See `Algorithm.prepare`: all weights adapt, as in the published code."""
@@ -103,7 +103,7 @@ class ReleasedIMAML(IMAML):
         solution = checked(problem, self.inner.minimize(problem))
         phi = solution.phi
         if objective.training:
-            phi -= self.pull * super().strength() * (phi - theta)
+            phi -= self.pull_back_rate * super().strength() * (phi - theta)
         return solution._replace(phi=select(solution.valid, phi, problem.start()))
 
     def ends_low(self, adapted: InnerSolution, linearization: Linearization) -> tf.Tensor:

@@ -15,10 +15,10 @@ from keras_imaml.objectives.task_objective import TaskObjective
 
 @keras.saving.register_keras_serializable(package="keras_imaml")
 class Reptile(Algorithm):
-    """Train on all examples of a task, and take `theta - phi` for the meta-gradient.
+    """Train on all examples of a task, and use `theta - phi` as the meta-gradient.
 
-    No second derivatives, and no use of the split into support and query: in training, the inner
-    solver sees both. Evaluation adapts to the support set alone.
+    Needs no second derivatives. In training, the inner solver sees support and query examples
+    together. Evaluation adapts to the support set alone.
 
     Args:
         inner: The inner solver. Defaults to `keras_imaml.inner.Adam(steps=8)`.
@@ -46,7 +46,7 @@ class Reptile(Algorithm):
         self._check_inner(proximal=False, learns_rate=False)
 
     def prepare(self, parameters: Parameters) -> None:
-        """See `Algorithm.prepare`: what does not adapt has no direction to move in."""
+        """See `Algorithm.prepare`: weights that do not adapt have no update."""
         if parameters.shared:
             raise ValueError(
                 "Invalid value for `adapt`. Expected None with keras_imaml.Reptile, which moves "
@@ -74,17 +74,17 @@ class Reptile(Algorithm):
         losses, outputs = objective.query_losses(adapted.phi)
         valid = objective.valid & adapted.valid & tf.math.is_finite(losses)
         theta = self.parameters.theta()
-        away = select(valid, theta - adapted.phi, tf.zeros_like(adapted.phi))
-        count = tf.maximum(tf.reduce_sum(tf.cast(valid, away.dtype)), 1)
-        mean = tf.reduce_sum(away, axis=0) / count
+        displacement = select(valid, theta - adapted.phi, tf.zeros_like(adapted.phi))
+        count = tf.maximum(tf.reduce_sum(tf.cast(valid, displacement.dtype)), 1)
+        mean = tf.reduce_sum(displacement, axis=0) / count
         return MetaGradient(
             gradients=self.parameters.for_variables(mean, variables),
-            per_task=away,
+            per_task=displacement,
             query_losses=losses,
             query_outputs=outputs,
             valid=valid,
             diagnostics={
-                "inner_steps": masked_mean(tf.cast(adapted.steps, away.dtype), valid),
-                "distance": masked_mean(norm(away), valid),
+                "inner_steps": masked_mean(tf.cast(adapted.steps, displacement.dtype), valid),
+                "distance": masked_mean(norm(displacement), valid),
             },
         )

@@ -1,4 +1,4 @@
-"""Adapt to the unlabeled queries of a task, too."""
+"""Adapt to the unlabeled queries of a task as well."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,25 +19,25 @@ from keras_imaml.objectives.task_objective import TaskObjective
 
 @keras.saving.register_keras_serializable(package="keras_imaml")
 class SelfTraining(Algorithm):
-    """Let an algorithm adapt to the queries of a task, by labels that the network guesses.
+    """Let an algorithm also adapt to the queries of a task, by pseudo-labels.
 
-    In each round the inner problem is solved, the network guesses the labels `q` of the queries,
-    and the inner objective becomes
+    In each round the inner problem is solved, the network predicts labels `q` of the queries, and
+    the inner objective becomes
 
     `G(phi) = Lhat(phi) + cross-entropy(q, queries at phi) + lambda/2 ||phi - theta||^2`.
 
-    Predictions then depend on the other queries of the task, and are better the more of them there
-    are. Their true labels are not looked at. Guesses are constants to the meta-gradient. The
-    weights are those of the algorithm itself: a learner that was trained without may be evaluated
-    with it, and the other way round.
+    Predictions then depend on the other queries of the task, and improve with their number. The
+    true labels of queries are not used. The meta-gradient treats pseudo-labels as constants. The
+    weights are those of the wrapped algorithm: a learner that was trained without self-training
+    may be evaluated with it, and vice versa.
 
     Args:
         algorithm: A `keras_imaml.IMAML` or `keras_imaml.MAML`.
-        rounds: How often labels are guessed. Defaults to `8`.
-        temperature: What logits are divided by for a guess; 1 is too soft to change much, and the
-            firmer it is, the sooner errors stay. Defaults to `0.5`.
-        balanced: Whether it is known that each class has as many queries as any other, as in
-            most benchmarks. It helps much, and harms where it does not hold. Defaults to `False`.
+        rounds: Number of times that labels are predicted. Defaults to `8`.
+        temperature: Divisor of the logits for pseudo-labels. At 1 they are too soft to change
+            much; low values fix errors early. Defaults to `0.5`.
+        balanced: Whether all classes are known to have equally many queries, as in most
+            benchmarks. This helps much, but harms if it is not true. Defaults to `False`.
 
     Example:
 
@@ -89,7 +89,7 @@ class SelfTraining(Algorithm):
 
     @property
     def proximal_strength(self) -> Any:
-        """That of the algorithm."""
+        """The inner solver of the algorithm."""
         return self.algorithm.proximal_strength
 
     @property
@@ -98,7 +98,7 @@ class SelfTraining(Algorithm):
         return self.algorithm.learning_rate
 
     def check_loss(self, loss: Any) -> None:
-        """See `Algorithm.check_loss`: guesses are of classes."""
+        """See `Algorithm.check_loss`: pseudo-labels are classes."""
         if loss_name(loss) not in CROSS_ENTROPIES or not takes_logits(loss):
             raise ValueError(
                 "Invalid value for `loss`. Expected keras.losses.SparseCategoricalCrossentropy("
@@ -125,15 +125,15 @@ class SelfTraining(Algorithm):
         return self.algorithm.strength()
 
     def adapt(self, objective: TaskObjective) -> InnerSolution:
-        """See `Algorithm.adapt`: the solution after the last guess."""
-        return self.algorithm.adapt(self.guessed(objective))
+        """See `Algorithm.adapt`: the solution after the last round."""
+        return self.algorithm.adapt(self.with_predicted_labels(objective))
 
     def meta_gradient(self, objective: TaskObjective, variables: Sequence[Any]) -> MetaGradient:
         """See `Algorithm.meta_gradient`."""
-        return self.algorithm.meta_gradient(self.guessed(objective), variables)
+        return self.algorithm.meta_gradient(self.with_predicted_labels(objective), variables)
 
-    def guessed(self, objective: TaskObjective) -> TaskObjective:
-        """The objective with the labels that the last round has guessed for the queries."""
+    def with_predicted_labels(self, objective: TaskObjective) -> TaskObjective:
+        """The objective with the pseudo-labels of the last round for the queries."""
         if not tf.nest.flatten(objective.tasks.query_x):
             raise ValueError(
                 "keras_imaml.SelfTraining adapts to unlabeled examples of the task as well. Give "
@@ -143,19 +143,19 @@ class SelfTraining(Algorithm):
         def with_labels(labels: tf.Tensor) -> TaskObjective:
             return objective.with_pseudo_labels(labels, pseudo_label_losses)
 
-        def guess(adapting_to: TaskObjective) -> tf.Tensor:
+        def predict(adapting_to: TaskObjective) -> tf.Tensor:
             outputs = objective.query(self.algorithm.adapt(adapting_to).phi).outputs
             logits = tf.cast(outputs, objective.dtype)
             return pseudo_labels(logits, self.temperature, self.balanced)
 
-        first = guess(objective)
+        initial_labels = predict(objective)
         _, labels = tf.while_loop(
-            lambda done, labels: done < self.rounds,
-            lambda done, labels: (
-                done + 1,
-                tf.ensure_shape(guess(with_labels(labels)), first.shape),
+            lambda count, labels: count < self.rounds,
+            lambda count, labels: (
+                count + 1,
+                tf.ensure_shape(predict(with_labels(labels)), initial_labels.shape),
             ),
-            (tf.constant(1), first),
+            (tf.constant(1), initial_labels),
         )
         return with_labels(tf.stop_gradient(labels))
 

@@ -1,4 +1,4 @@
-"""Training without adaptation, the baseline of every meta-learner and the start of some."""
+"""Training without adaptation: a baseline, and a way to pre-train."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +12,7 @@ from keras_imaml.algorithms.algorithm import (
     MetaGradient,
     add_gradients,
     masked_mean,
-    over_sound_tasks,
+    over_valid_tasks,
 )
 from keras_imaml.algorithms.query_gradient import query_gradient
 from keras_imaml.inner import GradientDescent, InnerSolver
@@ -21,7 +21,7 @@ from keras_imaml.objectives.task_objective import TaskObjective
 
 @keras.saving.register_keras_serializable(package="keras_imaml")
 class Supervised(Algorithm):
-    """Minimize the query loss at theta: no inner level in training, and adaptation after it.
+    """Minimize the query loss at theta in training, and adapt only afterwards.
 
     With `class_labels=True` the tasks of `keras_imaml.data` have labels that mean the same in
     every task, and a network with an output for each training class learns to tell them apart. Its
@@ -78,7 +78,7 @@ class Supervised(Algorithm):
         per_task = select(valid, query.for_phi, tf.zeros_like(query.for_phi))
         for_theta = self.parameters.for_variables(tf.reduce_sum(per_task, axis=0), variables)
         return MetaGradient(
-            gradients=over_sound_tasks(map(add_gradients, query.direct, for_theta), valid),
+            gradients=over_valid_tasks(map(add_gradients, query.direct, for_theta), valid),
             per_task=per_task,
             query_losses=query.losses,
             query_outputs=query.outputs,

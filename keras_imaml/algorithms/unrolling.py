@@ -1,7 +1,7 @@
-"""The path of the inner steps, differentiated: what MAML needs and iMAML does without.
+"""Differentiation through the path of the inner steps, which MAML needs and iMAML avoids.
 
-A path starts at one theta for each task, `start [tasks, size]`, so that what a bad task does to its
-own derivative stays with it.
+A path starts at a separate theta for each task, `start [tasks, size]`, so that an invalid task
+cannot spoil the derivatives of the other tasks.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from keras_imaml._utils.vectors import norm
 from keras_imaml.inner import GradientDescent, InnerSolution
-from keras_imaml.inner.descent import ended
+from keras_imaml.inner.descent import descent_solution
 from keras_imaml.objectives.inner_problem import InnerProblem
 
 Problem = Callable[[tf.Tensor], InnerProblem]
@@ -19,13 +19,13 @@ Problem = Callable[[tf.Tensor], InnerProblem]
 
 
 class Path(NamedTuple):
-    """Adapted weights, and how they depend on what the path began with.
+    """Adapted weights, and their derivatives with respect to the start of the path.
 
     Attributes:
         solution: The end of the path.
         pull_back: `(v, variables) -> (d<phi, v>/d start, d<phi, v>/d variables)`, for
-            `v [tasks, size]`: of the shape of v, and one tensor (or None) for each variable. To be
-            called once.
+            `v [tasks, size]`. Returns a tensor of the shape of v, and one tensor (or None) for
+            each variable. Call it once.
     """
 
     solution: InnerSolution
@@ -33,92 +33,107 @@ class Path(NamedTuple):
 
 
 def first_order(problem: Problem, start: tf.Tensor, solver: GradientDescent) -> Path:
-    """Take the path for a shift of theta: `d phi / d start = I`, and nothing else."""
+    """Treat the path as a constant shift of theta: `d phi / d start = I`."""
     solution = solver.minimize(problem(start), start)
     return Path(solution, lambda v, variables: (v, [None] * len(variables)))
 
 
 def taped(problem: Problem, start: tf.Tensor, solver: GradientDescent) -> Path:
-    """Keep all that the steps computed: the memory of `steps` networks."""
-    # Not a persistent tape: for one, TensorFlow builds derivatives of any order of every loop.
+    """Store the activations of all steps, which takes the memory of `steps` networks."""
+    # The tape is not persistent, because TensorFlow would then prepare each loop for derivatives
+    # of any order.
     with tf.GradientTape() as tape:
         tape.watch(start)
-        began = problem(start)
-        began.watch(tape)
-        solution = solver.minimize(began, start)
+        initial_problem = problem(start)
+        initial_problem.watch(tape)
+        solution = solver.minimize(initial_problem, start)
 
     def pull_back(v: tf.Tensor, variables: Sequence[Any]) -> tuple[tf.Tensor, list[Any]]:
-        for_start, *rest = tape.gradient(solution.phi, [start, *variables], output_gradients=v)
-        return for_start, rest
+        for_start, *for_variables = tape.gradient(
+            solution.phi, [start, *variables], output_gradients=v
+        )
+        return for_start, for_variables
 
     return Path(solution, pull_back)
 
 
 def recomputed(problem: Problem, start: tf.Tensor, solver: GradientDescent) -> Path:
-    """Keep where the steps went, and take each once more on the way back.
+    """Store only the points of the path, and repeat each step on the way back.
 
-    The memory of one network and of `steps` copies of phi (and of the velocity, with momentum),
-    for one more evaluation of every step.
+    This takes the memory of one network and of `steps` copies of phi (with momentum, also of the
+    velocity), at the cost of evaluating every step twice.
 
     References:
         Chen et al., 2016: Training Deep Nets with Sublinear Memory Cost.
     """
-    began = problem(start)
-    rule = solver.rule(began)
-    places = (start, *rule.begin)
-    arrays = [tf.TensorArray(p.dtype, solver.steps, element_shape=p.shape) for p in places]
+    initial_problem = problem(start)
+    rule = solver.rule(initial_problem)
+    point = (start, *rule.begin)
+    arrays = [tf.TensorArray(p.dtype, solver.steps, element_shape=p.shape) for p in point]
 
-    def forth(
+    def forward(
         number: tf.Tensor,
-        first: Any,
-        last: Any,
-        initial: Any,
+        initial_norm: Any,
+        final_norm: Any,
+        initial_value: Any,
         value: Any,
         arrays: list,
-        places: tuple,
+        point: tuple,
     ) -> tuple:
-        arrays = [a.write(number, p) for a, p in zip(arrays, places, strict=True)]
-        support, gradient, change, *state = rule.step(began, number, *places)
-        size, value = norm(gradient), rule.seen(began, support, *places)
-        first = tf.where(tf.equal(number, 0), size, first)
-        initial = tf.where(tf.equal(number, 0), value, initial)
-        return number + 1, first, size, initial, value, arrays, (places[0] + change, *state)
+        arrays = [a.write(number, p) for a, p in zip(arrays, point, strict=True)]
+        support, gradient, change, *state = rule.step(initial_problem, number, *point)
+        size, value = norm(gradient), rule.objective_at_step(initial_problem, support, *point)
+        initial_norm = tf.where(tf.equal(number, 0), size, initial_norm)
+        initial_value = tf.where(tf.equal(number, 0), value, initial_value)
+        return (
+            number + 1,
+            initial_norm,
+            size,
+            initial_value,
+            value,
+            arrays,
+            (point[0] + change, *state),
+        )
 
-    unknown = tf.zeros(tf.shape(start)[:1], start.dtype)
-    _, first, last, initial, value, arrays, (phi, *_) = tf.while_loop(
+    zero_norms = tf.zeros(tf.shape(start)[:1], start.dtype)
+    _, initial_norm, final_norm, initial_value, value, arrays, (phi, *_) = tf.while_loop(
         lambda number, *_: number < solver.steps,
-        forth,
-        (tf.constant(0), unknown, unknown, unknown, unknown, arrays, places),
+        forward,
+        (tf.constant(0), zero_norms, zero_norms, zero_norms, zero_norms, arrays, point),
         parallel_iterations=1,
     )
     spent = tf.fill(tf.shape(start)[:1], solver.steps)
 
     def pull_back(v: tf.Tensor, variables: Sequence[Any]) -> tuple[tf.Tensor, list[Any]]:
-        def back(number: tf.Tensor, bars: tuple, sums: list) -> tuple:
-            # Copies: where the path began, eager execution reads `start` itself.
-            here = tuple(tf.identity(array.read(number)) for array in arrays)
+        def backward(number: tf.Tensor, cotangents: tuple, sums: list) -> tuple:
+            # Copies, because eager execution reads `start` itself at the first step.
+            point = tuple(tf.identity(array.read(number)) for array in arrays)
             with tf.GradientTape() as tape:
-                tape.watch((here, start))
-                again = problem(start)
-                again.watch(tape)
-                _, _, change, *state = solver.rule(again).step(again, number, *here)
-                after = [here[0] + change, *state]
-            sources = [*here, start, *variables]
+                tape.watch((point, start))
+                step_problem = problem(start)
+                step_problem.watch(tape)
+                _, _, change, *state = solver.rule(step_problem).step(step_problem, number, *point)
+                next_point = [point[0] + change, *state]
+            sources = [*point, start, *variables]
             parts = [
                 tf.zeros_like(source) if part is None else tf.convert_to_tensor(part)
                 for source, part in zip(
                     sources,
-                    tape.gradient(after, sources, output_gradients=list(bars)),
+                    tape.gradient(next_point, sources, output_gradients=list(cotangents)),
                     strict=True,
                 )
             ]
-            bars, more = tuple(parts[: len(here)]), parts[len(here) :]
-            return number - 1, bars, [a + b for a, b in zip(sums, more, strict=True)]
+            cotangents, variable_parts = tuple(parts[: len(point)]), parts[len(point) :]
+            return (
+                number - 1,
+                cotangents,
+                [a + b for a, b in zip(sums, variable_parts, strict=True)],
+            )
 
         zeros = [tf.zeros_like(variable) for variable in variables]
-        _, bars, (for_start, *others) = tf.while_loop(
+        _, cotangents, (for_start, *for_variables) = tf.while_loop(
             lambda number, *_: number >= 0,
-            back,
+            backward,
             (
                 tf.constant(solver.steps - 1),
                 (v, *map(tf.zeros_like, rule.begin)),
@@ -126,7 +141,9 @@ def recomputed(problem: Problem, start: tf.Tensor, solver: GradientDescent) -> P
             ),
             parallel_iterations=1,
         )
-        return for_start + bars[0], others
+        return for_start + cotangents[0], for_variables
 
     value = value if solver.steps > 1 else None
-    return Path(ended(phi, spent, first, last, initial, value), pull_back)
+    return Path(
+        descent_solution(phi, spent, initial_norm, final_norm, initial_value, value), pull_back
+    )

@@ -1,4 +1,4 @@
-"""Training ends where too many tasks go wrong."""
+"""Stop training when too many tasks are invalid."""
 
 import collections
 from typing import Any
@@ -11,13 +11,13 @@ from keras_imaml._utils.validation import check_integer, check_number
 class StopOnBadTasks(keras.callbacks.Callback):
     """Stop `fit` with advice when too many tasks are bad: they hold NaN or infinity, or diverge.
 
-    A bad task is left out of the meta-gradient and counted: a few do no harm. Many of them mean
-    that data, weights or the inner loop are broken, and training on would only take time. Put it
-    before `Checkpoints` in the list of callbacks: an epoch that ends so is then not saved.
+    A bad task is counted and left out of the meta-gradient: a few do no harm. Many bad tasks mean
+    that the data, the weights or the inner loop are broken. Put this callback before `Checkpoints`
+    in the list, so that such an epoch is not saved.
 
     Args:
-        share: The largest share of bad tasks that is put up with; 1 for any. Defaults to `0.5`.
-        steps: Over how many meta-steps, or over the last epoch if it has fewer. Defaults to `10`.
+        share: Largest tolerated share of invalid tasks; 1 disables the check. Defaults to `0.5`.
+        steps: Number of meta-steps to average over, at most an epoch. Defaults to `10`.
 
     Raises:
         ValueError: From `fit`.
@@ -40,16 +40,16 @@ class StopOnBadTasks(keras.callbacks.Callback):
         self._sum = 0.0
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Start to count anew."""
+        """Reset the counts."""
         self._last.clear()
         self._sum = 0.0
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Look at the share of bad tasks in the last steps."""
         # Keras logs the mean since the start of the epoch; a step is what it adds to the sum.
-        whole = float((logs or {}).get("bad_tasks", 0.0)) * (batch + 1)
-        self._last.append(whole - self._sum)
-        self._sum = whole
+        total = float((logs or {}).get("bad_tasks", 0.0)) * (batch + 1)
+        self._last.append(total - self._sum)
+        self._sum = total
         if len(self._last) == self.steps:
             self._check()
 
@@ -58,12 +58,13 @@ class StopOnBadTasks(keras.callbacks.Callback):
         self._check()
 
     def _check(self) -> None:
-        bad = sum(self._last) / max(len(self._last), 1)
-        if bad > self.share + 1e-6:
+        bad_share = sum(self._last) / max(len(self._last), 1)
+        if bad_share > self.share + 1e-6:
             raise ValueError(
                 f"Training has stopped at step {int(self.model.optimizer.iterations)}: "
-                f"{100 * bad:.0f} % of the tasks of the last {len(self._last)} steps hold NaN or "
-                f"infinity, or diverge, more than {100 * self.share:.0f} %. Look at the inputs; "
+                f"{100 * bad_share:.0f} % of the tasks of the last {len(self._last)} steps hold "
+                f"NaN or infinity, or diverge, more than {100 * self.share:.0f} %. "
+                "Look at the inputs; "
                 "lower the inner learning rate or raise `proximal_strength` if the inner loop "
                 "diverges; lower the outer learning rate or clip the meta-gradient "
                 "(`global_clipnorm`) if it went well before."

@@ -114,8 +114,8 @@ class Checkpoints(keras.callbacks.Callback):
 
     def newest(self) -> str | None:
         """The path of the newest checkpoint whose files are there, if there is one."""
-        there = (path for path in reversed(self.manager.checkpoints) if _exists(path))
-        return next(there, None)
+        complete = (path for path in reversed(self.manager.checkpoints) if _exists(path))
+        return next(complete, None)
 
     def _restore(self, path: str) -> None:
         try:
@@ -152,7 +152,7 @@ class Checkpoints(keras.callbacks.Callback):
         self.save()
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Save what the last epoch has not."""
+        """Save the steps since the last epoch."""
         self.save()
 
 

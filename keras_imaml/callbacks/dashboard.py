@@ -142,7 +142,7 @@ class Dashboard(keras.callbacks.Callback):
         self._last = now
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Stop the clock of a step; write means when enough steps have come together."""
+        """Stop the clock of a step; write means after every `every` steps."""
         now = time.perf_counter()
         self._in_steps += now - self._last
         self._last = now
@@ -165,10 +165,12 @@ class Dashboard(keras.callbacks.Callback):
         step, logs, means = self._step(), logs or {}, self._means()
         if self._done > self._steps:
             self._write_window(logs)
-        rest = {name: v for name, v in logs.items() if not name.startswith("val_")}
-        others = {_tag(name): float(v) for name, v in rest.items() if name not in means}
-        if others:  # metrics that are no means have no value for a part of an epoch
-            self._files.scalars("train", others, step)
+        training_logs = {name: v for name, v in logs.items() if not name.startswith("val_")}
+        epoch_values = {
+            _tag(name): float(v) for name, v in training_logs.items() if name not in means
+        }
+        if epoch_values:  # metrics that are not means have no value within an epoch
+            self._files.scalars("train", epoch_values, step)
         validated = {name[4:]: float(v) for name, v in logs.items() if name.startswith("val_")}
         if validated:
             values = {_tag(name): value for name, value in validated.items()}
@@ -242,11 +244,11 @@ class Dashboard(keras.callbacks.Callback):
             "outer/learning_rate": float(tf.convert_to_tensor(learner.optimizer.learning_rate)),
         }
         layers = [group.name for group in learner.parameters.groups]
-        held = (
+        parameters = (
             getattr(algorithm, "proximal_strength", None),
             getattr(algorithm, "learning_rate", None),
         )
-        for group, parameter in zip(("lambda", "inner_learning_rate"), held, strict=True):
+        for group, parameter in zip(("lambda", "inner_learning_rate"), parameters, strict=True):
             if not isinstance(parameter, PositiveParameter):
                 continue
             numbers = np.exp(parameter.logarithm.numpy())
@@ -265,28 +267,36 @@ class Dashboard(keras.callbacks.Callback):
         if self.probe is None:
             return
         step, start = self._step(), time.perf_counter()
-        found = self.probe.measure(self.model)
-        self._files.scalars("probe_before", found.before, step)
-        self._files.scalars("probe", found.after, step)
-        self._write_pictures(found, step)
+        measurements = self.probe.measure(self.model)
+        self._files.scalars("probe_before", measurements.before, step)
+        self._files.scalars("probe", measurements.after, step)
+        self._write_pictures(measurements, step)
         if self._epochs & (self._epochs - 1) == 0:  # 0, 1, 2, 4, 8, ...
-            for taken, residual in found.residuals:
+            for steps_taken, residual in measurements.residuals:
                 name = f"linear/step_{step:06d}"
-                self._files.scalars(name, {"linear/residual_against_its_steps": residual}, taken)
-        spent = {"time/probe_s": time.perf_counter() - start}
-        self._files.scalars("train", spent, step)
+                self._files.scalars(
+                    name, {"linear/residual_against_its_steps": residual}, steps_taken
+                )
+        times = {"time/probe_s": time.perf_counter() - start}
+        self._files.scalars("train", times, step)
 
-    def _write_pictures(self, found: Measurements, step: int) -> None:
+    def _write_pictures(self, measurements: Measurements, step: int) -> None:
         assert self.probe is not None
         parts = tf.nest.flatten(self.probe.data)
         shape = parts[0].shape
         drawable = len(parts) == 4 and shape.rank == 5 and shape[-1] in (1, 3)
-        if found.predictions is None or not drawable:
+        if measurements.predictions is None or not drawable:
             return
         support_x, support_y, query_x, query_y = (part.numpy() for part in parts)
         with self._files.of("probe").as_default():
             for i in range(min(self.pictures, len(support_x))):
-                task = support_x[i], support_y[i], query_x[i], query_y[i], found.predictions[i]
+                task = (
+                    support_x[i],
+                    support_y[i],
+                    query_x[i],
+                    query_y[i],
+                    measurements.predictions[i],
+                )
                 tf.summary.image(f"episodes/task_{i}", episode_picture(*task)[None], step=step)
 
 

@@ -53,33 +53,35 @@ class StopOnSignal(keras.callbacks.Callback):
     @property
     def number(self) -> int | None:
         """The signal that came to this worker."""
-        return next((held.number for held in self._signals if held.received), None)
+        return next(
+            (held_signal.number for held_signal in self._signals if held_signal.received), None
+        )
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Listen to the signals."""
+        """Install the handlers."""
         if not in_main_thread():
             raise ValueError("`StopOnSignal` needs `fit` to run in the main thread.")
         self.received = False
         self._workers = Workers(self.model.distribute_strategy)
-        for held in self._signals:
-            held.hold()
+        for held_signal in self._signals:
+            held_signal.hold()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Stop, if it has come."""
+        """Stop if a signal has come to any worker."""
         if self._workers.any(self.number is not None):
             self.received = self.model.stop_training = True
 
     def on_test_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Stop a validation too."""
+        """Stop a validation as well."""
         if self._workers.any(self.number is not None):
             self.received = self.model.stop_evaluating = self.model.stop_training = True
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Listen no more; one that came after the last step counts too."""
+        """Restore the handlers; a signal after the last step still counts."""
         self.received = self._workers.any(self.number is not None)
         self.release_signals()
 
     def release_signals(self) -> None:
-        """Restore the handlers from before; the learner calls it however `fit` ends."""
-        for held in self._signals:
-            held.give_back()
+        """Restore the previous handlers; the learner calls it even if `fit` fails."""
+        for held_signal in self._signals:
+            held_signal.give_back()

@@ -1,4 +1,4 @@
-"""How the residual of a linear solver falls with its steps."""
+"""The residual of a linear solver as a function of its steps."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -10,11 +10,13 @@ from keras_imaml.linear.solution import LinearSolver, Operator
 
 
 def step_counts(linear: Any) -> list[int]:
-    """Numbers of steps from 1 to twice the solver's own; none if it does not count steps."""
-    own = getattr(linear, "max_steps", None)
-    if own is None:
+    """Step counts from 1 to twice the `max_steps` of a solver; none if it has no such setting."""
+    max_steps = getattr(linear, "max_steps", None)
+    if max_steps is None:
         return []
-    return sorted({1, 2, own, 2 * own})  # each is a loop in the graph, which takes time to build
+    return sorted(
+        {1, 2, max_steps, 2 * max_steps}
+    )  # each is a loop in the graph, which takes time to build
 
 
 def residual_curve(
@@ -31,7 +33,7 @@ def residual_curve(
         operator: See `LinearSolver.solve`.
         rhs: See `LinearSolver.solve`.
         preconditioner: See `LinearSolver.solve`.
-        steps: Values of `max_steps`, each solved for from the start.
+        steps: Values of `max_steps`. Each solve starts from the beginning.
 
     Returns:
         `[len(steps), tasks]`, `||v - A w|| / ||v||`.

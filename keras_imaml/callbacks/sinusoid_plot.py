@@ -47,13 +47,13 @@ class SinusoidPlot(keras.callbacks.Callback):
             self._predict = tf.function(self.model.adapt_and_predict, autograph=False)
         rows = []
         for (support_x, support_y), (query_x, query_y) in self.episodes:
-            after = self._predict(support_x, support_y, query_x).numpy()
-            before = self.model(query_x).numpy()
-            limit = 1.2 * max(np.abs(query_y).max(), np.abs(after).max(), 1e-6)
+            adapted = self._predict(support_x, support_y, query_x).numpy()
+            meta_learned = self.model(query_x).numpy()
+            limit = 1.2 * max(np.abs(query_y).max(), np.abs(adapted).max(), 1e-6)
             canvas = _Canvas(query_x.min(), query_x.max(), limit)
             canvas.curve(query_x, query_y, (170, 170, 170))
-            canvas.curve(query_x, before, (66, 133, 244))
-            canvas.curve(query_x, after, (240, 120, 20))
+            canvas.curve(query_x, meta_learned, (66, 133, 244))
+            canvas.curve(query_x, adapted, (240, 120, 20))
             canvas.points(support_x, support_y, (0, 0, 0))
             rows.append(canvas.pixels)
         return np.concatenate(rows)

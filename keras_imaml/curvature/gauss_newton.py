@@ -20,11 +20,11 @@ class GaussNewton(ShownAsCall):
 
     J is the Jacobian of the network's outputs on the support set, S the Hessian of the loss with
     respect to the outputs. For a loss that is convex in the outputs (cross-entropy of logits,
-    squared error) A is positive definite, whatever the network does. It leaves out the curvature
-    of the network itself, which fades as the support loss does.
+    squared error) A is positive definite for any network. It leaves out the curvature of the
+    network itself, which vanishes with the support loss.
 
-    The product `J v` is the derivative of `u -> J' u`, which reverse mode gives (J' u is linear in
-    u), so that all products reuse one forward and one backward pass.
+    The product `J v` is the derivative of `u -> J' u`, which is linear in u. Reverse mode gives
+    it, so that all products reuse one forward and one backward pass.
 
     References:
         Schraudolph, 2002; Martens, 2010.
@@ -34,7 +34,7 @@ class GaussNewton(ShownAsCall):
         self, problem: Callable[[], InnerProblem], phi: tf.Tensor, variables: Sequence[Any]
     ) -> Linearization:
         """See `Curvature.linearize`."""
-        with tf.GradientTape(persistent=True) as meta_tape:  # sees the meta-parameters alone
+        with tf.GradientTape(persistent=True) as meta_tape:  # watches the meta-parameters
             inner_problem = problem()
             inner_problem.watch(meta_tape)
             objective = inner_problem.objective
@@ -53,8 +53,8 @@ class GaussNewton(ShownAsCall):
             with tf.GradientTape(persistent=True) as loss_tape:
                 loss_tape.watch(outputs)
                 losses, slope = losses_and_slope(objective, outputs)
-            # J' u is linear in u: its derivative is the same at every u, so that the pass which
-            # gives the gradient also gives the products with J.
+            # J' u is linear in u, so its derivative is the same at every u. The pass that gives
+            # the gradient therefore also gives the products with J.
             with tf.GradientTape(persistent=True) as transpose_tape:
                 seed = tf.nest.map_structure(tf.identity, slope)
                 transpose_tape.watch(seed)
@@ -71,18 +71,18 @@ class GaussNewton(ShownAsCall):
             return _flat(image)
 
         def loss_hessian(u: tf.Tensor) -> tf.Tensor:  # S u
-            bent = loss_tape.gradient(
+            product = loss_tape.gradient(
                 slope, outputs, output_gradients=_like(u, outputs), unconnected_gradients=_ZERO
             )
-            return _flat(bent)
+            return _flat(product)
 
         def pull_back(u: tf.Tensor) -> tf.Tensor:  # J' u
             pulled = jacobian_tape.gradient(outputs, phi, output_gradients=_like(u, outputs))
             return tf.ensure_shape(pulled, phi.shape)
 
         def penalty_product(v: tf.Tensor) -> tf.Tensor:
-            bent = penalty_tape.gradient(penalty_gradient, phi, output_gradients=v)
-            return tf.zeros_like(v) if bent is None else bent
+            product = penalty_tape.gradient(penalty_gradient, phi, output_gradients=v)
+            return tf.zeros_like(v) if product is None else product
 
         return Linearization(
             problem=inner_problem,
@@ -104,8 +104,8 @@ def losses_and_slope(objective: TaskObjective, outputs: Any) -> tuple[tf.Tensor,
     with tf.GradientTape() as tape:
         tape.watch(outputs)
         losses = objective.inner.loss(objective.tasks.support_y, outputs)
-    # Without ZERO, what does not depend on something would be None, and None as an output
-    # gradient means ones.
+    # Without ZERO, unconnected gradients would be None, and TensorFlow reads None as an output
+    # gradient of ones.
     slope = tf.nest.map_structure(
         tf.convert_to_tensor,  # it may be sparse, see `_flat`
         tape.gradient(losses, outputs, unconnected_gradients=_ZERO),
@@ -114,8 +114,8 @@ def losses_and_slope(objective: TaskObjective, outputs: Any) -> tuple[tf.Tensor,
 
 
 def _flat(outputs: Any) -> tf.Tensor:
-    """Outputs of all kinds as one vector a task, `[tasks, outputs]`."""
-    # Vectorization over an unknown number of tasks gathers; the derivative of that is sparse.
+    """Outputs of any structure as one vector per task, `[tasks, outputs]`."""
+    # Vectorization over an unknown number of tasks uses gather, whose derivative is sparse.
     parts = [tf.convert_to_tensor(part) for part in tf.nest.flatten(outputs)]
     return tf.concat([tf.reshape(part, [tf.shape(part)[0], -1]) for part in parts], axis=1)
 

@@ -24,7 +24,7 @@ class Hessian(ShownAsCall):
         self, problem: Callable[[], InnerProblem], phi: tf.Tensor, variables: Sequence[Any]
     ) -> Linearization:
         """See `Curvature.linearize`."""
-        with tf.GradientTape(persistent=True) as meta_tape:  # sees the meta-parameters alone
+        with tf.GradientTape(persistent=True) as meta_tape:  # watches the meta-parameters
             inner_problem = problem()
             inner_problem.watch(meta_tape)
             with tf.GradientTape(persistent=True) as curvature_tape:
@@ -32,8 +32,8 @@ class Hessian(ShownAsCall):
                 support, gradient = inner_problem.support_and_gradient(phi)
 
         def product(v: tf.Tensor) -> tf.Tensor:
-            bent = curvature_tape.gradient(gradient, phi, output_gradients=v)
-            return tf.ensure_shape(bent, phi.shape)
+            hessian_product = curvature_tape.gradient(gradient, phi, output_gradients=v)
+            return tf.ensure_shape(hessian_product, phi.shape)
 
         return Linearization(
             problem=inner_problem,

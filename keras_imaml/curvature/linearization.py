@@ -9,15 +9,15 @@ from keras_imaml.objectives.inner_problem import InnerProblem
 
 
 class Linearization(NamedTuple):
-    """`grad G` and its derivatives at `phi`; nothing of the forward pass is computed again.
+    """`grad G` and its derivatives at `phi`; the forward pass is not repeated.
 
     Attributes:
         problem: The inner problem at the current values of the meta-parameters.
         value: `[tasks]`, `G(phi, m)`.
         gradient: `[tasks, size]`, `grad_phi G(phi, m)`: zero at an exact inner solution.
         product: `v -> A v` on `[tasks, size]`; A is the curvature of G with respect to phi.
-        mixed: `w -> grad_m < grad_phi G(phi, m), w >`, one tensor (or None, where m does not
-            enter) for each variable m.
+        mixed: `w -> grad_m < grad_phi G(phi, m), w >`, one tensor for each variable m, or None
+            if m does not enter.
     """
 
     problem: InnerProblem
@@ -36,9 +36,9 @@ class Curvature(Protocol):
         """Linearize at `phi`.
 
         Args:
-            problem: Builds the inner problem from the current values of the meta-parameters;
-                called under a tape, which thereby sees how they enter.
-            phi: `[tasks, size]`, where to linearize.
+            problem: Builds the inner problem from the current values of the meta-parameters. It
+                is called under a tape, which records how they enter.
+            phi: `[tasks, size]`, the point at which to linearize.
             variables: The meta-parameters m.
         """
         ...

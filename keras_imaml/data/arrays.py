@@ -1,4 +1,4 @@
-"""Episodes from arrays that the user has in memory."""
+"""Episodes from arrays in memory."""
 
 import numpy as np
 from numpy.typing import ArrayLike

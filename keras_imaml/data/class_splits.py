@@ -1,4 +1,4 @@
-"""Which classes are for training, validation and test: kept in files, so that they never change."""
+"""The classes for training, validation and test, stored in files so that they never change."""
 
 import functools
 import importlib.resources
@@ -18,7 +18,7 @@ def _read(dataset: str) -> dict[str, Any]:
 
 
 def read_split(dataset: str, split: str) -> Any:
-    """What the file of a data set holds under one split.
+    """Read one split from the file of a data set.
 
     Args:
         dataset: Name of a file in `splits/`, such as `"omniglot"`.

@@ -1,4 +1,4 @@
-"""From the bytes of an image file to a square uint8 image."""
+"""Decode an image file to a square uint8 image."""
 
 import tensorflow as tf
 
@@ -23,7 +23,7 @@ def decode(encoded: tf.Tensor, image_size: int, channels: int) -> tf.Tensor:
     decode(encoded, image_size=28, channels=1).shape  # (28, 28, 1)
     ```
     """
-    # As RGB first: not every format can be decoded to gray directly.
+    # Decode to RGB first, because not every format decodes to gray directly.
     image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
     if channels == 1:
         image = tf.image.rgb_to_grayscale(image)
@@ -31,7 +31,7 @@ def decode(encoded: tf.Tensor, image_size: int, channels: int) -> tf.Tensor:
     height, width = tf.shape(image)[0], tf.shape(image)[1]
 
     def resized() -> tf.Tensor:
-        # Averaging over areas keeps thin strokes when shrinking, but makes blocks when growing.
+        # Area averages keep thin strokes when shrinking, but give blocks when enlarging.
         shrinks = tf.logical_and(height >= image_size, width >= image_size)
         values = tf.cond(
             shrinks,

@@ -35,21 +35,20 @@ def distorted(
         angle: Largest turn to either side, in degrees. Defaults to `10.0`.
         zoom: Largest change of the size, as a share of it, below 1. Defaults to `0.1`.
         shift: Largest move along each axis, as a share of the side. Defaults to `0.1`.
-        mirror: Whether every other image, at random, has left and right exchanged. Defaults to
-            `False`.
+        mirror: Whether to mirror each image with probability 1/2. Defaults to `False`.
         light: Largest change of the strength of each channel, as a share of it, below 1. Defaults
             to `0.0`.
         edges: What comes from outside an image: `"empty"` is 0, the background where ink is 1;
             `"reflected"` is the image mirrored at its edge. Defaults to `"empty"`.
         seed: Non-negative integer. Defaults to `0`.
-        start: Number of episodes that `tasks` has passed over; the same distortions follow as
-            without. Defaults to `0`.
+        start: Number of episodes that `tasks` has skipped, so that the distortions match.
+            Defaults to `0`.
 
     Returns:
         A `tf.data.Dataset` like `tasks`.
 
     Raises:
-        ValueError: If a number is out of range, or the inputs are no images.
+        ValueError: If a number is out of range, or the inputs are not images.
 
     Example:
 
@@ -79,8 +78,8 @@ def distorted(
 
     def change(element: Any, key: tf.Tensor) -> Any:
         (support_x, support_y), (query_x, query_y) = element
-        first, second = split_key(key, 2)
-        return (changed(support_x, first), support_y), (changed(query_x, second), query_y)
+        support_key, query_key = split_key(key, 2)
+        return (changed(support_x, support_key), support_y), (changed(query_x, query_key), query_y)
 
     def changed(images: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
         places, colors = (key, key) if light == 0 else split_key(key, 2)
@@ -88,10 +87,12 @@ def distorted(
         return moved if light == 0 else relit(moved, colors, light)
 
     keys = stream_of_episodes(lambda key: key, seed, "distorted", start)
-    both = tf.data.Dataset.zip(tasks, keys)
-    made = Endless(both.map(change, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True))
-    made.classes = getattr(tasks, "classes", None)
-    return made
+    tasks_and_keys = tf.data.Dataset.zip(tasks, keys)
+    episodes = Endless(
+        tasks_and_keys.map(change, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    )
+    episodes.classes = getattr(tasks, "classes", None)
+    return episodes
 
 
 def distort(
@@ -103,19 +104,21 @@ def distort(
     mirror: bool = False,
     edges: str = "empty",
 ) -> tf.Tensor:
-    """`images [n, height, width, channels]`, each by a random similarity around its center.
+    """Move each image by a random similarity around its center.
 
     Args:
-        images: Floating.
-        key: Of the random numbers, int64 `[2]`.
+        images: `[n, height, width, channels]`, floating.
+        key: Key of the random numbers, int64 `[2]`.
         angle: Largest turn, in radians.
         zoom: Largest relative change of the size.
         shift: Largest relative move.
-        mirror: Whether left and right change places in every other image.
+        mirror: Whether to mirror each image with probability 1/2.
         edges: `"empty"` or `"reflected"`.
     """
     count, (height, width) = tf.shape(images)[0], images.shape[1:3]
-    turn, size, down, right, side = tf.unstack(uniform(key, tf.stack([5, count]), -1.0, 1.0))
+    turn, size, downward, rightward, side = tf.unstack(
+        uniform(key, tf.stack([5, count]), -1.0, 1.0)
+    )
     scale = 1 / (1 + zoom * size)
     cosine, sine = scale * tf.cos(angle * turn), scale * tf.sin(angle * turn)
     # A mirrored image counts its columns from the other side of the center.
@@ -123,8 +126,8 @@ def distort(
     across, up = flip * cosine, flip * sine
     x, y = (width - 1) / 2, (height - 1) / 2
     # From a pixel of the result to its place in the image: about the center, then moved.
-    to_x = x - across * x + sine * y + shift * width * right
-    to_y = y - up * x - cosine * y + shift * height * down
+    to_x = x - across * x + sine * y + shift * width * rightward
+    to_y = y - up * x - cosine * y + shift * height * downward
     zero = tf.zeros_like(turn)
     transforms = tf.stack([across, -sine, to_x, up, cosine, to_y, zero, zero], axis=1)
     return tf.ensure_shape(
@@ -141,7 +144,7 @@ def distort(
 
 
 def relit(images: tf.Tensor, key: tf.Tensor, light: float) -> tf.Tensor:
-    """`images [n, height, width, channels]`, the channels of each made stronger or weaker."""
+    """Scale each channel of `images [n, height, width, channels]` by a random factor."""
     count, channels = tf.shape(images)[0], images.shape[3]
     change = uniform(key, tf.stack([count, 1, 1, channels]), -light, light)
     return images * tf.cast(1 + change, images.dtype)

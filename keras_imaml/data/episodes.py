@@ -17,7 +17,7 @@ from keras_imaml._utils.validation import check_integer
 Examples: TypeAlias = tuple[tf.Tensor, tf.Tensor]
 Episode: TypeAlias = tuple[Examples, Examples]
 
-# One generator on every device and version: "auto_select" may choose another one elsewhere.
+# "auto_select" would choose a generator by device, and episodes would then differ.
 _GENERATOR = "philox"
 
 
@@ -52,10 +52,10 @@ def stream_of_episodes(
     dataset = tf.data.Dataset.counter(start, dtype=tf.int64).map(
         episode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
     )
-    # A checkpoint then holds the position, not the episodes that were made ahead of it.
+    # A checkpoint then holds the position instead of prefetched episodes.
     options = tf.data.Options()
     options.experimental_symbolic_checkpoint = True
-    # Tuning would gain nothing here, and at its end an iterator waits until the tuner wakes up:
+    # Tuning gains nothing here. At its end, an iterator would wait for the tuner to wake up, and
     # `fit` would take up to twice its time, and up to a minute more.
     options.autotune.enabled = False
     return Endless(dataset.with_options(options))
@@ -65,11 +65,11 @@ class Endless(tf.data.Dataset):
     """A data set without an end, so that no batch is smaller than the others.
 
     `batch(16)` then gives meta-batches whose number of tasks is known when the graph is built,
-    which is faster to build and to run, without a thought of `drop_remainder`.
+    which is faster to build and to run. `drop_remainder` is not needed.
 
     Attributes:
-        classes: How many classes the examples are drawn from, a turned one counted as another; what
-            `class_labels=True` counts. `None` if it is not known.
+        classes: Number of classes that the examples are drawn from, with rotated classes counted
+            separately, as `class_labels=True` does. `None` if it is unknown.
     """
 
     def __init__(self, dataset: tf.data.Dataset) -> None:
@@ -145,7 +145,7 @@ class ExamplePool:
         if class_names is None:
             values, labels = np.unique(labels, return_inverse=True)
             class_names = [str(value) for value in values]
-        if np.any(labels[1:] < labels[:-1]):  # spare a copy of a large pool that is in order
+        if np.any(labels[1:] < labels[:-1]):  # do not copy a large pool that is already sorted
             order = np.argsort(labels, kind="stable")
             examples, labels = examples[order], labels[order]
         counts = np.bincount(labels, minlength=len(class_names))
@@ -189,7 +189,7 @@ class ExamplePool:
         way, shot, query = int(way), int(shot), int(query)
         shape = self.examples.shape[1:]
         classes, largest = len(self.counts), int(self.counts.max())
-        with tf.device("CPU:0"):  # where tf.data runs: an accelerator has no use for the pool
+        with tf.device("CPU:0"):  # where tf.data runs; saves memory of accelerators
             examples = tf.convert_to_tensor(self.examples)
             pixels = tf.constant(_turned_pixels(shape[0])) if rotations else None
             counts = tf.constant(self.counts, tf.int64)
@@ -197,7 +197,7 @@ class ExamplePool:
 
         def sample(key: tf.Tensor) -> Episode:
             class_key, example_key, rotation_key = split_key(key, 3)
-            # The largest of independent uniforms: a draw without replacement, in random order.
+            # Top-k of independent uniforms is a random draw without replacement, in random order.
             chosen = tf.math.top_k(uniform(class_key, [classes]), way).indices
             score = uniform(example_key, [way, largest])
             exists = tf.range(largest, dtype=tf.int64) < tf.gather(counts, chosen)[:, None]

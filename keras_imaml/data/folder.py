@@ -118,17 +118,18 @@ def load_examples(
         lambda file: decode(tf.io.read_file(file), size, channels),
         num_parallel_calls=tf.data.AUTOTUNE,
     )
-    done = 0
+    decoded_count = 0
     bar = WaitingBar(len(files), "Decoding images", unit_name="image")
     try:
         for image in decoded.as_numpy_iterator():
-            images[done] = image
-            done += 1
-            bar.update(done)
+            images[decoded_count] = image
+            decoded_count += 1
+            bar.update(decoded_count)
     except tf.errors.OpError as error:
         raise ValueError(
             f"Invalid value for `path`. Expected images of the kinds {', '.join(EXTENSIONS)}: "
-            f"repair or remove the file. Received: {files[done]!r}, which cannot be decoded"
+            f"repair or remove the file. Received: {files[decoded_count]!r}, which cannot be "
+            "decoded"
         ) from error
     return images, labels, list(files_of)
 
@@ -154,14 +155,14 @@ def split_folder(root: pathlib.Path, split: str) -> pathlib.Path:
 def _check_disjoint(root: pathlib.Path, classes: pathlib.Path) -> None:
     """Refuse a split that shares names of classes with another one."""
     for split in ("train", *_ALIASES["validation"], "test"):
-        other = root / split
-        if other.is_dir() and other != classes:
-            shared = sorted(_class_folders(classes).keys() & _class_folders(other).keys())
+        other_folder = root / split
+        if other_folder.is_dir() and other_folder != classes:
+            shared = sorted(_class_folders(classes).keys() & _class_folders(other_folder).keys())
             if shared:
                 raise ValueError(
                     "Invalid value for `path`. Expected class folders that no other split has: "
                     "move the images of a class to one split, or rename folders of different "
-                    f"classes. Received: {shared} in {str(classes)!r} and in {str(other)!r}"
+                    f"classes. Received: {shared} in {str(classes)!r} and in {str(other_folder)!r}"
                 )
 
 

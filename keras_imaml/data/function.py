@@ -43,13 +43,13 @@ def from_function(
     """
     seed = check_integer("seed", seed, minimum=0)
     start = check_integer("start", start, minimum=0)
-    first = draw(np.random.default_rng([seed, start]))
+    first_task = draw(np.random.default_rng([seed, start]))
     try:
-        (_, _), (_, _) = first
-        lists = [part for pair in first for part in pair if isinstance(part, list)]
+        (_, _), (_, _) = first_task
+        lists = [part for pair in first_task for part in pair if isinstance(part, list)]
         if lists:
             raise TypeError(f"a list, {lists[0]!r}: make it an array, or a tuple of arrays")
-        spec = tf.nest.map_structure(_spec, tuple(map(tuple, first)))
+        spec = tf.nest.map_structure(_spec, tuple(map(tuple, first_task)))
     except (TypeError, ValueError) as error:
         raise ValueError(
             "Invalid value for `draw`. Expected it to return arrays ((support_x, support_y), "

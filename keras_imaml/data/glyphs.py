@@ -75,19 +75,19 @@ def glyphs(
     support_x.shape  # (4, 5, 28, 28, 1)
     ```
     """
-    known = read_split("glyphs", split)
-    classes = check_integer("classes", known["default_classes"] if classes is None else classes, 2)
-    if classes > known["size"]:
+    facts = read_split("glyphs", split)
+    classes = check_integer("classes", facts["default_classes"] if classes is None else classes, 2)
+    if classes > facts["size"]:
         raise ValueError(
-            f"Invalid value for `classes`. Expected at most {known['size']}, the number of classes "
+            f"Invalid value for `classes`. Expected at most {facts['size']}, the number of classes "
             f"of a split. Received: classes={classes}"
         )
     examples = check_integer("examples_per_class", examples_per_class, 2)
     size = check_integer("image_size", image_size, 8)
-    first = known["first_class"]
-    images = render(first, classes, examples, size)
+    first_class = facts["first_class"]
+    images = render(first_class, classes, examples, size)
     labels = np.repeat(np.arange(classes), examples)
-    names = [f"glyph {first + index}" for index in range(classes)]
+    names = [f"glyph {first_class + index}" for index in range(classes)]
     pool = ExamplePool.from_labels(images.reshape(-1, size, size, 1), labels, names)
     stream = f"glyphs/{split}"
     return pool.episodes(way, shot, query, seed, stream, rotations, start, class_labels)
@@ -136,12 +136,12 @@ def _drawings(index: NDArray[np.uint64], examples: int) -> tuple[Floats, Floats,
     # Example 0 is the plain character: its numbers give the class, and no jitter is put on it.
     numbers = _Numbers(index, np.zeros(1, np.uint64))
     jitter = _Numbers(index, np.arange(1, examples + 1, dtype=np.uint64))
-    plain, weight = _strokes(numbers, None)
+    plain_points, weight = _strokes(numbers, None)
     drawn, drawn_weight = _strokes(numbers, jitter)
 
     inked = weight[..., None] > 0
-    low = np.where(inked, plain, np.inf).min(axis=(2, 3), keepdims=True)
-    high = np.where(inked, plain, -np.inf).max(axis=(2, 3), keepdims=True)
+    low = np.where(inked, plain_points, np.inf).min(axis=(2, 3), keepdims=True)
+    high = np.where(inked, plain_points, -np.inf).max(axis=(2, 3), keepdims=True)
     fit = 2.0 / np.maximum((high - low).max(axis=-1, keepdims=True), 1.0)
     drawn = (drawn - (low + high) / 2) * fit
 
@@ -177,19 +177,19 @@ def _strokes(numbers: "_Numbers", jitter: "_Numbers | None") -> tuple[Floats, Fl
         turning = side * np.where(kind < 0.4, 0.4 * bend, np.where(kind < 0.8, 1 + 2 * bend, 4.5))
         twist = numbers.uniform(-1.5, 1.5) * (kind > 0.4)  # how much an arc is also an S
         length = numbers.uniform(0.7, 1.5) * np.where(kind < 0.8, 1.0, 1.5)
-        free = np.stack([numbers.uniform(-0.7, 0.7), numbers.uniform(-0.7, 0.7)], axis=-1)
-        joined, at = numbers.uniform() < 0.6, numbers.uniform()
+        free_start = np.stack([numbers.uniform(-0.7, 0.7), numbers.uniform(-0.7, 0.7)], axis=-1)
+        is_joined, fraction = numbers.uniform() < 0.6, numbers.uniform()
         if jitter is not None:
             direction = direction + 0.09 * jitter.bell()
             turning = turning * (1 + 0.1 * jitter.bell()) + 0.1 * jitter.bell()
             twist = twist + 0.2 * jitter.bell()
             length = length * (1 + 0.08 * jitter.bell())
-        start = free
+        start = free_start
         if stroke:
-            before = curves[-1]
-            position = np.broadcast_to((at * _POINTS).astype(int), before.shape[:2])
-            on_it = np.take_along_axis(before, position[..., None, None], axis=2)[:, :, 0]
-            start = np.where(joined[..., None], on_it, free)
+            previous = curves[-1]
+            position = np.broadcast_to((fraction * _POINTS).astype(int), previous.shape[:2])
+            on_previous = np.take_along_axis(previous, position[..., None, None], axis=2)[:, :, 0]
+            start = np.where(is_joined[..., None], on_previous, free_start)
         if jitter is not None:
             start = start + 0.04 * np.stack([jitter.bell(), jitter.bell()], axis=-1)
         angle = direction[..., None] + turning[..., None] * (t - 0.5)
@@ -216,10 +216,10 @@ def _ink(points: Floats, weight: Floats, pen: Floats, size: int) -> np.ndarray:
     for dx in (0, 1):
         for dy in (0, 1):
             column, row = corner[..., 0] + dx, corner[..., 1] + dy
-            inside = (column >= 0) & (column < grid) & (row >= 0) & (row < grid)
+            is_inside = (column >= 0) & (column < grid) & (row >= 0) & (row < grid)
             share = np.abs(1 - dx - part[..., 0]) * np.abs(1 - dy - part[..., 1]) * weight
-            where = (base + row * grid + column)[inside]
-            density += np.bincount(where, share[inside], minlength=density.size)
+            pixels = (base + row * grid + column)[is_inside]
+            density += np.bincount(pixels, share[is_inside], minlength=density.size)
     line = density.reshape(drawings, grid, grid).astype(np.float32)
     radius = (pen.reshape(drawings, 1, 1) * (_SPAN / 2) * grid).astype(np.float32)
     line = _blur(_blur(line, radius, axis=1), radius, axis=2)

@@ -100,11 +100,11 @@ def _load_class_folders(root: pathlib.Path, split: str, image_size: int) -> Exam
     classes = folder.split_folder(root, split)
     # Folders may have names of their own, but never that of a class that another split holds.
     present = {entry.name for entry in classes.iterdir()}
-    for other in SPLITS:
-        leaked = sorted(present.intersection(read_split("mini_imagenet", other)))
-        if other != split and leaked:
+    for other_split in SPLITS:
+        shared_names = sorted(present.intersection(read_split("mini_imagenet", other_split)))
+        if other_split != split and shared_names:
             raise ValueError(
-                f"Invalid value for `data_dir`. Expected no class of the {other} split among those "
-                f"of the {split} split: move it. Received: {str(classes / leaked[0])!r}"
+                f"Invalid value for `data_dir`. Expected no class of the {other_split} split among "
+                f"those of the {split} split: move it. Received: {str(classes / shared_names[0])!r}"
             )
     return folder.load_pool(classes, image_size, channels=3)

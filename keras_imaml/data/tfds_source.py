@@ -140,15 +140,16 @@ def _read(
     builder: Any, tfds_split: str, class_names: Sequence[str], image_size: int, channels: int
 ) -> ExamplePool:
     tfds = import_tfds()
-    known = {name: label for label, name in enumerate(builder.info.features["label"].names)}
-    missing = [name for name in class_names if name not in known]
-    if missing:
+    label_of = {name: label for label, name in enumerate(builder.info.features["label"].names)}
+    missing_names = [name for name in class_names if name not in label_of]
+    if missing_names:
         raise ValueError(
             f"Invalid value for `data_dir`. Expected a data set with the {len(class_names)} "
-            f"classes of the split. Received: {str(builder.data_dir)!r}, which lacks {missing[:5]}"
+            f"classes of the split. Received: {str(builder.data_dir)!r}, which lacks "
+            f"{missing_names[:5]}"
         )
-    position = np.full(len(known), -1)
-    position[[known[name] for name in class_names]] = np.arange(len(class_names))
+    position = np.full(len(label_of), -1)
+    position[[label_of[name] for name in class_names]] = np.arange(len(class_names))
 
     dataset = builder.as_dataset(
         split=tfds_split, shuffle_files=False, decoders={"image": tfds.decode.SkipDecoding()}

@@ -1,4 +1,4 @@
-"""One pipeline of tasks a core, instead of many cores for each small operation."""
+"""One pipeline of tasks per core, instead of all cores for each small operation."""
 
 import os
 from collections.abc import Callable
@@ -12,16 +12,16 @@ from keras_imaml.objectives.task_objective import TaskObjective
 
 
 def parallel_tasks(cores: int | None = None) -> int:
-    """Let every core work on tasks of its own; call it before TensorFlow runs anything.
+    """Let each core work on its own tasks. Call it before TensorFlow runs anything.
 
-    By default TensorFlow splits every operation over all cores, and they wait for one another
-    after each of the thousands of small operations of a meta-step. Tasks are independent: with one
-    thread an operation, a learner sends each core through parts of the meta-batch, which takes
-    about half the time. Meta-gradients are the same to rounding. The setting is TensorFlow's own,
-    `tf.config.threading`, and applies to the whole process; a learner finds it there.
+    By default TensorFlow splits every operation over all cores. They wait for one another after
+    each of the thousands of small operations of a meta-step. Tasks are independent: with one thread
+    per operation, each core works on a part of the meta-batch, which takes about half the time.
+    Meta-gradients are the same to rounding. This sets `tf.config.threading` of TensorFlow, which
+    applies to the whole process.
 
     Args:
-        cores: How many. Defaults to `None`: those that this process may use.
+        cores: Number of cores. Defaults to `None`: all that this process may use.
 
     Returns:
         The number of cores.
@@ -54,14 +54,14 @@ def parallel_tasks(cores: int | None = None) -> int:
 
 
 def pipelines() -> int:
-    """How many parts of a meta-batch to work on at the same time: 1 without `parallel_tasks`."""
+    """The number of parts of a meta-batch that run in parallel; 1 without `parallel_tasks`."""
     if tf.config.threading.get_intra_op_parallelism_threads() != 1:
         return 1
     if tf.config.list_logical_devices("GPU"):
-        return 1  # all tasks together are what fills a GPU
+        return 1  # a GPU is fastest with all tasks in one batch
     cores = tf.config.threading.get_inter_op_parallelism_threads()
     strategy = tf.distribute.get_strategy()
-    # Several devices of one process, which on processors are parts of the same one.
+    # Logical CPU devices of one process share its cores.
     devices = len(strategy.extended.worker_devices) if is_distributed(strategy) else 1
     return max(1, cores // devices)
 
@@ -71,21 +71,22 @@ def run_lanes(
     objective: TaskObjective,
     lanes: int,
 ) -> tuple[Any, list[tf.Tensor]]:
-    """Call `function` for `lanes` parts of the tasks, none of which waits for another.
+    """Call `function` for `lanes` parts of the tasks, which run in parallel.
 
     Args:
         function: From the objective of a part to tensors `[tasks of the part, ...]`, and tensors
-            to be added up. It is traced once, or twice if the parts cannot have equal sizes.
-        objective: Of all tasks.
-        lanes: How many parts; no more than there are tasks, if that is known.
+            to sum. It is traced once, or twice if the parts cannot have equal sizes.
+        objective: The objective of all tasks.
+        lanes: Number of parts. It must not exceed the number of tasks, if that is known.
 
     Returns:
         The tensors of all parts joined, `[tasks, ...]`, and the sums.
     """
     if lanes == 1:
         return function(objective)
-    # A call of its own for each lane: TensorFlow optimizes the function once, and not as many
-    # times as there are lanes.
+    # One function call for each lane. No call needs the result of another, so that TensorFlow's
+    # executor runs them at the same time, each on a thread of the inter-op pool. As the calls are
+    # not inlined, the function is also optimized once, rather than once for each lane.
     traced = tf.function(
         lambda *part: function(objective.replace(*part)),
         autograph=False,
@@ -102,14 +103,16 @@ def run_lanes(
     joined = tf.nest.map_structure(
         lambda *parts: tf.concat(parts, axis=0), *(parts for parts, _ in results)
     )
-    return joined, [tf.add_n(more) for more in zip(*(sums for _, sums in results), strict=True)]
+    return joined, [tf.add_n(terms) for terms in zip(*(sums for _, sums in results), strict=True)]
 
 
 def _some_or_none(
     traced: Callable[..., Any], objective: TaskObjective, first: tf.Tensor, end: tf.Tensor
 ) -> tuple[Any, list[tf.Tensor]]:
-    """The tasks from `first` to `end`, of which there may be none when the graph runs."""
-    start = tf.minimum(first, objective.tasks.count - 1)  # a task that is not ours, marked as bad
+    """Run the tasks from `first` to `end`; at run time there may be none."""
+    start = tf.minimum(
+        first, objective.tasks.count - 1
+    )  # if there is none, a task of another lane, marked as invalid
     stop = tf.maximum(end, start + 1)
     tasks, numbers = tf.nest.map_structure(
         lambda x: x[start:stop], (objective.tasks, objective.numbers)

@@ -1,7 +1,7 @@
 """The tasks of a meta-batch on several devices or machines, by `tf.distribute`.
 
-Every replica computes the meta-gradient of its own tasks and counts with their number: the last
-meta-batch may be uneven. One device and many learn the same, to rounding.
+Every replica computes the meta-gradient of its own tasks, weighted by their number, because the
+last meta-batch may be uneven. One device and many learn the same, to rounding.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ try:
     from keras.src.losses import loss as _losses
 
     _stock_scale = _losses.scale_loss_for_distribution
-except (ImportError, AttributeError):  # a private place of Keras: then it does not scale there
+except (ImportError, AttributeError):  # private in Keras: without it, losses are not scaled there
     _losses = _stock_scale = None
 
 _OF_COMPILE = (keras.optimizers.Optimizer, keras.metrics.Metric)
@@ -43,12 +43,12 @@ def check_strategy(strategy: tf.distribute.Strategy) -> None:
 def check_variables(
     strategy: tf.distribute.Strategy, variables: Sequence[keras.Variable], what: str
 ) -> None:
-    """Refuse variables that were made outside of the scope of a strategy with several replicas.
+    """Refuse variables that were created outside of the scope of a distributed strategy.
 
     Args:
         strategy: The strategy.
-        variables: What it would train.
-        what: Whose variables they are, for the message.
+        variables: The variables to train.
+        what: The owner of the variables, for the message.
 
     Raises:
         ValueError: With the paths of the variables.
@@ -100,71 +100,71 @@ def is_distributed(strategy: tf.distribute.Strategy) -> bool:
 
 
 def losses_per_replica() -> contextlib.AbstractContextManager:
-    """Within it, Keras does not divide means by the number of replicas (and sums not at all).
+    """Context in which Keras losses are not divided by the number of replicas.
 
-    The loss of a task is one of a single replica.
+    Each task is on a single replica, so that its loss must not be divided.
     """
     return contextlib.nullcontext() if _losses is None else _whole_losses
 
 
 def all_reduce_sum(values: Any) -> Any:
-    """The sum over all replicas of each tensor in a structure, on each of them."""
+    """The sum over all replicas of each tensor in a structure."""
     context = tf.distribute.get_replica_context()
     if context is None or not is_distributed(context.strategy):
         return values
-    here = tf.nest.map_structure(tf.identity, values)  # on the device of this replica
-    return context.all_reduce(tf.distribute.ReduceOp.SUM, here)
+    local_values = tf.nest.map_structure(tf.identity, values)  # on the device of this replica
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, local_values)
 
 
 def for_optimizer(
     gradients: Sequence[Any], tasks: tf.Tensor, optimizer: keras.optimizers.Optimizer
 ) -> list[Any]:
-    """What to give the optimizer, which adds it up over the replicas, for the mean over all tasks.
+    """Scale gradients such that their sum over the replicas is the mean over all tasks.
 
     Args:
         gradients: Means over the tasks of this replica; None where a variable has none.
-        tasks: How many tasks those are, a scalar; it may be 0.
-        optimizer: It clips before it adds up. If it does, the whole gradient is clipped first.
+        tasks: The number of these tasks, a scalar; it may be 0.
+        optimizer: The optimizer. It would clip before the sum, so that the sum is clipped here.
     """
     if not is_distributed(tf.distribute.get_strategy()):
         return list(gradients)
     share = tf.math.divide_no_nan(tasks, all_reduce_sum(tasks))
-    there = [tf.convert_to_tensor(g) for g in gradients if g is not None]
-    parts = [g * tf.cast(share, g.dtype) for g in there]
+    tensors = [tf.convert_to_tensor(g) for g in gradients if g is not None]
+    parts = [g * tf.cast(share, g.dtype) for g in tensors]
     clips = getattr(optimizer, "inner_optimizer", optimizer)
     if any(getattr(clips, name, None) is not None for name in _CLIPS):
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         parts = [g / replicas for g in clips._clip_gradients(all_reduce_sum(parts))]
-    rest = iter(parts)
-    return [None if g is None else next(rest) for g in gradients]
+    remaining = iter(parts)
+    return [None if g is None else next(remaining) for g in gradients]
 
 
 @contextlib.contextmanager
 def aggregated_over_replicas(metrics: Sequence[keras.metrics.Metric]) -> Iterator[None]:
-    """Within it, metrics give what all replicas have counted, in one exchange for all metrics."""
+    """Context in which metrics hold the sums of all replicas, from one exchange for all."""
     context = tf.distribute.get_replica_context()
     if context is None or not is_distributed(context.strategy):
         yield
         return
-    kept = [v for metric in metrics for v in metric.variables if v.aggregation == "sum"]
-    sums = all_reduce_sum([tf.convert_to_tensor(v.value) for v in kept])
-    with keras.StatelessScope(state_mapping=list(zip(kept, sums, strict=True))):
+    counters = [v for metric in metrics for v in metric.variables if v.aggregation == "sum"]
+    sums = all_reduce_sum([tf.convert_to_tensor(v.value) for v in counters])
+    with keras.StatelessScope(state_mapping=list(zip(counters, sums, strict=True))):
         yield
 
 
 def pad_empty_batch(data: Any) -> tuple[Any, tf.Tensor]:
-    """A meta-batch with a task of zeros in the place of none at all, which no network evaluates.
+    """Add a task of zeros to a meta-batch without tasks, which no network could evaluate.
 
     The last meta-batch of a data set may be too small for all replicas.
 
     Returns:
-        The meta-batch, and which of its tasks are real: `[tasks]`, bool.
+        The meta-batch, and `[tasks]`, bool: False for the added task.
     """
     count = tf.shape(tf.nest.flatten(data)[0])[0]
-    missing = tf.cast(tf.equal(count, 0), count.dtype)
+    added = tf.cast(tf.equal(count, 0), count.dtype)
 
     def padded(x: tf.Tensor) -> tf.Tensor:
-        return tf.pad(x, [[0, missing], *([[0, 0]] * (x.shape.rank - 1))])
+        return tf.pad(x, [[0, added], *([[0, 0]] * (x.shape.rank - 1))])
 
     if not tf.nest.flatten(data)[0].shape[0]:  # none, or not known when the graph is built
         data = tf.nest.map_structure(padded, data)
@@ -172,22 +172,22 @@ def pad_empty_batch(data: Any) -> tuple[Any, tf.Tensor]:
 
 
 def tasks_before(tasks: tf.Tensor) -> tf.Tensor:
-    """How many tasks the replicas before this one have.
+    """The number of tasks of all replicas before this one.
 
     Args:
-        tasks: How many this one has, a scalar.
+        tasks: The number of tasks of this replica, a scalar.
     """
     context = tf.distribute.get_replica_context()
     if context is None or not is_distributed(context.strategy):
         return tf.constant(0)
-    place = context.replica_id_in_sync_group
-    counts = tf.one_hot(place, context.num_replicas_in_sync, tf.cast(tasks, tf.float32), 0.0)
-    return tf.cast(tf.cumsum(all_reduce_sum(counts), exclusive=True)[place], tf.int32)
+    replica = context.replica_id_in_sync_group
+    counts = tf.one_hot(replica, context.num_replicas_in_sync, tf.cast(tasks, tf.float32), 0.0)
+    return tf.cast(tf.cumsum(all_reduce_sum(counts), exclusive=True)[replica], tf.int32)
 
 
 @contextlib.contextmanager
 def lost_worker_reported() -> Iterator[None]:
-    """Within it, the loss of another worker is a `ConnectionError` that says what to do."""
+    """Context in which the loss of another worker raises a `ConnectionError` with advice."""
     try:
         yield
     except tf.errors.OpError as error:
@@ -207,17 +207,17 @@ def step_function(
     steps_per_call: int,
     eagerly: bool,
 ) -> Callable[[Any], dict[str, Any]]:
-    """What `fit` and `evaluate` call with an iterator: `step` on every replica.
+    """The function that `fit` and `evaluate` call with an iterator: `step` on every replica.
 
-    Keras' own function averages the logs of the replicas, which on several machines fails for
-    scalars; ours are the same on all of them.
+    Keras averages the logs of the replicas, which fails for scalars on several machines. Here the
+    logs are the same on all replicas.
     """
 
     def on_all(iterator: Any) -> dict[str, Any]:
         logs = strategy.run(step, args=(next(iterator),))
         return {k: strategy.experimental_local_results(v)[0] for k, v in logs.items()}
 
-    if not eagerly:  # with the iterator: a last meta-batch of another size is not traced anew
+    if not eagerly:  # the graph takes the iterator: a smaller last batch needs no new trace
         on_all = tf.function(on_all, autograph=False, reduce_retracing=True)
 
     def function(iterator: Any) -> dict[str, Any]:
@@ -234,6 +234,6 @@ def step_function(
 
 
 def element_spec(iterator: Any) -> Any:
-    """The type of what one replica gets of an iterator, or None if it does not say."""
+    """The spec of the elements that one replica gets, or None if it is unknown."""
     spec = getattr(iterator, "element_spec", None)
     return tf.nest.map_structure(lambda part: getattr(part, "_value_specs", (part,))[0], spec)

@@ -1,4 +1,4 @@
-"""What the processes of several machines tell one another between meta-steps."""
+"""Communication between the processes of several machines, between meta-steps."""
 
 import time
 import zlib
@@ -11,9 +11,9 @@ from keras_imaml.distribution.strategies import is_chief
 
 
 class Workers:
-    """The processes that train together under a strategy; one process is alone, and always agrees.
+    """The processes that train together under a strategy. A single process always agrees.
 
-    Every worker has to call the same methods in the same order: each call waits for all of them.
+    Every worker has to call the same methods in the same order: each call waits for all workers.
 
     Args:
         strategy: The strategy of the learner.
@@ -28,29 +28,30 @@ class Workers:
 
     def __init__(self, strategy: tf.distribute.Strategy) -> None:
         self.strategy = strategy
-        several = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
-        self.several = several and replicas.is_distributed(strategy)
+        has_workers = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+        self.several = has_workers and replicas.is_distributed(strategy)
         self._sums: Callable[[tf.Tensor], tf.Tensor] | None = None
 
     def mean(self, value: float) -> float:
         """The mean of the workers' values. A lost worker is a `ConnectionError`."""
         return self._means([value])[0]
 
-    def any(self, here: bool) -> bool:
-        """Whether it is so on any worker."""
-        return self.mean(float(here)) > 0
+    def any(self, value: bool) -> bool:
+        """Whether `value` is true on any worker."""
+        return self.mean(float(value)) > 0
 
     def wait(self) -> None:
-        """Wait until all workers are here: one that ends earlier would end the others too."""
+        """Wait for all workers. A worker that ends earlier would end the others."""
         self.mean(0.0)
 
     def check_same(self, name: str, value: str) -> None:
-        """Refuse, on every worker, to go on with another value than the others have.
+        """Raise an error on every worker if their values differ.
 
         Raises:
             ValueError: If `value` is not the same on all workers.
         """
-        # The mean of squares is that of one value only where all are equal, and exact so far.
+        # The mean of squares minus the squared mean is the variance: 0 only if all are equal.
+        # Digests below 2**20 keep the squares and their sums exact in float64.
         digest = float(zlib.crc32(value.encode()) % 2**20)
         mean, square = self._means([digest, digest**2])
         if square != mean**2:
@@ -60,36 +61,42 @@ class Workers:
             )
 
     def check_folder(self, folder: str, patience: float = 30.0) -> None:
-        """Refuse a folder that is not the same one on all machines.
+        """Raise an error if the path is not the same folder on all machines.
 
         Args:
-            folder: A path; made if missing.
-            patience: Seconds to wait until what the first worker writes is seen by the others.
+            folder: A path. It is created if missing.
+            patience: Seconds to wait until all workers see a file that the first one writes.
 
         Raises:
-            ValueError: If a worker does not see what the first one writes there.
+            ValueError: If a worker does not see the file.
         """
         if not self.several:
             return
         tf.io.gfile.makedirs(folder)
-        first = is_chief(self.strategy)
-        stamp = int(self.mean(time.time_ns() % 2**40 if first else 0.0) * 2**10)
+        writes = is_chief(self.strategy)
+        # A file name that all workers know: others send 0, so that the mean is the time of the
+        # first worker, divided by their number. 40 bits are exact; 2**10 keeps the fraction.
+        stamp = int(self.mean(time.time_ns() % 2**40 if writes else 0.0) * 2**10)
         file = f"{folder}/shared-{stamp}"
-        if first:
+        if writes:
             with tf.io.gfile.GFile(file, "w") as stream:
                 stream.write("All workers have to see this file.\n")
         self.wait()
         end = time.monotonic() + patience
-        while not (seen := tf.io.gfile.exists(file)) and time.monotonic() < end:
+        while not (is_visible := tf.io.gfile.exists(file)) and time.monotonic() < end:
             time.sleep(0.5)
-        missing = self.any(not seen)
-        if first:
+        is_missing = self.any(not is_visible)
+        if writes:
             tf.io.gfile.remove(file)
-        if missing:
+        if is_missing:
             raise ValueError(
                 "The workers see different folders. Expected one that every machine sees, such as "
                 f"of a network file system. Received: {folder!r}, which "
-                + ("holds what the first worker wrote" if seen else "lacks it on this machine")
+                + (
+                    "holds what the first worker wrote"
+                    if is_visible
+                    else "lacks it on this machine"
+                )
             )
 
     def _means(self, values: list[float]) -> list[float]:
@@ -99,13 +106,13 @@ class Workers:
             strategy = self.strategy
 
             @tf.autograph.experimental.do_not_convert
-            def total(here: tf.Tensor) -> tf.Tensor:
-                return replicas.all_reduce_sum(here)
+            def total(part: tf.Tensor) -> tf.Tensor:
+                return replicas.all_reduce_sum(part)
 
             self._sums = tf.function(
-                lambda here: strategy.run(total, args=(here,)), autograph=False
+                lambda part: strategy.run(total, args=(part,)), autograph=False
             )
         with replicas.lost_worker_reported():
             sums = self._sums(tf.constant(values, tf.float64))
-            whole = self.strategy.experimental_local_results(sums)[0].numpy()
-        return [float(x) / self.strategy.num_replicas_in_sync for x in whole]
+            totals = self.strategy.experimental_local_results(sums)[0].numpy()
+        return [float(x) / self.strategy.num_replicas_in_sync for x in totals]

@@ -1,4 +1,4 @@
-"""From the weights of one task to a plain Keras model."""
+"""A plain Keras model with the weights of one task."""
 
 from typing import Any
 
@@ -56,35 +56,37 @@ def _copy(model: keras.Model, support_x: Any, name: str | None) -> keras.Model:
 def _with_stock_layers(model: keras.Model, support_x: Any) -> keras.Model:
     """Turn each `TaskBatchNormalization` into a stock layer with the support statistics.
 
-    The two classes have the same weights and the same settings. So an instance that is used once
-    becomes the stock layer by its class alone, in whatever kind of model and at whatever depth it
-    sits. One that is used more than once, with other statistics each time, becomes one layer for
-    each use, and a `View` becomes Keras' own operations.
+    The two classes have the same weights and settings. An instance that is called once becomes the
+    stock layer by a change of its class, in any kind of model and at any depth. An instance with
+    more calls, each with its own statistics, becomes one layer per call. A `View` becomes stock
+    Keras operations.
     """
     layers = normalizations(model)
     of_task = [layer for layer in layers if not layer.fixed]
     calls = dict(zip(of_task, batch_statistics(of_task, model, support_x), strict=True))
-    several = {layer: iter(found) for layer, found in calls.items() if len(found) > 1}
+    repeated = {
+        layer: iter(statistics) for layer, statistics in calls.items() if len(statistics) > 1
+    }
 
     def in_place_of(operation: Any, *args: Any, **kwargs: Any) -> Any:
         if isinstance(operation, View):
             return operation.with_stock_operations(*args)
-        if operation not in several:
+        if operation not in repeated:
             return operation(*args, **kwargs)
         config = operation.get_config()
         del config["fixed"], config["divide"], config["name"]
         stock = keras.layers.BatchNormalization.from_config(config)
         outputs = stock(*args, **kwargs)
-        *own, _, _ = operation.get_weights()  # but for the statistics
-        stock.set_weights([*own, *next(several[operation])])
+        *scale_and_offset, _, _ = operation.get_weights()
+        stock.set_weights([*scale_and_offset, *next(repeated[operation])])
         return outputs
 
     nodes = nodes_of(model) or []
-    if any(node.operation in several or isinstance(node.operation, View) for node in nodes):
+    if any(node.operation in repeated or isinstance(node.operation, View) for node in nodes):
         outputs = called_again(nodes, {}, in_place_of)(structure_of(model, "output"))
         model = keras.Model(structure_of(model, "input"), outputs, name=model.name)
     for layer in model._flatten_layers():
-        if isinstance(layer, View) or layer in several:
+        if isinstance(layer, View) or layer in repeated:
             raise ValueError(
                 f"The layer {layer.path!r} cannot be replaced by stock layers: it is a View, or "
                 "normalizes more than once by the examples at hand, and it is not a layer of a "

@@ -1,4 +1,4 @@
-"""Copy what the layers of a model hold to a model of the same layers."""
+"""Copy the state of the layers of a model to a copy of the model."""
 
 import tempfile
 
@@ -6,18 +6,18 @@ import keras
 
 
 def copy_other_state(model: keras.Model, copy: keras.Model) -> None:
-    """Copy what is neither a variable that is read nor in the configuration.
+    """Copy layer state held outside plain variables and config.
 
-    So are the vocabulary of a `StringLookup` and the statistics of a `Normalization` that were
-    learned by the layer's own `adapt`: it computes with what it derives from its variables.
+    Examples are the vocabulary of a `StringLookup` and the statistics of a `Normalization`, which
+    their own `adapt` has learned.
     """
-    for theirs, ours in zip(model._flatten_layers(), copy._flatten_layers(), strict=True):
-        if not hasattr(ours, "finalize_state"):
+    for layer, twin in zip(model._flatten_layers(), copy._flatten_layers(), strict=True):
+        if not hasattr(twin, "finalize_state"):
             continue
-        if hasattr(ours, "load_assets"):
+        if hasattr(twin, "load_assets"):
             with tempfile.TemporaryDirectory() as folder:
-                theirs.save_assets(folder)
-                ours.load_assets(folder)
+                layer.save_assets(folder)
+                twin.load_assets(folder)
         store: dict = {}
-        theirs.save_own_variables(store)
-        ours.load_own_variables(store)
+        layer.save_own_variables(store)
+        twin.load_own_variables(store)

@@ -1,4 +1,4 @@
-"""SavedModels of a learner: they adapt, and need neither Keras nor this package to run."""
+"""SavedModels of a learner, which adapt without Keras and without this package."""
 
 from typing import Any
 
@@ -27,14 +27,15 @@ def export_learner(
       examples and queries; gives the predictions for the query set after adaptation. With a
       learned loss, `support_x, query_x`.
 
-    Both give a dictionary. With a loss of classes it has `logits` (if the network puts them out)
-    and `probabilities`, `[queries, classes]`; with any other loss, `predictions`. Several outputs
-    have their names before that, such as `color_logits`. `adapt_and_predict` adds three scalars:
+    Both return a dictionary. With a classification loss it has `probabilities`,
+    `[queries, classes]`, and `logits` if the network computes them. With any other loss it has
+    `predictions`. Several outputs prefix these with their names, such as `color_logits`.
+    `adapt_and_predict` adds three scalars:
 
     * `adapted`, bool: `False` if the inner loop diverged, or the task holds NaN or infinity. The
       predictions are then NaN.
     * `inner_residual`: the norm of the gradient of the inner objective at its last evaluation,
-      divided by that before adaptation. Near 0: solved.
+      divided by that before adaptation. It is near 0 at a solution.
     * `inner_steps`, int32: steps of the inner solver.
 
     Args:
@@ -42,7 +43,7 @@ def export_learner(
         filepath: The folder to write.
         target_spec: `tf.TensorSpec` of `support_y`, `[None, ...]`. Defaults to integer labels for
             a sparse loss, and to the shape of the network's outputs for any other.
-        verbose: Whether to print what was written. Defaults to `True`.
+        verbose: Whether to print the signatures. Defaults to `True`.
 
     Example:
 
@@ -77,7 +78,7 @@ def export_learner(
 
     archive = ExportArchive()
     for layer in learner._flatten_layers():
-        # The endpoints bring their variables with them, but not tables, as of a StringLookup.
+        # Endpoints track variables, but no tables, such as that of a StringLookup.
         if layer.built and not layer.variables and layer is not learner.model:
             archive.track(layer)
     archive.add_endpoint("predict", predict, [examples])
@@ -95,7 +96,7 @@ def export_learner(
 
 
 def _named_outputs(learner: Any, outputs: Any) -> dict[str, tf.Tensor]:
-    """The outputs by what they are to their losses."""
+    """The outputs, named by the kind of their losses."""
     flat = keras.tree.flatten(outputs)
     losses = _loss_of_each(learner, len(flat))
     if len(flat) == 1:

@@ -1,4 +1,4 @@
-"""Adam on the inner objective, as a pure update: no variables, all tasks in step."""
+"""Adam on the inner objective, as a pure update without variables; all tasks in step."""
 
 from dataclasses import dataclass
 
@@ -15,10 +15,10 @@ from keras_imaml.objectives.inner_problem import InnerProblem
 @keras.saving.register_keras_serializable(package="keras_imaml")
 @dataclass(frozen=True)
 class Adam(Configurable):
-    """Adam with bias correction; its moments start afresh in every task.
+    """Adam with bias correction; its moments start at zero in every task.
 
     Args:
-        steps: Iterations, at most. Defaults to `16`.
+        steps: Maximum number of iterations. Defaults to `16`.
         learning_rate: Step size, in weights. Defaults to `0.01`.
         beta_1: Decay of the mean gradient. Defaults to `0.9`.
         beta_2: Decay of the mean squared gradient. Defaults to `0.999`.

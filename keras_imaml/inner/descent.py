@@ -1,4 +1,4 @@
-"""The loop that all first-order inner solvers share: all tasks in step, each with its own stop."""
+"""The loop of all first-order inner solvers. Tasks run in step, and each stops by itself."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ class Rule(NamedTuple):
     Attributes:
         update: `(step, gradient, *state) -> (change, *state)`; phi moves by the change.
         begin: The state before the first step.
-        look: `(phi, *state) ->` where the gradient is taken.
+        look: `(phi, *state) -> phi`, the point at which the gradient is taken.
     """
 
     update: Callable[..., tuple]
@@ -30,24 +30,24 @@ class Rule(NamedTuple):
         support, gradient = problem.support_and_gradient(self.look(phi, *state))
         return support, gradient, *self.update(number, gradient, *state)
 
-    def seen(
+    def objective_at_step(
         self, problem: InnerProblem, support: tf.Tensor, phi: tf.Tensor, *state: tf.Tensor
     ) -> tf.Tensor:
-        """The inner objective where a step from `phi` took its gradient, `[tasks]`."""
-        there = tf.stop_gradient(self.look(phi, *state))
-        return problem.with_proximal_term(support, there)
+        """The inner objective at the point where a step from `phi` takes its gradient."""
+        point = tf.stop_gradient(self.look(phi, *state))
+        return problem.with_proximal_term(support, point)
 
 
 def descend(
     problem: InnerProblem, start: tf.Tensor, rule: Rule, steps: int, tolerance: float
 ) -> InnerSolution:
-    """Repeat `phi <- phi + change`. Nothing of the path is kept: memory does not grow with it.
+    """Repeat `phi <- phi + change`. The path is not stored: memory does not grow with `steps`.
 
     Args:
         problem: The inner problem.
         start: `[tasks, size]`.
         rule: The method.
-        steps: Iterations, at most.
+        steps: Maximum number of iterations.
         tolerance: A task stops when `||grad G||` has fallen below this share of its first value;
             0 runs all steps.
     """
@@ -57,33 +57,43 @@ def descend(
         step: tf.Tensor,
         phi: tf.Tensor,
         active: tf.Tensor,
-        spent: tf.Tensor,
-        first: tf.Tensor,
-        last: tf.Tensor,
-        began: tf.Tensor,
+        steps_taken: tf.Tensor,
+        initial_norm: tf.Tensor,
+        final_norm: tf.Tensor,
+        initial_value: tf.Tensor,
         value: tf.Tensor,
         *state: tf.Tensor,
     ) -> tuple[tf.Tensor, ...]:
         support, gradient, change, *state_after = rule.step(problem, step, phi, *state)
-        # Without a tolerance only the first and the last norm and value are of interest.
-        wanted = tf.equal(step, 0) | tf.equal(step, steps - 1) | bool(tolerance)
-        size, here = tf.cond(
-            wanted,
-            lambda: (norm(gradient), rule.seen(problem, support, phi, *state)),
-            lambda: (last, value),
+        # Without a tolerance only the first and the last norm and value are used.
+        evaluates = tf.equal(step, 0) | tf.equal(step, steps - 1) | bool(tolerance)
+        gradient_norm, objective = tf.cond(
+            evaluates,
+            lambda: (norm(gradient), rule.objective_at_step(problem, support, phi, *state)),
+            lambda: (final_norm, value),
         )
-        began = tf.where(tf.equal(step, 0), here, began)
-        value = tf.where(active, here, value)
-        first = tf.where(tf.equal(step, 0), size, first)
-        last = tf.where(active, size, last)
+        initial_value = tf.where(tf.equal(step, 0), objective, initial_value)
+        value = tf.where(active, objective, value)
+        initial_norm = tf.where(tf.equal(step, 0), gradient_norm, initial_norm)
+        final_norm = tf.where(active, gradient_norm, final_norm)
         if tolerance:
-            active &= size > tolerance * first
+            active &= gradient_norm > tolerance * initial_norm
             change = select(active, change, tf.zeros_like(change))
-        spent += tf.cast(active, tf.int32)
-        return step + 1, phi + change, active, spent, first, last, began, value, *state_after
+        steps_taken += tf.cast(active, tf.int32)
+        return (
+            step + 1,
+            phi + change,
+            active,
+            steps_taken,
+            initial_norm,
+            final_norm,
+            initial_value,
+            value,
+            *state_after,
+        )
 
-    none: Any = tf.zeros(tasks, start.dtype)
-    _, phi, _, spent, first, last, began, value, *_ = tf.while_loop(
+    zeros: Any = tf.zeros(tasks, start.dtype)
+    _, phi, _, steps_taken, initial_norm, final_norm, initial_value, value, *_ = tf.while_loop(
         lambda step, phi, active, *_: tf.reduce_any(active),
         body,
         (
@@ -91,29 +101,37 @@ def descend(
             start,
             tf.ones(tasks, tf.bool),
             tf.zeros(tasks, tf.int32),
-            none,
-            none,
-            none,
-            none,
+            zeros,
+            zeros,
+            zeros,
+            zeros,
             *rule.begin,
         ),
         maximum_iterations=steps,
         parallel_iterations=1,
     )
-    return ended(
-        phi, spent, first, last, began, value if isinstance(steps, int) and steps > 1 else None
+    known = isinstance(steps, int) and steps > 1
+    return descent_solution(
+        phi, steps_taken, initial_norm, final_norm, initial_value, value if known else None
     )
 
 
-def ended(
+def descent_solution(
     phi: tf.Tensor,
-    spent: tf.Tensor,
-    first: tf.Tensor,
-    last: tf.Tensor,
-    began: tf.Tensor,
+    steps_taken: tf.Tensor,
+    initial_norm: tf.Tensor,
+    final_norm: tf.Tensor,
+    initial_value: tf.Tensor,
     value: tf.Tensor | None,
 ) -> InnerSolution:
-    """What came of a descent; see `InnerSolution`. A single step has seen theta alone: no value."""
+    """The `InnerSolution` of a descent. A single step evaluates theta alone and has no value."""
     return InnerSolution(
-        phi, spent, spent, first, last, finite(phi), initial_value=began, value=value
+        phi,
+        steps_taken,
+        steps_taken,
+        initial_norm,
+        final_norm,
+        finite(phi),
+        initial_value=initial_value,
+        value=value,
     )

@@ -1,4 +1,4 @@
-"""When an inner loop has diverged: it ends higher than it began."""
+"""Divergence of an inner loop: the inner objective ends higher than it began."""
 
 from typing import NamedTuple
 
@@ -21,36 +21,33 @@ class Rise(NamedTuple):
 
 
 # A minimizer is never above theta, where the proximal term is zero. Solvers without a line search
-# only come near it: with fresh weights and a step size that trains well, one task in 160 of
-# `glyphs` ends a few percent above theta, and comes back in later steps. Twice the value is
-# another matter: each step then leads away. The number is for noise around a solved task.
-OF_MINIMISER = Rise(share=1.0, number=0.01)
-# A few steps of MAML or Reptile end where they end. Their support loss may well be higher than
-# before, and the meta-gradient then learns from it. Ten times the loss is no adaptation: too long
-# a step multiplies it again and again.
-OF_PATH = Rise(share=9.0, number=1.0)
+# only come near it. With fresh weights and a step size that trains well, one task in 160 of
+# `glyphs` ends a few percent above theta, and recovers in later steps. At twice the value,
+# however, every step leads away from the minimizer. `number` allows for noise at a solved task.
+MINIMIZER_RISE = Rise(share=1.0, number=0.01)
+# A few steps of MAML or Reptile need not reach a minimizer. Their support loss may even rise, and
+# the meta-gradient learns from that. Ten times the loss means divergence: steps that are too long
+# multiply the loss again and again.
+PATH_RISE = Rise(share=9.0, number=1.0)
 
 
-def highest(began: tf.Tensor, rise: Rise) -> tf.Tensor:
-    """The largest value of the inner objective that is no divergence, `[tasks]`.
+def highest_value(initial_value: tf.Tensor, rise: Rise) -> tf.Tensor:
+    """The largest value of the inner objective that does not count as divergence, `[tasks]`.
 
     Args:
         began: `[tasks]`, the inner objective at theta.
         rise: How far it may rise.
     """
-    return began + rise.share * tf.abs(began) + rise.number
+    return initial_value + rise.share * tf.abs(initial_value) + rise.number
 
 
 def checked(problem: InnerProblem, solution: InnerSolution) -> InnerSolution:
-    """The solution with its values, where diverged tasks are not valid.
-
-    Values that the solver has not met on its way are computed here.
-    """
-    began, value = solution.initial_value, solution.value
-    if began is None:
-        began = problem.value(problem.start())
+    """Mark diverged tasks as invalid, and compute the values that the solver did not need."""
+    initial_value, value = solution.initial_value, solution.value
+    if initial_value is None:
+        initial_value = problem.value(problem.start())
     if value is None:
         value = problem.value(solution.phi)
-    # Nothing is below NaN, and infinity is only below itself.
-    valid = tf.math.is_finite(value) & (value <= highest(began, OF_PATH))
-    return solution._replace(initial_value=began, value=value, valid=solution.valid & valid)
+    # The comparison is false for NaN; infinity is not above an infinite bound, so check it too.
+    valid = tf.math.is_finite(value) & (value <= highest_value(initial_value, PATH_RISE))
+    return solution._replace(initial_value=initial_value, value=value, valid=solution.valid & valid)

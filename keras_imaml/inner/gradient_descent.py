@@ -20,20 +20,20 @@ STRONGLY_CONVEX = "strongly_convex"
 class GradientDescent(Configurable):
     """`phi <- phi - learning_rate grad G(phi)`, all tasks in step.
 
-    Memory does not depend on the number of steps: nothing of the path is kept.
+    Memory does not depend on the number of steps, because the path is not stored.
 
     Args:
-        steps: Iterations, at most. Defaults to `16` (the paper's number for 5-way Omniglot).
+        steps: Maximum number of iterations. Defaults to `16`, as in the paper for 5-way
+            Omniglot.
         learning_rate: Step size, in squared weights per unit of loss, or a
-            `keras_imaml.LearningRate`, one a layer or a weight. It must stay below
+            `keras_imaml.LearningRate`, one per layer or weight. It must stay below
             `2 / (largest curvature + lambda)`. Defaults to `0.1`.
-        momentum: Share of the last step that is added to the next, at least 0 and below 1. For a
-            condition number kappa of the inner problem the theory asks for
-            `(sqrt(kappa) - 1) / (sqrt(kappa) + 1)`; `"strongly_convex"` takes that, with
-            `kappa = 1 / (learning_rate lambda)`: right where the learning rate is one over the
-            largest curvature, and the support loss is convex. Defaults to `0.0`.
-        nesterov: Whether the gradient is taken ahead, where the momentum leads (Nesterov), rather
-            than here (heavy ball). Defaults to `False`.
+        momentum: Share of the last step that is added to the next, at least 0 and below 1.
+            `"strongly_convex"` sets the optimal `(sqrt(kappa) - 1) / (sqrt(kappa) + 1)` for the
+            condition number `kappa = 1 / (learning_rate lambda)`. It assumes a convex support
+            loss and a learning rate of one over the largest curvature. Defaults to `0.0`.
+        nesterov: Whether to evaluate the gradient at the look-ahead point (Nesterov) instead of
+            the current one (heavy ball). Defaults to `False`.
         tolerance: A task stops when `||grad G(phi)||` has fallen below this share of its value at
             theta. `0` runs all steps. Defaults to `0.0`.
 
@@ -87,10 +87,10 @@ class GradientDescent(Configurable):
             change = momentum * velocity - rate * gradient
             return change, change
 
-        rest = (tf.zeros_like(problem.start()),)
+        begin = (tf.zeros_like(problem.start()),)
         if not self.nesterov:
-            return Rule(update, rest)
-        return Rule(update, rest, look=lambda phi, velocity: phi + momentum * velocity)
+            return Rule(update, begin)
+        return Rule(update, begin, look=lambda phi, velocity: phi + momentum * velocity)
 
     def _rate(self, dtype: tf.DType) -> tf.Tensor:
         if isinstance(self.learning_rate, LearningRate):

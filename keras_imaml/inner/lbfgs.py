@@ -20,7 +20,7 @@ class _State(NamedTuple):
     value: tf.Tensor
     gradient: tf.Tensor
     moves: tf.Tensor  # [memory, tasks, size], the newest last
-    changes: tf.Tensor  # [memory, tasks, size], of the gradient over each move
+    changes: tf.Tensor  # [memory, tasks, size], changes of the gradient over each move
     active: tf.Tensor
     steps: tf.Tensor
     gradients: tf.Tensor
@@ -33,10 +33,10 @@ class LBFGS(Configurable):
     """Quasi-Newton steps from the last few moves, with an Armijo line search.
 
     Args:
-        steps: Iterations, at most. Defaults to `10`.
-        memory: Moves that are remembered. Defaults to `5`.
+        steps: Maximum number of iterations. Defaults to `10`.
+        memory: Number of past moves to keep. Defaults to `5`.
         first_step: Length of the first step as a multiple of the gradient. Defaults to `0.1`.
-        backtracks: Halvings of a step, at most. Defaults to `8`.
+        backtracks: Maximum number of halvings of a step. Defaults to `8`.
         tolerance: A task stops when `||grad G(phi)||` has fallen below this share of its value at
             theta. Defaults to `0.0`.
 
@@ -67,8 +67,8 @@ class LBFGS(Configurable):
         """See `InnerSolver.minimize`."""
         start = problem.start() if start is None else start
         support, gradient = problem.support_and_gradient(start)
-        began = problem.with_proximal_term(support, start)
-        first = norm(gradient)
+        initial_value = problem.with_proximal_term(support, start)
+        initial_norm = norm(gradient)
 
         def body(*loop: tf.Tensor) -> _State:
             s = _State(*loop)
@@ -79,31 +79,31 @@ class LBFGS(Configurable):
             step = backtrack(
                 problem, s.phi, s.value, direction, slope, s.active, halvings=self.backtracks
             )
-            after = problem.gradient(step.phi)
-            move, change = step.phi - s.phi, after - s.gradient
+            next_gradient = problem.gradient(step.phi)
+            move, change = step.phi - s.phi, next_gradient - s.gradient
             # Only moves along which the gradient grows keep the estimate positive definite.
-            useful = s.active & (dot(move, change) > 1e-10 * norm(move) * norm(change))
+            is_useful = s.active & (dot(move, change) > 1e-10 * norm(move) * norm(change))
 
-            def keep(old: tf.Tensor, new: tf.Tensor) -> tf.Tensor:
-                new = select(useful, new, tf.zeros_like(new))
-                return tf.concat([old[1:], new[None]], axis=0)
+            def append(memory: tf.Tensor, entry: tf.Tensor) -> tf.Tensor:
+                entry = select(is_useful, entry, tf.zeros_like(entry))
+                return tf.concat([memory[1:], entry[None]], axis=0)
 
-            size = norm(after)
+            next_norm = norm(next_gradient)
             return _State(
                 step=s.step + 1,
                 phi=step.phi,
                 value=step.value,
-                gradient=after,
-                moves=keep(s.moves, move),
-                changes=keep(s.changes, change),
-                active=s.active & step.accepted & (size > self.tolerance * first),
+                gradient=next_gradient,
+                moves=append(s.moves, move),
+                changes=append(s.changes, change),
+                active=s.active & step.accepted & (next_norm > self.tolerance * initial_norm),
                 steps=s.steps + tf.cast(s.active, tf.int32),
                 gradients=s.gradients + tf.cast(s.active, tf.int32),
                 evaluations=s.evaluations + step.evaluations,
             )
 
         tasks = tf.shape(start)[:1]
-        empty = tf.zeros(tf.concat([[self.memory], tf.shape(start)], 0), start.dtype)
+        empty_memory = tf.zeros(tf.concat([[self.memory], tf.shape(start)], 0), start.dtype)
         end = _State(
             *tf.while_loop(
                 lambda *loop: tf.reduce_any(_State(*loop).active),
@@ -111,11 +111,11 @@ class LBFGS(Configurable):
                 _State(
                     step=tf.constant(0),
                     phi=start,
-                    value=began,
+                    value=initial_value,
                     gradient=gradient,
-                    moves=empty,
-                    changes=empty,
-                    active=tf.math.is_finite(first) & (first > 0),
+                    moves=empty_memory,
+                    changes=empty_memory,
+                    active=tf.math.is_finite(initial_norm) & (initial_norm > 0),
                     steps=tf.zeros(tasks, tf.int32),
                     gradients=tf.ones(tasks, tf.int32),
                     evaluations=tf.ones(tasks, tf.int32),
@@ -125,20 +125,20 @@ class LBFGS(Configurable):
             )
         )
         gradients = count_with_values(end.gradients, end.evaluations)
-        last = norm(end.gradient)
+        final_norm = norm(end.gradient)
         return InnerSolution(
             end.phi,
             end.steps,
             gradients,
-            first,
-            last,
+            initial_norm,
+            final_norm,
             finite(end.phi),
-            initial_value=began,
+            initial_value=initial_value,
             value=end.value,
         )
 
     def _inverse_product(self, s: _State) -> tf.Tensor:
-        """The two-loop recursion; empty places of the memory change nothing."""
+        """The two-loop recursion; empty entries of the memory have no effect."""
         pairs = list(zip(tf.unstack(s.moves), tf.unstack(s.changes), strict=True))
         weights = [tf.math.divide_no_nan(tf.ones([], a.dtype), dot(a, b)) for a, b in pairs]
         q, shares = s.gradient, []
@@ -148,8 +148,8 @@ class LBFGS(Configurable):
             shares.append(share)
         newest = weights[-1]
         scale = tf.math.divide_no_nan(tf.ones_like(newest), newest * dot(*[pairs[-1][1]] * 2))
-        fresh = tf.equal(newest, 0)
-        q *= tf.where(fresh, tf.constant(self.first_step, q.dtype), scale)[:, None]
+        is_empty = tf.equal(newest, 0)
+        q *= tf.where(is_empty, tf.constant(self.first_step, q.dtype), scale)[:, None]
         for (move, change), weight, share in zip(pairs, weights, reversed(shares), strict=True):
             q += (share - weight * dot(change, q))[:, None] * move
         return q

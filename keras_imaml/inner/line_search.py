@@ -7,17 +7,17 @@ import tensorflow as tf
 from keras_imaml._utils.vectors import select
 from keras_imaml.objectives.inner_problem import InnerProblem
 
-SUFFICIENT = 1e-4  # the share of the predicted decrease that a step must reach (Armijo)
+SUFFICIENT_DECREASE = 1e-4  # the share of the predicted decrease that a step must reach (Armijo)
 
 
 class Step(NamedTuple):
-    """Where a line search ended.
+    """The end of a line search.
 
     Attributes:
         phi: `[tasks, size]`; unchanged for tasks without an acceptable step.
         value: `[tasks]`, G there.
         accepted: `[tasks]`, bool.
-        evaluations: `[tasks]`, int32, values of G that were spent.
+        evaluations: `[tasks]`, int32, number of values of G computed.
     """
 
     phi: tf.Tensor
@@ -44,7 +44,7 @@ def backtrack(
         direction: `[tasks, size]`, downhill.
         slope: `[tasks]`, `grad G . direction`, negative.
         active: `[tasks]`, the tasks to search for.
-        halvings: How often to halve, at most.
+        halvings: Maximum number of halvings.
 
     References:
         Armijo, 1966; Nocedal and Wright, 2006, algorithm 3.1.
@@ -53,14 +53,14 @@ def backtrack(
     def body(size: tf.Tensor, *loop: tf.Tensor) -> tuple:
         step = Step(*loop)
         searching = active & ~step.accepted
-        there = phi + size * direction
-        reached = problem.value(there)
-        good = searching & (reached <= value + SUFFICIENT * size * slope)
+        candidate = phi + size * direction
+        candidate_value = problem.value(candidate)
+        accepted = searching & (candidate_value <= value + SUFFICIENT_DECREASE * size * slope)
         return (
             size / 2,
-            select(good, there, step.phi),
-            tf.where(good, reached, step.value),
-            step.accepted | good,
+            select(accepted, candidate, step.phi),
+            tf.where(accepted, candidate_value, step.value),
+            step.accepted | accepted,
             step.evaluations + tf.cast(searching, tf.int32),
         )
 

@@ -20,14 +20,14 @@ class _State(NamedTuple):
     step: tf.Tensor
     phi: tf.Tensor
     value: tf.Tensor  # G(phi)
-    direction: tf.Tensor  # the last one: where the next linear solve starts
+    direction: tf.Tensor  # of the last step; a warm start begins here
     damping: tf.Tensor
     active: tf.Tensor
     steps: tf.Tensor
     gradients: tf.Tensor  # gradients spent; a product counts as two
     evaluations: tf.Tensor  # values of G spent
-    first: tf.Tensor  # ||grad G(theta)||
-    last: tf.Tensor  # ||grad G|| where the last step began
+    initial_norm: tf.Tensor  # ||grad G(theta)||
+    final_norm: tf.Tensor  # ||grad G|| where the last step began
 
 
 @keras.saving.register_keras_serializable(package="keras_imaml")
@@ -36,23 +36,23 @@ class NewtonCG(Configurable):
     """Newton's method with directions from conjugate gradient and an Armijo line search.
 
     A step solves `(A + mu I) d = -grad G` by a few products with the curvature A, and backtracks
-    along d until G has fallen enough. The damping mu follows Levenberg and Marquardt: it falls
-    where the quadratic model predicts well, and grows where it does not.
+    along d until G has decreased enough. The damping mu follows Levenberg and Marquardt: it
+    decreases while the quadratic model predicts well, and increases otherwise.
 
     Args:
-        steps: Newton steps, at most. Defaults to `4`.
-        linear_steps: Products with the curvature a step, at most. Defaults to `5` (the paper's
-            number).
+        steps: Maximum number of Newton steps. Defaults to `4`.
+        linear_steps: Maximum number of products with the curvature per step. Defaults to `5`,
+            as in the paper.
         curvature: `"gauss_newton"` or `"hessian"`. Defaults to `"gauss_newton"`.
-        damping: mu at the start, in units of curvature. `0` switches damping off. Defaults to
+        damping: Initial mu, in units of curvature. `0` disables damping. Defaults to
             `0.01`.
-        backtracks: Halvings of a step, at most. Defaults to `8`.
+        backtracks: Maximum number of halvings of a step. Defaults to `8`.
         warm_start: Whether a linear solve starts from the last direction, which takes two more
             products a step. Defaults to `False`.
         tolerance: A task stops when `||grad G(phi)||` has fallen below this share of its value at
             theta. Defaults to `0.0`.
-        linear_tolerance: Relative residual at which the linear solve of a task ends: far from the
-            minimizer a better direction is not worth its products. Defaults to `0.3`.
+        linear_tolerance: Relative residual at which the linear solve of a task ends. Far from
+            the minimizer, a more accurate direction is not worth its products. Defaults to `0.3`.
 
     Example:
 
@@ -94,32 +94,36 @@ class NewtonCG(Configurable):
 
         def body(*loop: tf.Tensor) -> _State:
             s = _State(*loop)
-            here = curvature.linearize(lambda: problem, s.phi, ())
-            gradient, size = here.gradient, norm(here.gradient)
-            first = tf.where(tf.equal(s.step, 0), size, s.first)
-            active = s.active & (size > self.tolerance * first) & tf.math.is_finite(size)
+            linearization = curvature.linearize(lambda: problem, s.phi, ())
+            gradient, gradient_norm = linearization.gradient, norm(linearization.gradient)
+            initial_norm = tf.where(tf.equal(s.step, 0), gradient_norm, s.initial_norm)
+            active = (
+                s.active
+                & (gradient_norm > self.tolerance * initial_norm)
+                & tf.math.is_finite(gradient_norm)
+            )
 
             def damped(v: tf.Tensor) -> tf.Tensor:
-                return here.product(v) + s.damping[:, None] * v
+                return linearization.product(v) + s.damping[:, None] * v
 
             guess = s.direction if self.warm_start else tf.zeros_like(s.direction)
-            rest = -gradient - damped(guess) if self.warm_start else -gradient
-            solution = linear.solve(damped, rest)
+            rhs = -gradient - damped(guess) if self.warm_start else -gradient
+            solution = linear.solve(damped, rhs)
             direction = guess + solution.solution
-            # Indefinite products or a stale warm start may lead uphill: go straight down instead.
+            # Indefinite products or a stale warm start may lead uphill: then take the gradient.
             direction = select(dot(gradient, direction) < 0, direction, -gradient)
             slope = dot(gradient, direction)
             step = backtrack(
                 problem, s.phi, s.value, direction, slope, active, halvings=self.backtracks
             )
             if self.warm_start:
-                direction_curvature = dot(direction, here.product(direction))
-            else:  # conjugate gradient leaves a residual that is orthogonal to its solution
+                direction_curvature = dot(direction, linearization.product(direction))
+            else:  # the residual of conjugate gradient is orthogonal to its solution
                 direction_curvature = -slope - s.damping * dot(direction, direction)
             gain = tf.math.divide_no_nan(step.value - s.value, slope + direction_curvature / 2)
             eased = tf.where(gain > 0.75, s.damping * 2 / 3, s.damping)
             damping = tf.where(gain < 0.25, s.damping * 1.5, eased)
-            spent = 1 + 2 * (solution.steps + 2 * int(self.warm_start))
+            cost = 1 + 2 * (solution.steps + 2 * int(self.warm_start))
             return _State(
                 step=s.step + 1,
                 phi=step.phi,
@@ -128,15 +132,15 @@ class NewtonCG(Configurable):
                 damping=tf.where(active, damping, s.damping),
                 active=active & step.accepted,
                 steps=s.steps + tf.cast(active, tf.int32),
-                gradients=s.gradients + tf.where(active, spent, 0),
+                gradients=s.gradients + tf.where(active, cost, 0),
                 evaluations=s.evaluations + step.evaluations,
-                first=first,
-                last=tf.where(s.active, size, s.last),
+                initial_norm=initial_norm,
+                final_norm=tf.where(s.active, gradient_norm, s.final_norm),
             )
 
         tasks = tf.shape(start)[:1]
         zeros = tf.zeros(tasks, start.dtype)
-        began = problem.value(start)
+        initial_value = problem.value(start)
         end = _State(
             *tf.while_loop(
                 lambda *loop: tf.reduce_any(_State(*loop).active),
@@ -144,15 +148,15 @@ class NewtonCG(Configurable):
                 _State(
                     step=tf.constant(0),
                     phi=start,
-                    value=began,
+                    value=initial_value,
                     direction=tf.zeros_like(start),
                     damping=zeros + self.damping,
                     active=tf.ones(tasks, tf.bool),
                     steps=tf.zeros(tasks, tf.int32),
                     gradients=tf.zeros(tasks, tf.int32),
                     evaluations=tf.ones(tasks, tf.int32),
-                    first=zeros,
-                    last=zeros,
+                    initial_norm=zeros,
+                    final_norm=zeros,
                 ),
                 maximum_iterations=self.steps,
                 parallel_iterations=1,
@@ -163,9 +167,9 @@ class NewtonCG(Configurable):
             end.phi,
             end.steps,
             gradients,
-            end.first,
-            end.last,
+            end.initial_norm,
+            end.final_norm,
             finite(end.phi),
-            initial_value=began,
+            initial_value=initial_value,
             value=end.value,
         )

@@ -1,4 +1,4 @@
-"""What an inner solver returns, and the interface of all of them."""
+"""The interface of inner solvers, and the solution that they return."""
 
 from typing import NamedTuple, Protocol
 
@@ -12,17 +12,17 @@ class InnerSolution(NamedTuple):
 
     Attributes:
         phi: `[tasks, size]`, near the minimizer of the inner objective.
-        steps: `[tasks]`, int32, iterations that were spent on the task.
-        gradients: `[tasks]`, int32, what they cost in gradients of the inner objective; a product
+        steps: `[tasks]`, int32, iterations spent on the task.
+        gradients: `[tasks]`, int32, their cost in gradients of the inner objective. A product
             with the curvature counts as two, a value of the objective as a third.
-        initial_gradient_norm: `[tasks]`, `||grad G(theta)||`, against which residuals are read.
-        gradient_norm: `[tasks]`, `||grad G||` at the last point where the solver took a gradient;
-            for first-order solvers that is one step before `phi`.
+        initial_gradient_norm: `[tasks]`, `||grad G(theta)||`, the reference of residuals.
+        gradient_norm: `[tasks]`, `||grad G||` at the last point where the solver took a gradient.
+            For first-order solvers that is one step before `phi`.
         valid: `[tasks]`, bool, tasks whose weights are finite.
-        initial_value: `[tasks]`, `G(theta)`, against which a divergence is told. None of a solver
-            that does not meet it on its way: it is then computed.
-        value: `[tasks]`, G at the last point where the solver knew it; for first-order solvers of
-            several steps that is one step before `phi`. None as above.
+        initial_value: `[tasks]`, `G(theta)`, the reference for detecting divergence. None if the
+            solver does not need it: it is computed afterwards.
+        value: `[tasks]`, G at the last point where the solver evaluated it. For first-order
+            solvers of more than one step that is one step before `phi`. None as above.
     """
 
     phi: tf.Tensor
@@ -36,7 +36,7 @@ class InnerSolution(NamedTuple):
 
 
 def count_with_values(gradients: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
-    """Gradients spent, with values of the objective at a third of one each, rounded up."""
+    """The cost in gradients. A value of the objective counts as a third, rounded up."""
     return gradients + (values + 2) // 3
 
 

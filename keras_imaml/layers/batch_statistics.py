@@ -1,4 +1,4 @@
-"""The means and variances by which layers of a model normalize the examples at hand."""
+"""The batch means and variances of the normalization layers of a model."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +15,7 @@ Calls = list[tuple[tf.Tensor, tf.Tensor]]
 def batch_statistics(
     layers: Sequence[TaskBatchNormalization], model: keras.Model, x: Any
 ) -> list[Calls]:
-    """By what `layers` of a model normalize the examples at hand when it is given `x`."""
+    """The statistics by which `layers` of a model normalize `x`, per layer and call."""
     if not layers:
         return []
     for layer in layers:

@@ -9,21 +9,22 @@ import keras
 import tensorflow as tf
 
 _context = threading.local()
-_UNROLLED = 32  # tasks that are normalized one by one: graphs grow with them
+_UNROLLED = 32  # most tasks to normalize one by one: each adds operations to the graph
 
 
 @contextlib.contextmanager
 def statistics_of_first(rows: int | tf.Tensor) -> Iterator[None]:
-    """Within it, `TaskBatchNormalization` takes its statistics from the first `rows` examples.
+    """Context in which `TaskBatchNormalization` uses the statistics of the first `rows` examples.
 
     A query set that follows its support set in one batch is then normalized by the support set
-    alone: no query example sees another (non-transductive evaluation).
+    alone. Predictions for a query do not depend on the other queries.
     """
+    outer_rows = getattr(_context, "rows", None)
     _context.rows = rows
     try:
         yield
     finally:
-        _context.rows = None
+        _context.rows = outer_rows  # contexts may be nested
 
 
 @keras.saving.register_keras_serializable(package="keras_imaml")
@@ -49,7 +50,7 @@ class TaskBatchNormalization(keras.layers.BatchNormalization):
         scale: Whether to multiply by a learned `gamma`. Defaults to `True`.
         fixed: Whether to normalize every task by the same statistics, those that
             `keras_imaml.record_statistics` has left in the layer. Defaults to `False`.
-        divide: Whether to divide by the standard deviation. `False` only takes the mean off.
+        divide: Whether to divide by the standard deviation. `False` only subtracts the mean.
             Defaults to `True`.
         **kwargs: Other arguments of `keras.layers.BatchNormalization`, such as initializers and
             `name`. `momentum` has no effect.
@@ -81,13 +82,13 @@ class TaskBatchNormalization(keras.layers.BatchNormalization):
                     f"Invalid value for `{name}`. Expected False: the statistics of a task never "
                     f"mix with those of another. Received: {name}={kwargs[name]}"
                 )
-        if not divide:  # a variance by which nothing changes, here and in a stock layer
+        if not divide:  # with this variance, also a stock layer divides by one
             variance = keras.initializers.Constant(1.0 - epsilon)
             kwargs.setdefault("moving_variance_initializer", variance)
         super().__init__(axis=axis, epsilon=epsilon, center=center, scale=scale, **kwargs)
         self.fixed = bool(fixed)
         self.divide = bool(divide)
-        # Mean and variance of each call, while a model takes down the statistics of its inputs.
+        # Mean and variance of each call, while `batch_statistics` records; otherwise None.
         self.recorded: list[tuple[tf.Tensor, tf.Tensor]] | None = None
 
     def call(self, inputs: tf.Tensor, training: bool | None = None, mask: Any = None) -> tf.Tensor:
@@ -97,13 +98,13 @@ class TaskBatchNormalization(keras.layers.BatchNormalization):
                 "TaskBatchNormalization does not support masks. Received: a mask for "
                 f"layer {self.name!r}"
             )
-        half = inputs.dtype in (tf.float16, tf.bfloat16)
-        x = tf.cast(inputs, tf.float32) if half else inputs
+        is_half = inputs.dtype in (tf.float16, tf.bfloat16)
+        x = tf.cast(inputs, tf.float32) if is_half else inputs
         shape = [1] * inputs.shape.rank
         shape[self.axis] = -1
         if self.fixed and self.recorded is None:
-            held = (self.moving_mean, self.moving_variance)
-            mean, variance = (tf.reshape(tf.cast(v, x.dtype), shape) for v in held)
+            moving = (self.moving_mean, self.moving_variance)
+            mean, variance = (tf.reshape(tf.cast(v, x.dtype), shape) for v in moving)
             centered = x + (-mean)
         else:
             centered, variance = self._of_examples(x)
@@ -116,15 +117,15 @@ class TaskBatchNormalization(keras.layers.BatchNormalization):
         return tf.cast(outputs, self.compute_dtype)
 
     def _of_examples(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Center `x` by the examples at hand; also their variance. Record them if asked to."""
+        """The centered examples and their variance. Both statistics are recorded if requested."""
         rows = getattr(_context, "rows", None)
-        seen = x if rows is None else x[:rows]
-        # Mean and variance with their full derivatives. A sum with the negative mean, for the
-        # gradient of a difference passes over all activations once more to negate them.
-        mean = tf.reduce_mean(seen, axis=self._reduction_axes, keepdims=True)
+        examples = x if rows is None else x[:rows]
+        # Mean and variance with their full derivatives. The negative mean is added, because the
+        # gradient of a difference would pass over all activations once more to negate them.
+        mean = tf.reduce_mean(examples, axis=self._reduction_axes, keepdims=True)
         centered = x + (-mean)
         if self.divide:
-            squares = tf.square(centered if rows is None else seen + (-mean))
+            squares = tf.square(centered if rows is None else examples + (-mean))
             variance = tf.reduce_mean(squares, axis=self._reduction_axes, keepdims=True)
         else:
             variance = tf.ones_like(mean) - self.epsilon
@@ -137,11 +138,14 @@ class TaskBatchNormalization(keras.layers.BatchNormalization):
         """Whether `fused` can normalize `[tasks, examples, ...]`."""
         if type(self).call is not TaskBatchNormalization.call:
             return False  # a subclass that computes something else
-        last = self.axis in (-1, inputs.shape.rank - 2)
-        few = inputs.shape[0] is not None and inputs.shape[0] <= _UNROLLED
-        known = inputs.dtype == self.compute_dtype and inputs.dtype in (tf.float32, tf.bfloat16)
-        served = self.fixed or (few and self.divide)
-        return last and served and known and self.variable_dtype == tf.float32
+        is_last_axis = self.axis in (-1, inputs.shape.rank - 2)
+        is_unrolled = inputs.shape[0] is not None and inputs.shape[0] <= _UNROLLED
+        has_kernel = inputs.dtype == self.compute_dtype and inputs.dtype in (
+            tf.float32,
+            tf.bfloat16,
+        )
+        is_supported = self.fixed or (is_unrolled and self.divide)
+        return is_last_axis and is_supported and has_kernel and self.variable_dtype == tf.float32
 
     def fused(self, inputs: tf.Tensor) -> tf.Tensor:
         """Normalize each task of `[tasks, examples, ...]` by itself, by TensorFlow's fused kernel.
@@ -165,12 +169,12 @@ class TaskBatchNormalization(keras.layers.BatchNormalization):
 
         if self.fixed:
             flat = tf.reshape(inputs, [1, -1, 1, channels])
-            held = (tf.convert_to_tensor(v) for v in (self.moving_mean, self.moving_variance))
-            outputs = normalized(flat, *held)
+            moving = (tf.convert_to_tensor(v) for v in (self.moving_mean, self.moving_variance))
+            outputs = normalized(flat, *moving)
         else:
             flat = tf.reshape(inputs, [inputs.shape[0], 1, -1, 1, channels])
-            none = tf.zeros([0])
-            outputs = tf.stack([normalized(one, none, none) for one in tf.unstack(flat)])
+            unused = tf.zeros([0])
+            outputs = tf.stack([normalized(task, unused, unused) for task in tf.unstack(flat)])
         return tf.ensure_shape(tf.reshape(outputs, tf.shape(inputs)), inputs.shape)
 
     def get_config(self) -> dict[str, Any]:
@@ -179,7 +183,7 @@ class TaskBatchNormalization(keras.layers.BatchNormalization):
 
 
 def normalizations(model: keras.Model) -> list[TaskBatchNormalization]:
-    """Those of a model, and of the models inside it."""
+    """The layers of this class in a model and in its inner models."""
     return [x for x in model._flatten_layers() if isinstance(x, TaskBatchNormalization)]
 
 
@@ -189,7 +193,7 @@ def normalizes_by_batch(model: keras.Model) -> bool:
 
 
 def only_centers(layer: Any) -> bool:
-    """Whether a layer takes a mean off, and nothing of it is learned."""
+    """Whether a layer only subtracts a mean and has no learned weights."""
     if not isinstance(layer, TaskBatchNormalization):
         return False
     return not (layer.divide or layer.center or layer.scale)

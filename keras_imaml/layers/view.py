@@ -1,4 +1,4 @@
-"""An image from another place: mirrored, closer, or moved."""
+"""A layer that mirrors, magnifies or moves images."""
 
 from typing import Any
 
@@ -11,25 +11,25 @@ from keras_imaml._utils.validation import check_integer, check_number
 
 @keras.saving.register_keras_serializable(package="keras_imaml")
 class View(keras.layers.Layer):
-    """The same images as one sees them in a mirror, from nearer, further to a side, or smaller.
+    """Mirror, magnify, move or shrink images.
 
-    For `keras_imaml.seen_in_views`. Pixels between pixels are interpolated linearly, from all that
-    a pixel covers where the result is smaller; what comes from outside an image is 0. A linear map
-    of the image.
+    For `keras_imaml.seen_in_views`. Values between pixels are interpolated linearly. Where the
+    result is smaller, each of its pixels averages the area that it covers. Pixels outside of the
+    image are 0.
 
     Args:
-        mirrored: Whether left and right are exchanged, before things move. Defaults to `False`.
-        zoom: How much larger things are, above 0: 1.2 shows the middle of an image, 1 / 1.2 of its
-            side. Defaults to `1.0`.
-        down: Pixels of the image by which things move down. Defaults to `0.0`.
-        right: Pixels of the image by which things move right. Defaults to `0.0`.
-        size: Pixels a side of the result. Defaults to `None`: height and width of the image.
+        mirrored: Whether to exchange left and right, before a move. Defaults to `False`.
+        zoom: Magnification, above 0. With 1.2, the result shows the middle of the image, 1 / 1.2
+            of its side. Defaults to `1.0`.
+        down: Pixels by which the image moves down. Defaults to `0.0`.
+        right: Pixels by which the image moves right. Defaults to `0.0`.
+        size: Height and width of the result. Defaults to `None`: those of the image.
         **kwargs: Other arguments of `keras.layers.Layer`.
 
     Call arguments:
         images: `[examples, height, width, channels]`, whatever
-            `keras.config.image_data_format()` says. The result has their shape but for `size`,
-            and their dtype if that is floating.
+            `keras.config.image_data_format()` says. The result has the same shape except for
+            `size`, and the same dtype if that is floating.
 
     Example:
 
@@ -64,7 +64,7 @@ class View(keras.layers.Layer):
         _, height, width, _ = input_shape
         self._rows = _interpolation(height, self.size or height, self.zoom, self.down)
         self._columns = _interpolation(width, self.size or width, self.zoom, self.right)
-        if self.mirrored:  # before things move
+        if self.mirrored:  # before the image moves
             self._columns = self._columns[:, ::-1]
         self.input_spec = keras.layers.InputSpec(ndim=4, axes={1: height, 2: width})
         super().build(input_shape)
@@ -73,11 +73,13 @@ class View(keras.layers.Layer):
         """Interpolate along one axis, then along the other."""
         if not images.dtype.is_floating:
             images = tf.cast(images, tf.float32)
+        # The map is linear and separable: one matrix product for each axis. Matrix products
+        # vectorize over tasks, and Keras has them as a stock operation too (for export).
         rows, columns = (tf.constant(x, images.dtype) for x in (self._rows, self._columns))
         return tf.einsum("wj,nhjc->nhwc", columns, tf.einsum("hi,nijc->nhjc", rows, images))
 
     def with_stock_operations(self, images: Any) -> Any:
-        """What `call` gives, as calls of Keras' own operations in a functional model."""
+        """The result of `call` by stock Keras operations, for a functional model."""
         if "float" not in images.dtype:
             images = keras.ops.cast(images, "float32")
         rows, columns = (x.astype(images.dtype) for x in (self._rows, self._columns))
@@ -91,11 +93,11 @@ class View(keras.layers.Layer):
 
 
 def _interpolation(pixels: int, size: int, zoom: float, move: float) -> np.ndarray:
-    """`[size, pixels]`: what each pixel of the result takes of each pixel of the image."""
+    """`[size, pixels]`: the weight of each pixel of the image in each pixel of the result."""
     step = pixels / size / zoom  # from one pixel of the result to the next
-    places = (pixels - 1) / 2 + (np.arange(size) - (size - 1) / 2) * step - move
-    distances = np.abs(places[:, None] - np.arange(pixels)[None, :])
+    positions = (pixels - 1) / 2 + (np.arange(size) - (size - 1) / 2) * step - move
+    distances = np.abs(positions[:, None] - np.arange(pixels)[None, :])
     weights = np.maximum(0.0, 1.0 - distances / max(1.0, step))
-    inside = (places > -0.5 - 1e-9) & (places < pixels - 0.5 + 1e-9)
-    sums = np.where(inside, weights.sum(axis=1), 1.0)
-    return weights / sums[:, None] * inside[:, None]
+    is_inside = (positions > -0.5 - 1e-9) & (positions < pixels - 0.5 + 1e-9)
+    sums = np.where(is_inside, weights.sum(axis=1), 1.0)
+    return weights / sums[:, None] * is_inside[:, None]

@@ -1,6 +1,7 @@
 """The exact solution of a Gauss-Newton system through its dual."""
 
 from dataclasses import dataclass
+from typing import cast
 
 import keras
 import tensorflow as tf
@@ -10,6 +11,8 @@ from keras_imaml._utils.validation import check_number
 from keras_imaml._utils.vectors import finite, norm, select
 from keras_imaml.linear.operators import GaussNewtonProduct
 from keras_imaml.linear.solution import LinearSolution, Operator, Status
+
+_FACTORS = ("push_forward", "loss_hessian", "pull_back", "strength", "penalized")
 
 
 @keras.saving.register_keras_serializable(package="keras_imaml")
@@ -21,9 +24,8 @@ class Dual(Configurable):
 
         w = M^-1 (v - J' (I + S K)^-1 S J M^-1 v).
 
-    No iterations and no tolerance: 25 unknowns for 5-way 1-shot. K costs one product with J and one
-    with J' for each unknown, so that conjugate gradient is the better choice for large support
-    sets.
+    There are no iterations. A 5-way 1-shot task has 25 unknowns. K costs one product with J and
+    one with J' for each unknown: prefer conjugate gradient for large support sets.
 
     Args:
         tolerance: Relative residual at which a task counts as converged. Defaults to `1e-3`.
@@ -48,14 +50,15 @@ class Dual(Configurable):
         Raises:
             ValueError: If the operator is not of Gauss-Newton form.
         """
-        if not isinstance(operator, GaussNewtonProduct):
+        if not all(hasattr(operator, name) for name in _FACTORS):
             raise ValueError(
                 "The dual solver needs the factors of the system. Expected "
                 "curvature='gauss_newton'; with curvature='hessian' use "
                 "keras_imaml.linear.ConjugateGradient(). "
                 f"Received: an operator of type {type(operator).__name__}"
             )
-        if operator.penalized:
+        system = cast(GaussNewtonProduct, operator)
+        if system.penalized:
             raise ValueError(
                 "The dual solver needs the model's curvature to come from its outputs alone. "
                 "Expected a model without weight regularizers; use "
@@ -63,21 +66,21 @@ class Dual(Configurable):
             )
         valid = finite(rhs)
         rhs = select(valid, rhs, tf.zeros_like(rhs))
-        small = operator.loss_hessian(operator.push_forward(rhs / operator.strength))  # S J M^-1 v
-        kernel = self._columns(operator, small)  # S K, column by column
-        # Dense algebra stops for all tasks at a matrix of one that is not finite.
-        whole = finite(kernel)
-        kernel = select(whole, kernel, tf.zeros_like(kernel))
-        system = kernel + tf.eye(tf.shape(small)[1], dtype=rhs.dtype)
-        # A refinement step takes back most of what single precision loses.
-        y = tf.linalg.solve(system, small[..., None])
-        y += tf.linalg.solve(system, small[..., None] - tf.matmul(system, y))
-        w = (rhs - operator.pull_back(y[..., 0])) / operator.strength
-        whole &= finite(w)
-        w = select(whole, w, rhs / operator.strength)
-        residual = tf.math.divide_no_nan(norm(rhs - operator(w)), norm(rhs))
+        small = system.loss_hessian(system.push_forward(rhs / system.strength))  # S J M^-1 v
+        kernel = self._columns(system, small)  # S K, column by column
+        # A single matrix that is not finite would make the dense solve fail for all tasks.
+        solved = finite(kernel)
+        kernel = select(solved, kernel, tf.zeros_like(kernel))
+        matrix = kernel + tf.eye(tf.shape(small)[1], dtype=rhs.dtype)
+        # One refinement step recovers most of what single precision loses.
+        y = tf.linalg.solve(matrix, small[..., None])
+        y += tf.linalg.solve(matrix, small[..., None] - tf.matmul(matrix, y))
+        w = (rhs - system.pull_back(y[..., 0])) / system.strength
+        solved &= finite(w)
+        w = select(solved, w, rhs / system.strength)
+        residual = tf.math.divide_no_nan(norm(rhs - system(w)), norm(rhs))
         status = tf.where(residual <= self.tolerance, int(Status.CONVERGED), int(Status.MAX_STEPS))
-        status = tf.where(valid & whole, status, int(Status.NON_FINITE))
+        status = tf.where(valid & solved, status, int(Status.NON_FINITE))
         steps = tf.fill(tf.shape(rhs)[:1], tf.shape(small)[1] + 1)
         return LinearSolution(w, residual, steps, tf.cast(status, tf.int32))
 

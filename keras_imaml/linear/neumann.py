@@ -17,14 +17,14 @@ class Neumann(Configurable):
     """Solve `A w = v` by `w <- w + M^-1 (v - A w) / scale`, task by task.
 
     The sum of the first terms of the Neumann series of `A^-1`. It needs the step to be a
-    contraction: `scale` at least half the largest eigenvalue of `M^-1 A`. Conjugate gradient
-    takes far fewer products; this one is here because others use it.
+    contraction: `scale` must be at least half the largest eigenvalue of `M^-1 A`. Conjugate
+    gradient takes far fewer products; this solver serves comparisons with other work.
 
     Args:
         max_steps: Terms, one product with `A` each. Defaults to `20`.
-        scale: What the step is divided by. `None` estimates the largest eigenvalue of `M^-1 A`
-            of each task by `power_steps` products. Defaults to `None`.
-        power_steps: Products of that estimate. Defaults to `5`.
+        scale: Divisor of each step. `None` estimates the largest eigenvalue of `M^-1 A` of each
+            task by `power_steps` products. Defaults to `None`.
+        power_steps: Products spent on the estimate. Defaults to `5`.
         tolerance: Relative residual at which a task has converged. Defaults to `1e-6`.
 
     Example:
@@ -93,16 +93,16 @@ class Neumann(Configurable):
             parallel_iterations=1,
         )
         status = tf.where(residual <= self.tolerance, int(Status.CONVERGED), int(Status.MAX_STEPS))
-        # Nothing better than zero, or a product that is not finite: say which.
+        # A task that found nothing better than zero has diverged, or has products of NaN.
         stuck = solvable & (residual >= 1)
-        first = precondition(b)
-        first_residual = norm(b - operator(first))
-        broken = ~valid | (stuck & ~tf.math.is_finite(first_residual))
+        first_order = precondition(b)
+        first_order_residual = norm(b - operator(first_order))
+        broken = ~valid | (stuck & ~tf.math.is_finite(first_order_residual))
         status = tf.where(stuck, int(Status.DIVERGED), status)
         status = tf.where(broken, int(Status.NON_FINITE), status)
-        fallen_back = stuck & ~broken
-        x = select(fallen_back, first, x)
-        residual = tf.where(fallen_back, first_residual, residual)
+        falls_back = stuck & ~broken
+        x = select(falls_back, first_order, x)
+        residual = tf.where(falls_back, first_order_residual, residual)
         steps += 0 if self.scale is not None else self.power_steps + 1
         return LinearSolution(x * size[:, None], residual, steps, tf.cast(status, tf.int32))
 
@@ -115,7 +115,7 @@ class Neumann(Configurable):
             largest = norm(v)
             return tf.math.divide_no_nan(v, largest[:, None]), largest
 
-        # A loop of the graph: products are large, and this one is built once.
+        # A loop in the graph builds the large product only once.
         v, largest = tf.while_loop(
             lambda *_: tf.constant(True),
             body,
@@ -123,6 +123,6 @@ class Neumann(Configurable):
             maximum_iterations=self.power_steps,
             parallel_iterations=1,
         )
-        # The estimate is from below: the margin keeps the step a contraction.
+        # The estimate is too small, if anything: the margin keeps the step a contraction.
         rayleigh = tf.abs(dot(v, precondition(operator(v))))
         return 1.1 * tf.maximum(tf.maximum(largest, rayleigh), 1e-12)[:, None]

@@ -1,4 +1,4 @@
-"""Nystrom: a low-rank picture of the curvature, inverted exactly."""
+"""Nystrom: a low-rank approximation of the curvature, inverted exactly."""
 
 from dataclasses import dataclass
 
@@ -16,14 +16,14 @@ from keras_imaml.linear.solution import LinearSolution, Operator, Status
 class Nystrom(Configurable):
     """Solve `(H + M) w = v` with `H` replaced by its Nystrom approximation of low rank.
 
-    `rank` products with random vectors give `H ~ Y (O' Y)^+ Y'`, Y = H O; the rest is small dense
-    algebra, without iterations. Exact when the rank of `H` is at most `rank`: for Gauss-Newton
-    products, support examples x (classes - 1). Negative curvature is left out: use it with
-    Gauss-Newton products, or look at the residual, which is true in any case.
+    `rank` products with random vectors give `H ~ Y (O' Y)^+ Y'`, Y = H O. Small dense algebra
+    does the rest, without iterations. The solution is exact if the rank of `H` is at most `rank`.
+    For Gauss-Newton products that is support examples x (classes - 1). Negative curvature is
+    ignored: use Gauss-Newton products, or look at the residual, which is always the true one.
 
     Args:
         rank: Number of products. Defaults to `20`.
-        seed: Of the random vectors. Defaults to `0`.
+        seed: Seed of the random vectors. Defaults to `0`.
         tolerance: Relative residual at which a task counts as converged. Defaults to `1e-3`.
 
     Example:
@@ -68,25 +68,25 @@ class Nystrom(Configurable):
 
         images = tf.scan(product, probes, initializer=tf.zeros_like(rhs), parallel_iterations=1)
         images = tf.transpose(images, [1, 2, 0])  # Y = B O, [tasks, size, rank]
-        # Dense algebra stops for all tasks at a matrix of one that is not finite.
-        whole = finite(images)
-        images = select(whole, images, tf.zeros_like(images))
-        # Values of a pseudo-inverse below this share of the largest are rounding.
+        # A single matrix that is not finite would make the eigenvalues fail for all tasks.
+        solved = finite(images)
+        images = select(solved, images, tf.zeros_like(images))
+        # Eigenvalues below this share of the largest are rounding errors.
         core = tf.einsum("rd,tdk->trk", probes, images)
         values, vectors = tf.linalg.eigh((core + tf.linalg.matrix_transpose(core)) / 2)
-        small = 10 * rounding(rhs.dtype) * tf.reduce_max(tf.abs(values), 1, keepdims=True)
-        kept = values > tf.maximum(small, 1e-30)
-        factor = tf.where(kept, tf.math.rsqrt(tf.where(kept, values, 1)), 0)
+        cutoff = 10 * rounding(rhs.dtype) * tf.reduce_max(tf.abs(values), 1, keepdims=True)
+        significant = values > tf.maximum(cutoff, 1e-30)
+        factor = tf.where(significant, tf.math.rsqrt(tf.where(significant, values, 1)), 0)
         thin = tf.einsum("tdr,trk->tdk", images, vectors) * factor[:, None]  # B ~ thin thin'
         # Woodbury: (I + F F')^-1 = I - F (I + F'F)^-1 F'
         gram = tf.matmul(thin, thin, transpose_a=True) + tf.eye(rank, dtype=rhs.dtype)
         b = root * rhs
         inner = tf.linalg.solve(gram, tf.einsum("tdk,td->tk", thin, b)[..., None])[..., 0]
         w = root * (b - tf.einsum("tdk,tk->td", thin, inner))
-        whole &= finite(w)
-        w = select(whole, w, inverse(rhs))
+        solved &= finite(w)
+        w = select(solved, w, inverse(rhs))
         residual = tf.math.divide_no_nan(norm(rhs - operator(w)), norm(rhs))
         status = tf.where(residual <= self.tolerance, int(Status.CONVERGED), int(Status.MAX_STEPS))
-        status = tf.where(valid & whole, status, int(Status.NON_FINITE))
+        status = tf.where(valid & solved, status, int(Status.NON_FINITE))
         steps = tf.fill(tf.shape(rhs)[:1], rank + 1)
         return LinearSolution(w, residual, steps, tf.cast(status, tf.int32))

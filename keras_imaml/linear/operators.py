@@ -1,4 +1,4 @@
-"""Products with a curvature, which tell linear solvers what they are."""
+"""Linear operators tagged with their structure, so that solvers can exploit it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +20,11 @@ class HessianProduct:
 
     def __call__(self, v: tf.Tensor) -> tf.Tensor:
         return self.product(v)
+
+    @property
+    def is_positive_definite(self) -> bool | None:
+        """None: it depends on the support loss around `phi`, and is not known."""
+        return None
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,11 @@ class GaussNewtonProduct:
         return total if self.penalty is None else total + self.penalty(v)
 
     @property
+    def is_positive_definite(self) -> bool | None:
+        """True: J' S J has no negative curvature for a loss convex in the outputs; lambda > 0."""
+        return True
+
+    @property
     def penalized(self) -> bool:
-        """Whether penalties of the model take part."""
+        """Whether the model has penalties."""
         return self.penalty is not None

@@ -1,4 +1,4 @@
-"""What a linear solver returns: a solution a task, with its residual, steps and status."""
+"""The result of a linear solver: a solution per task, with its residual, steps and status."""
 
 import enum
 from collections.abc import Callable
@@ -21,12 +21,12 @@ class Status(enum.IntEnum):
 
     @property
     def advice(self) -> str:
-        """A sentence for the user who sees this status in the logs."""
+        """What to do about this status, in a sentence."""
         return _ADVICE[self]
 
 
 _ADVICE = {
-    Status.CONVERGED: "The residual is below the tolerance; nothing needs doing.",
+    Status.CONVERGED: "The residual is below the tolerance; there is nothing to do.",
     Status.MAX_STEPS: (
         "The steps ran out before the residual fell below the tolerance. Increase `max_steps`, "
         "increase `proximal_strength` (a better conditioned system), or accept the residual: a "
@@ -55,8 +55,8 @@ class LinearSolution(NamedTuple):
     Attributes:
         solution: `[tasks, size]`, `w`.
         residual: `[tasks]`, `||v - A w|| / ||v||` (delta' of the paper, relative).
-        steps: `[tasks]`, int32, products with `A` that were spent on the task.
-        status: `[tasks]`, int32, a `Status` each.
+        steps: `[tasks]`, int32, products with `A` spent on the task.
+        status: `[tasks]`, int32, the `Status` of each task.
     """
 
     solution: tf.Tensor
@@ -74,9 +74,10 @@ class LinearSolver(Protocol):
         """Solve `A w = rhs` for each task.
 
         Args:
-            operator: `v [tasks, size] -> A v`, symmetric.
+            operator: `v [tasks, size] -> A v`, symmetric. A property `is_positive_definite` that
+                is not True, as that of a Hessian, warns the solver of negative curvature.
             rhs: `[tasks, size]`.
-            preconditioner: `r -> M^-1 r` with an `M` near `A`, symmetric positive definite.
+            preconditioner: `r -> M^-1 r`, with a symmetric positive definite `M` near `A`.
                 Defaults to the identity.
         """
         ...

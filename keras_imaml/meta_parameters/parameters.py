@@ -11,19 +11,19 @@ Adapt = Callable[[keras.Variable], bool] | str | Sequence[str] | None
 
 
 class Group(NamedTuple):
-    """Weights that belong to one layer: its path, and how many numbers of `phi` are its own."""
+    """The weights of one layer: its path, and their number of entries in `phi`."""
 
     name: str
     size: int
 
 
 class Parameters:
-    """The weights of a model, split into those that adapt, those that are shared, and the rest.
+    """The weights of a model, split into adapted, shared and fixed ones.
 
     * `adapted`: trainable weights that the inner level changes, one copy a task. Together they
       are a vector `theta [size]`, and the adapted copies of a meta-batch are `phi [tasks, size]`.
     * `shared`: trainable weights that stay the same in all tasks; the outer level learns them.
-    * `fixed`: weights that nothing trains.
+    * `fixed`: weights that are not trained.
 
     Args:
         model: A built `keras.Model`.
@@ -51,9 +51,10 @@ class Parameters:
         self._beside = beside
         trainable = list(model.trainable_variables)
         _check_differentiable(trainable)
-        chosen = [_selector(adapt, trainable)(variable) for variable in trainable]
-        self.adapted = [v for v, yes in zip(trainable, chosen, strict=True) if yes]
-        self.shared = [v for v, yes in zip(trainable, chosen, strict=True) if not yes]
+        is_selected = _selector(adapt, trainable)
+        selected = [bool(is_selected(variable)) for variable in trainable]
+        self.adapted = [v for v, adapts in zip(trainable, selected, strict=True) if adapts]
+        self.shared = [v for v, adapts in zip(trainable, selected, strict=True) if not adapts]
         self.fixed = list(model.non_trainable_variables)
         if beside is not None:
             self.shared += beside.trainable_variables
@@ -74,20 +75,22 @@ class Parameters:
         self.size = sum(self.sizes)
 
     def check_unchanged(self) -> None:
-        """Refuse a model of which other weights are trained than when this was made.
+        """Refuse a model if weights were frozen or unfrozen after this split was made.
 
         Raises:
             ValueError: With the names of the weights, and the way out.
         """
-        if not self.model.trainable:  # nothing is trained, and tasks adapt as they did
+        if not self.model.trainable:  # nothing is trained, and tasks adapt as before
             return
         self.check_complete()
         trained = [*self.adapted, *self.shared]
-        now = {
+        changed = {
             "frozen": [v.path for v in trained if not v.trainable],
             "trainable": [v.path for v in self.fixed if v.trainable],
         }
-        changes = [f"weights that are {kind} now: {paths}" for kind, paths in now.items() if paths]
+        changes = [
+            f"weights that are {kind} now: {paths}" for kind, paths in changed.items() if paths
+        ]
         if changes:
             raise ValueError(
                 f"Weights of the network {self.model.name!r} were frozen or unfrozen since "
@@ -96,13 +99,13 @@ class Parameters:
             )
 
     def check_complete(self) -> None:
-        """Refuse a model that has got weights.
+        """Refuse a model to which weights were added.
 
         Raises:
             ValueError: With the names of the weights.
         """
-        known = {id(v) for v in (*self.adapted, *self.shared, *self.fixed)}
-        added = [v.path for v in self.model.variables if id(v) not in known]
+        split_ids = {id(v) for v in (*self.adapted, *self.shared, *self.fixed)}
+        added = [v.path for v in self.model.variables if id(v) not in split_ids]
         if added:
             raise ValueError(
                 f"The weights of the network {self.model.name!r} have changed since its "
@@ -110,31 +113,31 @@ class Parameters:
                 f"make a new MetaLearner. Received: weights that were added: {added}"
             )
 
-    def split_anew(self, check: Callable[["Parameters"], None] = lambda new: None) -> bool:
-        """Take in which weights are trainable now, in place: everything that holds this follows.
+    def split_anew(self, check: Callable[["Parameters"], None] = lambda split: None) -> bool:
+        """Split the weights again by their current `trainable`, in place.
 
         Args:
-            check: Called with the new split before it is taken in; may refuse it by an error.
-                Defaults to one that does not.
+            check: Called with the new split before it takes effect. It may raise an error to
+                refuse the split. Defaults to a function that accepts any.
 
         Returns:
-            Whether another weight adapts, is shared, or is fixed.
+            Whether the split has changed.
 
         Raises:
-            ValueError: As the constructor does; this stays as it was then.
+            ValueError: As the constructor does. The split is then unchanged.
         """
         if not self.model.trainable:
             return False
         self.check_complete()
-        new = Parameters(self.model, self._adapt, self._beside)
-        same = all(
-            [id(v) for v in ours] == [id(v) for v in theirs]
-            for ours, theirs in zip(self._parts(), new._parts(), strict=True)
+        new_split = Parameters(self.model, self._adapt, self._beside)
+        changes = any(
+            [id(v) for v in old_part] != [id(v) for v in new_part]
+            for old_part, new_part in zip(self._parts(), new_split._parts(), strict=True)
         )
-        if not same:
-            check(new)
-            self.__dict__.update(new.__dict__)
-        return not same
+        if changes:
+            check(new_split)
+            self.__dict__.update(new_split.__dict__)
+        return changes
 
     def _parts(self) -> tuple[list[Any], ...]:
         return self.adapted, self.shared, self.fixed
@@ -179,38 +182,38 @@ class Parameters:
 
 
 def adapted_indices(parameters: Parameters) -> list[int]:
-    """The places of the adapted weights among the trainable ones, which a copy has as well."""
+    """Indices of the adapted weights among the trainable ones, which a copy shares."""
     adapted = {id(variable) for variable in parameters.adapted}
     trainable = parameters.model.trainable_variables
-    return [place for place, variable in enumerate(trainable) if id(variable) in adapted]
+    return [index for index, variable in enumerate(trainable) if id(variable) in adapted]
 
 
-def at_indices(model: keras.Model, places: Sequence[int]) -> Callable[[keras.Variable], bool]:
-    """The predicate that chooses them in a copy of the model (see `adapted_indices`)."""
+def at_indices(model: keras.Model, indices: Sequence[int]) -> Callable[[keras.Variable], bool]:
+    """A predicate that selects the weights with these indices in a copy of the model."""
     trainable = model.trainable_variables
-    chosen = {id(trainable[place]) for place in places}
+    chosen = {id(trainable[index]) for index in indices}
     return lambda variable: id(variable) in chosen
 
 
 def frozen_indices(model: keras.Model) -> list[int]:
-    """The places of the weights that nothing trains, of which Keras keeps those of whole layers."""
-    return [place for place, weight in enumerate(model.weights) if not weight.trainable]
+    """Indices of frozen weights; Keras saves `trainable` per layer only."""
+    return [index for index, weight in enumerate(model.weights) if not weight.trainable]
 
 
-def freeze(model: keras.Model, places: Sequence[int]) -> None:
-    """Freeze the weights of a copy that are frozen in the original (see `frozen_indices`)."""
+def freeze(model: keras.Model, indices: Sequence[int]) -> None:
+    """Freeze the weights of a copy at the indices of `frozen_indices`."""
     weights = model.weights
-    for place in places:
-        weights[place].trainable = False
+    for index in indices:
+        weights[index].trainable = False
 
 
 def _check_differentiable(trainable: Sequence[keras.Variable]) -> None:
-    made_frozen = [v.path for v in trainable if not getattr(v._value, "trainable", True)]
-    if made_frozen:
+    created_frozen = [v.path for v in trainable if not getattr(v._value, "trainable", True)]
+    if created_frozen:
         raise ValueError(
             "Weights that were made with trainable=False are trainable now, and TensorFlow does "
             "not differentiate for them. Expected `add_weight(..., trainable=True)`, and "
-            f"`trainable = False` on the layer or weight afterwards. Received: {made_frozen}"
+            f"`trainable = False` on the layer or weight afterwards. Received: {created_frozen}"
         )
 
 

@@ -13,14 +13,14 @@ from keras_imaml.meta_parameters.parameters import Parameters
 
 
 class PositiveParameter(ShownAsCall, keras.layers.Layer):
-    """A positive number for the whole of `phi`, for each layer of it, or for each entry.
+    """A positive number for all of `phi`, for each layer, or for each entry.
 
-    It is kept as its logarithm, so that it stays positive whatever the optimizer does. The base of
-    `ProximalStrength` and `LearningRate`.
+    The variable is the logarithm, so that any update of the optimizer keeps the number positive.
+    The base class of `ProximalStrength` and `LearningRate`.
     """
 
     role = "value"
-    """What the number is called in messages."""
+    """The name of the number in messages."""
     reason = ""
     """Why it has to be above 0, as a sentence with a space before it."""
 

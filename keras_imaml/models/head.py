@@ -1,4 +1,4 @@
-"""The linear head of a network of images: on features, centered ones, or their direction alone."""
+"""The linear head of an image network, on plain, centered or normalized features."""
 
 from typing import Any
 
@@ -6,22 +6,22 @@ import keras
 
 from keras_imaml.layers import TaskBatchNormalization, TiedDense
 
-_LENGTH = 10.0  # of features of which only the direction counts: the largest logit of a classifier
+_FEATURE_NORM = 10.0  # bounds the logits of a cosine head
 
 
 def head(x: Any, classes: int, tied: bool, cosine: bool, dtype: Any, centered: bool = False) -> Any:
     """Logits `[examples, classes]` of features `[examples, ...]`.
 
-    What reaches the last layer is named `features`.
+    The layer before the head is named `features`.
 
     Args:
         x: Features.
         classes: Number of logits.
         tied: Whether the head is a `TiedDense`.
-        cosine: Whether features are scaled to one length; a head that is not tied then has
-            weights of length 1 for each class and no bias, so that its logits are cosines.
-        dtype: Of the head and of features that are centered or scaled.
-        centered: Whether the mean of the examples at hand is taken off the features.
+        cosine: Whether to scale features to a fixed length. A head that is not tied then has no
+            bias and weights of length 1 per class, so that its logits are scaled cosines.
+        dtype: Dtype of the head, and of features that are centered or scaled.
+        centered: Whether to subtract the mean of the current examples from the features.
     """
     if len(x.shape) > 2:
         name = "flat" if cosine or centered else "features"
@@ -36,10 +36,10 @@ def head(x: Any, classes: int, tied: bool, cosine: bool, dtype: Any, centered: b
         )(x)
     if cosine:
         x = keras.layers.UnitNormalization(dtype=dtype, name="directions")(x)
-        x = keras.layers.Rescaling(_LENGTH, dtype=dtype, name="features")(x)
+        x = keras.layers.Rescaling(_FEATURE_NORM, dtype=dtype, name="features")(x)
     if tied:
         return TiedDense(classes, dtype=dtype, name="head")(x)
-    more: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     if cosine:
-        more = {"use_bias": False, "kernel_constraint": keras.constraints.UnitNorm(axis=0)}
-    return keras.layers.Dense(classes, dtype=dtype, name="head", **more)(x)
+        settings = {"use_bias": False, "kernel_constraint": keras.constraints.UnitNorm(axis=0)}
+    return keras.layers.Dense(classes, dtype=dtype, name="head", **settings)(x)

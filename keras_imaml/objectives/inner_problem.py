@@ -50,9 +50,9 @@ class InnerProblem(NamedTuple):
 
     def with_proximal_term(self, support: tf.Tensor, phi: tf.Tensor) -> tf.Tensor:
         """`G_t(phi_t)` from `Lhat_t(phi_t)`, `[tasks]`."""
-        away = phi - self.theta
+        displacement = phi - self.theta
         support = tf.ensure_shape(support, phi.shape[:1])
-        return support + 0.5 * dot(self.strength * away, away)
+        return support + 0.5 * dot(self.strength * displacement, displacement)
 
     def proximal_gradient(self, phi: tf.Tensor) -> tf.Tensor:
         """`lambda (phi_t - theta)`, `[tasks, size]`."""

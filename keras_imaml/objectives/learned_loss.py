@@ -78,8 +78,10 @@ class LearnedLoss(ShownAsCall, keras.layers.Layer):
                 "learned_loss=..., which reads the outputs of its layers. "
                 f"Received: {type(model).__name__}"
             )
-        seen = self._activations(model)
-        joined = seen[0] if len(seen) == 1 else keras.ops.concatenate(seen, axis=-1)
+        activations = self._activations(model)
+        joined = (
+            activations[0] if len(activations) == 1 else keras.ops.concatenate(activations, axis=-1)
+        )
         residual = self.network(joined)
         self.built = True
         return keras.Model(model.inputs, residual, name=f"{model.name}_learned_loss")
@@ -107,21 +109,21 @@ class LearnedLoss(ShownAsCall, keras.layers.Layer):
         if self.features is None:
             return list(model.outputs)
         layers = {layer.name: layer for layer in model.layers}
-        unknown = [name for name in self.features if name not in layers]
-        if unknown:
+        unknown_names = [name for name in self.features if name not in layers]
+        if unknown_names:
             raise ValueError(
                 "Invalid value for `features`. Expected names of the network's layers, which are "
-                f"{list(layers)}. Received: {unknown}"
+                f"{list(layers)}. Received: {unknown_names}"
             )
-        # A layer may have been called elsewhere, too: what counts are its calls in this model.
+        # Other models may call the same layer: count its calls in this model only.
         calls: dict[str, list[Any]] = {name: [] for name in self.features}
         for node in nodes_of(model) or ():
             if node.operation.name in calls:
                 calls[node.operation.name] += node.outputs
-        several = [name for name, outputs in calls.items() if len(outputs) > 1]
-        if several:
+        repeated_names = [name for name, outputs in calls.items() if len(outputs) > 1]
+        if repeated_names:
             raise ValueError(
                 "Invalid value for `features`. Expected layers with one output, which the network "
-                f"calls once. Received: {several}"
+                f"calls once. Received: {repeated_names}"
             )
         return [(calls[name] or [layers[name].output])[0] for name in self.features]

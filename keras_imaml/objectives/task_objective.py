@@ -14,7 +14,7 @@ from keras_imaml.objectives.tasks import Tasks, clear, finite_tasks
 
 
 class NetworkAndLoss(NamedTuple):
-    """What one of the two levels evaluates: a network, and the loss of its outputs.
+    """The network of the inner or the outer level, and the loss of its outputs.
 
     Attributes:
         network: The network; without its trunk, if it has one.
@@ -108,58 +108,62 @@ class TaskObjective:
     def replace(
         self, tasks: Tasks, valid: tf.Tensor, numbers: tf.Tensor | None = None
     ) -> "TaskObjective":
-        """The objective of other tasks, whose inputs have been looked at (see `valid`).
+        """The objective of other tasks, whose inputs have been checked (see `valid`).
 
-        They have the numbers of these tasks, unless others are given.
+        They keep the numbers of these tasks, unless `numbers` is given.
         """
-        other = copy.copy(self)
-        other.tasks, other.valid = tasks, valid
-        other.numbers = self.numbers if numbers is None else numbers
-        return other
+        objective = copy.copy(self)
+        objective.tasks, objective.valid = tasks, valid
+        objective.numbers = self.numbers if numbers is None else numbers
+        return objective
 
     def with_pseudo_labels(
         self, labels: tf.Tensor, loss: Callable[[tf.Tensor, Any], tf.Tensor]
     ) -> "TaskObjective":
-        """The same tasks, which adapt to their queries, too, by labels that were guessed.
+        """The same tasks, which also adapt to their queries, by pseudo-labels.
 
         Args:
             labels: One row for each task.
-            loss: Of `labels` and the outputs for the queries; `[tasks]`. Added to the support loss.
+            loss: Of `labels` and the query outputs, `[tasks]`. It is added to the support loss.
         """
         of_support = self.inner.loss
 
         def of_both(y: tuple[Any, tf.Tensor], outputs: tuple[Any, Any]) -> tf.Tensor:
             return of_support(y[0], outputs[0]) + loss(y[1], outputs[1])
 
-        other = self.replace(
+        objective = self.replace(
             self.tasks._replace(support_y=(self.tasks.support_y, labels)), self.valid
         )
-        other.inner = self.inner._replace(loss=of_both)
-        other.adapts_to_queries = True
-        return other
+        objective.inner = self.inner._replace(loss=of_both)
+        objective.adapts_to_queries = True
+        return objective
 
-    def without_inputs_of(self, bad: tf.Tensor) -> tuple["TaskObjective", dict[int, tf.Tensor]]:
-        """The objective with zeros as the inputs and targets of bad tasks.
+    def without_inputs_of(self, invalid: tf.Tensor) -> tuple["TaskObjective", dict[int, tf.Tensor]]:
+        """The objective with zeros as the inputs and targets of some tasks.
 
         Args:
-            bad: `[tasks]`, bool; these are not valid then, either.
+            invalid: `[tasks]`, bool, the tasks to clear. They become invalid.
 
         Returns:
-            The objective, and by the `id` of each part of these tasks that of the others.
+            The objective, and its tensors by the `id` of those that they replace.
         """
+        # Trunk outputs are sources of gradients, and tensors are told apart by identity. Clearing
+        # makes new tensors, so callers that hold the old ones need to look up the new ones.
         renamed: dict[int, tf.Tensor] = {}
 
         def cleared(part: Any) -> Any:
-            new = clear(part, ~bad)
-            renamed.update(zip(map(id, tf.nest.flatten(part)), tf.nest.flatten(new), strict=True))
-            return new
+            cleared_part = clear(part, ~invalid)
+            renamed.update(
+                zip(map(id, tf.nest.flatten(part)), tf.nest.flatten(cleared_part), strict=True)
+            )
+            return cleared_part
 
-        other = self.replace(Tasks(*map(cleared, self.tasks)), self.valid & ~bad)
-        other.trunk_outputs = [renamed[id(feature)] for feature in self.trunk_outputs]
-        return other, renamed
+        objective = self.replace(Tasks(*map(cleared, self.tasks)), self.valid & ~invalid)
+        objective.trunk_outputs = [renamed[id(feature)] for feature in self.trunk_outputs]
+        return objective, renamed
 
     def after_trunk(self) -> "TaskObjective":
-        """The objective of what comes after the trunk: its inputs are the `features`.
+        """The objective of the layers after the trunk, whose inputs are the trunk outputs.
 
         They are differentiated like meta-parameters. Without a trunk, the objective itself.
         """
@@ -173,19 +177,20 @@ class TaskObjective:
             support_x = trunk(support_x, self.training, numbers=self._draws_of(query=False))
             query_x = trunk(query_x, self.training, numbers=self._draws_of(query=True))
         else:
-            both, rows = self._joined()
-            outputs = trunk(both, self.training, rows, self._draws_of(query=True))
+            joined, rows = self._joined()
+            outputs = trunk(joined, self.training, rows, self._draws_of(query=True))
             support_x = tf.nest.map_structure(lambda z: z[:, :rows], outputs)
             query_x = tf.nest.map_structure(lambda z: z[:, rows:], outputs)
-        other = self.replace(self.tasks._replace(support_x=support_x, query_x=query_x), self.valid)
-        every = tf.nest.flatten((support_x, query_x))
-        other.trunk_outputs = [
-            z for z in every if z.dtype.is_floating
-        ]  # inputs that pass by may not be
-        return other
+        objective = self.replace(
+            self.tasks._replace(support_x=support_x, query_x=query_x), self.valid
+        )
+        inputs = tf.nest.flatten((support_x, query_x))
+        # Integer inputs that bypass the trunk have no gradient.
+        objective.trunk_outputs = [z for z in inputs if z.dtype.is_floating]
+        return objective
 
     def watch(self, tape: tf.GradientTape) -> None:
-        """Let a tape see the features, which are no variables."""
+        """Let a tape watch the trunk outputs, which are not variables."""
         for feature in self.trunk_outputs:
             tape.watch(feature)
 
@@ -203,23 +208,23 @@ class TaskObjective:
         network, numbers = self.outer.network, self._draws_of(query=True)
         if self.transductive or not network.normalizes_by_batch:
             return network(phi, self.tasks.query_x, self.training, numbers=numbers)
-        both, rows = self._joined()
-        outputs, penalty = network(phi, both, self.training, rows, numbers)
+        joined, rows = self._joined()
+        outputs, penalty = network(phi, joined, self.training, rows, numbers)
         return NetworkOutputs(tf.nest.map_structure(lambda z: z[:, rows:], outputs), penalty)
 
     def _draws_of(self, query: bool) -> tf.Tensor:
-        """Numbers by which the sets of all tasks draw: no two of them the same."""
+        """A different random stream number for each support set and each query set."""
         return 2 * self.numbers + int(query)
 
     def _joined(self) -> tuple[Any, Any]:
-        """The inputs of support and query sets in one, and how many are of the support set."""
-        both = tf.nest.map_structure(
+        """The inputs of support and query sets in one batch, and the size of the support set."""
+        joined = tf.nest.map_structure(
             lambda s, q: tf.concat([s, tf.cast(q, s.dtype)], axis=1),
             self.tasks.support_x,
             self.tasks.query_x,
         )
         first, *_ = tf.nest.flatten(self.tasks.support_x)
-        return both, first.shape[1] if first.shape[1] is not None else tf.shape(first)[1]
+        return joined, first.shape[1] if first.shape[1] is not None else tf.shape(first)[1]
 
     def support_losses(self, phi: tf.Tensor) -> tf.Tensor:
         """`Lhat_t(phi_t)` for each task, `[tasks]`."""

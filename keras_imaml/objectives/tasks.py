@@ -25,8 +25,8 @@ class Tasks(NamedTuple):
 
 def finite_tasks(tasks: Tasks) -> tf.Tensor:
     parts = [part for part in tf.nest.flatten(tuple(tasks)) if part.dtype.is_floating]
-    every = tf.ones([tasks.count], tf.bool)
-    return tf.reduce_all(tf.stack([every, *map(finite, parts)]), axis=0)
+    all_tasks = tf.ones([tasks.count], tf.bool)
+    return tf.reduce_all(tf.stack([all_tasks, *map(finite, parts)]), axis=0)
 
 
 def clear(part: Any, valid: tf.Tensor) -> Any:

@@ -1,4 +1,4 @@
-"""The layers before a head, carried over from one network to another."""
+"""Copy the layers before the head from one network to another."""
 
 import keras
 
@@ -6,23 +6,23 @@ from keras_imaml.layers.task_batch_normalization import only_centers
 
 
 def copy_features(source: keras.Model, target: keras.Model) -> list[str]:
-    """Set the weights of `target` to those of `source`, but for the head.
+    """Copy the weights of `source` to `target`, except for the head.
 
-    For a network that begins where another one ended, such as a classifier of all training
-    classes (`keras_imaml.algorithms.Supervised`). Layers are matched by name.
+    Use it to start from a pre-trained network, such as a classifier of all training classes
+    (`keras_imaml.algorithms.Supervised`). Layers are matched by name.
 
     Args:
         source: A built model.
-        target: A built model whose layers with weights are in `source` too, with weights of the
-            same shapes, but for the last one, its head, which is left as it is, and for a
-            `TaskBatchNormalization` that only centers, by the examples at hand: it holds nothing.
+        target: A built model. `source` must have its layers with weights, in the same shapes.
+            Exceptions are the last one, the head, which is not changed, and a
+            `TaskBatchNormalization` that only centers by batch statistics.
 
     Returns:
         The names of the layers that were set.
 
     Raises:
-        ValueError: If a layer is missing in `source`, or its weights have other shapes. Nothing is
-            changed then.
+        ValueError: If a layer is missing in `source`, or its weights have other shapes. `target`
+            is then unchanged.
 
     Example:
 
@@ -32,19 +32,19 @@ def copy_features(source: keras.Model, target: keras.Model) -> list[str]:
     ki.copy_features(classifier, network)
     ```
     """
-    there = {layer.name: layer for layer in source.layers}
-    held = [x for x in target.layers if x.weights and not (only_centers(x) and not x.fixed)]
-    layers = held[:-1]
+    sources = {layer.name: layer for layer in source.layers}
+    weighted = [x for x in target.layers if x.weights and not (only_centers(x) and not x.fixed)]
+    layers = weighted[:-1]
     for layer in layers:
         shapes = [tuple(weight.shape) for weight in layer.weights]
-        twin = there.get(layer.name)
-        found = twin and [tuple(weight.shape) for weight in twin.weights]
-        if found != shapes:
+        twin = sources.get(layer.name)
+        twin_shapes = twin and [tuple(weight.shape) for weight in twin.weights]
+        if twin_shapes != shapes:
             raise ValueError(
                 f"Invalid value for `source`. Expected a layer {layer.name!r} with weights of the "
                 f"shapes {shapes}, as in `target`. Received: "
-                + (f"shapes {found}" if twin else f"the layers {', '.join(there)}")
+                + (f"shapes {twin_shapes}" if twin else f"the layers {', '.join(sources)}")
             )
     for layer in layers:
-        layer.set_weights(there[layer.name].get_weights())
+        layer.set_weights(sources[layer.name].get_weights())
     return [layer.name for layer in layers]

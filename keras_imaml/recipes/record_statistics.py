@@ -1,4 +1,4 @@
-"""The statistics by which a network normalizes, taken down from a batch."""
+"""Store the batch statistics of inputs in a network's normalization layers."""
 
 from typing import Any
 
@@ -44,23 +44,23 @@ def record_statistics(model: keras.Model, x: Any) -> int:
             "TaskBatchNormalization(fixed=True), such as keras_imaml.models.Conv4("
             f"5, fixed_statistics=True). Received: {model.name!r}, which has none"
         )
-    found = batch_statistics(layers, model, x)
-    for layer, calls in zip(layers, found, strict=True):
+    calls_of_layers = batch_statistics(layers, model, x)
+    for layer, calls in zip(layers, calls_of_layers, strict=True):
         _store(layer, calls)
-    if any(len(calls) > 1 for calls in found):
-        # Each call was normalized by itself. So once more, one layer after the other, each on
-        # what those before it give with the statistics that they hold.
+    if any(len(calls) > 1 for calls in calls_of_layers):
+        # Each call was normalized by its own statistics. Record again, one layer after the other,
+        # so that each sees the outputs of earlier layers under their stored statistics.
         for layer in layers:
             _store(layer, *batch_statistics([layer], model, x))
     return len(layers)
 
 
 def _store(layer: TaskBatchNormalization, calls: Calls) -> None:
-    """Store the statistics of several calls together, of equally many numbers each."""
+    """Store the statistics of all calls of a layer, which have equal weight."""
     if calls:
         means, variances = (tf.cast(tf.stack(v), tf.float64) for v in zip(*calls, strict=True))
         mean = tf.reduce_mean(means, axis=0)
         between = tf.square(means - mean) if layer.divide else 0.0
         variance = tf.reduce_mean(variances + between, axis=0)
-        for held, value in ((layer.moving_mean, mean), (layer.moving_variance, variance)):
-            held.assign(tf.cast(value, held.dtype))
+        for variable, value in ((layer.moving_mean, mean), (layer.moving_variance, variance)):
+            variable.assign(tf.cast(value, variable.dtype))

@@ -1,4 +1,4 @@
-"""A network that looks at every image in several ways before it decides."""
+"""A network that averages its features over several views of each image."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,12 +12,12 @@ from keras_imaml.layers.task_batch_normalization import only_centers
 
 
 def views_of_photographs(size: int | None = None) -> list[View]:
-    """An image as it is and from nearer, and both in a mirror, of `size` pixels a side."""
+    """The image and a magnified one, each also mirrored, `size` pixels wide and high."""
     return [View(mirrored, zoom, size=size) for zoom in (1.0, 7 / 6) for mirrored in (False, True)]
 
 
 def views_of_drawings(size: int | None = None) -> list[View]:
-    """An image as it is, and moved by a pixel to each of its corners, of `size` pixels a side."""
+    """The image, and moved by a pixel along each diagonal, `size` pixels wide and high."""
     moves = [(0, 0), (1, 1), (1, -1), (-1, 1), (-1, -1)]
     return [View(down=down, right=right, size=size) for down, right in moves]
 
@@ -30,11 +30,10 @@ def seen_in_views(
 ) -> keras.Model:
     """A network whose head sees the mean features of several views of an image.
 
-    What a single view shows by chance averages out, in support and query images alike, so that
-    adaptation is often more accurate; features take as many times longer as there are views. The
-    head is the last layer with weights; where a normalization that only centers comes before it
-    (`centered=True` in `keras_imaml.models`), the head begins there. All layers are those of
-    `model`, with their weights: train either, use the other.
+    Averaging removes variation between single views, so that adaptation is often more accurate.
+    The time for the features grows with the number of views. The head is the last layer with
+    weights, with a normalization before it that only centers (`centered=True` in
+    `keras_imaml.models`). Both models share all layers and weights: train either, use the other.
 
     Layers that normalize by the examples at hand do so for each view by itself, and
     `MetaLearner.adapt` makes one stock layer for each; `keras_imaml.record_statistics` takes down
@@ -74,38 +73,42 @@ def seen_in_views(
             "Invalid value for `views`. Expected a list of layers or functions from images to "
             f"images, at least one. Received: views={views}"
         )
-    before, features, after = _cut(model)
+    trunk_nodes, features, head_nodes = _cut(model)
     (start,) = model.inputs
     shape = tuple(image_shape or start.shape[1:])
     inputs = keras.Input(batch_shape=(start.shape[0], *shape), dtype=start.dtype, name=start.name)
-    found = []
+    features_of_views = []
     for view in views:
-        seen = view(inputs)
-        if not tf.TensorShape(start.shape).is_compatible_with(seen.shape):
+        image = view(inputs)
+        if not tf.TensorShape(start.shape).is_compatible_with(image.shape):
             raise ValueError(
                 f"Invalid value for `views`. Expected images {tuple(start.shape)}, as "
-                f"{model.name!r} takes them. Received: a view {tuple(seen.shape)}"
+                f"{model.name!r} takes them. Received: a view {tuple(image.shape)}"
             )
-        found.append(called_again(before, {id(start): seen})(features))
-    mean = keras.layers.Average(dtype=features.dtype)(found) if len(found) > 1 else found[0]
-    outputs = called_again(after, {id(features): mean})(structure_of(model, "output"))
+        features_of_views.append(called_again(trunk_nodes, {id(start): image})(features))
+    mean = (
+        keras.layers.Average(dtype=features.dtype)(features_of_views)
+        if len(features_of_views) > 1
+        else features_of_views[0]
+    )
+    outputs = called_again(head_nodes, {id(features): mean})(structure_of(model, "output"))
     return keras.Model(inputs, outputs, name=name or model.name)
 
 
 def _cut(model: keras.Model) -> tuple[Sequence[Any], keras.KerasTensor, Sequence[Any]]:
-    """The calls before the head, the features, and the calls from the head on."""
+    """The calls before the head, the features, and the calls of the head."""
     nodes = nodes_of(model) or []
     weighted = [i for i, node in enumerate(nodes) if getattr(node.operation, "weights", [])]
     if len(weighted) > 2 and only_centers(nodes[weighted[-2]].operation):
         del weighted[-1]  # the mean features of the views are what is centered
     if len(weighted) > 1 and len(model.inputs) == 1:
         head = weighted[-1]
-        before, after = nodes[:head], nodes[head:]
-        made = {id(x) for node in after for x in node.outputs}
-        taken = [*(x for node in after for x in node.arguments.keras_tensors), *model.outputs]
-        features = {id(x): x for x in taken if id(x) not in made}
+        trunk_nodes, head_nodes = nodes[:head], nodes[head:]
+        output_ids = {id(x) for node in head_nodes for x in node.outputs}
+        used = [*(x for node in head_nodes for x in node.arguments.keras_tensors), *model.outputs]
+        features = {id(x): x for x in used if id(x) not in output_ids}
         if len(features) == 1 and not isinstance(nodes[head].operation, keras.Model):
-            return before, next(iter(features.values())), after
+            return trunk_nodes, next(iter(features.values())), head_nodes
     raise ValueError(
         "Invalid value for `model`. Expected a functional model with one input, of which one "
         "tensor of features reaches a head, the last layer with weights, such as "

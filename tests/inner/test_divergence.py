@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import keras_imaml as ki
-from keras_imaml.inner.divergence import OF_MINIMISER, OF_PATH, checked, highest
+from keras_imaml.inner.divergence import MINIMIZER_RISE, PATH_RISE, checked, highest_value
 from tests import problems
 from tests.inner.inner_problems import inner_problem
 
@@ -14,15 +14,15 @@ from tests.inner.inner_problems import inner_problem
 @pytest.mark.parametrize(
     ("rise", "began", "limit"),
     [
-        (OF_MINIMISER, 2.0, 4.01),
-        (OF_MINIMISER, 0.0, 0.01),
-        (OF_MINIMISER, -5.0, 0.01),
-        (OF_PATH, 2.0, 21.0),
-        (OF_PATH, -5.0, 41.0),
+        (MINIMIZER_RISE, 2.0, 4.01),
+        (MINIMIZER_RISE, 0.0, 0.01),
+        (MINIMIZER_RISE, -5.0, 0.01),
+        (PATH_RISE, 2.0, 21.0),
+        (PATH_RISE, -5.0, 41.0),
     ],
 )
 def test_limits(rise, began, limit):
-    assert float(highest(tf.constant(began), rise)) == pytest.approx(limit)
+    assert float(highest_value(tf.constant(began), rise)) == pytest.approx(limit)
 
 
 SOLVERS = {

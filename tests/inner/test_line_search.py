@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from keras_imaml._utils.vectors import dot
 from keras_imaml.inner import LBFGS, NewtonCG
-from keras_imaml.inner.line_search import SUFFICIENT, backtrack
+from keras_imaml.inner.line_search import SUFFICIENT_DECREASE, backtrack
 from tests import problems
 from tests.inner.inner_problems import inner_problem, minimize, with_a_huge_task
 
@@ -31,7 +31,7 @@ def test_the_first_step_of_enough_decrease_is_taken(run):
     for task, count in enumerate(tries):
         sizes = 0.5 ** np.arange(count)
         values = np.array([inner.value(phi + t * direction)[task] for t in sizes])
-        enough = values <= value[task].numpy() + SUFFICIENT * sizes * slope[task].numpy()
+        enough = values <= value[task].numpy() + SUFFICIENT_DECREASE * sizes * slope[task].numpy()
         assert enough.tolist() == [False] * (count - 1) + [True]
         np.testing.assert_allclose(step.phi[task], phi[task] + sizes[-1] * direction[task])
         np.testing.assert_allclose(step.value[task], values[-1], rtol=1e-12)

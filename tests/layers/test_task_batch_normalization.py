@@ -88,6 +88,16 @@ def test_an_exception_ends_the_use_of_the_first_rows():
     np.testing.assert_array_equal(layer(x), expected)
 
 
+def test_uses_of_the_first_rows_nest():
+    layer = ki.layers.TaskBatchNormalization()
+    x = inputs()
+    with statistics_of_first(2):
+        expected = layer(x)
+        with statistics_of_first(1):
+            assert np.any(layer(x) != expected)
+        np.testing.assert_array_equal(layer(x), expected)
+
+
 @pytest.mark.parametrize("divide", [True, False])
 def test_the_second_derivative_is_exact(divide):
     normalization = ki.layers.TaskBatchNormalization(dtype="float64", divide=divide)

@@ -258,6 +258,8 @@ def test_the_exact_hessian_is_not_trusted_where_residuals_rise():
     result = solver.solve(HessianProduct(products(matrices)), rhs)
     assert result.residual[0] == 1 and np.all(result.solution[0].numpy() == 0)
     np.testing.assert_array_equal(result.solution[1], definite.solution[1])
+    assert HessianProduct(tf.identity).is_positive_definite is None
+    assert of_low_rank()[0].is_positive_definite is True
 
 
 def test_a_first_order_start_survives_products_of_nan(run):

@@ -1,5 +1,7 @@
 """The dual solver: exact on Gauss-Newton systems, and nothing else accepted."""
 
+import types
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -68,6 +70,22 @@ def test_penalties_of_the_weights_are_refused():
     penalized = type(product)(**{**vars(product), "penalty": tf.identity})
     with pytest.raises(ValueError, match="without weight regularizers"):
         Dual().solve(penalized, tf.constant(rhs))
+
+
+def test_operators_are_known_by_their_factors_and_not_by_their_class():
+    product, _, rhs = of_low_rank()
+
+    class Product(types.SimpleNamespace):
+        def __call__(self, v):
+            return product(v)
+
+    names = ("push_forward", "loss_hessian", "pull_back", "strength", "penalized")
+    system = Product(**{name: getattr(product, name) for name in names})
+    for name, value in Dual().solve(product, tf.constant(rhs))._asdict().items():
+        np.testing.assert_array_equal(getattr(Dual().solve(system, tf.constant(rhs)), name), value)
+    del system.pull_back
+    with pytest.raises(ValueError, match="needs the factors.*Received.*Product"):
+        Dual().solve(system, tf.constant(rhs))
 
 
 @pytest.mark.parametrize("tolerance", [-1, float("nan"), "small"])

@@ -12,7 +12,7 @@ from keras_imaml._utils.progress_bar import WaitingBar
 @pytest.fixture
 def terminal(monkeypatch):
     monkeypatch.setattr(waiting, "_on_terminal", lambda: True)
-    monkeypatch.setattr(waiting, "MOMENT", 0.0)
+    monkeypatch.setattr(waiting, "DELAY_SECONDS", 0.0)
 
 
 def shown(capsys, **settings):
@@ -25,12 +25,12 @@ def shown(capsys, **settings):
 def test_it_shows_on_a_terminal_after_a_moment(terminal, capsys, monkeypatch):
     text = shown(capsys)
     assert text.startswith("Drawing\n") and "3/3" in text
-    monkeypatch.setattr(waiting, "MOMENT", 60.0)
+    monkeypatch.setattr(waiting, "DELAY_SECONDS", 60.0)
     assert shown(capsys) == ""
 
 
 def test_it_is_silent_elsewhere(capsys, monkeypatch):
-    monkeypatch.setattr(waiting, "MOMENT", 0.0)
+    monkeypatch.setattr(waiting, "DELAY_SECONDS", 0.0)
     monkeypatch.setattr(waiting, "_on_terminal", lambda: False)
     assert shown(capsys) == ""
     assert "3/3" in shown(capsys, verbose=1)
