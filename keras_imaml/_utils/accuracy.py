@@ -1,34 +1,75 @@
-"""How often the largest output is that of the label, task by task."""
+"""How often outputs are right, task by task, where the loss is a classification."""
 
 from typing import Any
 
 import tensorflow as tf
 
-
-def has_classes(labels: Any, outputs: Any) -> bool:
-    """Whether labels are class numbers and outputs have an entry for each class."""
-    if not isinstance(labels, tf.Tensor) or not isinstance(outputs, tf.Tensor):
-        return False
-    if not labels.dtype.is_integer or outputs.shape[-1] == 1:
-        return False
-    return outputs.shape.rank == labels.shape.rank + 1 or _is_column(labels, outputs)
+from keras_imaml._utils.keras_losses import Classification, classification
 
 
-def accuracies(labels: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
-    """The share of labels that the largest output is of.
+def accuracies(loss: Any, labels: Any, outputs: Any) -> tf.Tensor | None:
+    """The share of labels that outputs are right about, by the rules of the loss.
 
     Args:
-        labels: Class numbers, `[tasks, examples, ...]`; a last axis of one entry does not count.
-        outputs: `[tasks, examples, ..., classes]`.
+        loss: What `compile` was given.
+        labels: `[tasks, examples, ...]`.
+        outputs: `[tasks, examples, ...]`.
 
     Returns:
-        `[tasks]`, float64, from 0 to 1.
+        `[tasks]`, float64, from 0 to 1, and NaN for a task whose labels are all ignored. None if
+        the loss is no classification, or there are several outputs.
     """
-    if _is_column(labels, outputs):
-        labels = tf.squeeze(labels, axis=-1)
-    right = tf.equal(tf.argmax(outputs, axis=-1, output_type=labels.dtype), labels)
-    return tf.reduce_mean(tf.cast(right, tf.float64), axis=list(range(1, right.shape.rank)))
+    if not isinstance(labels, tf.Tensor) or not isinstance(outputs, tf.Tensor):
+        return None
+    rule = classification(loss, labels, outputs)
+    if rule is None:
+        return None
+    labels = _aligned(rule, labels, outputs)
+    right, counts = _right(rule, labels, outputs)
+    axes = list(range(1, right.shape.rank))
+    hits = tf.reduce_sum(tf.cast(right & counts, tf.float64), axis=axes)
+    return hits / tf.reduce_sum(tf.cast(counts, tf.float64), axis=axes)
 
 
-def _is_column(labels: tf.Tensor, outputs: tf.Tensor) -> bool:
-    return labels.shape.rank == outputs.shape.rank and labels.shape[-1] == 1
+def predicted_classes(loss: Any, labels: Any, outputs: Any) -> tf.Tensor | None:
+    """The number of the largest output; None if labels are no class numbers."""
+    if not isinstance(labels, tf.Tensor) or not isinstance(outputs, tf.Tensor):
+        return None
+    rule = classification(loss, labels, outputs)
+    if rule is None or rule.kind != "sparse":
+        return None
+    return tf.argmax(outputs, axis=_class_axis(rule, outputs))
+
+
+def _right(
+    rule: Classification, labels: tf.Tensor, outputs: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Which outputs are right, and which of them count."""
+    if rule.kind == "binary":
+        right = tf.equal(outputs > tf.cast(rule.threshold, outputs.dtype), labels > 0.5)
+        return right, tf.ones_like(right)
+    axis = _class_axis(rule, outputs)
+    found = tf.argmax(outputs, axis=axis)
+    if rule.kind == "categorical":
+        right = tf.equal(found, tf.argmax(labels, axis=axis))
+        return right, tf.ones_like(right)
+    counts = tf.ones_like(labels, tf.bool)
+    if rule.ignore_class is not None:
+        counts = tf.not_equal(labels, tf.cast(rule.ignore_class, labels.dtype))
+    return tf.equal(found, labels), counts
+
+
+def _aligned(rule: Classification, labels: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
+    """The labels in the shape and dtype to compare; Keras' losses take a column, too."""
+    if rule.kind == "sparse":
+        column = labels.shape.rank == outputs.shape.rank and labels.shape[-1] == 1
+        return tf.cast(tf.squeeze(labels, axis=-1) if column else labels, tf.int64)
+    if rule.kind == "binary":
+        short = labels.shape.rank < outputs.shape.rank and outputs.shape[-1] == 1
+        return tf.cast(labels[..., None] if short else labels, tf.float32)
+    return labels
+
+
+def _class_axis(rule: Classification, outputs: tf.Tensor) -> int:
+    """The axis of the classes, behind that of the tasks."""
+    return rule.axis + 1 if rule.axis >= 0 else outputs.shape.rank + rule.axis

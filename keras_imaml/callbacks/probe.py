@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_imaml._utils.accuracy import accuracies, has_classes
+from keras_imaml._utils.accuracy import accuracies, predicted_classes
 from keras_imaml._utils.vectors import dot, norm, select
 from keras_imaml.algorithms import IMAML, Algorithm, MetaGradient
 from keras_imaml.algorithms.algorithm import masked_mean
@@ -119,7 +119,7 @@ class Probe:
 
 def _before(learner: Any, objective: TaskObjective) -> dict[str, tf.Tensor]:
     found = outcome(learner.algorithm, objective, learner.tasks_per_chunk, adapt=False)
-    return _of_queries(objective, *found)
+    return _of_queries(learner, objective, *found)
 
 
 def _first_order(learner: Any, objective: TaskObjective) -> dict[str, Any]:
@@ -131,12 +131,11 @@ def _first_order(learner: Any, objective: TaskObjective) -> dict[str, Any]:
         adapted,
         learner.tasks_per_chunk,
     )
-    figures = _of_queries(objective, meta.query_losses, meta.query_outputs, meta.valid)
-    classes = has_classes(objective.tasks.query_y, meta.query_outputs)
+    figures = _of_queries(learner, objective, meta.query_losses, meta.query_outputs, meta.valid)
     return {
         "figures": {**figures, **meta.diagnostics},
         "gradient": _flat(meta.gradients, adapted),
-        "predictions": tf.argmax(meta.query_outputs, axis=-1) if classes else None,
+        "predictions": predicted_classes(learner.loss, objective.tasks.query_y, meta.query_outputs),
     }
 
 
@@ -207,12 +206,13 @@ class _FirstOrder:
 
 
 def _of_queries(
-    objective: TaskObjective, losses: tf.Tensor, outputs: Any, valid: tf.Tensor
+    learner: Any, objective: TaskObjective, losses: tf.Tensor, outputs: Any, valid: tf.Tensor
 ) -> dict[str, tf.Tensor]:
-    labels = objective.tasks.query_y
     figures = {"adaptation/loss": masked_mean(losses, valid)}
-    if has_classes(labels, outputs):
-        figures["adaptation/accuracy"] = masked_mean(accuracies(labels, outputs), valid)
+    shares = accuracies(learner.loss, objective.tasks.query_y, outputs)
+    if shares is not None:
+        counts = valid & ~tf.math.is_nan(shares)  # of a task whose labels all are ignored
+        figures["adaptation/accuracy"] = masked_mean(shares, counts)
     return figures
 
 

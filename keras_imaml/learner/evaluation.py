@@ -7,13 +7,16 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_imaml._utils.accuracy import accuracies, has_classes
+from keras_imaml._utils.accuracy import accuracies
 from keras_imaml._utils.progress_bar import WaitingBar
 from keras_imaml._utils.signals import HeldSignal
 from keras_imaml._utils.tracing import TracedByRank
 from keras_imaml._utils.validation import check_integer
 from keras_imaml.learner.meta_batch import outcomes
 from keras_imaml.learner.meta_learner import MetaLearner
+from keras_imaml.learner.task_metrics import TaskMetrics
+
+_METRIC, _BEFORE = "metric/", "before/"  # of the columns that hold metrics of `compile`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,9 +30,13 @@ class Evaluation:
         loss: Mean query loss after adaptation.
         loss_ci95: Half the width of its 95 % interval over tasks.
         loss_before: Mean query loss of the meta-learned weights, without adaptation.
-        accuracy: Mean query accuracy after adaptation, from 0 to 1; None for a regression.
+        accuracy: Mean query accuracy after adaptation, from 0 to 1, if the loss is a
+            cross-entropy of Keras and there is one output; else None.
         ci95: Half the width of its 95 % interval over tasks, `1.96 std / sqrt(tasks)`.
         accuracy_before: Mean query accuracy without adaptation.
+        metrics: For each metric of `compile` a dictionary: `"value"`, the mean over tasks of the
+            metric of their query sets, its `"ci95"`, and `"before"` adaptation. Lists of numbers
+            for a metric that is a vector. A task where it is NaN is left out of it.
     """
 
     tasks: int
@@ -41,6 +48,7 @@ class Evaluation:
     accuracy: float | None
     ci95: float | None
     accuracy_before: float | None
+    metrics: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
 
     def __str__(self) -> str:
         mode = "transductive" if self.transductive else "non-transductive"
@@ -73,7 +81,8 @@ def evaluate(
             than a moment. Defaults to `"auto"`.
 
     Returns:
-        An `Evaluation`. Accuracies are of the largest output against integer labels.
+        An `Evaluation`. Accuracies follow the loss: its `ignore_class`, and its `from_logits` for
+        a single output.
 
     Raises:
         ValueError: If the data ends before `num_tasks` tasks, or every task is bad.
@@ -96,7 +105,8 @@ def evaluate(
         )
     learner.parameters.check_unchanged()
     if learner._evaluation is None:
-        learner._evaluation = TracedByRank(lambda data: _step(learner, data))
+        metrics = TaskMetrics(learner)
+        learner._evaluation = TracedByRank(lambda data: _step(learner, metrics, data))
     step = learner._evaluation
     bar = WaitingBar(num_tasks, "Evaluating", unit_name="task", verbose=verbose)
     columns: dict[str, list[np.ndarray]] = {}
@@ -123,30 +133,53 @@ def evaluate(
             f"None of the {num_tasks} tasks could be evaluated: NaN or infinity in the data, in "
             "the learned weights, or from an inner loop that diverges (lower its learning rate)."
         )
-    means = {name: float(values[valid].mean()) for name, values in results.items()}
+    sound = {name: values[valid] for name, values in results.items()}
+    accuracy, accuracy_before = sound.get("accuracy"), sound.get("accuracy_before")
     return Evaluation(
         tasks=int(valid.sum()),
         bad_tasks=int((~valid).sum()),
         transductive=learner.queries_interact,
-        loss=means["loss"],
-        loss_ci95=_half_width(results["loss"][valid]),
-        loss_before=means["loss_before"],
-        accuracy=means.get("accuracy"),
-        ci95=_half_width(results["accuracy"][valid]) if "accuracy" in results else None,
-        accuracy_before=means.get("accuracy_before"),
+        loss=_mean(sound["loss"]),
+        loss_ci95=_half_width(sound["loss"]),
+        loss_before=_mean(sound["loss_before"]),
+        accuracy=None if accuracy is None else _mean(accuracy),
+        ci95=None if accuracy is None else _half_width(accuracy),
+        accuracy_before=None if accuracy_before is None else _mean(accuracy_before),
+        metrics={
+            name.removeprefix(_METRIC): {
+                "value": _mean(values),
+                "ci95": _half_width(values),
+                "before": _mean(sound[_BEFORE + name]),
+            }
+            for name, values in sound.items()
+            if name.startswith(_METRIC)
+        },
     )
 
 
-def _step(learner: MetaLearner, data: Any) -> dict[str, tf.Tensor]:
+def _step(learner: MetaLearner, metrics: TaskMetrics, data: Any) -> dict[str, tf.Tensor]:
     objective = learner.objective(data, training=False)
     before, after = outcomes(learner.algorithm, objective, learner.tasks_per_chunk)
     values = {"loss": after.losses, "loss_before": before.losses, "valid": after.valid}
     labels = objective.tasks.query_y
-    if has_classes(labels, after.outputs):
-        values["accuracy"] = accuracies(labels, after.outputs)
-        values["accuracy_before"] = accuracies(labels, before.outputs)
+    accuracy = accuracies(learner.loss, labels, after.outputs)
+    accuracy_before = accuracies(learner.loss, labels, before.outputs)
+    if accuracy is not None and accuracy_before is not None:
+        values |= {"accuracy": accuracy, "accuracy_before": accuracy_before}
+    for prefix, outputs in (("", after.outputs), (_BEFORE, before.outputs)):
+        found = metrics(labels, outputs)
+        values |= {f"{prefix}{_METRIC}{name}": value for name, value in found.items()}
     return values
 
 
-def _half_width(values: np.ndarray) -> float:
-    return float(1.96 * values.std() / np.sqrt(len(values)))
+def _mean(values: np.ndarray) -> Any:
+    """The mean over the tasks where `values` are a number."""
+    counts = (~np.isnan(values)).sum(axis=0)
+    return (np.nansum(values, axis=0) / np.where(counts, counts, np.nan)).tolist()
+
+
+def _half_width(values: np.ndarray) -> Any:
+    counts = (~np.isnan(values)).sum(axis=0)
+    away = values - np.asarray(_mean(values))
+    variance = np.nansum(away**2, axis=0) / np.where(counts, counts, np.nan)
+    return (1.96 * np.sqrt(variance / counts)).tolist()
