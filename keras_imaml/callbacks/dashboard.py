@@ -166,12 +166,11 @@ class Dashboard(keras.callbacks.Callback):
         if self._done > self._steps:
             self._write_window(logs)
         rest = {name: v for name, v in logs.items() if not name.startswith("val_")}
-        others = {_tag(name): float(v) for name, v in rest.items() if name not in means}
+        others = _numbers({name: v for name, v in rest.items() if name not in means})
         if others:  # metrics that are no means have no value for a part of an epoch
             self._files.scalars("train", others, step)
-        validated = {name[4:]: float(v) for name, v in logs.items() if name.startswith("val_")}
-        if validated:
-            values = {_tag(name): value for name, value in validated.items()}
+        values = _numbers({n[4:]: v for n, v in logs.items() if n.startswith("val_")})
+        if values:
             values["time/validation_s"] = self._test_seconds
             self._files.scalars("validation", values, step)
         self._epochs += 1
@@ -200,6 +199,9 @@ class Dashboard(keras.callbacks.Callback):
         if evaluation.accuracy is not None:
             values["result/accuracy"] = evaluation.accuracy
             values["result/accuracy_before"] = evaluation.accuracy_before
+        for name, found in evaluation.metrics.items():
+            for moment, value in (("", found["value"]), ("_before", found["before"])):
+                values |= _split(f"result/metrics/{name}{moment}", value)
         self._files.scalars("", values, self._step())
         self._files.flush()
 
@@ -292,6 +294,21 @@ class Dashboard(keras.callbacks.Callback):
 
 def _tag(name: str) -> str:
     return _TAGS.get(name, f"adaptation/{name}")
+
+
+def _numbers(logs: Mapping[str, Any]) -> dict[str, float]:
+    """Logs by tag; a metric that is a vector has a curve for each of its entries."""
+    numbers: dict[str, float] = {}
+    for name, value in logs.items():
+        numbers |= _split(_tag(name), value)
+    return numbers
+
+
+def _split(tag: str, value: Any) -> dict[str, float]:
+    array = np.asarray(value)
+    if not array.ndim:
+        return {tag: float(array)}
+    return {f"{tag}/{i}": float(number) for i, number in enumerate(array.ravel())}
 
 
 def _checked(hparams: Any) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What a step tells the metrics of a learner."""
 
+from collections.abc import Collection
 from typing import Any
 
 import keras
@@ -14,6 +15,19 @@ _OF_TASKS = ("bad_tasks", "transductive")  # beside those of the algorithm
 def make_diagnostics(names: tuple[str, ...]) -> dict[str, keras.metrics.Mean]:
     """Means of the numbers that an algorithm reports, and of what is told of the tasks."""
     return {name: keras.metrics.Mean(name=name) for name in (*names, *_OF_TASKS)}
+
+
+def check_metric_names(metrics: Any, diagnostics: Collection[str]) -> None:
+    """Refuse metrics whose name is that of a diagnostic, by a `ValueError`."""
+    for metric in keras.tree.flatten(metrics):
+        name = metric if isinstance(metric, str) else getattr(metric, "name", None)
+        name = name or getattr(metric, "__name__", None)
+        if name in diagnostics:
+            raise ValueError(
+                "Invalid value for `metrics`. Expected metrics of other names than the "
+                f"diagnostics of the learner, which are {sorted(diagnostics)}: give this one "
+                f"another name, such as name='my_{name}'. Received: a metric named {name!r}"
+            )
 
 
 def update_metrics(

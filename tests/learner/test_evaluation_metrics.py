@@ -10,7 +10,9 @@ import tensorflow as tf
 
 import keras_imaml as ki
 from keras_imaml._utils.accuracy import accuracies, predicted_classes
+from keras_imaml.learner.step_metrics import check_metric_names
 
+NAMES = {"bad_tasks", "transductive", "distance", "linear_residual"}
 losses = keras.losses
 WIDE = [[2.0, 1.0, 0.0], [0.0, 3.0, 1.0], [0.9, 0.0, 0.1], [0.0, 0.2, 0.7]]  # largest: 0, 1, 0, 2
 ONE_HOT = np.eye(3)[[0, 1, 1, 1]].tolist()
@@ -130,3 +132,30 @@ def test_metrics_of_compile_are_taken_task_by_task():
     assert result.metrics["iou"]["ci95"] == pytest.approx(1.96 * np.std(ious) / np.sqrt(5))
     assert not np.any(recall.total_cm.numpy())  # the learner's own metric saw nothing
     json.dumps(result.metrics)
+
+
+def distance(y, outputs):
+    return tf.reduce_mean(tf.abs(y - outputs), axis=-1)
+
+
+@pytest.mark.parametrize(
+    "metrics",
+    [
+        [keras.metrics.Mean(name="bad_tasks")],
+        [distance],
+        ["transductive"],
+        {"out": keras.metrics.MeanSquaredError(name="linear_residual")},
+    ],
+)
+def test_a_metric_named_like_a_diagnostic_is_refused(metrics):
+    with pytest.raises(ValueError, match="give this one another name"):
+        check_metric_names((metrics, None), NAMES)
+    check_metric_names((["accuracy", None, distance.__call__], None), NAMES)
+
+
+def test_compile_looks_at_the_names_of_metrics():
+    learner = ki.MetaLearner(ki.models.MLP(1, input_shape=(2,), hidden=()), ki.Reptile())
+    clash = [keras.metrics.MeanSquaredError(name="bad_tasks")]
+    for name in ("metrics", "weighted_metrics"):
+        with pytest.raises(ValueError, match="named 'bad_tasks'"):
+            learner.compile(loss="mse", **{name: clash})
