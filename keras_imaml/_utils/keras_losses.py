@@ -1,6 +1,7 @@
 """Inspect a Keras loss: its name, logits or probabilities, kind of targets."""
 
-from typing import Any
+import functools
+from typing import Any, NamedTuple
 
 import keras
 
@@ -42,3 +43,67 @@ def has_class_numbers(loss: Any) -> bool:
     """Whether the targets of a Keras loss (or the first of several) are class numbers."""
     first_loss = keras.tree.flatten(loss)[0]
     return first_loss is not None and "sparse" in loss_name(first_loss).lower()
+
+
+class Classification(NamedTuple):
+    """How a loss reads classes.
+
+    Attributes:
+        kind: `"sparse"`, `"categorical"` or `"binary"`.
+        threshold: The output above which a binary one says yes.
+        ignore_class: Labels of this number do not count; None: all count.
+        axis: The axis of the classes.
+    """
+
+    kind: str
+    threshold: float = 0.5
+    ignore_class: int | None = None
+    axis: int = -1
+
+
+_KINDS = {
+    "sparse_categorical_crossentropy": "sparse",
+    "categorical_crossentropy": "categorical",
+    "categorical_focal_crossentropy": "categorical",
+    "binary_crossentropy": "binary",
+    "binary_focal_crossentropy": "binary",
+}
+
+
+def classification(loss: Any, labels: Any, outputs: Any) -> Classification | None:
+    """How `loss` reads classes; None if it is no cross-entropy of Keras, or one of several.
+
+    Args:
+        loss: What `compile` was given.
+        labels: The labels, by whose shape Keras resolves `"crossentropy"`.
+        outputs: The outputs.
+    """
+    parts = keras.tree.flatten(loss)
+    if len(parts) != 1 or parts[0] is None:
+        return None
+    loss, arguments = parts[0], {}
+    if isinstance(loss, str):
+        if loss.lower() in ("crossentropy", "ce"):
+            return Classification(_kind_by_shape(labels, outputs))
+        loss = keras.losses.get(loss)
+    if isinstance(loss, keras.losses.Loss):
+        arguments = {**getattr(loss, "_fn_kwargs", {}), **vars(loss)}
+        loss = getattr(loss, "fn", None)
+    while isinstance(loss, functools.partial):
+        loss, arguments = loss.func, {**loss.keywords, **arguments}
+    kind = next((k for name, k in _KINDS.items() if loss is getattr(keras.losses, name)), None)
+    if kind is None:
+        return None
+    return Classification(
+        kind,
+        threshold=0.0 if arguments.get("from_logits") else 0.5,
+        ignore_class=arguments.get("ignore_class"),
+        axis=arguments.get("axis", -1),
+    )
+
+
+def _kind_by_shape(labels: Any, outputs: Any) -> str:
+    if outputs.shape[-1] == 1:
+        return "binary"
+    column = labels.shape[-1] == 1 and outputs.shape[-1] > 1
+    return "sparse" if labels.shape.rank < outputs.shape.rank or column else "categorical"

@@ -166,14 +166,11 @@ class Dashboard(keras.callbacks.Callback):
         if self._done > self._steps:
             self._write_window(logs)
         training_logs = {name: v for name, v in logs.items() if not name.startswith("val_")}
-        epoch_values = {
-            _tag(name): float(v) for name, v in training_logs.items() if name not in means
-        }
+        epoch_values = _numbers({n: v for n, v in training_logs.items() if n not in means})
         if epoch_values:  # metrics that are not means have no value within an epoch
             self._files.scalars("train", epoch_values, step)
-        validated = {name[4:]: float(v) for name, v in logs.items() if name.startswith("val_")}
-        if validated:
-            values = {_tag(name): value for name, value in validated.items()}
+        values = _numbers({n[4:]: v for n, v in logs.items() if n.startswith("val_")})
+        if values:
             values["time/validation_s"] = self._test_seconds
             self._files.scalars("validation", values, step)
         self._epochs += 1
@@ -202,6 +199,9 @@ class Dashboard(keras.callbacks.Callback):
         if evaluation.accuracy is not None:
             values["result/accuracy"] = evaluation.accuracy
             values["result/accuracy_before"] = evaluation.accuracy_before
+        for name, found in evaluation.metrics.items():
+            for moment, value in (("", found["value"]), ("_before", found["before"])):
+                values |= _split(f"result/metrics/{name}{moment}", value)
         self._files.scalars("", values, self._step())
         self._files.flush()
 
@@ -302,6 +302,21 @@ class Dashboard(keras.callbacks.Callback):
 
 def _tag(name: str) -> str:
     return _TAGS.get(name, f"adaptation/{name}")
+
+
+def _numbers(logs: Mapping[str, Any]) -> dict[str, float]:
+    """Logs by tag; a metric that is a vector has a curve for each of its entries."""
+    numbers: dict[str, float] = {}
+    for name, value in logs.items():
+        numbers |= _split(_tag(name), value)
+    return numbers
+
+
+def _split(tag: str, value: Any) -> dict[str, float]:
+    array = np.asarray(value)
+    if not array.ndim:
+        return {tag: float(array)}
+    return {f"{tag}/{i}": float(number) for i, number in enumerate(array.ravel())}
 
 
 def _checked(hparams: Any) -> dict[str, Any]:

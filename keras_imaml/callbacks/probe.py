@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_imaml._utils.accuracy import accuracies, has_class_predictions
+from keras_imaml._utils.accuracy import accuracies, predicted_classes
 from keras_imaml._utils.vectors import dot, norm, select
 from keras_imaml.algorithms import IMAML, Algorithm, MetaGradient
 from keras_imaml.algorithms.algorithm import masked_mean
@@ -17,7 +17,6 @@ from keras_imaml.callbacks.residual_curve import residual_curve, step_counts
 from keras_imaml.curvature import CURVATURES
 from keras_imaml.learner.input_checks import check_element
 from keras_imaml.learner.meta_batch import meta_gradient, outcome
-from keras_imaml.learner.step_metrics import metrics_of_compile
 from keras_imaml.objectives.task_objective import TaskObjective
 
 _FEW = 4  # tasks that stand for all where a figure needs the memory of several copies of phi
@@ -133,13 +132,10 @@ def _first_order(learner: Any, objective: TaskObjective) -> dict[str, Any]:
         learner.tasks_per_chunk,
     )
     figures = _of_queries(learner, objective, meta.query_losses, meta.query_outputs, meta.valid)
-    classes = "adaptation/accuracy" in figures and has_class_predictions(
-        objective.tasks.query_y, meta.query_outputs
-    )
     return {
         "figures": {**figures, **meta.diagnostics},
         "gradient": _flat(meta.gradients, adapted),
-        "predictions": tf.argmax(meta.query_outputs, axis=-1) if classes else None,
+        "predictions": predicted_classes(learner.loss, objective.tasks.query_y, meta.query_outputs),
     }
 
 
@@ -210,14 +206,13 @@ class _FirstOrder:
 
 
 def _of_queries(
-    learner: Any, objective: TaskObjective, loss: tf.Tensor, outputs: Any, valid: tf.Tensor
+    learner: Any, objective: TaskObjective, losses: tf.Tensor, outputs: Any, valid: tf.Tensor
 ) -> dict[str, tf.Tensor]:
-    figures = {"adaptation/loss": masked_mean(loss, valid)}
-    metrics = metrics_of_compile(learner)
-    shares = accuracies(objective.tasks.query_y, outputs, learner.loss, metrics)
+    figures = {"adaptation/loss": masked_mean(losses, valid)}
+    shares = accuracies(learner.loss, objective.tasks.query_y, outputs)
     if shares is not None:
-        counted = valid & tf.math.is_finite(shares)
-        figures["adaptation/accuracy"] = masked_mean(shares, counted)
+        counts = valid & ~tf.math.is_nan(shares)  # of a task whose labels all are ignored
+        figures["adaptation/accuracy"] = masked_mean(shares, counts)
     return figures
 
 

@@ -14,7 +14,9 @@ from keras_imaml._utils.tracing import TracedByRank
 from keras_imaml._utils.validation import check_integer
 from keras_imaml.learner.meta_batch import outcomes
 from keras_imaml.learner.meta_learner import MetaLearner
-from keras_imaml.learner.step_metrics import metrics_of_compile
+from keras_imaml.learner.task_metrics import TaskMetrics
+
+_METRIC, _BEFORE = "metric/", "before/"  # of the columns that hold metrics of `compile`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,10 +30,13 @@ class Evaluation:
         loss: Mean query loss after adaptation.
         loss_ci95: Half the width of its 95 % interval over tasks.
         loss_before: Mean query loss of the meta-learned weights, without adaptation.
-        accuracy: Mean query accuracy after adaptation, from 0 to 1; None for what is no
-            classification.
+        accuracy: Mean query accuracy after adaptation, from 0 to 1, if the loss is a
+            cross-entropy of Keras and there is one output; else None.
         ci95: Half the width of its 95 % interval over tasks, `1.96 std / sqrt(tasks)`.
         accuracy_before: Mean query accuracy without adaptation.
+        metrics: For each metric of `compile` a dictionary: `"value"`, the mean over tasks of the
+            metric of their query sets, its `"ci95"`, and `"before"` adaptation. Lists of numbers
+            for a metric that is a vector. A task where it is NaN is left out of it.
     """
 
     tasks: int
@@ -43,6 +48,7 @@ class Evaluation:
     accuracy: float | None
     ci95: float | None
     accuracy_before: float | None
+    metrics: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
 
     def __str__(self) -> str:
         mode = "transductive" if self.transductive else "non-transductive"
@@ -75,8 +81,8 @@ def evaluate(
             than a moment. Defaults to `"auto"`.
 
     Returns:
-        An `Evaluation`. There is an accuracy if the loss is a cross-entropy, or if `compile`
-        got the metric `"accuracy"`. Labels that the loss ignores do not count.
+        An `Evaluation`. Accuracies follow the loss: its `ignore_class`, and its `from_logits` for
+        a single output.
 
     Raises:
         ValueError: If the data ends before `num_tasks` tasks, or every task is bad.
@@ -99,7 +105,8 @@ def evaluate(
         )
     learner.parameters.check_unchanged()
     if learner._evaluation is None:
-        learner._evaluation = TracedByRank(lambda data: _step(learner, data))
+        metrics = TaskMetrics(learner)
+        learner._evaluation = TracedByRank(lambda data: _step(learner, metrics, data))
     step = learner._evaluation
     bar = WaitingBar(num_tasks, "Evaluating", unit_name="task", verbose=verbose)
     columns: dict[str, list[np.ndarray]] = {}
@@ -126,35 +133,54 @@ def evaluate(
             f"None of the {num_tasks} tasks could be evaluated: NaN or infinity in the data, in "
             "the learned weights, or from an inner loop that diverges (lower its learning rate)."
         )
-    # NaN: all labels of a task are ignored.
-    means = {name: float(np.nanmean(values[valid])) for name, values in results.items()}
+    valid_values = {name: values[valid] for name, values in results.items()}
+    accuracy, accuracy_before = valid_values.get("accuracy"), valid_values.get("accuracy_before")
     return Evaluation(
         tasks=int(valid.sum()),
         bad_tasks=int((~valid).sum()),
         transductive=learner.queries_interact,
-        loss=means["loss"],
-        loss_ci95=_half_width(results["loss"][valid]),
-        loss_before=means["loss_before"],
-        accuracy=means.get("accuracy"),
-        ci95=_half_width(results["accuracy"][valid]) if "accuracy" in results else None,
-        accuracy_before=means.get("accuracy_before"),
+        loss=_mean(valid_values["loss"]),
+        loss_ci95=_half_width(valid_values["loss"]),
+        loss_before=_mean(valid_values["loss_before"]),
+        accuracy=None if accuracy is None else _mean(accuracy),
+        ci95=None if accuracy is None else _half_width(accuracy),
+        accuracy_before=None if accuracy_before is None else _mean(accuracy_before),
+        metrics={
+            name.removeprefix(_METRIC): {
+                "value": _mean(values),
+                "ci95": _half_width(values),
+                "before": _mean(valid_values[_BEFORE + name]),
+            }
+            for name, values in valid_values.items()
+            if name.startswith(_METRIC)
+        },
     )
 
 
-def _step(learner: MetaLearner, data: Any) -> dict[str, tf.Tensor]:
+def _step(learner: MetaLearner, metrics: TaskMetrics, data: Any) -> dict[str, tf.Tensor]:
     objective = learner.objective(data, training=False)
     before, after = outcomes(learner.algorithm, objective, learner.tasks_per_chunk)
     values = {"loss": after.losses, "loss_before": before.losses, "valid": after.valid}
     labels = objective.tasks.query_y
-    for name, outcome in (("accuracy", after), ("accuracy_before", before)):
-        shares = accuracies(labels, outcome.outputs, learner.loss, metrics_of_compile(learner))
-        if shares is not None:
-            values[name] = shares
+    accuracy = accuracies(learner.loss, labels, after.outputs)
+    accuracy_before = accuracies(learner.loss, labels, before.outputs)
+    if accuracy is not None and accuracy_before is not None:
+        values |= {"accuracy": accuracy, "accuracy_before": accuracy_before}
+    for prefix, outputs in (("", after.outputs), (_BEFORE, before.outputs)):
+        found = metrics(labels, outputs)
+        values |= {f"{prefix}{_METRIC}{name}": value for name, value in found.items()}
     return values
 
 
-def _half_width(values: np.ndarray) -> float:
-    values = values[~np.isnan(values)]
-    if len(values) < 2:
-        return float("nan")  # one task has no interval
-    return float(1.96 * values.std() / np.sqrt(len(values)))
+def _mean(values: np.ndarray) -> Any:
+    """The mean over the tasks where `values` are a number."""
+    counts = (~np.isnan(values)).sum(axis=0)
+    return (np.nansum(values, axis=0) / np.where(counts, counts, np.nan)).tolist()
+
+
+def _half_width(values: np.ndarray) -> Any:
+    counts = (~np.isnan(values)).sum(axis=0)
+    away = values - np.asarray(_mean(values))
+    # One task has no interval.
+    variance = np.nansum(away**2, axis=0) / np.where(counts > 1, counts, np.nan)
+    return (1.96 * np.sqrt(variance / counts)).tolist()

@@ -24,6 +24,7 @@ from keras_imaml.learner.objective_builder import ObjectiveBuilder
 from keras_imaml.learner.progress import Progress
 from keras_imaml.learner.step_functions import StepFunctions
 from keras_imaml.learner.step_metrics import (
+    check_metric_names,
     make_diagnostics,
     nan_loss_if_all_invalid,
     update_metrics,
@@ -176,6 +177,7 @@ class MetaLearner(TaskAdaptation, StepFunctions):
             )
         if self.learned_loss is None:
             self.algorithm.check_loss(loss)
+        check_metric_names((metrics, kwargs.get("weighted_metrics")), self.diagnostics)
         replicas.check_variables(tf.distribute.get_strategy(), self.variables, "the learner")
         self._objectives.follow_trainable()
         strategy = self.distribute_strategy

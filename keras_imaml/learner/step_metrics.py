@@ -1,5 +1,6 @@
 """What a step tells the metrics of a learner."""
 
+from collections.abc import Collection
 from typing import Any
 
 import keras
@@ -14,6 +15,19 @@ _OF_TASKS = ("bad_tasks", "transductive")  # beside those of the algorithm
 def make_diagnostics(names: tuple[str, ...]) -> dict[str, keras.metrics.Mean]:
     """Means of the numbers that an algorithm reports, and of what is told of the tasks."""
     return {name: keras.metrics.Mean(name=name) for name in (*names, *_OF_TASKS)}
+
+
+def check_metric_names(metrics: Any, diagnostics: Collection[str]) -> None:
+    """Refuse metrics whose name is that of a diagnostic, by a `ValueError`."""
+    for metric in keras.tree.flatten(metrics):
+        name = metric if isinstance(metric, str) else getattr(metric, "name", None)
+        name = name or getattr(metric, "__name__", None)
+        if name in diagnostics:
+            raise ValueError(
+                "Invalid value for `metrics`. Expected metrics of other names than the "
+                f"diagnostics of the learner, which are {sorted(diagnostics)}: give this one "
+                f"another name, such as name='my_{name}'. Received: a metric named {name!r}"
+            )
 
 
 def update_metrics(
@@ -75,9 +89,3 @@ def nan_loss_if_all_invalid(logs: dict[str, Any]) -> dict[str, Any]:
     loss = tf.convert_to_tensor(logs["loss"])
     nan = tf.constant(float("nan"), loss.dtype)
     return {**logs, "loss": tf.where(tf.convert_to_tensor(logs["bad_tasks"]) < 1, loss, nan)}
-
-
-def metrics_of_compile(learner: Any) -> Any:
-    """The metrics that were given to `compile`, in their structure."""
-    held = getattr(learner, "_compile_metrics", None)  # a private place of Keras
-    return getattr(held, "_user_metrics", None)

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 import keras_imaml as ki
+from keras_imaml.callbacks import dashboard as dashboard_module
 from tests import learners
 from tests.callbacks import test_checkpoints
 from tests.event_files import Run
@@ -279,3 +280,18 @@ here.fit(learner, [ki.callbacks.Dashboard({str(tmp_path)!r}, here.data(3), every
     probe = Run(tmp_path / "probe")
     assert set(probe.points("adaptation/accuracy")) == {0, 4, 8}
     assert set(probe.points("meta_gradient/first_order_cosine")) == {0, 4, 8}
+
+
+def test_a_metric_that_is_a_vector_has_a_curve_for_each_entry(tmp_path):
+    logs = {"f1": np.array([0.25, 0.5], "float32"), "loss": tf.constant(2.0)}
+    curves = {"adaptation/f1/0": 0.25, "adaptation/f1/1": 0.5, "adaptation/loss": 2.0}
+    assert dashboard_module._numbers(logs) == curves
+    dashboard = ki.callbacks.Dashboard(tmp_path)
+    dashboard.set_model(learners.compiled(network(), ki.Reptile()))
+    f1 = {"value": [0.25, 0.5], "ci95": [0.1, 0.1], "before": [0.0, 0.125]}
+    auc = {"value": 0.75, "ci95": 0.1, "before": 0.5}
+    metrics = {"f1": f1, "auc": auc}
+    dashboard.record(ki.Evaluation(3, 0, False, 0.5, 0.1, 0.9, None, None, None, metrics))
+    found = Run(tmp_path)
+    for tag, value in {"f1/1": 0.5, "f1_before/1": 0.125, "auc": 0.75, "auc_before": 0.5}.items():
+        assert found.points(f"result/metrics/{tag}") == {0: value}

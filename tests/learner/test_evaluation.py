@@ -1,5 +1,7 @@
 """Evaluation over tasks: the figures, the interval, and what is refused."""
 
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ def learner():
         ki.IMAML(inner=ki.inner.GradientDescent(steps=5)),
     )
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    made.compile(optimizer="adam", loss=loss)
+    made.compile(optimizer="adam", loss=loss, metrics=["accuracy"])
     return made
 
 
@@ -42,6 +44,9 @@ def test_figures_equal_those_of_one_task_at_a_time(learner):
     assert result.tasks == 10
     assert result.accuracy == pytest.approx(np.mean(accuracies))
     assert result.ci95 == pytest.approx(1.96 * np.std(accuracies) / np.sqrt(10))
+    of_metric = {"value": result.accuracy, "ci95": result.ci95, "before": result.accuracy_before}
+    assert result.metrics == {"accuracy": pytest.approx(of_metric)}
+    assert json.loads(json.dumps(result.metrics)) == result.metrics
     assert result.loss == pytest.approx(np.mean(losses), rel=1e-5)
     before = np.argmax(learner.predict(data[1][0].reshape(-1, 4), verbose=0), axis=1)
     assert result.accuracy_before == pytest.approx(np.mean(before == data[1][1].ravel()))

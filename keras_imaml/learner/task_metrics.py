@@ -1,0 +1,52 @@
+"""The metrics of `compile`, task by task."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+
+class TaskMetrics:
+    """The metrics that a learner was compiled with, each for one task alone.
+
+    The state of the learner's own metrics stays as it is.
+
+    Args:
+        learner: A compiled learner.
+    """
+
+    def __init__(self, learner: Any) -> None:
+        compiled = learner._compile_metrics
+        # Another container of the same metrics: names of metrics get variables of their own.
+        self._metrics = compiled and type(compiled)(
+            compiled._user_metrics,
+            compiled._user_weighted_metrics,
+            output_names=learner.output_names,
+        )
+
+    def __call__(self, labels: Any, outputs: Any) -> dict[str, tf.Tensor]:
+        """The metrics by name, `[tasks, ...]`, float64.
+
+        Args:
+            labels: Of the query sets, with a leading task axis.
+            outputs: Of the network, in the same way.
+        """
+        metrics = self._metrics
+        if metrics is None:
+            return {}
+        first = keras.tree.map_structure(lambda x: x[0], (labels, outputs))
+        if not metrics.built:
+            specs = keras.tree.map_structure(
+                lambda x: keras.KerasTensor(tuple(x.shape), x.dtype.name), first
+            )
+            with tf.init_scope():  # a graph may be the second, which may make no variables
+                metrics.build(*specs)
+
+        def of_task(task: Any) -> dict[str, tf.Tensor]:
+            fresh = metrics.stateless_reset_state()
+            updated = metrics.stateless_update_state(fresh, *task)
+            found = metrics.stateless_result(updated)
+            return {name: tf.cast(value, tf.float64) for name, value in found.items()}
+
+        dtypes = dict.fromkeys(of_task(first), tf.float64)
+        return tf.map_fn(of_task, (labels, outputs), fn_output_signature=dtypes)
