@@ -1,8 +1,8 @@
 """Functions with a gradient of their own within a network, which `tf.vectorized_map` would lose.
 
 Vectorization copies the operations of such a function without the gradient that belongs to them.
-TensorFlow's own functions of this kind (`tf.nn.silu`) are the derivatives of their operations, so
-that nothing is lost. Looked at: TensorFlow 2.21. Without the private interface nothing is noted.
+The gradients of `tf.nn.silu` and the like are the derivatives of their operations: nothing is lost.
+Looked at: TensorFlow 2.21. Without the private interface nothing is noted.
 """
 
 import contextlib
@@ -22,7 +22,8 @@ except (ImportError, AttributeError):
     custom_gradient = _stock = None
 
 _context = threading.local()
-_TRUE_DERIVATIVES = ("tensorflow.", "keras_imaml.")  # modules: of the operations that they run
+# Modules whose custom gradients are the derivatives of the operations that they run.
+_TRUE_DERIVATIVES = ("tensorflow.python.ops.nn_impl", "keras_imaml.")
 
 
 @contextlib.contextmanager

@@ -6,7 +6,6 @@ new value of a running mean or a counter. A value that is left out would be an e
 
 import random
 import threading
-from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -14,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_imaml._compat.fallbacks import layers_of
+from keras_imaml._compat.function_graphs import operations_since
 from keras_imaml.batching.task_scope import TaskScope
 
 _DRAWS = {
@@ -44,7 +44,7 @@ class CallChecked:
 
     def __enter__(self) -> None:
         self._graph = tf.compat.v1.get_default_graph()
-        self._before = len(self._operations())
+        self._before = len(self._graph.get_operations())
         self._python = _python_generators()
 
     def __exit__(self, kind: Any, *exception: object) -> None:
@@ -63,9 +63,9 @@ class CallChecked:
                 "`tasks.map(...)`, instead."
             )
         names = [layer.name for layer in self._model._flatten_layers()]
-        for operation in self._operations()[self._before :]:
-            assigns = operation.type.startswith("Assign") and "Variable" in operation.type
-            if not assigns and operation.type not in _DRAWS:
+        for operation in operations_since(self._graph, self._before):
+            assigns = operation.kind.startswith("Assign") and "Variable" in operation.kind
+            if not assigns and operation.kind not in _DRAWS:
                 continue
             (layer,) = layers_of([(operation.name, "")], names)
             if assigns:
@@ -74,11 +74,8 @@ class CallChecked:
                 f"The layer {layer or self._model.name!r} draws by an operation of TensorFlow "
                 "that gives other numbers at every call, so that an inner problem would not "
                 "be one function. Expected keras.random with a keras.random.SeedGenerator of "
-                f"the layer, such as keras.layers.Dropout has. Received: {operation.type}"
+                f"the layer, such as keras.layers.Dropout has. Received: {operation.kind}"
             )
-
-    def _operations(self) -> Sequence[tf.Operation]:
-        return self._graph.get_operations()
 
 
 def _python_generators() -> tuple:

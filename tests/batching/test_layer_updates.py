@@ -70,6 +70,37 @@ class Drawing(layers.Layer):
         return x + keras.ops.cast(self.draw(), x.dtype)
 
 
+class DrawingIn(layers.Layer):
+    """A draw within control flow."""
+
+    def __init__(self, within, **settings):
+        super().__init__(**settings)
+        self.within = within
+
+    def call(self, x):
+        return x + self.within(lambda: tf.random.normal([]), tf.reduce_mean(x))
+
+
+def in_a_condition(function, number):
+    return tf.cond(number > 0, lambda: function() + 0, lambda: 0.0)
+
+
+def in_a_loop(function, number):
+    return tf.while_loop(lambda v: v < number, lambda v: [v + 1 + function()], [0.0])[0]
+
+
+def in_a_case_in_a_condition(function, number):
+    def switched():
+        return tf.switch_case(tf.cast(number, tf.int32), [lambda: function() + 0, lambda: 0.0])
+
+    return in_a_condition(switched, number)
+
+
+WITHIN = {
+    "condition": in_a_condition,
+    "loop": in_a_loop,
+    "case_in_a_condition": in_a_case_in_a_condition,
+}
 UPDATES = {  # name: (the layer, what the message calls it)
     "running_mean": (lambda: RunningMean(name="own"), "own"),
     "counter": (lambda: Counter(name="own"), "own"),
@@ -105,6 +136,12 @@ def test_draws_that_no_seed_of_keras_determines_are_refused(name):
     draw, message = DRAWS[name]
     with pytest.raises(ValueError, match=f"{message}.*keras.random.SeedGenerator"):
         evaluate(Drawing((lambda: draw([])) if name == "generator" else draw, name="own"))
+
+
+@pytest.mark.parametrize("name", WITHIN)
+def test_draws_within_functions_of_a_graph_are_refused(name):
+    with pytest.raises(ValueError, match="The layer 'own' draws by an operation"):
+        evaluate(DrawingIn(WITHIN[name], name="own"))
 
 
 @pytest.mark.parametrize("kind", [layers.GRU, layers.LSTM, layers.SimpleRNN])
