@@ -136,7 +136,7 @@ class TaskAdaptation(keras.Model):
         solution = self.algorithm.adapt(objective)
         valid = solution.valid & objective.valid
         outputs = keras.tree.map_structure(
-            lambda z: tf.where(valid[0], z[0], tf.constant(float("nan"), z.dtype)),
+            lambda z: z[0] * _one_or_nan(valid[0], z.dtype),
             objective.query(solution.phi).outputs,
         )
         return solution._replace(valid=valid), outputs
@@ -154,3 +154,9 @@ class TaskAdaptation(keras.Model):
         objective = self._single(support_x, support_y, unlabelled_x)
         adapted = self.algorithm.adapt(objective)
         return adapted.phi[0], (adapted.valid & objective.valid)[0]
+
+
+def _one_or_nan(valid: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    """1, or 0 / 0: a constant NaN would stop `tf.debugging.enable_check_numerics`."""
+    one = tf.cast(valid, dtype)
+    return one / one
