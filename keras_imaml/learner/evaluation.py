@@ -12,6 +12,7 @@ from keras_imaml._utils.progress_bar import WaitingBar
 from keras_imaml._utils.signals import HeldSignal
 from keras_imaml._utils.tracing import TracedByRank
 from keras_imaml._utils.validation import check_integer
+from keras_imaml.learner.input_checks import check_element
 from keras_imaml.learner.meta_batch import outcomes
 from keras_imaml.learner.meta_learner import MetaLearner
 from keras_imaml.learner.task_metrics import TaskMetrics
@@ -105,8 +106,7 @@ def evaluate(
         )
     learner.parameters.check_unchanged()
     if learner._evaluation is None:
-        metrics = TaskMetrics(learner)
-        learner._evaluation = TracedByRank(lambda data: _step(learner, metrics, data))
+        learner._evaluation = _Evaluation(learner)
     step = learner._evaluation
     bar = WaitingBar(num_tasks, "Evaluating", unit_name="task", verbose=verbose)
     columns: dict[str, list[np.ndarray]] = {}
@@ -155,6 +155,25 @@ def evaluate(
             if name.startswith(_METRIC)
         },
     )
+
+
+class _Evaluation:
+    """The figures of the tasks of a meta-batch, in a graph that is kept.
+
+    Args:
+        learner: A compiled learner.
+    """
+
+    def __init__(self, learner: MetaLearner) -> None:
+        self._metrics = TaskMetrics(learner)
+        self._learner = learner
+        self.graphs = TracedByRank(lambda data: _step(learner, self._metrics, data))
+
+    def __call__(self, data: Any) -> dict[str, tf.Tensor]:
+        """The figures by name, `[tasks, ...]`."""
+        _, (query_x, query_y) = check_element(data)
+        self._metrics.build(query_x, query_y)
+        return self.graphs(data)
 
 
 def _step(learner: MetaLearner, metrics: TaskMetrics, data: Any) -> dict[str, tf.Tensor]:

@@ -348,7 +348,7 @@ class MetaLearner(TaskAdaptation, StepFunctions):
 
     def _forget_graphs(self) -> None:
         self._adaptation: TracedByRank | None = None
-        self._evaluation: TracedByRank | None = None  # of `keras_imaml.evaluate`
+        self._evaluation: Any = None  # of `keras_imaml.evaluate`
 
 
 def _scaled(optimizer: Any, gradient: Any) -> Any:

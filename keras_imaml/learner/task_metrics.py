@@ -16,6 +16,7 @@ class TaskMetrics:
     """
 
     def __init__(self, learner: Any) -> None:
+        self._model = learner.model
         compiled = learner._compile_metrics
         # Another container of the same metrics: names of metrics get variables of their own.
         self._metrics = compiled and type(compiled)(
@@ -23,6 +24,23 @@ class TaskMetrics:
             compiled._user_weighted_metrics,
             output_names=learner.output_names,
         )
+
+    def build(self, x: Any, labels: Any) -> None:
+        """Make the variables, before a graph is traced: one that makes them is traced twice.
+
+        Args:
+            x: The inputs of query sets, with a leading task axis.
+            labels: Their labels, in the same way.
+        """
+        if self._metrics is None or self._metrics.built:
+            return
+
+        def of_task(part: Any) -> keras.KerasTensor:
+            part = tf.convert_to_tensor(part)
+            return keras.KerasTensor(tuple(part.shape[1:]), part.dtype.name)
+
+        x, labels = keras.tree.map_structure(of_task, (x, labels))
+        self._metrics.build(labels, self._model.compute_output_spec(x))
 
     def __call__(self, labels: Any, outputs: Any) -> dict[str, tf.Tensor]:
         """The metrics by name, `[tasks, ...]`, float64.
@@ -35,12 +53,6 @@ class TaskMetrics:
         if metrics is None:
             return {}
         first = keras.tree.map_structure(lambda x: x[0], (labels, outputs))
-        if not metrics.built:
-            specs = keras.tree.map_structure(
-                lambda x: keras.KerasTensor(tuple(x.shape), x.dtype.name), first
-            )
-            with tf.init_scope():  # a graph may be the second, which may make no variables
-                metrics.build(*specs)
 
         def of_task(task: Any) -> dict[str, tf.Tensor]:
             fresh = metrics.stateless_reset_state()

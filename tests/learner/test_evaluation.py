@@ -109,7 +109,7 @@ def test_labels_in_a_column_are_labels(learner):
 def test_the_graph_is_kept_for_the_next_time(learner):
     for seed in range(3):
         ki.evaluate(learner, dataset(episodes(seed=seed)).batch(5), 10, verbose=0)
-    assert learner._evaluation.traces == 1
+    assert learner._evaluation.graphs.traces == 1
     learner.transductive = True
     assert learner._evaluation is None
 
