@@ -137,7 +137,6 @@ RESAMPLED = {
     "bilinear": lambda: keras.layers.UpSampling2D(interpolation="bilinear"),
     "nearest": keras.layers.UpSampling2D,
     "Resizing": lambda: keras.layers.Resizing(6, 5),
-    "antialias": lambda: keras.layers.Resizing(2, 2, antialias=True),
     "softsign": lambda: keras.layers.Activation("softsign"),
 }
 
