@@ -137,6 +137,8 @@ RESAMPLED = {
     "bilinear": lambda: keras.layers.UpSampling2D(interpolation="bilinear"),
     "nearest": keras.layers.UpSampling2D,
     "Resizing": lambda: keras.layers.Resizing(6, 5),
+    # TensorFlow has no first derivative of it in float64.
+    "antialias": lambda: keras.layers.Resizing(2, 2, antialias=True),
     "softsign": lambda: keras.layers.Activation("softsign"),
 }
 
@@ -151,7 +153,7 @@ def test_all_tasks_are_resized_at_once(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", RESAMPLED)
+@pytest.mark.parametrize("name", sorted(RESAMPLED.keys() - {"antialias"}))
 @pytest.mark.parametrize(
     "settings",
     [{}, {"inner": ki.inner.NewtonCG(12, 20, "hessian")}],
