@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import os
 import platform
 from typing import Any
@@ -34,9 +35,18 @@ def write(
     }
     partial = f"{path}.partial"
     with open(partial, "w", encoding="utf-8") as stream:
-        json.dump(content, stream, indent=2)
+        json.dump(_without_nan(content), stream, indent=2)
         stream.write("\n")
     os.replace(partial, path)
+
+
+def _without_nan(value: Any) -> Any:
+    """The value with None in the place of NaN, which JSON does not have."""
+    if isinstance(value, dict):
+        return {name: _without_nan(part) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_nan(part) for part in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def available_cores() -> int:

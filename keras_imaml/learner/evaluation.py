@@ -1,6 +1,7 @@
 """Evaluation over many tasks, with a confidence interval over tasks."""
 
 import dataclasses
+import math
 import signal
 from typing import Any
 
@@ -29,7 +30,7 @@ class Evaluation:
         bad_tasks: Number of tasks with NaN or infinity, or with an inner loop that diverged.
         transductive: Whether query examples shared their normalization statistics.
         loss: Mean query loss after adaptation.
-        loss_ci95: Half the width of its 95 % interval over tasks.
+        loss_ci95: Half the width of its 95 % interval over tasks; NaN for a single task.
         loss_before: Mean query loss of the meta-learned weights, without adaptation.
         accuracy: Mean query accuracy after adaptation, from 0 to 1, if the loss is a
             cross-entropy of Keras and there is one output; else None.
@@ -54,16 +55,17 @@ class Evaluation:
     def __str__(self) -> str:
         mode = "transductive" if self.transductive else "non-transductive"
         bad = f" ({self.bad_tasks} bad ones left out)" if self.bad_tasks else ""
-        where = f"{self.tasks} tasks{bad}, {mode}, 95 % interval"
+        known = not math.isnan(self.loss_ci95)
+        interval = "95 % interval" if known else "interval unknown"
+        where = f"{self.tasks} task{'s' * (self.tasks > 1)}{bad}, {mode}, {interval}"
         if self.accuracy is None or self.ci95 is None:
+            half = f" ± {self.loss_ci95:.4f}" if known else ""
             return (
-                f"query loss {self.loss:.4f} ± {self.loss_ci95:.4f} ({where}; "
+                f"query loss {self.loss:.4f}{half} ({where}; "
                 f"{self.loss_before:.4f} before adaptation)"
             )
-        return (
-            f"accuracy {100 * self.accuracy:.2f} ± {100 * self.ci95:.2f} % ({where}), "
-            f"query loss {self.loss:.4f}"
-        )
+        half = f" ± {100 * self.ci95:.2f}" if known else ""
+        return f"accuracy {100 * self.accuracy:.2f}{half} % ({where}), query loss {self.loss:.4f}"
 
 
 def evaluate(

@@ -120,3 +120,9 @@ def test_what_cannot_be_evaluated_is_refused(which):
     wrong = model if which == "plain" else ki.MetaLearner(model, ki.MAML())
     with pytest.raises(ValueError, match="Invalid value for `learner`.*compiled.*Received"):
         ki.evaluate(wrong, ki.data.sinusoid("test").batch(2), 2)
+
+
+def test_one_task_has_no_interval(learner):
+    result = ki.evaluate(learner, dataset(episodes()).batch(5), num_tasks=1, verbose=False)
+    assert np.isnan(result.ci95) and np.isnan(result.loss_ci95)
+    assert "(1 task, non-transductive, interval unknown)" in str(result)
