@@ -9,10 +9,10 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-import keras_imaml as ki
 from keras_imaml._compat.fallbacks import layers_of
 from keras_imaml.batching import TaskNetwork
 from keras_imaml.meta_parameters.parameters import Parameters
+from tests import layer_table
 from tests.batched import (
     EXAMPLES,
     TASKS,
@@ -22,76 +22,12 @@ from tests.batched import (
     inputs_of_tasks,
     weights_of_tasks,
 )
-
-LINE, IMAGE, VOLUME, VECTOR = (6, 2), (6, 6, 2), (4, 4, 4, 2), (4,)
-
-
-def attend(layer):
-    return lambda x: layer(x, x)
-
-
-# name: (shape of an input, what is applied to it)
-VECTORISED = {
-    "dense": (VECTOR, lambda d: layers.Dense(3, activation="tanh", dtype=d)),
-    "einsum_dense": (LINE, lambda d: layers.EinsumDense("abc,cd->abd", (6, 3), dtype=d)),
-    "conv_1d": (LINE, lambda d: layers.Conv1D(3, 3, dtype=d)),
-    "conv_1d_causal": (LINE, lambda d: layers.Conv1D(3, 3, padding="causal", dtype=d)),
-    "conv_2d": (IMAGE, lambda d: layers.Conv2D(3, 3, strides=2, padding="same", dtype=d)),
-    "depthwise_1d": (LINE, lambda d: layers.DepthwiseConv1D(3, depth_multiplier=2, dtype=d)),
-    "depthwise_2d": (IMAGE, lambda d: layers.DepthwiseConv2D(3, depth_multiplier=2, dtype=d)),
-    "depthwise_2d_same": (
-        IMAGE,
-        lambda d: layers.DepthwiseConv2D(3, strides=2, padding="same", dtype=d),
-    ),
-    "separable_1d": (LINE, lambda d: layers.SeparableConv1D(3, 3, dtype=d)),
-    "separable_2d": (IMAGE, lambda d: layers.SeparableConv2D(3, 3, padding="same", dtype=d)),
-    "transposed_1d": (LINE, lambda d: layers.Conv1DTranspose(3, 3, strides=2, dtype=d)),
-    "transposed_2d": (IMAGE, lambda d: layers.Conv2DTranspose(3, 3, dtype=d)),
-    "transposed_2d_same": (
-        IMAGE,
-        lambda d: layers.Conv2DTranspose(3, 3, strides=2, padding="same", dtype=d),
-    ),
-    "attention": (LINE, lambda d: attend(layers.MultiHeadAttention(2, 2, dtype=d))),
-    "grouped_attention": (LINE, lambda d: attend(layers.GroupQueryAttention(2, 4, 2, dtype=d))),
-    "additive_attention": (LINE, lambda d: lambda x: layers.AdditiveAttention(dtype=d)([x, x])),
-    "task_batch_normalization": (IMAGE, lambda d: ki.layers.TaskBatchNormalization(dtype=d)),
-    "layer_normalization": (IMAGE, lambda d: layers.LayerNormalization(dtype=d)),
-    "group_normalization": (IMAGE, lambda d: layers.GroupNormalization(2, dtype=d)),
-    "rms_normalization": (IMAGE, lambda d: layers.RMSNormalization(dtype=d)),
-    "unit_normalization": (IMAGE, lambda d: layers.UnitNormalization(dtype=d)),
-    "prelu": (IMAGE, lambda d: layers.PReLU(shared_axes=[1, 2], dtype=d)),
-    "gru": (LINE, lambda d: layers.GRU(3, dtype=d)),
-    "lstm": (LINE, lambda d: layers.LSTM(3, dtype=d)),
-    "simple_rnn": (LINE, lambda d: layers.SimpleRNN(3, return_sequences=True, dtype=d)),
-    "bidirectional": (LINE, lambda d: layers.Bidirectional(layers.GRU(3, dtype=d), dtype=d)),
-    "time_distributed": (
-        IMAGE,
-        lambda d: layers.TimeDistributed(layers.Dense(3, dtype=d), dtype=d),
-    ),
-    "max_pooling_1d": (LINE, lambda d: layers.MaxPooling1D(2, dtype=d)),
-    "max_pooling_2d": (IMAGE, lambda d: layers.MaxPooling2D(2, dtype=d)),
-    "average_pooling_2d": (IMAGE, lambda d: layers.AveragePooling2D(2, dtype=d)),
-    "max_pooling_3d": (VOLUME, lambda d: layers.MaxPooling3D(2, dtype="float32")),
-    "global_max_pooling": (IMAGE, lambda d: layers.GlobalMaxPooling2D(dtype=d)),
-    "up_sampling_2d": (IMAGE, lambda d: layers.UpSampling2D(2, dtype=d)),
-    "zero_padding": (IMAGE, lambda d: layers.ZeroPadding2D(1, dtype=d)),
-    "cropping": (IMAGE, lambda d: layers.Cropping2D(1, dtype=d)),
-    "permute": (LINE, lambda d: layers.Permute((2, 1), dtype=d)),
-    "softmax": (LINE, lambda d: layers.Softmax(dtype=d)),
-    "up_sampling_2d_bilinear": (
-        IMAGE,
-        lambda d: layers.UpSampling2D(2, interpolation="bilinear", dtype=d),
-    ),
-}
-LOOPS = {
-    "conv_3d": (VOLUME, lambda d: layers.Conv3D(3, 3, dtype=d)),
-    "transposed_3d": (VOLUME, lambda d: layers.Conv3DTranspose(3, 3, dtype=d)),
-}
+from tests.batching.keras_layers import LOOPS, VECTORIZED, VOLUME
 
 
 def between(name, d):
     """A layer that comes after weights and before weights."""
-    shape, make = {**VECTORISED, **LOOPS}[name]
+    shape, make = {**VECTORIZED, **LOOPS}[name]
     inputs = keras.Input(shape, dtype=d)
     x = make(d)(layers.Dense(4, dtype=d)(inputs))
     return keras.Model(inputs, layers.Dense(2, dtype=d)(layers.Flatten(dtype=d)(x)))
@@ -105,22 +41,22 @@ def no_warning():
 
 
 # On processors convolutions of float64 take another path.
-CONVOLUTIONS = [name for name in VECTORISED if "conv" in name or "_1d" in name or "_2d" in name]
+CONVOLUTIONS = [name for name in VECTORIZED if "conv" in name or "_1d" in name or "_2d" in name]
 
 
 @pytest.mark.parametrize(
     ("name", "dtype"),
-    [(name, "float32") for name in VECTORISED] + [(name, "float64") for name in CONVOLUTIONS],
+    [(name, "float32") for name in VECTORIZED] + [(name, "float64") for name in CONVOLUTIONS],
 )
 def test_all_tasks_together_equal_one_after_the_other(name, dtype):
     with no_warning():
-        check(graph, between(name, dtype), inputs_of_tasks(dtype, VECTORISED[name][0]), dtype)
+        check(graph, between(name, dtype), inputs_of_tasks(dtype, VECTORIZED[name][0]), dtype)
 
 
 @pytest.mark.parametrize("name", ["conv_1d", "conv_2d", "depthwise_2d", "transposed_2d"])
 def test_layers_that_do_not_adapt_are_vectorized_too(name):
     model = between(name, "float32")
-    x = inputs_of_tasks("float32", VECTORISED[name][0])
+    x = inputs_of_tasks("float32", VECTORIZED[name][0])
     with no_warning():
         check(graph, model, x, "float32", adapt=[model.layers[1].name, model.layers[-1].name])
 
@@ -154,7 +90,7 @@ def test_products_with_the_hessian_equal_finite_differences(name):
         model, x = embedding("float64"), words_of_tasks()
     else:
         model = between(name, "float64")
-        x = inputs_of_tasks("float64", {**VECTORISED, **LOOPS}[name][0])
+        x = inputs_of_tasks("float64", {**VECTORIZED, **LOOPS}[name][0])
     check_curvature(model, x)
 
 
@@ -184,3 +120,8 @@ def test_names_of_layers_are_found_in_names_of_operations():
     ]
     found = layers_of(noted, ["conv_3d", "body_1"])
     assert found == {"conv_3d": "Conv3D", "body_1": "Strange", "": "Nameless"}
+
+
+def test_the_page_of_layers_is_of_now():
+    text = layer_table.DOCUMENT.read_text(encoding="utf-8")
+    assert text == layer_table.replaced(text), "run: python -m tests.layer_table"
