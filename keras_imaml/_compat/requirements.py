@@ -1,6 +1,21 @@
 """Check at import that Keras 3 runs on TensorFlow, with the remedy in the message."""
 
-import keras
+import os
+
+_BACKEND = os.environ.get("KERAS_BACKEND", "tensorflow")
+_REMEDY = (
+    "Set the environment variable KERAS_BACKEND=tensorflow, or "
+    '"backend": "tensorflow" in ~/.keras/keras.json.'
+)
+
+try:
+    import keras
+except ImportError as error:  # Keras imports the package of its backend, which may be missing
+    if _BACKEND == "tensorflow":
+        raise
+    raise ImportError(
+        f"keras_imaml needs the TensorFlow backend of Keras. Received: {_BACKEND!r}. {_REMEDY}"
+    ) from error
 
 
 def check() -> None:
@@ -13,8 +28,7 @@ def check() -> None:
     if keras.backend.backend() != "tensorflow":
         raise ImportError(
             "keras_imaml needs the TensorFlow backend of Keras. Received: "
-            f"{keras.backend.backend()!r}. Set the environment variable KERAS_BACKEND=tensorflow, "
-            'or "backend": "tensorflow" in ~/.keras/keras.json.'
+            f"{keras.backend.backend()!r}. {_REMEDY}"
         )
 
 

@@ -66,6 +66,7 @@ def strategy(
             'Invalid value for `workers`. Expected none, unless distribution="multi_worker". '
             f"Received: workers={list(workers)} with distribution={distribution!r}"
         )
+    _check_cluster()
     if distribution == "mirrored":
         return tf.distribute.MirroredStrategy(_devices(devices))
     if distribution == "multi_worker":
@@ -122,6 +123,28 @@ def _devices(count: int | None) -> list[str] | None:
             f"Received: devices={count}"
         ) from error
     return [f"CPU:{i}" for i in range(count)]
+
+
+def _check_cluster() -> None:
+    """Refuse a `TF_CONFIG` that cannot be read, or that gives this process no tasks to train on."""
+    text = os.environ.get("TF_CONFIG")
+    if not text:
+        return
+    example = '{"cluster": {"worker": ["10.0.0.1:2222"]}, "task": {"type": "worker", "index": 0}}'
+    try:
+        task = json.loads(text).get("task", {})
+        role = task.get("type")
+    except (ValueError, AttributeError):
+        raise ValueError(
+            f"Invalid value for the environment variable TF_CONFIG. Expected JSON such as {example}"
+            f". Received: TF_CONFIG={text!r}"
+        ) from None
+    if role not in (None, "chief", "worker"):
+        raise ValueError(
+            "Invalid value for the environment variable TF_CONFIG. Expected a task of the type "
+            "'worker' or 'chief': every process trains, and the first one evaluates. Do not start "
+            f"a process of another type. Received: type={role!r}"
+        )
 
 
 def _join(workers: Sequence[str], index: int) -> None:

@@ -1,5 +1,6 @@
 """What is missing is said at import, with the remedy."""
 
+import os
 import subprocess
 import sys
 
@@ -39,3 +40,17 @@ import keras_imaml
     assert result.returncode != 0
     assert "Received: 'torch'. Set the environment variable" in result.stderr
     assert "KERAS_BACKEND=tensorflow" in result.stderr
+
+
+@pytest.mark.slow
+def test_a_backend_that_is_not_installed_is_refused_with_the_remedy():
+    script = """
+import sys
+sys.modules["jax"] = None  # as if it were not installed
+import keras_imaml
+"""
+    environment = {**os.environ, "KERAS_BACKEND": "jax"}
+    result = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env=environment
+    )
+    assert "Received: 'jax'. Set the environment variable" in result.stderr

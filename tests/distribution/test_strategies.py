@@ -52,3 +52,20 @@ def test_workers_are_said_in_tf_config(monkeypatch):
         "cluster": {"worker": ["10.0.0.1:2222", "10.0.0.2:2222"]},
         "task": {"type": "worker", "index": 1},
     }
+
+
+@pytest.mark.parametrize("distribution", ["none", "multi_worker"])
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ("{worker", "Expected JSON such as .*Received: TF_CONFIG='{worker'"),
+        ("[]", "Expected JSON such as"),
+        ('{"task": 3}', "Expected JSON such as"),
+        ('{"task": {"type": "evaluator", "index": 0}}', "Received: type='evaluator'"),
+        ('{"task": {"type": "ps", "index": 0}}', "Received: type='ps'"),
+    ],
+)
+def test_a_cluster_that_gives_no_work_is_refused(monkeypatch, distribution, config, message):
+    monkeypatch.setenv("TF_CONFIG", config)
+    with pytest.raises(ValueError, match=message):
+        ki.strategy(distribution)
