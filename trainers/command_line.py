@@ -92,7 +92,9 @@ def run(program: Program, argv: Sequence[str] | None = None) -> None:
         print(f"\nInterrupted{str(stopped) or again}")
         raise SystemExit(130) from None
     except Exception as error:
-        if debug or not isinstance(error, (ValueError, OSError, flags.Error, *_of_tensorflow())):
+        if debug or not isinstance(
+            error, (ValueError, OSError, ImportError, flags.Error, *_of_tensorflow())
+        ):
             raise
         print(f"{program.name}: {in_one_line(error)}", file=sys.stderr)
         raise SystemExit(2) from None

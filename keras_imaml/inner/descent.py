@@ -67,9 +67,15 @@ def descend(
         support, gradient, change, *state_after = rule.step(problem, step, phi, *state)
         # Without a tolerance only the first and the last norm and value are used.
         evaluates = tf.equal(step, 0) | tf.equal(step, steps - 1) | bool(tolerance)
+        # Only the path is differentiated. A gradient through the condition would be more than
+        # useless: TensorFlow's memory optimizer breaks sums of gradients around it.
+        observed = tuple(tf.stop_gradient(x) for x in (gradient, support, phi, *state))
         gradient_norm, objective = tf.cond(
             evaluates,
-            lambda: (norm(gradient), rule.objective_at_step(problem, support, phi, *state)),
+            lambda: (
+                norm(observed[0]),
+                tf.stop_gradient(rule.objective_at_step(problem, *observed[1:])),
+            ),
             lambda: (final_norm, value),
         )
         initial_value = tf.where(tf.equal(step, 0), objective, initial_value)

@@ -69,5 +69,5 @@ OTHERS = {
     "cut_mix": (IMAGE, lambda: layers.CutMix(0.5)),
     "solarization": (IMAGE, lambda: layers.Solarization(threshold_factor=0.5, **RANGE)),
 }
-FEW_CHOICES = ("flip", "grayscale", "invert", "posterization")
+FEW_CHOICES = ("crop", "flip", "grayscale", "invert", "posterization")
 """Of which two tasks of a few examples may draw the same."""
