@@ -17,8 +17,8 @@ import nbformat
 from mkdocs.structure.files import File, Files
 
 ROOT = pathlib.Path(__file__).parents[1]
-# The path of a relative link, without its anchor.
-LINK = re.compile(r"(?<=\]\()([^)\s#:]+)(?=[)#])")
+# The path of a relative link, without its anchor: `[text](path)`, or `[text]: path` on its own line.
+LINK = re.compile(r"(?:(?<=\]\()|(?<=\]: ))([^)\s#:]+)(?=[)#\s])")
 FENCE = re.compile(r"^ *(`{3,}).*?^ *\1", re.MULTILINE | re.DOTALL)
 CODE = {".py": "python", ".yaml": "yaml", ".cff": "yaml", ".flags": "ini", "": "text"}
 API = ("algorithms", "inner", "linear", "data", "models", "layers", "callbacks", "distribution")

@@ -110,7 +110,7 @@ def test_the_site_is_built(site):
     assert "Learn weights from which" in (pages / "api/keras_imaml/index.html").read_text("utf-8")
     assert (pages / "benchmarks/results/figure2/figure2.png").stat().st_size > 0
     assert "InnerProblem" in (
-        pages / "keras_imaml/objectives/task_objective.py/index.html"
+        pages / "keras_imaml/objectives/inner_problem.py/index.html"
     ).read_text("utf-8")
     start = (pages / "index.html").read_text("utf-8")
     assert 'src="http' not in start and "fonts.g" not in start  # works without a network
@@ -124,6 +124,7 @@ def test_the_site_is_built(site):
         "[gone](../keras_imaml/no_such_module.py)",
         "![gone](../benchmarks/results/no_such_plot.png)",
         "[gone](how-to-choose.md#no-such-heading)",
+        "[gone]\n\n[gone]: ../keras_imaml/no_such_module.py",
     ],
 )
 def test_a_broken_link_fails_the_build(site, link):
