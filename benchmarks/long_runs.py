@@ -22,11 +22,11 @@ FLAGS = flags.FLAGS
 
 _DESCENT = (
     "--transductive",
-    "--proximal_strength=0.05",
-    "--outer_clip_norm=1",
+    "--algorithm.proximal_strength=0.05",
+    "--outer.clip_norm=1",
 )
-_NEWTON = (*_DESCENT, "--inner_solver=newton_cg", "--inner_steps=5")
-_MAML = ("--transductive", "--outer_clip_norm=1", "--inner_steps=5", "--inner_learning_rate=0.4")
+_NEWTON = (*_DESCENT, "--inner=newton_cg", "--inner.steps=5")
+_MAML = ("--transductive", "--outer.clip_norm=1", "--inner.steps=5", "--inner.learning_rate=0.4")
 
 
 class Run(NamedTuple):
@@ -46,7 +46,9 @@ class Run(NamedTuple):
 RUNS: dict[str, Run] = {
     "omniglot_5way_1shot/gradient_descent": Run("omniglot_5way_1shot", 15000, _DESCENT),
     "omniglot_5way_1shot/newton_cg": Run("omniglot_5way_1shot", 15000, _NEWTON),
-    "omniglot_5way_1shot/fomaml": Run("omniglot_5way_1shot", 15000, (*_MAML, "--algorithm=fomaml")),
+    "omniglot_5way_1shot/fomaml": Run(
+        "omniglot_5way_1shot", 15000, (*_MAML, "--algorithm=maml", "--algorithm.first_order")
+    ),
     "omniglot_5way_1shot/maml": Run("omniglot_5way_1shot", 15000, (*_MAML, "--algorithm=maml")),
     "omniglot_20way_1shot/gradient_descent": Run(
         "omniglot_20way_1shot", 15000, (*_DESCENT, "--tasks_per_step=4")

@@ -6,15 +6,18 @@ import pathlib
 import pytest
 
 from benchmarks import long_runs
+from trainers import parsing, train
 
 PRESETS = pathlib.Path(__file__).parents[1] / "trainers" / "presets"
 
 
 @pytest.mark.parametrize("name", long_runs.RUNS)
 def test_every_run_has_a_preset(name, tmp_path):
-    words = long_runs.command(name, 3, tmp_path, "DIR")
+    words = long_runs.command(name, 3, tmp_path, str(tmp_path))
     assert (PRESETS / f"{long_runs.RUNS[name].preset}.flags").exists()
-    assert {"--seed=3", f"--run_dir={tmp_path}", "--data_dir=DIR"} <= set(words)
+    command = parsing.parse(train.PROGRAM, [*words[words.index("trainers.train") + 1 :]])
+    assert not any("old names" in note for note in command.notes)
+    assert {"--seed=3", f"--run_dir={tmp_path}", f"--data_dir={tmp_path}"} <= set(words)
 
 
 def test_progress_is_read_from_the_folder_of_a_run(tmp_path):
