@@ -17,7 +17,7 @@ import nbformat
 from mkdocs.structure.files import File, Files
 
 ROOT = pathlib.Path(__file__).parents[1]
-# The path of a relative link, without its anchor: `[text](path)`, or `[text]: path` on its own line.
+# The path of a relative link, without its anchor: `[text](path)`, or `[text]: path` in a line.
 LINK = re.compile(r"(?:(?<=\]\()|(?<=\]: ))([^)\s#:]+)(?=[)#\s])")
 FENCE = re.compile(r"^ *(`{3,}).*?^ *\1", re.MULTILINE | re.DOTALL)
 CODE = {".py": "python", ".yaml": "yaml", ".cff": "yaml", ".flags": "ini", "": "text"}
