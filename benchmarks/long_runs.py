@@ -4,7 +4,7 @@ r"""The paper's own setting, to the end: a queue of long runs that may be interr
     python -m benchmarks.long_runs --output_dir=DIR --list
 
 All weights of Conv4-64 adapt, on class-disjoint images of 28 pixels (mini-ImageNet: 84). The runs
-take their turns, each at the lowest priority. A second call goes on from the last checkpoints.
+take their turns, each at the lowest priority. A second call resumes from the last checkpoints.
 `--list` prints what is done and what is left. Keep `--output_dir` outside of the checkout.
 """
 

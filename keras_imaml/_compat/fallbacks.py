@@ -1,13 +1,10 @@
 """Operations that `tf.vectorized_map` cannot vectorize: it loops over the tasks, and we say so."""
 
-import contextlib
 import re
-import threading
 import warnings
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from keras_imaml._compat.replacement import Replacement
+from keras_imaml._compat.replacement import CallsNoted
 
 try:
     from tensorflow.python.ops.parallel_for import pfor
@@ -16,33 +13,12 @@ try:
 except (ImportError, AttributeError):  # a private interface of TensorFlow: stay silent
     pfor = _stock = None
 
-_context = threading.local()
-
-
-def _noting(pfor_input: Any, *args: Any, **kwargs: Any) -> Any:
-    noted = getattr(_context, "noted", None)
-    if noted is not None:
-        noted.append((pfor_input.op.name, pfor_input.op_type))
-    return _stock(pfor_input, *args, **kwargs)
-
-
-_replaced = Replacement(lambda value: setattr(pfor, "_fallback_converter", value), _noting, _stock)
-
-
-@contextlib.contextmanager
-def fallbacks_noted() -> Iterator[list[tuple[str, str]]]:
-    """Collect `(name of the operation, its type)` of what is not vectorized within the block."""
-    noted: list[tuple[str, str]] = []
-    if _stock is None:
-        yield noted
-        return
-    outer = getattr(_context, "noted", None)
-    _context.noted = noted
-    try:
-        with _replaced:
-            yield noted
-    finally:
-        _context.noted = outer
+fallbacks_noted = CallsNoted(
+    lambda value: setattr(pfor, "_fallback_converter", value),
+    _stock,
+    lambda pfor_input, *_, **__: (pfor_input.op.name, pfor_input.op_type),
+)
+"""Collects `(name of the operation, its type)` of what is not vectorized."""
 
 
 def layers_of(noted: Sequence[tuple[str, str]], names: Sequence[str]) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 
@@ -34,3 +34,42 @@ class Replacement(contextlib.ContextDecorator):
             self._depth -= 1
             if self._depth == 0:
                 self._put(self._stock)
+
+
+class CallsNoted:
+    """Collects notes of the calls of a function of TensorFlow, for the thread that asks.
+
+    Args:
+        put: Puts what it is given in the place of the function.
+        stock: The function; None where this version of TensorFlow has none: nothing is noted.
+        describe: Makes a note of the arguments of a call, or None.
+    """
+
+    def __init__(self, put: Callable[[Any], Any], stock: Any, describe: Callable[..., Any]) -> None:
+        self._stock = stock
+        self._describe = describe
+        self._context = threading.local()
+        self._replaced = Replacement(put, self._noting, stock)
+
+    @contextlib.contextmanager
+    def __call__(self) -> Iterator[list[Any]]:
+        """A block, and the notes of the calls within it."""
+        noted: list[Any] = []
+        if self._stock is None:
+            yield noted
+            return
+        outer = getattr(self._context, "noted", None)
+        self._context.noted = noted
+        try:
+            with self._replaced:
+                yield noted
+        finally:
+            self._context.noted = outer
+
+    def _noting(self, *args: Any, **kwargs: Any) -> Any:
+        noted = getattr(self._context, "noted", None)
+        if noted is not None:
+            note = self._describe(*args, **kwargs)
+            if note is not None:
+                noted.append(note)
+        return self._stock(*args, **kwargs)
