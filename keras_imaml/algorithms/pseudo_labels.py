@@ -1,6 +1,12 @@
-"""Labels that a network predicts for unlabeled examples."""
+"""Labels that a network predicts for unlabeled examples, and adaptation to them."""
+
+from typing import Any
 
 import tensorflow as tf
+
+from keras_imaml.batching import NetworkOutputs
+from keras_imaml.objectives.task_objective import TaskObjective
+from keras_imaml.objectives.tasks import Tasks, clear, slice_tasks
 
 _ROUNDS = 50  # alternating normalizations; shares are then within a percent of balanced
 
@@ -50,3 +56,46 @@ def pseudo_label_losses(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     logits = tf.cast(logits, labels.dtype)
     losses = tf.nn.softmax_cross_entropy_with_logits(labels, logits)
     return tf.reduce_mean(losses, axis=list(range(1, len(losses.shape))))
+
+
+class WithPseudoLabels(TaskObjective):
+    """An objective whose tasks also adapt to their queries, by the cross-entropy with labels.
+
+    Args:
+        objective: The objective of the labeled support sets.
+        labels: Probabilities of the classes of queries, `[tasks, queries, ..., classes]`.
+    """
+
+    wrapped: TaskObjective
+    labels: tf.Tensor
+
+    def __init__(self, objective: TaskObjective, labels: tf.Tensor) -> None:
+        self.__dict__.update(vars(objective), wrapped=objective, labels=labels)
+
+    @property
+    def trunk_outputs(self) -> list[tf.Tensor]:
+        """See `TaskObjective.trunk_outputs`."""
+        return self.wrapped.trunk_outputs
+
+    def on(self, tasks: Tasks) -> "WithPseudoLabels":
+        """See `TaskObjective.on`: the tasks keep their labels."""
+        return WithPseudoLabels(self.wrapped.on(tasks), self.labels)
+
+    def part(self, first: int | tf.Tensor, count: int) -> "WithPseudoLabels":
+        """See `TaskObjective.part`."""
+        labels = slice_tasks(self.labels, first, count)
+        return WithPseudoLabels(self.wrapped.part(first, count), labels)
+
+    def without(self, invalid: tf.Tensor) -> "WithPseudoLabels":
+        """See `TaskObjective.without`."""
+        return WithPseudoLabels(self.wrapped.without(invalid), clear(self.labels, ~invalid))
+
+    def support(self, phi: tf.Tensor) -> NetworkOutputs:
+        """See `TaskObjective.support`: outputs are pairs, of the support set and the queries."""
+        support, query = super().support(phi), self.query(phi)
+        return support._replace(outputs=(support.outputs, query.outputs))
+
+    def support_loss_of(self, outputs: Any) -> tf.Tensor:
+        """See `TaskObjective.support_loss_of`."""
+        of_support, of_queries = outputs
+        return super().support_loss_of(of_support) + pseudo_label_losses(self.labels, of_queries)

@@ -149,7 +149,7 @@ def losses_and_slope(objective: TaskObjective, outputs: Any) -> tuple[tf.Tensor,
     """The support losses, and their derivative with respect to the outputs."""
     with tf.GradientTape() as tape:
         tape.watch(outputs)
-        losses = objective.inner.loss(objective.tasks.support_y, outputs)
+        losses = objective.support_loss_of(outputs)
     # Without ZERO, unconnected gradients would be None, and TensorFlow reads None as an output
     # gradient of ones.
     slope = tf.nest.map_structure(

@@ -14,6 +14,7 @@ from keras_imaml.batching.trunk_network import TrunkNetwork
 from keras_imaml.distribution import replicas
 from keras_imaml.learner.input_checks import check_element, check_shapes
 from keras_imaml.meta_parameters.parameters import Parameters
+from keras_imaml.objectives.after_trunk import after_trunk
 from keras_imaml.objectives.learned_loss import LearnedLoss
 from keras_imaml.objectives.task_objective import NetworkAndLoss, TaskObjective
 from keras_imaml.objectives.tasks import Tasks
@@ -88,8 +89,8 @@ class ObjectiveBuilder:
         self.parameters.check_unchanged()
         (support_x, support_y), (query_x, query_y) = self._checked(data)
         tasks = Tasks(support_x, support_y, query_x, query_y)
-        numbers = first + tf.range(tasks.count)
-        return TaskObjective(*self._levels, tasks, training, transductive, numbers)
+        tasks = tasks._replace(numbers=first + tf.range(tasks.count))
+        return TaskObjective(*self._levels, tasks, training, transductive)
 
     def of_replica(
         self, data: Any, training: bool, transductive: bool
@@ -98,8 +99,8 @@ class ObjectiveBuilder:
         data, real = replicas.pad_empty_batch(self._checked(data))
         first = replicas.tasks_before(tf.reduce_sum(tf.cast(real, tf.int32)))
         objective = self.objective(data, training, transductive, first)
-        objective.valid &= real
-        return objective, real
+        valid = objective.tasks.valid & real
+        return objective.on(objective.tasks._replace(valid=valid)), real
 
     def single(
         self, support_x: Any, support_y: Any, query_x: Any, transductive: bool
@@ -111,13 +112,13 @@ class ObjectiveBuilder:
         )
         self.parameters.check_unchanged()
         tasks = Tasks(support_x, support_y, query_x, ())
-        check_shapes(self.model, tasks)
-        return TaskObjective(*self._levels, tasks, False, transductive).after_trunk()
+        check_shapes(self.model, tasks[:4])
+        return after_trunk(TaskObjective(*self._levels, tasks, False, transductive))
 
     def _checked(self, data: Any) -> Any:
         tensors = keras.tree.map_structure(tf.convert_to_tensor, check_element(data))
         support, query = tensors  # eager mode brings arrays as they are
-        check_shapes(self.model, Tasks(*support, *query))
+        check_shapes(self.model, (*support, *query))
         return support, query
 
     def _make_networks(self) -> None:

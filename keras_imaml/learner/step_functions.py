@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import tensorflow as tf
@@ -11,11 +11,16 @@ from keras_imaml.distribution import replicas
 from keras_imaml.learner.input_checks import check_element, check_end
 from keras_imaml.meta_parameters.parameters import Parameters
 
+if TYPE_CHECKING:
+    from keras import Model as _Model
+else:  # a mixin is no model by itself: `MetaLearner` alone has `keras.Model` as a base
+    _Model = object
 
-class StepFunctions(keras.Model):
-    """Makes `train_step` and `test_step` graphs: on every replica, with variables made before.
 
-    The base of `MetaLearner`, whose `model` is the network that adapts.
+class StepFunctions(_Model):
+    """A mixin of `MetaLearner`, which makes graphs of its `train_step` and `test_step`.
+
+    They run on every replica, with variables that are made before.
     """
 
     model: keras.Model

@@ -1,6 +1,6 @@
 """What a learner does with one task: adapt, predict, export."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import tensorflow as tf
@@ -16,9 +16,14 @@ from keras_imaml.meta_parameters.parameters import Parameters
 from keras_imaml.objectives.learned_loss import LearnedLoss
 from keras_imaml.objectives.task_objective import TaskObjective
 
+if TYPE_CHECKING:
+    from keras import Model as _Model
+else:  # a mixin is no model by itself: `MetaLearner` alone has `keras.Model` as a base
+    _Model = object
 
-class TaskAdaptation(keras.Model):
-    """The part of `MetaLearner` that serves single tasks, without a task axis."""
+
+class TaskAdaptation(_Model):
+    """A mixin of `MetaLearner`, which serves single tasks, without a task axis."""
 
     model: keras.Model
     algorithm: Algorithm
