@@ -143,7 +143,8 @@ class SelfTraining(Algorithm):
         def predict(adapting_to: TaskObjective) -> tf.Tensor:
             outputs = objective.query(self.algorithm.adapt(adapting_to).phi).outputs
             logits = tf.cast(outputs, objective.dtype)
-            return pseudo_labels(logits, self.temperature, self.balanced)
+            present = objective.tasks.present(query=True)
+            return pseudo_labels(logits, self.temperature, self.balanced, present)
 
         initial_labels = predict(objective)
         _, labels = tf.while_loop(

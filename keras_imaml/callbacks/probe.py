@@ -206,7 +206,8 @@ def _of_queries(
     learner: Any, objective: TaskObjective, losses: tf.Tensor, outputs: Any, valid: tf.Tensor
 ) -> dict[str, tf.Tensor]:
     figures = {"adaptation/loss": masked_mean(losses, valid)}
-    shares = accuracies(learner.loss, objective.tasks.query_y, outputs)
+    tasks = objective.tasks
+    shares = accuracies(learner.loss, tasks.query_y, outputs, tasks.present(query=True))
     if shares is not None:
         counts = valid & ~tf.math.is_nan(shares)  # of a task whose labels all are ignored
         figures["adaptation/accuracy"] = masked_mean(shares, counts)

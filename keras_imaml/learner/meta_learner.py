@@ -51,7 +51,8 @@ class MetaLearner(TaskAdaptation, StepFunctions, keras.Model):
 
     A thin wrapper: `fit` reads meta-batches, an `algorithm` turns each into a meta-gradient, the
     optimizer applies it. One element of the data is `((support_x, support_y), (query_x, query_y))`
-    with a leading task axis; every task of a meta-batch has as many examples as the others.
+    with a leading task axis. Tasks of unequal size are padded, and the sets have weights as third
+    entries, `[tasks, examples]`, with 0 where there is no example.
 
     Args:
         model: The network that adapts; any built Keras model. Its layers train in place: after

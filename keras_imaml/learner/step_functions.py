@@ -31,6 +31,14 @@ class StepFunctions(_Model):
     def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
         """See `keras.Model.fit`; data without an end needs a number of steps."""
         given = _arguments(keras.Model.fit, self, args, kwargs)
+        if given.get("class_weight") is not None:
+            raise ValueError(
+                "Invalid value for `class_weight`. Expected None: the classes of a task are "
+                "numbered for this task alone, and its support and query set would both need the "
+                "weights. Give elements with weights of examples instead: ((support_x, support_y, "
+                "support_weights), (query_x, query_y, query_weights)). Received: class_weight="
+                f"{given['class_weight']!r}"
+            )
         check_end("x", given.get("x"), "steps_per_epoch", given.get("steps_per_epoch"))
         validation = given.get("validation_data")
         check_end("validation_data", validation, "validation_steps", given.get("validation_steps"))
@@ -89,7 +97,7 @@ class StepFunctions(_Model):
         """Do nothing: Keras would take a meta-batch from the iterator and mix its tasks."""
 
     def _build_metrics(self, spec: Any) -> None:
-        (_, _), (x, y) = check_element(spec)
+        _, (x, y, _) = check_element(spec)
 
         def flat(part: Any) -> keras.KerasTensor:  # the query sets of all tasks, one after another
             return keras.KerasTensor((None, *part.shape[2:]), part.dtype.name)

@@ -25,13 +25,13 @@ def after_trunk(objective: TaskObjective) -> TaskObjective:
     support_x, query_x = tasks.support_x, tasks.query_x
     of_support, of_query = objective.draws_of(query=False), objective.draws_of(query=True)
     if not tf.nest.flatten(query_x):
-        support_x = trunk(support_x, training, numbers=of_support)
+        support_x = trunk(support_x, training, None, of_support, tasks.present(query=False))
     elif objective.transductive or not trunk.normalizes_by_batch:
-        support_x = trunk(support_x, training, numbers=of_support)
-        query_x = trunk(query_x, training, numbers=of_query)
+        support_x = trunk(support_x, training, None, of_support, tasks.present(query=False))
+        query_x = trunk(query_x, training, None, of_query, tasks.present(query=True))
     else:
-        joined, rows = objective.joined_inputs()
-        outputs = trunk(joined, training, rows, of_query)
+        joined, rows, counted = objective.joined_inputs()
+        outputs = trunk(joined, training, rows, of_query, counted)
         support_x = tf.nest.map_structure(lambda z: z[:, :rows], outputs)
         query_x = tf.nest.map_structure(lambda z: z[:, rows:], outputs)
     parts = {f.name: getattr(objective, f.name) for f in dataclasses.fields(objective)}

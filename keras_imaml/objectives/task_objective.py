@@ -19,13 +19,13 @@ class NetworkAndLoss(NamedTuple):
 
     Attributes:
         network: The network; without its trunk, if it has one.
-        loss: The loss of its outputs.
+        loss: From targets, outputs and weights of examples (or `()`) to losses, `[tasks]`.
         trunk: What comes before the network and is the same for all tasks (see
             `keras_imaml.batching.trunk`), or None.
     """
 
     network: TaskNetwork
-    loss: Callable[[Any, Any], tf.Tensor]
+    loss: Callable[[Any, Any, Any], tf.Tensor]
     trunk: TrunkNetwork | None = None
 
 
@@ -113,35 +113,52 @@ class TaskObjective:
 
     def support(self, phi: tf.Tensor) -> NetworkOutputs:
         """The inner level's network on the support sets."""
-        numbers = self.draws_of(query=False)
-        return self.inner.network(phi, self.tasks.support_x, self.training, numbers=numbers)
+        return self.inner.network(
+            phi,
+            self.tasks.support_x,
+            self.training,
+            numbers=self.draws_of(query=False),
+            counted=self.tasks.present(query=False),
+        )
 
     def query(self, phi: tf.Tensor) -> NetworkOutputs:
         """The outer level's network on the query sets."""
         network, numbers = self.outer.network, self.draws_of(query=True)
         if self.transductive or not network.normalizes_by_batch:
-            return network(phi, self.tasks.query_x, self.training, numbers=numbers)
-        joined, rows = self.joined_inputs()
-        outputs, penalty = network(phi, joined, self.training, rows, numbers)
+            counted = self.tasks.present(query=True)
+            x = self.tasks.query_x
+            return network(phi, x, self.training, numbers=numbers, counted=counted)
+        joined, rows, counted = self.joined_inputs()
+        outputs, penalty = network(phi, joined, self.training, rows, numbers, counted)
         return NetworkOutputs(tf.nest.map_structure(lambda z: z[:, rows:], outputs), penalty)
 
     def draws_of(self, query: bool) -> tf.Tensor:
         """A different random stream number for each support set and each query set."""
         return 2 * self.tasks.numbers + int(query)
 
-    def joined_inputs(self) -> tuple[Any, Any]:
-        """The inputs of support and query sets in one batch, and the size of the support set."""
+    def joined_inputs(self) -> tuple[Any, Any, tf.Tensor | None]:
+        """The inputs of support and query sets in one batch, and which examples are counted.
+
+        Returns:
+            The inputs, the size of the support set, and `[tasks, examples]`, bool: the support
+            examples that are there; None if all of them are.
+        """
         joined = tf.nest.map_structure(
             lambda s, q: tf.concat([s, tf.cast(q, s.dtype)], axis=1),
             self.tasks.support_x,
             self.tasks.query_x,
         )
         first, *_ = tf.nest.flatten(self.tasks.support_x)
-        return joined, first.shape[1] if first.shape[1] is not None else tf.shape(first)[1]
+        rows = first.shape[1] if first.shape[1] is not None else tf.shape(first)[1]
+        present = self.tasks.present(query=False)
+        if present is None:
+            return joined, rows, None
+        queries = tf.shape(tf.nest.flatten(joined)[0])[1] - rows
+        return joined, rows, tf.pad(present, [[0, 0], [0, queries]])
 
     def support_loss_of(self, outputs: Any) -> tf.Tensor:
         """The loss of what `support` gave, without penalties, `[tasks]`."""
-        return self.inner.loss(self.tasks.support_y, outputs)
+        return self.inner.loss(self.tasks.support_y, outputs, self.tasks.support_weights)
 
     def support_losses(self, phi: tf.Tensor) -> tf.Tensor:
         """`Lhat_t(phi_t)` for each task, `[tasks]`."""
@@ -151,4 +168,5 @@ class TaskObjective:
     def query_losses(self, phi: tf.Tensor) -> tuple[tf.Tensor, Any]:
         """`L_t(phi_t)` for each task, `[tasks]`, and the outputs that gave it."""
         outputs, penalty = self.query(phi)
-        return self.outer.loss(self.tasks.query_y, outputs) + penalty, outputs
+        tasks = self.tasks
+        return self.outer.loss(tasks.query_y, outputs, tasks.query_weights) + penalty, outputs

@@ -16,6 +16,9 @@ class Tasks(NamedTuple):
         support_y: Their targets.
         query_x: Inputs of the query sets.
         query_y: Their targets.
+        support_weights: `[tasks, examples]`, the weights of support examples; 0 where there is no
+            example. Defaults to `()`: all of them are there, with weight 1.
+        query_weights: Those of the query examples.
         valid: `[tasks]`, bool: tasks that count. Filled in by `checked`.
         numbers: `[tasks]`, integers: the number of each task in the meta-batch of all replicas,
             which its random numbers depend on. Defaults to `()`: counted from 0 on.
@@ -25,6 +28,8 @@ class Tasks(NamedTuple):
     support_y: Any
     query_x: Any
     query_y: Any
+    support_weights: Any = ()
+    query_weights: Any = ()
     valid: Any = ()
     numbers: Any = ()
 
@@ -37,16 +42,49 @@ class Tasks(NamedTuple):
     def checked(self) -> "Tasks":
         """The same tasks, with zeros for those that hold NaN or infinity, which become invalid.
 
-        They cannot spoil then what tasks compute together.
+        They cannot spoil then what tasks compute together. A task without examples, or with
+        weights below zero, is invalid too. Where an example is not there, a copy of the first one
+        that is stands in its place: whatever a layer makes of it is as finite as the task.
         """
         if tf.is_tensor(self.valid):
             return self
-        data = self[:4]
-        floats = [part for part in tf.nest.flatten(data) if part.dtype.is_floating]
-        every = tf.ones([self.count], tf.bool)
-        valid = tf.reduce_all(tf.stack([every, *map(finite, floats)]), axis=0)
+        if tf.is_tensor(self.support_weights) or tf.is_tensor(self.query_weights):
+            return self._filled()._finite_ones(self._weights_are_valid())
+        return self._finite_ones(tf.ones([self.count], tf.bool))
+
+    def present(self, query: bool) -> tf.Tensor | None:
+        """`[tasks, examples]`, bool: which examples of a set are there; None: all of them."""
+        weights = self.query_weights if query else self.support_weights
+        return weights > 0 if tf.is_tensor(weights) else None
+
+    def _finite_ones(self, valid: tf.Tensor) -> "Tasks":
+        floats = [part for part in tf.nest.flatten(self[:4]) if part.dtype.is_floating]
+        valid = tf.reduce_all(tf.stack([valid, *map(finite, floats)]), axis=0)
         numbers = self.numbers if tf.is_tensor(self.numbers) else tf.range(self.count)
         return self._replace(**self._cleared(valid), valid=valid, numbers=numbers)
+
+    def _weights_are_valid(self) -> tf.Tensor:
+        """`[tasks]`, bool: weights that are finite, none below zero, and one above."""
+        given = [w for w in (self.support_weights, self.query_weights) if tf.is_tensor(w)]
+        one_by_one = [
+            tf.reduce_all((w >= 0) & tf.math.is_finite(w), axis=1) & tf.reduce_any(w > 0, axis=1)
+            for w in given
+        ]
+        return tf.reduce_all(tf.stack(one_by_one), axis=0)
+
+    def _filled(self) -> "Tasks":
+        """Copies of the first example that is there in the place of those that are not."""
+        parts = {}
+        for name in ("support", "query"):
+            present = self.present(query=name == "query")
+            if present is None:
+                continue
+            for part in (f"{name}_x", f"{name}_y"):
+                parts[part] = fill(getattr(self, part), present)
+            weights = getattr(self, f"{name}_weights")
+            usable = present & tf.math.is_finite(weights)
+            parts[f"{name}_weights"] = tf.where(usable, weights, tf.zeros_like(weights))
+        return self._replace(**parts)
 
     def part(self, first: int | tf.Tensor, count: int) -> "Tasks":
         """`count` tasks from number `first` on."""
@@ -70,7 +108,29 @@ class Tasks(NamedTuple):
         return self._replace(
             support_x=tf.nest.map_structure(join, self.support_x, self.query_x),
             support_y=tf.nest.map_structure(join, self.support_y, self.query_y),
+            support_weights=tf.nest.map_structure(join, self.support_weights, self.query_weights),
         )
+
+
+def fill(part: Any, present: tf.Tensor) -> Any:
+    """Each task's first example that is there, in the place of those that are not.
+
+    Zeros where a task has none.
+
+    Args:
+        part: A structure of tensors, `[tasks, examples, ...]`.
+        present: `[tasks, examples]`, bool.
+    """
+    rows = tf.range(tf.shape(present)[1])[None]
+    first = tf.argmax(present, axis=1, output_type=tf.int32)[:, None]
+    rows = tf.where(present, rows, first)
+    some = tf.reduce_any(present, axis=1)
+
+    def filled(x: tf.Tensor) -> tf.Tensor:
+        x = select(some, x, tf.zeros_like(x))
+        return tf.ensure_shape(tf.gather(x, rows, axis=1, batch_dims=1), x.shape)
+
+    return keras.tree.map_structure(filled, part)
 
 
 def slice_tasks(x: tf.Tensor, first: int | tf.Tensor, count: int) -> tf.Tensor:
