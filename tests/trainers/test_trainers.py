@@ -40,6 +40,7 @@ SMALL = [
     "--steps_per_epoch=3",
     "--validation_tasks=4",
     "--test_tasks=8",
+    "--noprobe",
 ]
 
 
@@ -227,7 +228,7 @@ def test_training_by_hand(tmp_path):
 @pytest.mark.slow
 def test_train_evaluate_and_resume(tmp_path):
     run = tmp_path / "run"
-    first = call("train", f"--run_dir={run}", *SMALL, "--steps=4")
+    first = call("train", f"--run_dir={run}", *SMALL, "--steps=4", "--probe")
     assert first.returncode == 0, first.stderr
     assert "TensorBoard:" in first.stdout
     assert f"SavedModel: {run}/saved_model" in first.stdout
@@ -316,6 +317,7 @@ def test_adapt_to_class_folders(tmp_path):
         "--data.query=2",
         "--tasks_per_step=2",
         "--steps=2",
+        "--noprobe",
     ]
     trained = call(
         "train", f"--run_dir={run}", *flags, "--test_tasks=4", "--validation_tasks=0",
@@ -356,6 +358,7 @@ def test_adapt_to_class_folders(tmp_path):
 @pytest.mark.slow
 def test_a_residual_network_is_trained_by_a_flag(tmp_path):
     small = [
+        "--noprobe",
         "--model.filters=2",
         "--data.way=2",
         "--tasks_per_step=2",
@@ -372,6 +375,7 @@ def test_a_residual_network_is_trained_by_a_flag(tmp_path):
 @pytest.mark.slow
 def test_a_run_begins_with_the_features_of_a_classifier(tmp_path):
     small = [
+        "--noprobe",
         "--model.filters=4",
         "--data.way=3",
         "--tasks_per_step=1",
@@ -416,6 +420,7 @@ def test_a_run_begins_with_the_features_of_a_classifier(tmp_path):
 def test_a_run_normalises_by_training_images(tmp_path):
     """Those recorded when it begins; any run can be evaluated so."""
     small = [
+        "--noprobe",
         "--model.filters=4",
         "--tasks_per_step=1",
         "--steps=2",
@@ -472,6 +477,7 @@ def test_a_run_with_a_tied_head_is_evaluated_adapted_and_exported_for_other_ways
     run = tmp_path / "run"
     flags = ["--model.tied_head", "--adapt=head", "--inner=newton_cg", "--linear=dual"]
     small = [
+        "--noprobe",
         "--model.filters=4",
         "--data.way=6",
         "--tasks_per_step=2",
