@@ -104,7 +104,7 @@ peers: $(PEERS)/installed ## Create .venv-peers with PyTorch, TorchOpt and JAX, 
 
 .PHONY: benchmark-speed
 benchmark-speed: $(VENV)/installed $(PEERS)/installed ## Time our meta-step beside theirs (arguments=...).
-	$(BIN)/python -m benchmarks.speed --peers_python=$(PEERS)/bin/python --at_least=2 $(arguments)
+	$(BIN)/python -m benchmarks.speed.meta_step --peers_python=$(PEERS)/bin/python --at_least=2 $(arguments)
 
 .PHONY: clean
 clean: ## Remove caches and build products; .venv and runs stay.
@@ -135,7 +135,7 @@ $(VENV)/installed-dev: setup.py | $(BIN)/pip
 	@touch $(VENV)/installed $@
 
 # The folder ignores itself: it is neither source nor linted.
-$(PEERS)/installed: benchmarks/peers/requirements.txt | $(BIN)/pip
+$(PEERS)/installed: benchmarks/speed/peers/requirements.txt | $(BIN)/pip
 	@echo "Installing the peers into $(PEERS); a CPU build of torch is enough: see $<"
 	@$(PYTHON) -m venv $(PEERS)
 	@echo '*' > $(PEERS)/.gitignore
