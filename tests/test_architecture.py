@@ -1,6 +1,7 @@
 """The folders of the package show its architecture: imports run downward only."""
 
 import graphlib
+import re
 
 import pytest
 
@@ -18,6 +19,7 @@ from tests.architecture import (
 HEIGHT = {name: height for height, names in enumerate(FLOORS) for name in names}
 ROOT_MODULES = {"__main__", "version"}
 MOST_LINES = 400
+RECIPE_WORDS = re.compile(r"keras_imaml\.recipes|\b(?:View|Centering|only_centers)\b")
 
 
 def test_every_folder_has_a_floor():
@@ -36,6 +38,17 @@ def test_imports_run_downward():
         for target in imported_modules(path)
         if name.count(".") > 1 and target not in ("keras_imaml", "keras_imaml.version")
         if HEIGHT[folder(target)] < HEIGHT[folder(name)]
+    ]
+    assert not wrong
+
+
+def test_the_core_knows_no_recipe():
+    # What a recipe needs of the core is a protocol, such as those in layers/stock.py.
+    wrong = [
+        f"{name}: {word}"
+        for name, path in MODULES.items()
+        if folder(name) not in ("recipes", "layers", "models")
+        for word in RECIPE_WORDS.findall(path.read_text(encoding="utf-8"))
     ]
     assert not wrong
 

@@ -336,7 +336,8 @@ def _merge(layer: Any, meta: Meta, inputs: list[Activations]) -> Activations:
 def _rule_for(node: Any) -> Rule | None:
     """The rule for a call of a layer, if it computes just what the rule does."""
     layer, arguments = node.operation, node.arguments
-    rule = _RULES.get(type(layer))
+    kind = getattr(layer, "computes_as", type(layer))
+    rule = _RULES.get(kind) if type(layer).call is kind.call else None
     takes = keras.tree.flatten((arguments.args, arguments.kwargs))
     inputs = [x for x in takes if isinstance(x, keras.KerasTensor)]
     others = [x for x in takes if not isinstance(x, keras.KerasTensor) and x is not None]
