@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
+from keras_imaml._compat.keras_attributes import all_layers
 from keras_imaml._utils.configurable import ShownAsCall
 from keras_imaml._utils.keras_losses import check_second_derivative
 from keras_imaml._utils.vectors import select
@@ -101,7 +102,7 @@ class Algorithm(ShownAsCall, keras.layers.Layer):
         Raises:
             ValueError: If it holds a number for each layer or weight that adapts.
         """
-        for layer in self._flatten_layers():
+        for layer in all_layers(self):
             if isinstance(layer, PositiveParameter):
                 layer.check_follows(parameters)
 

@@ -20,6 +20,7 @@ from keras_imaml._compat.grouped_convolution import (
     supports_groups,
     unfolded,
 )
+from keras_imaml._compat.keras_attributes import has_mask
 from keras_imaml._compat.keras_graph import nodes_of, structure_of
 from keras_imaml.batching.normalization import first, normalize, normalize_by_first
 from keras_imaml.layers.task_batch_normalization import TaskBatchNormalization
@@ -341,7 +342,7 @@ def _rule_for(node: Any) -> Rule | None:
     takes = keras.tree.flatten((arguments.args, arguments.kwargs))
     inputs = [x for x in takes if isinstance(x, keras.KerasTensor)]
     others = [x for x in takes if not isinstance(x, keras.KerasTensor) and x is not None]
-    masked = any(getattr(x, "_keras_mask", None) is not None for x in [*inputs, *node.outputs])
+    masked = any(has_mask(x) for x in [*inputs, *node.outputs])
     if rule is None or others or masked or len(node.outputs) != 1 or "call" in vars(layer):
         return None
     if getattr(layer, "lora_enabled", False) or getattr(layer, "quantization_mode", None):

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_imaml._compat.keras_attributes import compiled_metrics
 from keras_imaml._utils.validation import check_integer
 from keras_imaml.algorithms import Algorithm
 from keras_imaml.callbacks.episode_picture import episode_picture
@@ -210,7 +211,7 @@ class Dashboard(keras.callbacks.Callback):
 
     def _means(self) -> set[str]:
         """Names of metrics that are means; Keras creates some of them in the first step."""
-        compiled = self.model._compile_metrics
+        compiled = compiled_metrics(self.model)
         metrics = [*self.model.metrics, *(compiled.metrics if compiled is not None else ())]
         return {metric.name for metric in metrics if isinstance(metric, keras.metrics.Mean)}
 

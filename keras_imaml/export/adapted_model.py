@@ -5,6 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_imaml._compat.keras_attributes import all_layers
 from keras_imaml._compat.keras_graph import called_again, nodes_of, structure_of
 from keras_imaml._compat.lora import enable_lora, lora_settings
 from keras_imaml.export.layer_state import copy_other_state
@@ -32,7 +33,7 @@ def adapted_model(
     for variable, value in zip(parameters.adapted, values, strict=True):
         twins[id(variable)].assign(value[0])
     copy = _with_stock_layers(copy, support_x)
-    for layer in copy._flatten_layers():
+    for layer in all_layers(copy):
         if isinstance(layer, BecomesStock):
             layer.become_stock()
     return copy
@@ -84,7 +85,7 @@ def _with_stock_layers(model: keras.Model, support_x: Any) -> keras.Model:
     if any(n.operation in repeated or isinstance(n.operation, StockOperations) for n in nodes):
         outputs = called_again(nodes, {}, in_place_of)(structure_of(model, "output"))
         model = keras.Model(structure_of(model, "input"), outputs, name=model.name)
-    for layer in model._flatten_layers():
+    for layer in all_layers(model):
         if isinstance(layer, StockOperations) or layer in repeated:
             raise ValueError(
                 f"The layer {layer.path!r} cannot be replaced by stock layers: it becomes stock "

@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 from keras.export import ExportArchive
 
+from keras_imaml._compat.keras_attributes import all_layers
 from keras_imaml._compat.keras_graph import structure_of
 from keras_imaml._utils.keras_losses import (
     BINARY_CROSS_ENTROPIES,
@@ -14,7 +15,7 @@ from keras_imaml._utils.keras_losses import (
     loss_name,
     takes_logits,
 )
-from keras_imaml._utils.validation import check_folder_name
+from keras_imaml._utils.validation import check_compiled, check_folder_name
 
 
 def export_learner(
@@ -56,7 +57,7 @@ def export_learner(
     served.adapt_and_predict(support_x, support_y, query_x)["probabilities"]
     ```
     """
-    learner._assert_compile_called("export")
+    check_compiled(learner, "export")
     filepath = check_folder_name("filepath", filepath)
     examples = keras.tree.map_structure(
         lambda x: tf.TensorSpec([None, *x.shape[1:]], x.dtype), _inputs(learner.model)
@@ -77,7 +78,7 @@ def export_learner(
         }
 
     archive = ExportArchive()
-    for layer in learner._flatten_layers():
+    for layer in all_layers(learner):
         # Endpoints track variables, but no tables, such as that of a StringLookup.
         if layer.built and not layer.variables and layer is not learner.model:
             archive.track(layer)

@@ -8,6 +8,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_imaml._compat.keras_attributes import all_layers
+
 _context = threading.local()
 _UNROLLED = 32  # most tasks to normalize one by one: each adds operations to the graph
 
@@ -194,7 +196,7 @@ class TaskBatchNormalization(keras.layers.BatchNormalization):
 
 def normalizations(model: keras.Model) -> list[TaskBatchNormalization]:
     """The layers of this class in a model and in its inner models."""
-    return [x for x in model._flatten_layers() if isinstance(x, TaskBatchNormalization)]
+    return [x for x in all_layers(model) if isinstance(x, TaskBatchNormalization)]
 
 
 def normalizes_by_batch(model: keras.Model) -> bool:

@@ -5,6 +5,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_imaml._compat.keras_attributes import all_layers
+from keras_imaml._utils.validation import check_compiled
 from keras_imaml.curvature.gauss_newton import GaussNewton, losses_and_slope
 from keras_imaml.curvature.hessian import Hessian
 from keras_imaml.linear.operators import GaussNewtonProduct
@@ -53,13 +55,13 @@ def check_curvature(learner: Any, data: Any) -> dict[str, float]:
     ki.check_curvature(learner, tasks)
     ```
     """
-    learner._assert_compile_called("check_curvature")
+    check_compiled(learner, "check_curvature")
     algorithm = getattr(learner.algorithm, "algorithm", learner.algorithm)
     if not algorithm.differentiates_twice:
         return {}
     half = sorted(
         layer.path
-        for layer in learner.model._flatten_layers(include_self=False)
+        for layer in all_layers(learner.model, include_self=False)
         if layer.compute_dtype in ("float16", "bfloat16")
     )
     if half:

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_imaml._compat.loss_scaling import losses_per_replica
 from keras_imaml._compat.random_streams import RandomStreams
 from keras_imaml.algorithms import Algorithm
 from keras_imaml.batching import TaskLoss, TaskNetwork
@@ -138,7 +139,7 @@ class ObjectiveBuilder:
         if not compiled.built:
             compiled.build(y, outputs)
         # A stateless scope keeps the per-output trackers of Keras out of the inner loop.
-        with keras.StatelessScope(), replicas.losses_per_replica():
+        with keras.StatelessScope(), losses_per_replica():
             loss = compiled(y, outputs)
         if loss.shape.rank:
             raise ValueError(

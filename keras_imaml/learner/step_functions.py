@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_imaml._compat.datasets import element_spec
 from keras_imaml.distribution import replicas
 from keras_imaml.learner.input_checks import check_element, check_end
 from keras_imaml.meta_parameters.parameters import Parameters
@@ -72,7 +73,7 @@ class StepFunctions(keras.Model):
         def run(iterator: Any) -> Any:
             parts = (self._compile_loss, self._compile_metrics)
             if not all(part is None or part.built for part in parts):
-                spec = replicas.element_spec(iterator)
+                spec = element_spec(iterator)
                 if spec is not None:
                     with self.distribute_strategy.scope():
                         self._build_metrics(spec)

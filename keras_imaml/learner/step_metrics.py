@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_imaml._compat.keras_attributes import compiled_loss, loss_tracker
 from keras_imaml.learner.meta_batch import Outcome
 from keras_imaml.objectives.task_objective import TaskObjective
 
@@ -59,9 +60,9 @@ def update_metrics(
         return tf.reshape(kept, tf.concat([[-1], tf.shape(kept)[2:]], axis=0))
 
     y, outputs = keras.tree.map_structure(flat, (objective.tasks.query_y, outputs))
-    learner._loss_tracker.update_state(tf.boolean_mask(losses, valid))
-    if learner._compile_loss.metrics:
-        learner._compile_loss(y, outputs)  # updates the mean loss of each output
+    loss_tracker(learner).update_state(tf.boolean_mask(losses, valid))
+    if compiled_loss(learner).metrics:
+        compiled_loss(learner)(y, outputs)  # updates the mean loss of each output
     means = learner.diagnostics
     for name, value in diagnostics.items():
         _add(

@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from keras_imaml._utils.tracing import TracedByRank
+from keras_imaml._utils.validation import check_compiled
 from keras_imaml.algorithms import Algorithm
 from keras_imaml.export.adapted_model import adapted_model
 from keras_imaml.export.saved_model import export_learner
@@ -66,7 +67,7 @@ class TaskAdaptation(keras.Model):
             ValueError: If the inner loop diverges, labels are missing, or unlabeled inputs are
                 missing or not looked at.
         """
-        self._assert_compile_called("adapt")
+        check_compiled(self, "adapt")
         self.parameters.check_unchanged()
         if support_y is None:
             if self.learned_loss is None:
@@ -123,7 +124,7 @@ class TaskAdaptation(keras.Model):
             outputs for the query set. `valid` says whether all of the task is finite; if it is
             not, the outputs are NaN.
         """
-        self._assert_compile_called("adapt_and_predict")
+        check_compiled(self, "adapt_and_predict")
         if support_y is None:
             raise ValueError(
                 "Invalid value for `support_y`. Expected the targets of the support set (or `()` "

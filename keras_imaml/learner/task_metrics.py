@@ -5,6 +5,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_imaml._compat.keras_attributes import compiled_metrics, of_one_task
+
 
 class TaskMetrics:
     """The metrics that a learner was compiled with, each for one task alone.
@@ -17,13 +19,9 @@ class TaskMetrics:
 
     def __init__(self, learner: Any) -> None:
         self._model = learner.model
-        compiled = learner._compile_metrics
+        compiled = compiled_metrics(learner)
         # Another container of the same metrics: names of metrics get variables of their own.
-        self._metrics = compiled and type(compiled)(
-            compiled._user_metrics,
-            compiled._user_weighted_metrics,
-            output_names=learner.output_names,
-        )
+        self._metrics = compiled and of_one_task(compiled, learner.output_names)
 
     def build(self, x: Any, labels: Any) -> None:
         """Make the variables, before a graph is traced: one that makes them is traced twice.
