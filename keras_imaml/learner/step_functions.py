@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from keras_imaml.distribution import replicas
+from keras_imaml.learner.first_step import FirstStep
 from keras_imaml.learner.input_checks import check_element, check_end
 from keras_imaml.meta_parameters.parameters import Parameters
 
@@ -20,6 +21,7 @@ class StepFunctions(keras.Model):
 
     model: keras.Model
     parameters: Parameters
+    first_step: FirstStep
     train_function: Any
     test_function: Any
 
@@ -76,7 +78,9 @@ class StepFunctions(keras.Model):
                 if spec is not None:
                     with self.distribute_strategy.scope():
                         self._build_metrics(spec)
-            return function(iterator)
+            logs = function(iterator)
+            self.first_step.check()
+            return logs
 
         return run
 
