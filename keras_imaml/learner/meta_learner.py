@@ -19,6 +19,8 @@ from keras_imaml.batching.layer_checks import check_layers
 from keras_imaml.batching.layer_updates import check_stateless
 from keras_imaml.distribution import replicas
 from keras_imaml.layers.task_batch_normalization import normalizes_by_batch
+from keras_imaml.learner.first_step import FirstStep
+from keras_imaml.learner.input_checks import check_element
 from keras_imaml.learner.meta_batch import Outcome, meta_gradient, outcome
 from keras_imaml.learner.objective_builder import ObjectiveBuilder
 from keras_imaml.learner.progress import Progress
@@ -157,6 +159,7 @@ class MetaLearner(TaskAdaptation, StepFunctions, keras.Model):
         loss: Any = None,
         metrics: Any = None,
         jit_compile: bool = False,
+        check_curvature: bool = True,
         **kwargs: Any,
     ) -> None:
         """Configure the learner for `fit` and `evaluate`.
@@ -169,6 +172,10 @@ class MetaLearner(TaskAdaptation, StepFunctions, keras.Model):
             metrics: Keras metrics of the query predictions after adaptation.
             jit_compile: Whether to compile the step with XLA; slower on CPUs for convolutions,
                 and wrong there for max pooling. Defaults to `False`.
+            check_curvature: Whether to check at the first step of training, on its first task,
+                that the second derivatives are there which the algorithm takes. It costs about as
+                much as a few steps, once. Not with `jit_compile` or half precision. Defaults to
+                `True`.
             **kwargs: Other arguments of `keras.Model.compile`.
         """
         if loss is None:
@@ -189,7 +196,14 @@ class MetaLearner(TaskAdaptation, StepFunctions, keras.Model):
             )
             self.optimizer.build(self.trainable_variables)
         self._objectives.set_loss(self._compile_loss, loss)
+        self._check_curvature = check_curvature = bool(check_curvature)
+        self.first_step = FirstStep(self, check_curvature)
         self._forget_graphs()
+
+    def get_compile_config(self) -> dict[str, Any]:
+        """See `keras.Model.get_compile_config`."""
+        config = super().get_compile_config()
+        return config and {**config, "check_curvature": self._check_curvature}
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compile as a saved learner was; Keras calls this when it loads one."""
@@ -271,6 +285,7 @@ class MetaLearner(TaskAdaptation, StepFunctions, keras.Model):
     @shared_constants()
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """One step of the outer level."""
+        self.first_step.keep(check_element(data)[0])
         objective, real = self._objectives.of_replica(data, True, self.transductive)
         variables = self.trainable_variables
         meta = meta_gradient(self.algorithm, objective, variables, self.tasks_per_chunk)

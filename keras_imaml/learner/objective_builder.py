@@ -46,7 +46,7 @@ class ObjectiveBuilder:
         self.model = model
         self.parameters = parameters
         self.learned_loss = learned_loss
-        self._adapts_by = adapts_by
+        self.adapts_by = adapts_by
         self._algorithm = algorithm
         self._streams = streams
         self._make_networks()
@@ -54,7 +54,7 @@ class ObjectiveBuilder:
 
     def follow_trainable(self) -> None:
         """Let weights that were frozen or unfrozen since change their part."""
-        for network in (self.model, self._adapts_by):
+        for network in (self.model, self.adapts_by):
             check_layers(network)
         if self.parameters.split_anew(self._algorithm.check_follows):
             self._make_networks()
@@ -143,7 +143,7 @@ class ObjectiveBuilder:
         self.trunk = parts and TrunkNetwork(parts.trunk, parameters, streams)
         self._outer_network = TaskNetwork(parts.rest if parts else model, parameters, streams)
         self._inner_network = (
-            TaskNetwork(self._adapts_by, parameters, streams)
+            TaskNetwork(self.adapts_by, parameters, streams)
             if self.learned_loss
             else self._outer_network
         )
@@ -165,6 +165,11 @@ class ObjectiveBuilder:
                 f"{loss.shape} from {self._loss!r}"
             )
         return loss
+
+    def inner_loss(self, y: Any, outputs: Any) -> tf.Tensor:
+        """The loss by which one task adapts, from its labels and the outputs of `adapts_by`."""
+        loss = self._learned_loss_of_one if self.learned_loss else self._loss_of_one
+        return loss(y, outputs)
 
     def _learned_loss_of_one(
         self, y: Any, residual: Any, weights: tf.Tensor | None = None

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from keras_imaml._compat.datasets import element_spec
 from keras_imaml.distribution import replicas
+from keras_imaml.learner.first_step import FirstStep
 from keras_imaml.learner.input_checks import check_element, check_end
 from keras_imaml.meta_parameters.parameters import Parameters
 
@@ -26,6 +27,7 @@ class StepFunctions(_Model):
 
     model: keras.Model
     parameters: Parameters
+    first_step: FirstStep
     train_function: Any
     test_function: Any
 
@@ -90,7 +92,9 @@ class StepFunctions(_Model):
                 if spec is not None:
                     with self.distribute_strategy.scope():
                         self._build_metrics(spec)
-            return function(iterator)
+            logs = function(iterator)
+            self.first_step.check()
+            return logs
 
         return run
 
