@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from keras_imaml._compat.keras_graph import called_again, nodes_of, structure_of
-from keras_imaml._compat.lora import enable_lora, lora_settings
+from keras_imaml._compat.lora import enable_lora, lora_settings, refuse_rounded_files
 from keras_imaml.export.layer_state import copy_other_state
 from keras_imaml.layers import TaskBatchNormalization, TiedDense, View
 from keras_imaml.layers.batch_statistics import batch_statistics
@@ -34,6 +34,7 @@ def adapted_model(
     for layer in copy._flatten_layers():
         if isinstance(layer, TiedDense):
             layer.untie()
+    refuse_rounded_files(copy)
     return copy
 
 
