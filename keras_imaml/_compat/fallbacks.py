@@ -1,4 +1,8 @@
-"""Operations that `tf.vectorized_map` cannot vectorize: it loops over the tasks, and we say so."""
+"""Operations that `tf.vectorized_map` cannot vectorize: it loops over the tasks, and we say so.
+
+Tested with TensorFlow 2.20 and 2.21. Without the private interface the loop is as slow, and nothing
+is said.
+"""
 
 import re
 import warnings

@@ -1,4 +1,8 @@
-"""The operations of a graph, with those inside of its conditions, loops and called functions."""
+"""The operations of a graph, with those inside of its conditions, loops and called functions.
+
+Tested with TensorFlow 2.20 and 2.21. Without the private functions of graphs, Python raises an
+`AttributeError` that names them.
+"""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple

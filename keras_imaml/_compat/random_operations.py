@@ -1,6 +1,9 @@
 """Random operations with a seed for each task, which `tf.vectorized_map` evaluates in turn.
 
 TensorFlow's own way is a general loop for each of them, several times slower and reported as one.
+
+Tested with TensorFlow 2.20 and 2.21. Without the private registry TensorFlow's loop draws the same
+numbers, slower.
 """
 
 import contextlib

@@ -1,4 +1,8 @@
-"""Resizing of the images of all tasks at once, which TensorFlow does one task after the other."""
+"""Resizing of the images of all tasks at once, which TensorFlow does one task after the other.
+
+Tested with TensorFlow 2.20 and 2.21. Without the private registry images are resized task after
+task: slower, the same numbers.
+"""
 
 from typing import Any
 

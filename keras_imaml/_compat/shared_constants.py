@@ -3,6 +3,9 @@
 TensorFlow makes a node for every shape, axis and permutation that an operation or its derivative
 names: two in five nodes of a meta-step were such constants, most of them equal to another. Each
 node takes time when the graph is built, and again when TensorFlow optimizes it.
+
+Tested with TensorFlow 2.20 and 2.21. Without the private function a graph has more nodes, and the
+same numbers.
 """
 
 import contextlib

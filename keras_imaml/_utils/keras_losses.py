@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 
 import keras
 
+from keras_imaml._compat.keras_attributes import arguments_of
+
 # Losses over several classes; those of a single probability are the binary ones below.
 CROSS_ENTROPIES = {
     "categorical_crossentropy",
@@ -87,7 +89,7 @@ def classification(loss: Any, labels: Any, outputs: Any) -> Classification | Non
             return Classification(_kind_by_shape(labels, outputs))
         loss = keras.losses.get(loss)
     if isinstance(loss, keras.losses.Loss):
-        arguments = {**getattr(loss, "_fn_kwargs", {}), **vars(loss)}
+        arguments = arguments_of(loss)
         loss = getattr(loss, "fn", None)
     while isinstance(loss, functools.partial):
         loss, arguments = loss.func, {**loss.keywords, **arguments}

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import tensorflow as tf
 
+from keras_imaml._compat.datasets import WrappedDataset
 from keras_imaml._utils.validation import check_integer
 
 Examples: TypeAlias = tuple[tf.Tensor, tf.Tensor]
@@ -61,7 +62,7 @@ def stream_of_episodes(
     return Endless(dataset.with_options(options))
 
 
-class Endless(tf.data.Dataset):
+class Endless(WrappedDataset):
     """A data set without an end, so that no batch is smaller than the others.
 
     `batch(16)` then gives meta-batches whose number of tasks is known when the graph is built,
@@ -73,17 +74,8 @@ class Endless(tf.data.Dataset):
     """
 
     def __init__(self, dataset: tf.data.Dataset) -> None:
-        self._dataset = dataset
+        super().__init__(dataset)
         self.classes: int | None = None
-        super().__init__(dataset._variant_tensor)
-
-    def _inputs(self) -> list[tf.data.Dataset]:
-        return [self._dataset]
-
-    @property
-    def element_spec(self) -> Any:
-        """The type of an element."""
-        return self._dataset.element_spec
 
     def batch(self, batch_size: Any, drop_remainder: bool = True, **kwargs: Any) -> tf.data.Dataset:
         """See `tf.data.Dataset.batch`; there is no remainder, whatever `drop_remainder` says."""

@@ -60,7 +60,7 @@ class TiedDense(keras.layers.Dense):
         for weight in self._tied():
             weight.assign(weight.constraint(weight))
 
-    def untie(self) -> None:
+    def become_stock(self) -> None:
         """Become a stock `Dense` with the weights as they are."""
         for weight in self._tied():
             weight.constraint = None

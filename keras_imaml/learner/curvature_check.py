@@ -5,10 +5,12 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_imaml._utils.validation import check_compiled
 from keras_imaml.curvature.gauss_newton import GaussNewton, losses_and_slope
 from keras_imaml.curvature.hessian import Hessian
 from keras_imaml.learner.first_step import half_precision
 from keras_imaml.linear.operators import GaussNewtonProduct
+from keras_imaml.objectives.after_trunk import after_trunk
 from keras_imaml.objectives.inner_problem import InnerProblem
 from keras_imaml.objectives.task_objective import TaskObjective
 
@@ -55,7 +57,7 @@ def check_curvature(learner: Any, data: Any) -> dict[str, float]:
     ki.check_curvature(learner, tasks)
     ```
     """
-    learner._assert_compile_called("check_curvature")
+    check_compiled(learner, "check_curvature")
     algorithm = getattr(learner.algorithm, "algorithm", learner.algorithm)
     if not algorithm.differentiates_twice:
         return {}
@@ -84,7 +86,7 @@ def check_curvature(learner: Any, data: Any) -> dict[str, float]:
 
 
 def _errors(learner: Any, algorithm: Any, data: Any, exact: bool) -> dict[str, tf.Tensor]:
-    objective = learner.objective(data, training=True).part(0, 1).after_trunk()
+    objective = after_trunk(learner.objective(data, training=True).part(0, 1))
     theta = algorithm.parameters.theta()
     problem = InnerProblem(objective, theta, tf.zeros([], theta.dtype))
     phi = problem.start()

@@ -48,12 +48,13 @@ _TRACED = ("model", "algorithm", "learned_loss", "tasks_per_chunk")
 
 
 @keras.saving.register_keras_serializable(package="keras_imaml")
-class MetaLearner(TaskAdaptation, StepFunctions):
+class MetaLearner(TaskAdaptation, StepFunctions, keras.Model):
     """Learn weights from which a network adapts to a new task from a few examples.
 
     A thin wrapper: `fit` reads meta-batches, an `algorithm` turns each into a meta-gradient, the
     optimizer applies it. One element of the data is `((support_x, support_y), (query_x, query_y))`
-    with a leading task axis; every task of a meta-batch has as many examples as the others.
+    with a leading task axis. Tasks of unequal size are padded, and the sets have weights as third
+    entries, `[tasks, examples]`, with 0 where there is no example.
 
     Args:
         model: The network that adapts; any built Keras model. Its layers train in place: after
@@ -284,12 +285,11 @@ class MetaLearner(TaskAdaptation, StepFunctions):
     @shared_constants()
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """One step of the outer level."""
-        self.first_step.keep(check_element(data)[0])
+        self.first_step.keep(check_element(data)[0][:2])  # without weights of examples
         objective, real = self._objectives.of_replica(data, True, self.transductive)
         variables = self.trainable_variables
         meta = meta_gradient(self.algorithm, objective, variables, self.tasks_per_chunk)
-        valid = tf.reduce_sum(tf.cast(meta.valid, tf.float32))
-        gradients = replicas.for_optimizer(meta.gradients, valid, self.optimizer)
+        gradients = replicas.for_optimizer(meta.sums, meta.count, self.optimizer)
         # An optimizer that scales losses (for half precision) divides what it is given.
         gradients = [_scaled(self.optimizer, g) for g in gradients]
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))

@@ -80,7 +80,14 @@ def test_saving_twice_at_one_step_writes_once(tmp_path):
     assert (tmp_path / "ckpt-1.index").stat().st_mtime_ns == before
 
 
-@pytest.mark.parametrize("other", [{"hidden": (9,)}, {"hidden": (8, 8)}, {"optimizer": "sgd"}])
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"hidden": (9,)},
+        pytest.param({"hidden": (8, 8)}, marks=pytest.mark.slow),
+        {"optimizer": "sgd"},
+    ],
+)
 def test_a_checkpoint_of_another_learner_is_refused(tmp_path, other):
     made = learner()
     train(made, ki.callbacks.Checkpoints(made, str(tmp_path)), 0, 1)

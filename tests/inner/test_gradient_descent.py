@@ -181,13 +181,13 @@ def test_the_number_of_tasks_may_be_unknown():
     expected = minimize(lambda f: f(), solver, problem)
 
     @tf.function(
-        input_signature=[tf.TensorSpec([None, *t.shape[1:]], t.dtype) for t in problem.tensors],
+        input_signature=[tf.TensorSpec([None, *t.shape[1:]], t.dtype) for t in problem.tensors[:4]],
         autograph=False,
     )
     def minimize_any(*parts):
         return solver.minimize(inner_problem(problem, type(problem.tensors)(*parts)))
 
-    np.testing.assert_allclose(minimize_any(*problem.tensors).phi, expected.phi, rtol=1e-12)
+    np.testing.assert_allclose(minimize_any(*problem.tensors[:4]).phi, expected.phi, rtol=1e-12)
 
 
 @pytest.mark.parametrize(

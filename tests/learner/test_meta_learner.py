@@ -149,7 +149,7 @@ def test_a_step_is_traced_once(monkeypatch):
     assert traces == {"train": 1, "test": 1}
 
 
-@pytest.mark.parametrize("adapt", [None, "head"])
+@pytest.mark.parametrize("adapt", [pytest.param(None, marks=pytest.mark.slow), "head"])
 def test_a_task_with_nan_is_counted_and_left_out(adapt):
     clean, spoilt = vectors(tasks=8), vectors(tasks=8)
     spoilt[0][0][3, 1, 2] = np.nan
@@ -299,7 +299,7 @@ def cubed_error(y, z):
         pytest.param("mae", keras.metrics.MeanSquaredError(), marks=pytest.mark.slow),
         (keras.losses.CategoricalCrossentropy(from_logits=True), "accuracy"),
         pytest.param("categorical_hinge", "categorical_accuracy", marks=pytest.mark.slow),
-        (cubed_error, "cosine_similarity"),
+        pytest.param(cubed_error, "cosine_similarity", marks=pytest.mark.slow),
     ],
     ids=["mse", "mae", "cross_entropy", "hinge", "a_function"],
 )
