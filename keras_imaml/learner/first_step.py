@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
+from keras_imaml._compat.keras_attributes import all_layers
 from keras_imaml._compat.second_derivatives import WAY_OUT
 from keras_imaml.batching.one_task import weights_of_one_task
 from keras_imaml.curvature.consistency import bends_otherwise, transpose_error
@@ -156,7 +157,7 @@ def half_precision(learner: Any) -> list[str]:
     """The paths of layers of the network that compute in half precision: differences are noise."""
     return sorted(
         layer.path
-        for layer in learner.model._flatten_layers(include_self=False)
+        for layer in all_layers(learner.model, include_self=False)
         if layer.compute_dtype in ("float16", "bfloat16")
     )
 
@@ -186,7 +187,7 @@ def _adapts(call: _Call, tape: tf.GradientTape, adapted: Any, values: Any) -> bo
 @contextlib.contextmanager
 def _calls_noted(model: keras.Model, calls: list[_Call]) -> Iterator[None]:
     """Note the first call of each layer that holds no others."""
-    leaves = [layer for layer in model._flatten_layers(include_self=False) if not layer._layers]
+    leaves = [x for x in all_layers(model) if not all_layers(x, include_self=False)]
 
     def noting(layer: keras.layers.Layer) -> Any:
         stock = layer.call

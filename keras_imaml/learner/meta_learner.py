@@ -285,7 +285,7 @@ class MetaLearner(TaskAdaptation, StepFunctions, keras.Model):
     @shared_constants()
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """One step of the outer level."""
-        self.first_step.keep(check_element(data)[0])
+        self.first_step.keep(check_element(data)[0][:2])  # without weights of examples
         objective, real = self._objectives.of_replica(data, True, self.transductive)
         variables = self.trainable_variables
         meta = meta_gradient(self.algorithm, objective, variables, self.tasks_per_chunk)
