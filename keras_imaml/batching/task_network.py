@@ -13,6 +13,7 @@ from keras_imaml._compat.random_operations import draws_of_each_task
 from keras_imaml._compat.random_streams import RandomStreams, draws_refused
 from keras_imaml._compat.recurrence import unrolled_recurrence
 from keras_imaml._compat.squeezing import task_axis_kept
+from keras_imaml._utils.structures import with_none
 from keras_imaml.batching.layer_checks import check_masks, exact_moments
 from keras_imaml.batching.layer_rules import LayerRules
 from keras_imaml.batching.layer_updates import CallChecked
@@ -180,7 +181,7 @@ class TaskNetwork:
                 statistics_of_first(support_rows),
                 unrolled_recurrence(),
             ):
-                outputs = self.model(examples, training=training)
+                outputs = self.model(with_none(examples), training=training)
                 losses = self.model.losses
             if not getattr(self.model, "outputs", None):  # subclassed: not seen before
                 check_masks(self.model, outputs)

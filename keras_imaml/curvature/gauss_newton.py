@@ -45,14 +45,15 @@ class GaussNewton(ShownAsCall):
                     jacobian_tape.watch(phi)
                     if penalized:
                         penalty_tape.watch(phi)
-                    outputs, penalty = objective.support(phi)
+                    all_outputs, penalty = objective.support(phi)
+                    outputs = differentiable(all_outputs)
                 if penalized:  # penalties enter with their full Hessian
                     penalty_gradient = jacobian_tape.gradient(
                         penalty, phi, unconnected_gradients=_ZERO
                     )
             with tf.GradientTape(persistent=True) as loss_tape:
                 loss_tape.watch(outputs)
-                losses, slope = losses_and_slope(objective, outputs)
+                losses, slope = losses_and_slope(objective, all_outputs)
             # J' u is linear in u, so its derivative is the same at every u. The pass that gives
             # the gradient therefore also gives the products with J.
             with tf.GradientTape(persistent=True) as transpose_tape:
@@ -100,17 +101,23 @@ class GaussNewton(ShownAsCall):
 
 
 def losses_and_slope(objective: TaskObjective, outputs: Any) -> tuple[tf.Tensor, Any]:
-    """The support losses, and their derivative with respect to the outputs."""
+    """The support losses, and their derivative with respect to the differentiable outputs."""
+    sources = differentiable(outputs)
     with tf.GradientTape() as tape:
-        tape.watch(outputs)
+        tape.watch(sources)
         losses = objective.inner.loss(objective.tasks.support_y, outputs)
     # Without ZERO, unconnected gradients would be None, and TensorFlow reads None as an output
     # gradient of ones.
     slope = tf.nest.map_structure(
         tf.convert_to_tensor,  # it may be sparse, see `_flat`
-        tape.gradient(losses, outputs, unconnected_gradients=_ZERO),
+        tape.gradient(losses, sources, unconnected_gradients=_ZERO),
     )
     return losses, slope
+
+
+def differentiable(outputs: Any) -> list[tf.Tensor]:
+    """The outputs that are no integers, such as the number of a class beside its logits."""
+    return [part for part in tf.nest.flatten(outputs) if part.dtype.is_floating]
 
 
 def _flat(outputs: Any) -> tf.Tensor:

@@ -11,13 +11,14 @@ def copy_other_state(model: keras.Model, copy: keras.Model) -> None:
     Examples are the vocabulary of a `StringLookup` and the statistics of a `Normalization`, which
     their own `adapt` has learned.
     """
-    for layer, twin in zip(model._flatten_layers(), copy._flatten_layers(), strict=True):
-        if not hasattr(twin, "finalize_state"):
-            continue
+    pairs = zip(model._flatten_layers(), copy._flatten_layers(), strict=True)
+    own = [(layer, twin) for layer, twin in pairs if hasattr(twin, "finalize_state")]
+    for layer, twin in own:
+        store: dict = {}
+        layer.save_own_variables(store)
+        twin.load_own_variables(store)
+    for layer, twin in own:  # after those: a vocabulary by TF-IDF takes its weights along
         if hasattr(twin, "load_assets"):
             with tempfile.TemporaryDirectory() as folder:
                 layer.save_assets(folder)
                 twin.load_assets(folder)
-        store: dict = {}
-        layer.save_own_variables(store)
-        twin.load_own_variables(store)

@@ -47,10 +47,12 @@ def descend(
         problem: The inner problem.
         start: `[tasks, size]`.
         rule: The method.
-        steps: Maximum number of iterations.
+        steps: Maximum number of iterations; 0 stays at the start.
         tolerance: A task stops when `||grad G||` has fallen below this share of its first value;
             0 runs all steps.
     """
+    if isinstance(steps, int) and not steps:
+        return at_start(problem, start)
     tasks = tf.shape(start)[:1]
 
     def body(
@@ -120,6 +122,16 @@ def descend(
     return descent_solution(
         phi, steps_taken, initial_norm, final_norm, initial_value, value if known else None
     )
+
+
+def at_start(problem: InnerProblem, start: tf.Tensor) -> InnerSolution:
+    """The solution without a step: a baseline that does not adapt."""
+    support, gradient = problem.support_and_gradient(start)
+    value, size = problem.with_proximal_term(support, start), norm(gradient)
+    none = tf.zeros(tf.shape(start)[:1], tf.int32)
+    observed = (tf.stop_gradient(x) for x in (size, value))  # only the path is differentiated
+    size, value = observed
+    return descent_solution(tf.identity(start), none, size, size, value, value)
 
 
 def descent_solution(

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_imaml.curvature.gauss_newton import GaussNewton, losses_and_slope
+from keras_imaml.curvature.gauss_newton import GaussNewton, differentiable, losses_and_slope
 from keras_imaml.curvature.hessian import Hessian
 from keras_imaml.linear.operators import GaussNewtonProduct
 from keras_imaml.objectives.inner_problem import InnerProblem
@@ -126,7 +126,7 @@ def _of_network(
     flat = lambda parts: tf.concat(  # noqa: E731
         [tf.reshape(part, [-1]) for part in tf.nest.flatten(parts)], 0
     )
-    moved = (flat(ahead) - flat(behind)) / (2 * step)
+    moved = (flat(differentiable(ahead)) - flat(differentiable(behind))) / (2 * step)
     slopes = flat(losses_and_slope(objective, ahead)[1]) - flat(
         losses_and_slope(objective, behind)[1]
     )

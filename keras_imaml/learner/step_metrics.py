@@ -6,6 +6,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_imaml._utils.outputs import targets_of_outputs
+from keras_imaml._utils.structures import with_none
 from keras_imaml.learner.meta_batch import Outcome
 from keras_imaml.objectives.task_objective import TaskObjective
 
@@ -58,7 +60,8 @@ def update_metrics(
         kept = tf.boolean_mask(x, valid)
         return tf.reshape(kept, tf.concat([[-1], tf.shape(kept)[2:]], axis=0))
 
-    y, outputs = keras.tree.map_structure(flat, (objective.tasks.query_y, outputs))
+    y, outputs = tf.nest.map_structure(flat, (objective.tasks.query_y, outputs))
+    y = targets_of_outputs(with_none(y), outputs, learner.output_names, learner.loss)
     learner._loss_tracker.update_state(tf.boolean_mask(losses, valid))
     if learner._compile_loss.metrics:
         learner._compile_loss(y, outputs)  # updates the mean loss of each output

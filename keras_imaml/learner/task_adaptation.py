@@ -5,6 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_imaml._utils.structures import as_tensors
 from keras_imaml._utils.tracing import TracedByRank
 from keras_imaml.algorithms import Algorithm
 from keras_imaml.export.adapted_model import adapted_model
@@ -83,7 +84,11 @@ class TaskAdaptation(keras.Model):
                 "keras_imaml.SelfTraining(...) adapts to inputs without targets. Received: "
                 f"unlabelled_x with algorithm={self.algorithm!r}"
             )
-        parts = keras.tree.map_structure(tf.convert_to_tensor, (support_x, support_y, unlabelled_x))
+        parts = (
+            as_tensors(support_x, "support_x"),
+            as_tensors(support_y, "support_y"),
+            as_tensors(unlabelled_x, "unlabelled_x"),
+        )
         if self.learned_loss is None:
             check_labels(self.model, self.loss, parts[1])
         if self._adaptation is None:
@@ -130,20 +135,26 @@ class TaskAdaptation(keras.Model):
                 "with a learned loss, which needs none). Received: support_y=None"
             )
         if self.learned_loss is None and tf.executing_eagerly():
-            labels = keras.tree.map_structure(tf.convert_to_tensor, support_y)
-            check_labels(self.model, self.loss, labels)
+            check_labels(self.model, self.loss, as_tensors(support_y, "support_y"))
         objective = self._single(support_x, support_y, query_x)
         solution = self.algorithm.adapt(objective)
         valid = solution.valid & objective.valid
         outputs = keras.tree.map_structure(
-            lambda z: z[0] * _one_or_nan(valid[0], z.dtype),
+            lambda z: z[0] * _one_or_nan(valid[0], z.dtype) if z.dtype.is_floating else z[0],
             objective.query(solution.phi).outputs,
         )
         return solution._replace(valid=valid), outputs
 
-    def export(self, filepath: str, **kwargs: Any) -> None:
+    def export(
+        self,
+        filepath: str,
+        format: str = "tf_saved_model",  # noqa: A002
+        verbose: bool | None = None,
+        input_signature: Any = None,
+        **kwargs: Any,
+    ) -> None:
         """Write a SavedModel that adapts; see `keras_imaml.export.saved_model.export_learner`."""
-        export_learner(self, filepath, **kwargs)
+        export_learner(self, filepath, format, verbose, input_signature, **kwargs)
 
     def _single(self, support_x: Any, support_y: Any, query_x: Any) -> TaskObjective:
         return self._objectives.single(support_x, support_y, query_x, self.transductive)

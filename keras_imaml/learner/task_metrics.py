@@ -2,8 +2,11 @@
 
 from typing import Any
 
-import keras
 import tensorflow as tf
+
+from keras_imaml._compat.keras_graph import output_spec
+from keras_imaml._utils.outputs import targets_of_outputs
+from keras_imaml._utils.structures import symbolic, with_none
 
 
 class TaskMetrics:
@@ -16,7 +19,7 @@ class TaskMetrics:
     """
 
     def __init__(self, learner: Any) -> None:
-        self._model = learner.model
+        self._learner = learner
         compiled = learner._compile_metrics
         # Another container of the same metrics: names of metrics get variables of their own.
         self._metrics = compiled and type(compiled)(
@@ -34,13 +37,8 @@ class TaskMetrics:
         """
         if self._metrics is None or self._metrics.built:
             return
-
-        def of_task(part: Any) -> keras.KerasTensor:
-            part = tf.convert_to_tensor(part)
-            return keras.KerasTensor(tuple(part.shape[1:]), part.dtype.name)
-
-        x, labels = keras.tree.map_structure(of_task, (x, labels))
-        self._metrics.build(labels, self._model.compute_output_spec(x))
+        outputs = output_spec(self._learner.model, symbolic(x, first_axis=2))
+        self._metrics.build(self._arranged(symbolic(labels, first_axis=2), outputs), outputs)
 
     def __call__(self, labels: Any, outputs: Any) -> dict[str, tf.Tensor]:
         """The metrics by name, `[tasks, ...]`, float64.
@@ -52,13 +50,19 @@ class TaskMetrics:
         metrics = self._metrics
         if metrics is None:
             return {}
-        first = keras.tree.map_structure(lambda x: x[0], (labels, outputs))
+        first = tf.nest.map_structure(lambda x: x[0], (labels, outputs))
 
         def of_task(task: Any) -> dict[str, tf.Tensor]:
             fresh = metrics.stateless_reset_state()
-            updated = metrics.stateless_update_state(fresh, *task)
+            labels, outputs = task
+            targets = self._arranged(with_none(labels), outputs)
+            updated = metrics.stateless_update_state(fresh, targets, outputs)
             found = metrics.stateless_result(updated)
             return {name: tf.cast(value, tf.float64) for name, value in found.items()}
 
         dtypes = dict.fromkeys(of_task(first), tf.float64)
         return tf.map_fn(of_task, (labels, outputs), fn_output_signature=dtypes)
+
+    def _arranged(self, labels: Any, outputs: Any) -> Any:
+        """The labels in the structure of the outputs."""
+        return targets_of_outputs(labels, outputs, self._learner.output_names, self._learner.loss)

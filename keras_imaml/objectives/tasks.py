@@ -23,6 +23,35 @@ class Tasks(NamedTuple):
         return first.shape[0] if first.shape[0] is not None else tf.shape(first)[0]
 
 
+def join_sets(support: Any, query: Any, why: str) -> Any:
+    """Examples of support and query sets in one set, `[tasks, examples, ...]` each.
+
+    Args:
+        support: A part of the support sets, in any structure.
+        query: The same of the query sets.
+        why: What joins them, for messages.
+
+    Raises:
+        ValueError: If single examples have different shapes.
+    """
+    expected = (
+        "Invalid value for the query set. Expected examples of the same shape as in the support "
+        f"set, {why}. Pad all of them to one length."
+    )
+
+    def join(s: tf.Tensor, q: tf.Tensor) -> tf.Tensor:
+        one, other = s.shape[2:], q.shape[2:]
+        if not one.is_compatible_with(other):
+            raise ValueError(f"{expected} Received: {tuple(other)} after {tuple(one)}")
+        if not (one.is_fully_defined() and other.is_fully_defined()):
+            check = tf.debugging.assert_equal(tf.shape(s)[2:], tf.shape(q)[2:], expected)
+            with tf.control_dependencies([] if check is None else [check]):
+                q = tf.identity(q)
+        return tf.concat([s, tf.cast(q, s.dtype)], axis=1)
+
+    return tf.nest.map_structure(join, support, query)
+
+
 def finite_tasks(tasks: Tasks) -> tf.Tensor:
     parts = [part for part in tf.nest.flatten(tuple(tasks)) if part.dtype.is_floating]
     all_tasks = tf.ones([tasks.count], tf.bool)
