@@ -5,6 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_imaml._utils.tracing import traced
 from keras_imaml.curvature.gauss_newton import GaussNewton, differentiable, losses_and_slope
 from keras_imaml.curvature.hessian import Hessian
 from keras_imaml.linear.operators import GaussNewtonProduct
@@ -71,7 +72,7 @@ def check_curvature(learner: Any, data: Any) -> dict[str, float]:
     if isinstance(data, tf.data.Dataset):
         data = next(iter(data))
     exact = getattr(algorithm, "curvature", "hessian") == "hessian"
-    found = tf.function(lambda: _errors(learner, algorithm, data, exact), autograph=False)()
+    found = traced(lambda: _errors(learner, algorithm, data, exact))()
     errors = {name: float(error) for name, error in found.items()}
     bad = [name for name, error in errors.items() if not error <= _TOLERANCES[name]]
     if bad:
