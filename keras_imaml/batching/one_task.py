@@ -10,7 +10,7 @@ from keras_imaml._compat.inlining import functions_inlined
 from keras_imaml._compat.lora import low_rank_products
 from keras_imaml._compat.random_streams import RandomStreams
 from keras_imaml._compat.recurrence import unrolled_recurrence
-from keras_imaml.batching.layer_checks import exact_moments
+from keras_imaml._compat.second_derivatives import exact_moments
 from keras_imaml.batching.task_scope import TaskScope
 
 

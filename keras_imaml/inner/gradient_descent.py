@@ -23,8 +23,8 @@ class GradientDescent(Configurable):
     Memory does not depend on the number of steps, because the path is not stored.
 
     Args:
-        steps: Maximum number of iterations. Defaults to `16`, as in the paper for 5-way
-            Omniglot.
+        steps: Maximum number of iterations. `0` does not adapt. Defaults to `16`, as in the paper
+            for 5-way Omniglot.
         learning_rate: Step size, in squared weights per unit of loss, or a
             `keras_imaml.LearningRate`, one per layer or weight. It must stay below
             `2 / (largest curvature + lambda)`. Defaults to `0.1`.
@@ -54,7 +54,7 @@ class GradientDescent(Configurable):
     tolerance: float = 0.0
 
     def __post_init__(self) -> None:
-        check_integer("steps", self.steps, minimum=1)
+        check_integer("steps", self.steps, minimum=0)
         if not isinstance(self.learning_rate, LearningRate):
             check_number("learning_rate", self.learning_rate, minimum=0.0, exclusive=True)
         check_number("tolerance", self.tolerance, minimum=0.0)
