@@ -1,6 +1,6 @@
 """`MetaLearner`: a Keras model that learns to adapt another one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -33,6 +33,7 @@ from keras_imaml.learner.step_metrics import (
 )
 from keras_imaml.learner.task_adaptation import TaskAdaptation
 from keras_imaml.learner.weight_summary import weights_table
+from keras_imaml.learner.with_algorithm import with_algorithm
 from keras_imaml.meta_parameters.parameters import (
     Adapt,
     Parameters,
@@ -252,6 +253,31 @@ class MetaLearner(TaskAdaptation, StepFunctions, keras.Model):
             )
         super().__setattr__(name, value)
 
+    def with_algorithm(self, algorithm: Algorithm | None = None, **changes: Any) -> "MetaLearner":
+        """Another learner of the same network, which adapts otherwise.
+
+        It shares the network, so that both see what either learns, and is compiled alike with a
+        fresh optimizer. Learned numbers, such as lambda and step sizes, are copied.
+
+        Args:
+            algorithm: The algorithm. What it takes of `learner.algorithm`, such as its
+                `proximal_strength`, is copied with its values. Defaults to `None`: a copy of the
+                algorithm in use.
+            **changes: Arguments of the algorithm in use to change, and `steps` of its inner
+                solver. `steps=0` does not adapt, for a baseline.
+
+        Example:
+
+        ```python
+        learner = ki.MetaLearner(ki.models.MLP(1), ki.IMAML(ki.ProximalStrength(learned=True)))
+        learner.compile(optimizer="adam", loss="mse")
+        tasks = ki.data.sinusoid("test").batch(20)
+        for steps in (0, 16, 64):
+            print(ki.evaluate(learner.with_algorithm(steps=steps), tasks, num_tasks=100))
+        ```
+        """
+        return with_algorithm(self, algorithm, **changes)
+
     @property
     def queries_interact(self) -> bool:
         """Whether a prediction depends on the other queries of its task.
@@ -270,13 +296,27 @@ class MetaLearner(TaskAdaptation, StepFunctions, keras.Model):
     def __repr__(self) -> str:
         return constructor_call(self, adapt=self.adapt_spec)
 
-    def summary(self, print_fn: Callable[[str], Any] = print) -> None:
+    def summary(
+        self,
+        line_length: int | None = None,
+        positions: Sequence[float] | None = None,
+        print_fn: Callable[[str], Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
         """Print which weights adapt, which are only meta-learned, and which are fixed.
 
+        With any other argument than `print_fn`, Keras' table of the network's layers follows.
+
         Args:
-            print_fn: Called with the text. Defaults to `print`.
+            line_length: As for `keras.Model.summary`. Defaults to `None`.
+            positions: As for `keras.Model.summary`. Defaults to `None`.
+            print_fn: Called with the text. Defaults to `None`, which is `print`.
+            **kwargs: As for `keras.Model.summary`: `expand_nested`, `show_trainable` and
+                `layer_range`.
         """
-        print_fn(weights_table(self))
+        (print_fn or print)(weights_table(self))
+        if kwargs or line_length is not None or positions is not None:
+            self.model.summary(line_length, positions, print_fn, **kwargs)
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """The network at the meta-learned weights, without adaptation."""

@@ -7,6 +7,8 @@ import tensorflow as tf
 
 from keras_imaml._compat.loss_scaling import losses_per_replica
 from keras_imaml._compat.random_streams import RandomStreams
+from keras_imaml._utils.outputs import targets_of_outputs
+from keras_imaml._utils.structures import as_tensors, with_none
 from keras_imaml.algorithms import Algorithm
 from keras_imaml.batching import TaskLoss, TaskNetwork
 from keras_imaml.batching.layer_checks import check_layers
@@ -107,9 +109,13 @@ class ObjectiveBuilder:
         self, support_x: Any, support_y: Any, query_x: Any, transductive: bool, weights: Any = ()
     ) -> TaskObjective:
         """The objective of one task without a task axis, behind the trunk."""
-        add_axis = lambda x: tf.convert_to_tensor(x)[None]  # noqa: E731
-        element = ((support_x, support_y, weights), (query_x, (), ()))
-        support, query = keras.tree.map_structure(add_axis, element)
+        support = (
+            as_tensors(support_x, "support_x"),
+            as_tensors(support_y, "support_y"),
+            as_tensors(weights, "sample_weight"),
+        )
+        query = (as_tensors(query_x, "query_x"), (), ())
+        support, query = tf.nest.map_structure(lambda x: x[None], (support, query))
         self.parameters.check_unchanged()
         check_shapes(self.model, support, query)
         tasks = self._tasks(support, query)
@@ -130,15 +136,15 @@ class ObjectiveBuilder:
         return Tasks(*support[:2], *query[:2], *sets)
 
     def _checked(self, data: Any) -> Any:
-        tensors = keras.tree.map_structure(tf.convert_to_tensor, check_element(data))
-        support, query = tensors  # eager mode brings arrays as they are
+        support, query = as_tensors(check_element(data))  # eager mode brings arrays as they are
         check_shapes(self.model, support, query)
         return support, query
 
     def _make_networks(self) -> None:
         # A joint set is normalized as one, and a learned loss reads activations of the trunk.
         model, parameters, streams = self.model, self.parameters, self._streams
-        whole = self.learned_loss or self._algorithm.joins_examples
+        optional = any(getattr(x, "optional", False) for x in getattr(model, "inputs", None) or ())
+        whole = self.learned_loss or self._algorithm.joins_examples or optional
         parts = None if whole else split(model, parameters)
         self.trunk = parts and TrunkNetwork(parts.trunk, parameters, streams)
         self._outer_network = TaskNetwork(parts.rest if parts else model, parameters, streams)
@@ -150,6 +156,8 @@ class ObjectiveBuilder:
 
     def _loss_of_one(self, y: Any, outputs: Any, weights: tf.Tensor | None = None) -> tf.Tensor:
         compiled = self._compile_loss
+        names = getattr(self.model, "output_names", None)
+        y = targets_of_outputs(with_none(y), outputs, names, self._loss)
         if not compiled.built:
             compiled.build(y, outputs)
         # A stateless scope keeps the per-output trackers of Keras out of the inner loop.
@@ -157,7 +165,7 @@ class ObjectiveBuilder:
             if weights is None:
                 loss = compiled(y, outputs)
             else:
-                loss = weighted_loss(compiled, self._loss, y, outputs, weights)
+                loss = weighted_loss(compiled, self._loss, y, outputs, weights, names)
         if loss.shape.rank:
             raise ValueError(
                 "Invalid value for `loss`. Expected one number for all examples of a task, such as "
