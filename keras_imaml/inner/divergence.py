@@ -41,12 +41,19 @@ def highest_value(initial_value: tf.Tensor, rise: Rise) -> tf.Tensor:
     return initial_value + rise.share * tf.abs(initial_value) + rise.number
 
 
-def checked(problem: InnerProblem, solution: InnerSolution) -> InnerSolution:
-    """Mark diverged tasks as invalid, and compute the values that the solver did not need."""
+def checked(problem: InnerProblem, solution: InnerSolution, at_end: bool = True) -> InnerSolution:
+    """Mark diverged tasks as invalid, and compute the values that the solver did not need.
+
+    Args:
+        problem: The inner problem.
+        solution: What the solver found.
+        at_end: Whether to evaluate the objective at phi. First-order solvers know it one step
+            before, and miss a last step that diverges. Defaults to `True`.
+    """
     initial_value, value = solution.initial_value, solution.value
     if initial_value is None:
         initial_value = problem.value(problem.start())
-    if value is None:
+    if at_end or value is None:
         value = problem.value(solution.phi)
     # The comparison is false for NaN; infinity is not above an infinite bound, so check it too.
     valid = tf.math.is_finite(value) & (value <= highest_value(initial_value, PATH_RISE))
