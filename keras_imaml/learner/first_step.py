@@ -12,6 +12,7 @@ from keras_imaml._compat.keras_attributes import all_layers
 from keras_imaml._compat.second_derivatives import WAY_OUT
 from keras_imaml.batching.one_task import weights_of_one_task
 from keras_imaml.curvature.consistency import bends_otherwise, transpose_error
+from keras_imaml.learner.objective_builder import ObjectiveBuilder
 
 # Of float32; Conv4, ResNet12, MLP and LSTM have up to 2e-6. What is left out makes 1, or a share.
 _TOLERANCE = 1e-3
@@ -36,11 +37,13 @@ class FirstStep:
 
     Args:
         learner: A `MetaLearner` that is being compiled.
+        builder: Makes its objectives.
         check: Whether to check.
     """
 
-    def __init__(self, learner: Any, check: bool) -> None:
+    def __init__(self, learner: Any, builder: ObjectiveBuilder, check: bool) -> None:
         self._learner = learner
+        self._builder = builder
         self._kept: Any = None
         algorithm = getattr(learner.algorithm, "algorithm", learner.algorithm)
         self._checks = check and algorithm.differentiates_twice and not half_precision(learner)
@@ -61,7 +64,7 @@ class FirstStep:
         first = tf.equal(tf.cast(self._learner.optimizer.iterations.value, tf.int32), 0)
 
         def kept(*parts: tf.Tensor) -> bool:
-            self._kept = tf.nest.pack_sequence_as(support, list(parts))
+            self._kept = tf.nest.pack_sequence_as(support, list(map(_finite, parts)))
             return True
 
         def keep() -> tf.Tensor:
@@ -100,7 +103,7 @@ class FirstStep:
             )
 
     def _message(self, x: Any, y: Any) -> str | None:
-        learner, builder = self._learner, self._learner._objectives
+        learner, builder = self._learner, self._builder
         model, adapted = builder.adapts_by, learner.parameters.adapted
         values = [tf.convert_to_tensor(v.value) for v in adapted]
         calls: list[_Call] = []
@@ -151,6 +154,13 @@ class FirstStep:
 
         inputs = [tf.identity(flat[place]) for place in places]
         return function, [*inputs, *(tf.convert_to_tensor(v.value) for v in weights)]
+
+
+def _finite(part: tf.Tensor) -> tf.Tensor:
+    """With zeros for NaN and infinity, which examples that are not there may hold."""
+    if not part.dtype.is_floating:
+        return part
+    return tf.where(tf.math.is_finite(part), part, tf.zeros_like(part))
 
 
 def half_precision(learner: Any) -> list[str]:

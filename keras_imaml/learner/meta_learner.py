@@ -198,7 +198,7 @@ class MetaLearner(TaskAdaptation, StepFunctions, keras.Model):
             self.optimizer.build(self.trainable_variables)
         self._objectives.set_loss(self._compile_loss, loss)
         self._check_curvature = check_curvature = bool(check_curvature)
-        self.first_step = FirstStep(self, check_curvature)
+        self.first_step = FirstStep(self, self._objectives, check_curvature)
         self._forget_graphs()
 
     def get_compile_config(self) -> dict[str, Any]:
