@@ -18,10 +18,10 @@ FLOORS = [  # A folder imports from its own floor and from the floors below it.
     ("learner",),
     ("recipes", "export"),
     ("algorithms",),
-    ("inner", "curvature", "distribution"),
+    ("inner", "curvature"),
     ("objectives",),
     ("batching", "models"),
-    ("meta_parameters", "layers", "linear", "data"),
+    ("meta_parameters", "layers", "linear", "data", "distribution"),
     ("_utils",),
     ("_compat",),
 ]

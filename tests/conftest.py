@@ -32,6 +32,15 @@ def _graphs_as_they_are(request):
 
 
 @pytest.fixture(autouse=True)
+def _first_step_as_it_is(request, monkeypatch):
+    """Most quick tests do without the check of the first step, which takes 0.1 s a learner."""
+    from keras_imaml.learner.first_step import FirstStep
+
+    if not any(map(request.node.get_closest_marker, ("slow", "first_step_checked"))):
+        monkeypatch.setattr(FirstStep, "keep", lambda self, support: None)
+
+
+@pytest.fixture(autouse=True)
 def _seeded():
     """Each test draws the same weights, alone or in a suite."""
     import keras

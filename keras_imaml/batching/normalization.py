@@ -79,6 +79,29 @@ def normalize_by_first(
     return forward(x, gamma, beta)
 
 
+def normalize_by_shares(
+    x: tf.Tensor,
+    gamma: tf.Tensor,
+    beta: tf.Tensor,
+    axes: Sequence[int],
+    epsilon: float,
+    shares: tf.Tensor,
+) -> tf.Tensor:
+    """As `normalize`, by the mean and variance of the examples that count.
+
+    Args:
+        x: As for `normalize`.
+        gamma: As for `normalize`.
+        beta: As for `normalize`.
+        axes: As for `normalize`.
+        epsilon: As for `normalize`.
+        shares: Factors of the examples in means over `axes`, of the rank of `x`; their mean is 1.
+    """
+    centered = x + (-tf.reduce_mean(shares * x, axes, keepdims=True))
+    variance = tf.reduce_mean(shares * tf.square(centered), axes, keepdims=True)
+    return centered * tf.math.rsqrt(variance + epsilon) * gamma + beta
+
+
 def _composed(
     x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, axes: tuple[int, ...], epsilon: float
 ) -> tf.Tensor:

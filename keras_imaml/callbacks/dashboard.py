@@ -283,22 +283,25 @@ class Dashboard(keras.callbacks.Callback):
 
     def _write_pictures(self, measurements: Measurements, step: int) -> None:
         assert self.probe is not None
-        parts = tf.nest.flatten(self.probe.data)
-        shape = parts[0].shape
-        drawable = len(parts) == 4 and shape.rank == 5 and shape[-1] in (1, 3)
+        (*support, support_weights), (*query, query_weights) = self.probe.data
+        drawable = all(tf.is_tensor(part) for part in (*support, *query))
+        drawable = drawable and support[0].shape.rank == 5 and support[0].shape[-1] in (1, 3)
         if measurements.predictions is None or not drawable:
             return
-        support_x, support_y, query_x, query_y = (part.numpy() for part in parts)
         with self._files.of("probe").as_default():
-            for i in range(min(self.pictures, len(support_x))):
-                task = (
-                    support_x[i],
-                    support_y[i],
-                    query_x[i],
-                    query_y[i],
-                    measurements.predictions[i],
-                )
-                tf.summary.image(f"episodes/task_{i}", episode_picture(*task)[None], step=step)
+            for i in range(min(self.pictures, len(support[0]))):
+                task = [_of_task(part, support_weights, i) for part in support]
+                of_queries = (*query, measurements.predictions)
+                task += [_of_task(part, query_weights, i) for part in of_queries]
+                if all(map(len, task)):
+                    picture = episode_picture(task[0], task[1], task[2], task[3], task[4])
+                    tf.summary.image(f"episodes/task_{i}", picture[None], step=step)
+
+
+def _of_task(part: Any, weights: Any, task: int) -> np.ndarray:
+    """The examples of one task that are there."""
+    rows = np.asarray(part[task])
+    return rows[np.asarray(weights[task]) > 0] if tf.is_tensor(weights) else rows
 
 
 def _tag(name: str) -> str:

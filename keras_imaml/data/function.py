@@ -46,7 +46,7 @@ def from_function(
     start = check_integer("start", start, minimum=0)
     first_task = draw(np.random.default_rng([seed, start]))
     try:
-        (_, _), (_, _) = first_task
+        (_, _, *_), (_, _, *_) = first_task
         lists = [part for pair in first_task for part in pair if isinstance(part, list)]
         if lists:
             raise TypeError(f"a list, {lists[0]!r}: make it an array, or a tuple of arrays")

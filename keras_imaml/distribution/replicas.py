@@ -96,21 +96,33 @@ def all_reduce_sum(values: Any) -> Any:
     return context.all_reduce(tf.distribute.ReduceOp.SUM, local_values)
 
 
+def mean_over_tasks(sums: Sequence[Any], tasks: tf.Tensor) -> list[Any]:
+    """Sums over tasks, or None, divided by the number of tasks."""
+    count = tf.maximum(tasks, 1)
+    return [None if g is None else _divided(g, tf.cast(count, g.dtype)) for g in sums]
+
+
+def _divided(gradient: Any, count: tf.Tensor) -> Any:
+    if isinstance(gradient, tf.IndexedSlices):
+        values = gradient.values / count
+        return tf.IndexedSlices(values, gradient.indices, gradient.dense_shape)
+    return gradient / count
+
+
 def for_optimizer(
-    gradients: Sequence[Any], tasks: tf.Tensor, optimizer: keras.optimizers.Optimizer
+    sums: Sequence[Any], tasks: tf.Tensor, optimizer: keras.optimizers.Optimizer
 ) -> list[Any]:
-    """Scale gradients such that their sum over the replicas is the mean over all tasks.
+    """Gradients whose sum over the replicas is the mean over all tasks.
 
     Args:
-        gradients: Means over the tasks of this replica; None where a variable has none.
+        sums: Sums over the tasks of this replica; None where a variable has none.
         tasks: The number of these tasks, a scalar; it may be 0.
         optimizer: The optimizer. It would clip before the sum, so that the sum is clipped here.
     """
+    gradients = mean_over_tasks(sums, all_reduce_sum(tasks))
     if not is_distributed(tf.distribute.get_strategy()):
-        return list(gradients)
-    share = tf.math.divide_no_nan(tasks, all_reduce_sum(tasks))
-    tensors = [tf.convert_to_tensor(g) for g in gradients if g is not None]
-    parts = [g * tf.cast(share, g.dtype) for g in tensors]
+        return gradients
+    parts = [tf.convert_to_tensor(g) for g in gradients if g is not None]
     clips = getattr(optimizer, "inner_optimizer", optimizer)
     if any(getattr(clips, name, None) is not None for name in _CLIPS):
         replicas = tf.distribute.get_strategy().num_replicas_in_sync

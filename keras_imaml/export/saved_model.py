@@ -19,16 +19,22 @@ from keras_imaml._utils.validation import check_compiled, check_folder_name
 
 
 def export_learner(
-    learner: Any, filepath: str, target_spec: Any = None, verbose: bool = True
+    learner: Any,
+    filepath: str,
+    target_spec: Any = None,
+    verbose: bool = True,
+    sample_weight: bool = False,
 ) -> None:
-    """Write a SavedModel with two signatures.
+    """Write a SavedModel with two signatures, or three.
 
     * `predict` (also the default): the network at the meta-learned weights.
     * `adapt_and_predict`: `support_x, support_y, query_x` of one task, with any number of
       examples and queries; gives the predictions for the query set after adaptation. With a
       learned loss, `support_x, query_x`.
+    * `adapt_and_predict_weighted`, with `sample_weight=True`: as before, with `sample_weight`,
+      `[examples]`, as a last input. An example of weight 0 is not there.
 
-    Both return a dictionary. With a classification loss it has `probabilities`,
+    All return a dictionary. With a classification loss it has `probabilities`,
     `[queries, classes]`, and `logits` if the network computes them. With any other loss it has
     `predictions`. Several outputs prefix these with their names, such as `color_logits`.
     `adapt_and_predict` adds three scalars:
@@ -45,6 +51,7 @@ def export_learner(
         target_spec: `tf.TensorSpec` of `support_y`, `[None, ...]`. Defaults to integer labels for
             a sparse loss, and to the shape of the network's outputs for any other.
         verbose: Whether to print the signatures. Defaults to `True`.
+        sample_weight: Whether to write the third signature. Defaults to `False`.
 
     Example:
 
@@ -66,8 +73,10 @@ def export_learner(
     def predict(x: Any) -> dict[str, tf.Tensor]:
         return _named_outputs(learner, learner.model(x, training=False))
 
-    def adapt_and_predict(support_x: Any, support_y: Any, query_x: Any) -> dict[str, tf.Tensor]:
-        solution, outputs = learner.solve(support_x, support_y, query_x)
+    def adapt_and_predict(
+        support_x: Any, support_y: Any, query_x: Any, weights: Any = None
+    ) -> dict[str, tf.Tensor]:
+        solution, outputs = learner.solve(support_x, support_y, query_x, weights)
         return {
             **_named_outputs(learner, outputs),
             "adapted": solution.valid[0],
@@ -84,15 +93,32 @@ def export_learner(
             archive.track(layer)
     archive.add_endpoint("predict", predict, [examples])
     support_x, query_x = _named(examples, "support_x"), _named(examples, "query_x")
+    weights = tf.TensorSpec([None], learner.parameters.dtype, "sample_weight")
     if learner.learned_loss is None:
         specs = [support_x, target_spec or _targets(learner), query_x]
-        archive.add_endpoint("adapt_and_predict", adapt_and_predict, specs)
-    else:
 
-        def adapt_unlabelled(support_x: Any, query_x: Any) -> dict[str, tf.Tensor]:
+        def adapt(support_x: Any, support_y: Any, query_x: Any) -> dict[str, tf.Tensor]:
+            return adapt_and_predict(support_x, support_y, query_x)
+
+        def adapt_weighted(
+            support_x: Any, support_y: Any, query_x: Any, sample_weight: Any
+        ) -> dict[str, tf.Tensor]:
+            return adapt_and_predict(support_x, support_y, query_x, sample_weight)
+
+    else:
+        specs = [support_x, query_x]
+
+        def adapt(support_x: Any, query_x: Any) -> dict[str, tf.Tensor]:  # type: ignore[misc]
             return adapt_and_predict(support_x, (), query_x)
 
-        archive.add_endpoint("adapt_and_predict", adapt_unlabelled, [support_x, query_x])
+        def adapt_weighted(  # type: ignore[misc]
+            support_x: Any, query_x: Any, sample_weight: Any
+        ) -> dict[str, tf.Tensor]:
+            return adapt_and_predict(support_x, (), query_x, sample_weight)
+
+    archive.add_endpoint("adapt_and_predict", adapt, specs)
+    if sample_weight:
+        archive.add_endpoint("adapt_and_predict_weighted", adapt_weighted, [*specs, weights])
     archive.write_out(filepath, verbose=verbose)
 
 

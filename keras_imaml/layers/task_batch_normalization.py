@@ -15,18 +15,37 @@ _UNROLLED = 32  # most tasks to normalize one by one: each adds operations to th
 
 
 @contextlib.contextmanager
-def statistics_of_first(rows: int | tf.Tensor) -> Iterator[None]:
+def statistics_of_first(
+    rows: int | tf.Tensor | None, counted: tf.Tensor | None = None
+) -> Iterator[None]:
     """Context in which `TaskBatchNormalization` uses the statistics of the first `rows` examples.
 
     A query set that follows its support set in one batch is then normalized by the support set
     alone. Predictions for a query do not depend on the other queries.
+
+    Args:
+        rows: Number of examples. None: all of them.
+        counted: `[examples]`, bool: those that the statistics count, in the place of `rows`.
+            Defaults to `None`.
     """
-    outer_rows = getattr(_context, "rows", None)
-    _context.rows = rows
+    outer = getattr(_context, "rows", None), getattr(_context, "counted", None)
+    _context.rows, _context.counted = rows, counted
     try:
         yield
     finally:
-        _context.rows = outer_rows  # contexts may be nested
+        _context.rows, _context.counted = outer  # contexts may be nested
+
+
+def shares_in_mean(counted: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    """Factors by which a mean over all examples becomes one over those that count.
+
+    Args:
+        counted: `[..., examples]`, bool.
+        dtype: Of the result, which has the shape of `counted`.
+    """
+    ones = tf.cast(counted, dtype)
+    count = tf.maximum(tf.reduce_sum(ones, axis=-1, keepdims=True), 1)
+    return ones * (tf.cast(tf.shape(counted)[-1], dtype) / count)
 
 
 @keras.saving.register_keras_serializable(package="keras_imaml")
@@ -120,7 +139,9 @@ class TaskBatchNormalization(keras.layers.BatchNormalization):
 
     def _of_examples(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """The centered examples and their variance. Both statistics are recorded if requested."""
-        rows = getattr(_context, "rows", None)
+        rows, counted = getattr(_context, "rows", None), getattr(_context, "counted", None)
+        if counted is not None:
+            return self._of_counted(x, counted)
         examples = x if rows is None else x[:rows]
         # Mean and variance with their full derivatives. The negative mean is added, because the
         # gradient of a difference would pass over all activations once more to negate them.
@@ -131,10 +152,27 @@ class TaskBatchNormalization(keras.layers.BatchNormalization):
             variance = tf.reduce_mean(squares, axis=self._reduction_axes, keepdims=True)
         else:
             variance = tf.ones_like(mean) - self.epsilon
+        self._record(mean, variance)
+        return centered, variance
+
+    def _of_counted(self, x: tf.Tensor, counted: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """As `_of_examples`, by the examples that count."""
+        shares = shares_in_mean(counted, x.dtype)
+        shares = tf.reshape(shares, [-1] + [1] * (x.shape.rank - 1))
+        mean = tf.reduce_mean(shares * x, axis=self._reduction_axes, keepdims=True)
+        centered = x + (-mean)
+        if self.divide:
+            squares = shares * tf.square(centered)
+            variance = tf.reduce_mean(squares, axis=self._reduction_axes, keepdims=True)
+        else:
+            variance = tf.ones_like(mean) - self.epsilon
+        self._record(mean, variance)
+        return centered, variance
+
+    def _record(self, mean: tf.Tensor, variance: tf.Tensor) -> None:
         if self.recorded is not None:
             flat = self.moving_mean.shape
             self.recorded.append((tf.reshape(mean, flat), tf.reshape(variance, flat)))
-        return centered, variance
 
     def fuses(self, inputs: tf.Tensor) -> bool:
         """Whether `fused` can normalize `[tasks, examples, ...]`."""

@@ -173,7 +173,7 @@ class _Evaluation:
 
     def __call__(self, data: Any) -> dict[str, tf.Tensor]:
         """The figures by name, `[tasks, ...]`."""
-        _, (query_x, query_y) = check_element(data)
+        _, (query_x, query_y, _) = check_element(data)
         self._metrics.build(query_x, query_y)
         return self.graphs(data)
 
@@ -183,12 +183,13 @@ def _step(learner: MetaLearner, metrics: TaskMetrics, data: Any) -> dict[str, tf
     before, after = outcomes(learner.algorithm, objective, learner.tasks_per_chunk)
     values = {"loss": after.losses, "loss_before": before.losses, "valid": after.valid}
     labels = objective.tasks.query_y
-    accuracy = accuracies(learner.loss, labels, after.outputs)
-    accuracy_before = accuracies(learner.loss, labels, before.outputs)
+    present = objective.tasks.present(query=True)
+    accuracy = accuracies(learner.loss, labels, after.outputs, present)
+    accuracy_before = accuracies(learner.loss, labels, before.outputs, present)
     if accuracy is not None and accuracy_before is not None:
         values |= {"accuracy": accuracy, "accuracy_before": accuracy_before}
     for prefix, outputs in (("", after.outputs), (_BEFORE, before.outputs)):
-        found = metrics(labels, outputs)
+        found = metrics(labels, outputs, objective.tasks.query_weights)
         values |= {f"{prefix}{_METRIC}{name}": value for name, value in found.items()}
     return values
 

@@ -19,6 +19,8 @@ from keras_imaml.batching.layer_checks import check_layers
 from keras_imaml.batching.layer_updates import check_stateless
 from keras_imaml.distribution import replicas
 from keras_imaml.layers.task_batch_normalization import normalizes_by_batch
+from keras_imaml.learner.first_step import FirstStep
+from keras_imaml.learner.input_checks import check_element
 from keras_imaml.learner.meta_batch import Outcome, meta_gradient, outcome
 from keras_imaml.learner.objective_builder import ObjectiveBuilder
 from keras_imaml.learner.progress import Progress
@@ -46,12 +48,13 @@ _TRACED = ("model", "algorithm", "learned_loss", "tasks_per_chunk")
 
 
 @keras.saving.register_keras_serializable(package="keras_imaml")
-class MetaLearner(TaskAdaptation, StepFunctions):
+class MetaLearner(TaskAdaptation, StepFunctions, keras.Model):
     """Learn weights from which a network adapts to a new task from a few examples.
 
     A thin wrapper: `fit` reads meta-batches, an `algorithm` turns each into a meta-gradient, the
     optimizer applies it. One element of the data is `((support_x, support_y), (query_x, query_y))`
-    with a leading task axis; every task of a meta-batch has as many examples as the others.
+    with a leading task axis. Tasks of unequal size are padded, and the sets have weights as third
+    entries, `[tasks, examples]`, with 0 where there is no example.
 
     Args:
         model: The network that adapts; any built Keras model. Its layers train in place: after
@@ -156,6 +159,7 @@ class MetaLearner(TaskAdaptation, StepFunctions):
         loss: Any = None,
         metrics: Any = None,
         jit_compile: bool = False,
+        check_curvature: bool = True,
         **kwargs: Any,
     ) -> None:
         """Configure the learner for `fit` and `evaluate`.
@@ -168,6 +172,10 @@ class MetaLearner(TaskAdaptation, StepFunctions):
             metrics: Keras metrics of the query predictions after adaptation.
             jit_compile: Whether to compile the step with XLA; slower on CPUs for convolutions,
                 and wrong there for max pooling. Defaults to `False`.
+            check_curvature: Whether to check at the first step of training, on its first task,
+                that the second derivatives are there which the algorithm takes. It costs about as
+                much as a few steps, once. Not with `jit_compile` or half precision. Defaults to
+                `True`.
             **kwargs: Other arguments of `keras.Model.compile`.
         """
         if loss is None:
@@ -188,7 +196,14 @@ class MetaLearner(TaskAdaptation, StepFunctions):
             )
             self.optimizer.build(self.trainable_variables)
         self._objectives.set_loss(self._compile_loss, loss)
+        self._check_curvature = check_curvature = bool(check_curvature)
+        self.first_step = FirstStep(self, check_curvature)
         self._forget_graphs()
+
+    def get_compile_config(self) -> dict[str, Any]:
+        """See `keras.Model.get_compile_config`."""
+        config = super().get_compile_config()
+        return config and {**config, "check_curvature": self._check_curvature}
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compile as a saved learner was; Keras calls this when it loads one."""
@@ -270,11 +285,11 @@ class MetaLearner(TaskAdaptation, StepFunctions):
     @shared_constants()
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """One step of the outer level."""
+        self.first_step.keep(check_element(data)[0][:2])  # without weights of examples
         objective, real = self._objectives.of_replica(data, True, self.transductive)
         variables = self.trainable_variables
         meta = meta_gradient(self.algorithm, objective, variables, self.tasks_per_chunk)
-        valid = tf.reduce_sum(tf.cast(meta.valid, tf.float32))
-        gradients = replicas.for_optimizer(meta.gradients, valid, self.optimizer)
+        gradients = replicas.for_optimizer(meta.sums, meta.count, self.optimizer)
         # An optimizer that scales losses (for half precision) divides what it is given.
         gradients = [_scaled(self.optimizer, g) for g in gradients]
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))

@@ -2,31 +2,46 @@
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import tensorflow as tf
 
 from keras_imaml._compat.datasets import element_spec
 from keras_imaml.distribution import replicas
+from keras_imaml.learner.first_step import FirstStep
 from keras_imaml.learner.input_checks import check_element, check_end
 from keras_imaml.meta_parameters.parameters import Parameters
 
+if TYPE_CHECKING:
+    from keras import Model as _Model
+else:  # a mixin is no model by itself: `MetaLearner` alone has `keras.Model` as a base
+    _Model = object
 
-class StepFunctions(keras.Model):
-    """Makes `train_step` and `test_step` graphs: on every replica, with variables made before.
 
-    The base of `MetaLearner`, whose `model` is the network that adapts.
+class StepFunctions(_Model):
+    """A mixin of `MetaLearner`, which makes graphs of its `train_step` and `test_step`.
+
+    They run on every replica, with variables that are made before.
     """
 
     model: keras.Model
     parameters: Parameters
+    first_step: FirstStep
     train_function: Any
     test_function: Any
 
     def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
         """See `keras.Model.fit`; data without an end needs a number of steps."""
         given = _arguments(keras.Model.fit, self, args, kwargs)
+        if given.get("class_weight") is not None:
+            raise ValueError(
+                "Invalid value for `class_weight`. Expected None: the classes of a task are "
+                "numbered for this task alone, and its support and query set would both need the "
+                "weights. Give elements with weights of examples instead: ((support_x, support_y, "
+                "support_weights), (query_x, query_y, query_weights)). Received: class_weight="
+                f"{given['class_weight']!r}"
+            )
         check_end("x", given.get("x"), "steps_per_epoch", given.get("steps_per_epoch"))
         validation = given.get("validation_data")
         check_end("validation_data", validation, "validation_steps", given.get("validation_steps"))
@@ -77,7 +92,9 @@ class StepFunctions(keras.Model):
                 if spec is not None:
                     with self.distribute_strategy.scope():
                         self._build_metrics(spec)
-            return function(iterator)
+            logs = function(iterator)
+            self.first_step.check()
+            return logs
 
         return run
 
@@ -85,7 +102,7 @@ class StepFunctions(keras.Model):
         """Do nothing: Keras would take a meta-batch from the iterator and mix its tasks."""
 
     def _build_metrics(self, spec: Any) -> None:
-        (_, _), (x, y) = check_element(spec)
+        _, (x, y, _) = check_element(spec)
 
         def flat(part: Any) -> keras.KerasTensor:  # the query sets of all tasks, one after another
             return keras.KerasTensor((None, *part.shape[2:]), part.dtype.name)

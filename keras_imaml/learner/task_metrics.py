@@ -40,23 +40,29 @@ class TaskMetrics:
         x, labels = keras.tree.map_structure(of_task, (x, labels))
         self._metrics.build(labels, self._model.compute_output_spec(x))
 
-    def __call__(self, labels: Any, outputs: Any) -> dict[str, tf.Tensor]:
+    def __call__(self, labels: Any, outputs: Any, weights: Any = ()) -> dict[str, tf.Tensor]:
         """The metrics by name, `[tasks, ...]`, float64.
 
         Args:
             labels: Of the query sets, with a leading task axis.
             outputs: Of the network, in the same way.
+            weights: Of the queries, `[tasks, queries]`, 0 where there is none. Defaults to `()`:
+                all are there.
         """
         metrics = self._metrics
         if metrics is None:
             return {}
-        first = keras.tree.map_structure(lambda x: x[0], (labels, outputs))
+        every = (labels, outputs, *((weights,) if tf.is_tensor(weights) else ()))
+        first = keras.tree.map_structure(lambda x: x[0], every)
 
         def of_task(task: Any) -> dict[str, tf.Tensor]:
+            if len(task) > 2:
+                present = task[2] > 0
+                task = keras.tree.map_structure(lambda x: tf.boolean_mask(x, present), task)
             fresh = metrics.stateless_reset_state()
             updated = metrics.stateless_update_state(fresh, *task)
             found = metrics.stateless_result(updated)
             return {name: tf.cast(value, tf.float64) for name, value in found.items()}
 
         dtypes = dict.fromkeys(of_task(first), tf.float64)
-        return tf.map_fn(of_task, (labels, outputs), fn_output_signature=dtypes)
+        return tf.map_fn(of_task, every, fn_output_signature=dtypes)

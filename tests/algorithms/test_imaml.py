@@ -156,7 +156,7 @@ def with_and_without_nan(problem, adapt=None, transductive=True):
     x = problem.data.support_x.copy()
     x[3].flat[7] = np.nan
     spoilt = problem.tensors._replace(support_x=tf.constant(x))
-    without = type(spoilt)(*(tf.constant(np.delete(part, 3, axis=0)) for part in problem.data))
+    without = type(spoilt)(*(tf.constant(np.delete(part, 3, axis=0)) for part in problem.data[:4]))
     return [
         meta_gradients(run, algorithm, problem, adapt, transductive, tensors=tensors)
         for tensors in (problem.tensors, spoilt, without)

@@ -233,7 +233,7 @@ def test_chunks_and_pipelines_draw_what_the_whole_does(monkeypatch, limit, lanes
         return meta_gradient(learner.algorithm, objective, learner.trainable_variables, limit)
 
     whole = graph(lambda: meta(None))
-    monkeypatch.setattr("keras_imaml.learner.meta_batch.pipelines", lambda: lanes)
+    monkeypatch.setattr("keras_imaml.objectives.meta_batch_plan.pipelines", lambda: lanes)
     parts = graph(lambda: meta(limit))
     np.testing.assert_allclose(parts.query_losses, whole.query_losses, rtol=1e-9)
     for a, b in zip(parts.gradients, whole.gradients, strict=True):

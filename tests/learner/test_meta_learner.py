@@ -496,7 +496,8 @@ def test_a_predicate_chooses_the_same_weights_after_loading(tmp_path, build):
 
 def test_the_loss_is_nan_where_every_task_is_bad():
     """Not 0, which would be the best of all."""
-    diverging = ki.IMAML(1.0, ki.inner.GradientDescent(30, 1e6))
+    rate = ki.LearningRate(1e6, "model", learned=False)
+    diverging = ki.IMAML(1.0, ki.inner.GradientDescent(30, rate))
     learner = learners.compiled(ki.models.MLP(1), diverging, loss="mse", metrics=())
     tasks = ki.data.sinusoid("train", seed=0).batch(4)
     history = learner.fit(
