@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_imaml._compat.keras_attributes import all_layers
 from keras_imaml._utils.keras_losses import has_class_numbers
 
 _NAMES = ("support_x", "support_y", "support_weights", "query_x", "query_y", "query_weights")
@@ -52,7 +53,7 @@ def check_weighted(model: keras.Model) -> None:
     Raises:
         ValueError: With the layer.
     """
-    for layer in model._flatten_layers():
+    for layer in all_layers(model):
         if getattr(layer, "activity_regularizer", None):
             raise ValueError(
                 f"Examples cannot have weights: the layer {layer.name!r} has an "
