@@ -171,8 +171,7 @@ class MetaLearner(TaskAdaptation, StepFunctions, keras.Model):
             optimizer: A Keras optimizer for the outer level. Defaults to `"adam"`.
             loss: A Keras loss, of both the support and the query set.
             metrics: Keras metrics of the query predictions after adaptation.
-            jit_compile: Whether to compile the step with XLA; slower on CPUs for convolutions,
-                and wrong there for max pooling. Defaults to `False`.
+            jit_compile: Whether to use XLA; wrong for max pooling on CPUs. Defaults to `False`.
             check_curvature: Whether to check the second derivatives that the algorithm takes, once,
                 on the first task of the first step. Not with `jit_compile` or half precision.
                 Defaults to `True`.
@@ -188,10 +187,8 @@ class MetaLearner(TaskAdaptation, StepFunctions, keras.Model):
         check_metric_names((metrics, kwargs.get("weighted_metrics")), self.diagnostics)
         replicas.check_variables(tf.distribute.get_strategy(), self.variables, "the learner")
         self._objectives.follow_trainable()
-        replicas.check_made_in_scope(
-            (strategy := self.distribute_strategy),
-            (optimizer, metrics, kwargs.get("weighted_metrics")),
-        )
+        strategy = self.distribute_strategy
+        replicas.check_made_in_scope(strategy, (optimizer, metrics, kwargs.get("weighted_metrics")))
         with strategy.scope():  # wherever `compile` is called: what it makes is of all replicas
             super().compile(
                 optimizer=optimizer, loss=loss, metrics=metrics, jit_compile=jit_compile, **kwargs
