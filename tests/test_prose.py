@@ -29,7 +29,7 @@ BRITISH = re.compile(
 CODE = re.compile(r"^ *```.*?^ *```|`[^`]+`|^    .*?$|\]\([^)]*\)", re.DOTALL | re.MULTILINE)
 IDENTIFIER = re.compile(r"`[^`]*`|```.*?```|\w*_\w*|--\w+", re.DOTALL)
 DEFINED = re.compile(r'(?:DEFINE_\w+[(,]|add_argument\()\s*"(?:--)?(\w+)"')
-COMMAND = re.compile(r"python -m (trainers|benchmarks)\.(\w+)((?:[^`|\n#]|\\\n)*)")
+COMMAND = re.compile(r"python -m (trainers|benchmarks)\.([\w.]+)((?:[^`|\n#]|\\\n)*)")
 INTERVAL = re.compile(r"\d+\.\d+ ± \d+\.\d+")
 
 

@@ -1,4 +1,8 @@
-"""The graph of layer calls that a functional Keras model is made of."""
+"""The graph of layer calls that a functional Keras model is made of.
+
+Tested with Keras 3.12 and 3.15. Without the private `_nodes_by_depth` a network is evaluated as one
+piece: slower, the same numbers.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -22,6 +26,16 @@ def structure_of(model: keras.Model, end: str) -> Any:
     """The inputs or outputs as the model takes or gives them."""
     tensors = getattr(model, f"{end}s")
     return tensors[0] if len(tensors) == 1 else getattr(model, end)
+
+
+def output_spec(model: keras.Model, inputs: Any) -> Any:
+    """Symbolic outputs of symbolic inputs; Keras has none for an optional input that is None."""
+    outputs = getattr(model, "outputs", None)
+    if not outputs or not any(part is None for part in keras.tree.flatten(inputs)):
+        return model.compute_output_spec(inputs)
+    return keras.tree.map_structure(
+        lambda z: keras.KerasTensor((None, *z.shape[1:]), z.dtype), structure_of(model, "output")
+    )
 
 
 def replayed(nodes: Sequence[Any], features: Sequence[Any], outputs: Any) -> keras.Model:

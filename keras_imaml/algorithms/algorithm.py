@@ -1,19 +1,22 @@
 """The interface between a learner and the algorithms for the meta-gradient."""
 
+import copy
+import dataclasses
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
+from keras_imaml._compat.keras_attributes import all_layers
 from keras_imaml._utils.configurable import ShownAsCall
 from keras_imaml._utils.keras_losses import check_second_derivative
 from keras_imaml._utils.vectors import select
 from keras_imaml.distribution.replicas import mean_over_tasks
 from keras_imaml.inner import InnerSolution, InnerSolver
 from keras_imaml.inner.divergence import checked
-from keras_imaml.inner.gradient_descent import STRONGLY_CONVEX
+from keras_imaml.inner.gradient_descent import STRONGLY_CONVEX, GradientDescent
 from keras_imaml.meta_parameters.learning_rate import LearningRate
 from keras_imaml.meta_parameters.parameters import Parameters
 from keras_imaml.meta_parameters.positive import PositiveParameter
@@ -71,6 +74,8 @@ class Algorithm(ShownAsCall, keras.layers.Layer):
     """Names of the figures that `meta_gradient` reports."""
     joins_examples = False
     """Whether training adapts to support and query examples in one set."""
+    evaluates_end = False
+    """Whether `meta_gradient` itself looks at the inner objective at the end of the inner loop."""
     adapts_to_queries = False
     """Whether tasks also adapt to the inputs of their query sets."""
     inner: InnerSolver
@@ -93,6 +98,19 @@ class Algorithm(ShownAsCall, keras.layers.Layer):
                 "keras_imaml.MetaLearner(learner.model, keras_imaml.IMAML(...))."
             )
         super().__setattr__(name, value)
+
+    def __deepcopy__(self, memo: dict) -> "Algorithm":
+        """An algorithm for another learner, with what this one has learned."""
+        twin = type(self).from_config(self.get_config())
+        for name, value in vars(self).items():
+            if isinstance(value, PositiveParameter) and name != "learning_rate":
+                setattr(twin, name, copy.deepcopy(value, memo))
+        rate = getattr(self.inner, "learning_rate", None)
+        if isinstance(rate, LearningRate):
+            rate = copy.deepcopy(rate, memo)
+            twin.inner = dataclasses.replace(twin.inner, learning_rate=rate)
+        memo[id(self)] = twin
+        return twin
 
     def check_loss(self, loss: Any) -> None:
         """Refuse a loss that the algorithm cannot work with, by a `ValueError`."""
@@ -117,7 +135,7 @@ class Algorithm(ShownAsCall, keras.layers.Layer):
         Raises:
             ValueError: If it holds a number for each layer or weight that adapts.
         """
-        for layer in self._flatten_layers():
+        for layer in all_layers(self):
             if isinstance(layer, PositiveParameter):
                 layer.check_follows(parameters)
 
@@ -133,7 +151,8 @@ class Algorithm(ShownAsCall, keras.layers.Layer):
         """Solve the inner problem of every task; diverged tasks stay at theta."""
         problem = self.inner_problem(objective)
         solution = self.inner.minimize(problem)
-        solution = checked(problem, solution)
+        at_end = not (self.evaluates_end and objective.training)
+        solution = checked(problem, solution, at_end)
         return solution._replace(phi=select(solution.valid, solution.phi, problem.start()))
 
     def meta_gradient(self, objective: TaskObjective, variables: Sequence[Any]) -> MetaGradient:
@@ -178,6 +197,12 @@ class Algorithm(ShownAsCall, keras.layers.Layer):
                 "keras_imaml.MAML with first_order=False differentiates the inner steps, on which "
                 f"the step size acts. Received: inner={self.inner!r}"
             )
+
+    def _check_stable(self, strength: float | Mapping[str, float]) -> None:
+        """Refuse a step size with which the proximal term alone makes the inner loop diverge."""
+        if isinstance(self.inner, GradientDescent):
+            largest = max(strength.values()) if isinstance(strength, Mapping) else strength
+            self.inner.check_stable(largest)
 
 
 def masked_mean(values: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:

@@ -83,6 +83,8 @@ class IMAML(Algorithm):
         "proximal_strength",
     )
 
+    evaluates_end = True
+
     def __init__(
         self,
         proximal_strength: float | ProximalStrength = 2.0,
@@ -97,6 +99,7 @@ class IMAML(Algorithm):
         self.proximal_strength = proximal_strength
         self.inner = inner or GradientDescent()
         self._check_inner(proximal=True, learns_rate=False)
+        self._check_stable(proximal_strength.initial)
         self.linear = linear or ConjugateGradient()
         if isinstance(self.linear, type) or not hasattr(self.linear, "solve"):
             raise ValueError(

@@ -1,32 +1,13 @@
-"""What it takes for second derivatives of a Keras network to be exact on TensorFlow.
+"""Layers of a network that no task can adapt with, and outputs that no loss of a task can see."""
 
-`tf.nn.moments` puts a `stop_gradient` on the mean inside the variance. That leaves the first
-derivative as it is and makes the second one wrong: Hessian-vector products of LayerNormalization
-are off by half, silently. Within `exact_moments` the variance is differentiated in full.
-"""
-
-import contextlib
-from collections.abc import Iterator
 from typing import Any
 
 import keras
-import tensorflow as tf
 
-from keras_imaml._compat.replacement import Replacement
-from keras_imaml._compat.second_derivatives import exact_moments_by_name, moments
+from keras_imaml._compat import self_check
+from keras_imaml._compat.keras_attributes import all_layers, has_mask
+from keras_imaml._compat.lora import lora_layers
 from keras_imaml.layers.task_batch_normalization import TaskBatchNormalization
-
-_stock_moments = tf.nn.moments
-
-
-def exact_moments() -> contextlib.AbstractContextManager:
-    """Replace `tf.nn.moments` by one with exact derivatives while a network is traced.
-
-    Keras looks the function up at each call, so LayerNormalization, GroupNormalization and
-    everything else that is built on it becomes exact. So do modules that imported the function by
-    its name. The values are the same.
-    """
-    return _everywhere()
 
 
 def check_layers(model: keras.Model) -> None:
@@ -36,8 +17,9 @@ def check_layers(model: keras.Model) -> None:
         ValueError: If the model holds a trainable stock `BatchNormalization`, or its outputs have
             a mask.
     """
+    self_check.check_once(lora=any(lora_layers(model)))
     check_masks(model, getattr(model, "outputs", None) or [])
-    for layer in model._flatten_layers():
+    for layer in all_layers(model):
         stock = isinstance(layer, keras.layers.BatchNormalization)
         if stock and not isinstance(layer, TaskBatchNormalization) and layer.trainable:
             raise ValueError(
@@ -56,7 +38,7 @@ def check_masks(model: keras.Model, outputs: Any) -> None:
         ValueError: If one has a mask.
     """
     flat = keras.tree.flatten(outputs)
-    masked = [x for x in flat if getattr(x, "_keras_mask", None) is not None]
+    masked = [x for x in flat if has_mask(x)]
     if masked:
         raise ValueError(
             f"The outputs of {model.name!r} have a Keras mask, such as that of an Embedding with "
@@ -65,14 +47,3 @@ def check_masks(model: keras.Model, outputs: Any) -> None:
             "layer, or a loss that leaves padding out by `ignore_class`, with mask_zero=False. "
             f"Received: {[getattr(x, 'name', x) for x in masked]}"
         )
-
-
-_replaced = Replacement(
-    lambda function: setattr(tf.nn, "moments", function), moments, _stock_moments
-)
-
-
-@contextlib.contextmanager
-def _everywhere() -> Iterator[None]:
-    with _replaced, exact_moments_by_name():
-        yield

@@ -19,6 +19,7 @@ from keras_imaml._compat.grouped_convolution import (
     static_or_dynamic_shape,
     supports_groups,
 )
+from keras_imaml._compat.keras_attributes import has_mask
 from keras_imaml._compat.keras_graph import nodes_of, structure_of
 from keras_imaml.batching.activations import Activations, Meta, Weight
 from keras_imaml.batching.normalization import (
@@ -320,11 +321,12 @@ def _merge(layer: Any, meta: Meta, inputs: list[Activations]) -> Activations:
 def _rule_for(node: Any) -> Rule | None:
     """The rule for a call of a layer, if it computes just what the rule does."""
     layer, arguments = node.operation, node.arguments
-    rule = _RULES.get(type(layer))
+    kind = getattr(layer, "computes_as", type(layer))
+    rule = _RULES.get(kind) if type(layer).call is kind.call else None
     takes = keras.tree.flatten((arguments.args, arguments.kwargs))
     inputs = [x for x in takes if isinstance(x, keras.KerasTensor)]
     others = [x for x in takes if not isinstance(x, keras.KerasTensor) and x is not None]
-    masked = any(getattr(x, "_keras_mask", None) is not None for x in [*inputs, *node.outputs])
+    masked = any(has_mask(x) for x in [*inputs, *node.outputs])
     if rule is None or others or masked or len(node.outputs) != 1 or "call" in vars(layer):
         return None
     if getattr(layer, "lora_enabled", False) or getattr(layer, "quantization_mode", None):

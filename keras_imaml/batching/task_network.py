@@ -8,12 +8,16 @@ import tensorflow as tf
 
 from keras_imaml._compat import resizing as resizing  # registers itself
 from keras_imaml._compat.grouped_convolution import grouped_convolutions, static_or_dynamic_shape
+from keras_imaml._compat.keras_attributes import all_layers
 from keras_imaml._compat.lora import low_rank_products
 from keras_imaml._compat.random_operations import draws_of_each_task
 from keras_imaml._compat.random_streams import RandomStreams, draws_refused
 from keras_imaml._compat.recurrence import unrolled_recurrence
+from keras_imaml._compat.second_derivatives import exact_moments
 from keras_imaml._compat.squeezing import task_axis_kept
-from keras_imaml.batching.layer_checks import check_masks, exact_moments
+from keras_imaml._utils.structures import with_none
+from keras_imaml._utils.tracing import traced
+from keras_imaml.batching.layer_checks import check_masks
 from keras_imaml.batching.layer_rules import LayerRules
 from keras_imaml.batching.layer_updates import CallChecked
 from keras_imaml.batching.task_map import TaskMap
@@ -45,15 +49,15 @@ def traced_when_eager(function: Callable[..., Any]) -> Callable[..., Any]:
 
     Vectorization traces what it vectorizes; executing eagerly it would do so at every call.
     """
-    traced = tf.function(function, autograph=False, reduce_retracing=True)
-    return lambda *arguments: (traced if tf.executing_eagerly() else function)(*arguments)
+    graph = traced(function, reduce_retracing=True)
+    return lambda *arguments: (graph if tf.executing_eagerly() else function)(*arguments)
 
 
 def has_penalties(model: keras.Model) -> bool:
     """Whether the model has losses of its own: of weights, of activities, or by `add_loss`."""
     return bool(model.losses) or any(
         getattr(layer, "activity_regularizer", None) or _adds_losses(type(layer))
-        for layer in model._flatten_layers()
+        for layer in all_layers(model)
     )
 
 
@@ -126,7 +130,7 @@ class TaskNetwork:
         self._number = self.streams.join()
         self.normalizes_by_batch = normalizes_by_batch(model)
         self.penalized = has_penalties(model)
-        self._for_all_tasks = TaskMap([layer.name for layer in model._flatten_layers()])
+        self._for_all_tasks = TaskMap([layer.name for layer in all_layers(model)])
         self._rules = None if self.penalized else LayerRules.of(model, parameters)
         self._evaluate = traced_when_eager(self._vectorized)
 
@@ -187,7 +191,7 @@ class TaskNetwork:
                 statistics_of_first(support_rows, *counted_row),
                 unrolled_recurrence(),
             ):
-                outputs = self.model(examples, training=training)
+                outputs = self.model(with_none(examples), training=training)
                 losses = self.model.losses
             if not getattr(self.model, "outputs", None):  # subclassed: not seen before
                 check_masks(self.model, outputs)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
+from keras_imaml._compat.keras_attributes import has_mask
 from keras_imaml._compat.keras_graph import nodes_of, replayed, structure_of
 from keras_imaml._compat.random_streams import RandomStreams
 from keras_imaml.batching.task_network import TaskNetwork, traced_when_eager
@@ -100,7 +101,7 @@ def _stages(model: keras.Model, parameters: Parameters, streams: RandomStreams) 
     """
     nodes = nodes_of(model) or ()
     tensors = [tensor for node in nodes for tensor in node.outputs]
-    masked = any(getattr(tensor, "_keras_mask", None) is not None for tensor in tensors)
+    masked = any(has_mask(tensor) for tensor in tensors)
 
     def apart(node: Any) -> bool:
         return isinstance(node.operation, TaskBatchNormalization) and not masked

@@ -11,22 +11,11 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_imaml._compat.replacement import Replacement
-
-try:
-    from keras.src.losses import loss as _losses
-
-    _stock_scale = _losses.scale_loss_for_distribution
-except (ImportError, AttributeError):  # private in Keras: without it, losses are not scaled there
-    _losses = _stock_scale = None
+from keras_imaml._compat.keras_attributes import clipped, tensorflow_variable
+from keras_imaml._utils.tracing import traced
 
 _OF_COMPILE = (keras.optimizers.Optimizer, keras.metrics.Metric)
 _CLIPS = ("clipnorm", "global_clipnorm", "clipvalue")
-_whole_losses = Replacement(
-    lambda scale: setattr(_losses, "scale_loss_for_distribution", scale),
-    lambda value: value,
-    _stock_scale,
-)
 
 
 def check_strategy(strategy: tf.distribute.Strategy) -> None:
@@ -91,20 +80,12 @@ def _made_outside(
     if not is_distributed(strategy):
         return []
     in_scope = strategy.extended.variable_created_in_scope
-    return [v.path for v in variables if not in_scope(v._value)]
+    return [v.path for v in variables if not in_scope(tensorflow_variable(v))]
 
 
 def is_distributed(strategy: tf.distribute.Strategy) -> bool:
     """Whether there is more than one replica."""
     return strategy.num_replicas_in_sync > 1
-
-
-def losses_per_replica() -> contextlib.AbstractContextManager:
-    """Context in which Keras losses are not divided by the number of replicas.
-
-    Each task is on a single replica, so that its loss must not be divided.
-    """
-    return contextlib.nullcontext() if _losses is None else _whole_losses
 
 
 def all_reduce_sum(values: Any) -> Any:
@@ -146,7 +127,7 @@ def for_optimizer(
     clips = getattr(optimizer, "inner_optimizer", optimizer)
     if any(getattr(clips, name, None) is not None for name in _CLIPS):
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        parts = [g / replicas for g in clips._clip_gradients(all_reduce_sum(parts))]
+        parts = [g / replicas for g in clipped(clips, all_reduce_sum(parts))]
     remaining = iter(parts)
     return [None if g is None else next(remaining) for g in gradients]
 
@@ -208,7 +189,7 @@ def lost_worker_reported() -> Iterator[None]:
             raise
         raise ConnectionError(
             "Another worker has ended or cannot be reached, and without it the meta-step cannot "
-            "be finished. Start all workers again: training goes on from the last checkpoint. "
+            "be finished. Start all workers again: training resumes from the last checkpoint. "
             f"Received: {reasons[0] if reasons else error}"
         ) from error
 
@@ -230,7 +211,7 @@ def step_function(
         return {k: strategy.experimental_local_results(v)[0] for k, v in logs.items()}
 
     if not eagerly:  # the graph takes the iterator: a smaller last batch needs no new trace
-        on_all = tf.function(on_all, autograph=False, reduce_retracing=True)
+        on_all = traced(on_all, reduce_retracing=True)
 
     def function(iterator: Any) -> dict[str, Any]:
         with lost_worker_reported():
@@ -243,9 +224,3 @@ def step_function(
             return logs
 
     return function
-
-
-def element_spec(iterator: Any) -> Any:
-    """The spec of the elements that one replica gets, or None if it is unknown."""
-    spec = getattr(iterator, "element_spec", None)
-    return tf.nest.map_structure(lambda part: getattr(part, "_value_specs", (part,))[0], spec)

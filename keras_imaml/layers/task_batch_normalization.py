@@ -8,6 +8,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_imaml._compat.keras_attributes import all_layers
+
 _context = threading.local()
 _UNROLLED = 32  # most tasks to normalize one by one: each adds operations to the graph
 
@@ -69,8 +71,8 @@ class TaskBatchNormalization(keras.layers.BatchNormalization):
         scale: Whether to multiply by a learned `gamma`. Defaults to `True`.
         fixed: Whether to normalize every task by the same statistics, those that
             `keras_imaml.record_statistics` has left in the layer. Defaults to `False`.
-        divide: Whether to divide by the standard deviation. `False` only subtracts the mean.
-            Defaults to `True`.
+        divide: Whether to divide by the standard deviation. `False` only subtracts the mean, as
+            `keras_imaml.layers.Centering` does. Defaults to `True`.
         **kwargs: Other arguments of `keras.layers.BatchNormalization`, such as initializers and
             `name`. `momentum` has no effect.
 
@@ -215,6 +217,16 @@ class TaskBatchNormalization(keras.layers.BatchNormalization):
             outputs = tf.stack([normalized(task, unused, unused) for task in tf.unstack(flat)])
         return tf.ensure_shape(tf.reshape(outputs, tf.shape(inputs)), inputs.shape)
 
+    def become_stock(self) -> None:
+        """Become a stock `BatchNormalization` with the weights as they are."""
+        self.__class__ = keras.layers.BatchNormalization
+
+    def stock_twin(self) -> keras.layers.BatchNormalization:
+        """A stock layer with the same settings, not built."""
+        config = keras.layers.BatchNormalization.get_config(self)
+        del config["name"]
+        return keras.layers.BatchNormalization.from_config(config)
+
     def get_config(self) -> dict[str, Any]:
         """The arguments of the constructor."""
         return {**super().get_config(), "fixed": self.fixed, "divide": self.divide}
@@ -222,16 +234,9 @@ class TaskBatchNormalization(keras.layers.BatchNormalization):
 
 def normalizations(model: keras.Model) -> list[TaskBatchNormalization]:
     """The layers of this class in a model and in its inner models."""
-    return [x for x in model._flatten_layers() if isinstance(x, TaskBatchNormalization)]
+    return [x for x in all_layers(model) if isinstance(x, TaskBatchNormalization)]
 
 
 def normalizes_by_batch(model: keras.Model) -> bool:
     """Whether a model's outputs for one example depend on the others."""
     return any(not layer.fixed for layer in normalizations(model))
-
-
-def only_centers(layer: Any) -> bool:
-    """Whether a layer only subtracts a mean and has no learned weights."""
-    if not isinstance(layer, TaskBatchNormalization):
-        return False
-    return not (layer.divide or layer.center or layer.scale)

@@ -1,6 +1,6 @@
 """`MetaLearner`: a Keras model that learns to adapt another one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -19,6 +19,8 @@ from keras_imaml.batching.layer_checks import check_layers
 from keras_imaml.batching.layer_updates import check_stateless
 from keras_imaml.distribution import replicas
 from keras_imaml.layers.task_batch_normalization import normalizes_by_batch
+from keras_imaml.learner.first_step import FirstStep
+from keras_imaml.learner.input_checks import check_element
 from keras_imaml.learner.meta_batch import Outcome, meta_gradient, outcome
 from keras_imaml.learner.objective_builder import ObjectiveBuilder
 from keras_imaml.learner.progress import Progress
@@ -31,6 +33,7 @@ from keras_imaml.learner.step_metrics import (
 )
 from keras_imaml.learner.task_adaptation import TaskAdaptation
 from keras_imaml.learner.weight_summary import weights_table
+from keras_imaml.learner.with_algorithm import with_algorithm
 from keras_imaml.meta_parameters.parameters import (
     Adapt,
     Parameters,
@@ -157,6 +160,7 @@ class MetaLearner(TaskAdaptation, StepFunctions, keras.Model):
         loss: Any = None,
         metrics: Any = None,
         jit_compile: bool = False,
+        check_curvature: bool = True,
         **kwargs: Any,
     ) -> None:
         """Configure the learner for `fit` and `evaluate`.
@@ -167,8 +171,10 @@ class MetaLearner(TaskAdaptation, StepFunctions, keras.Model):
             optimizer: A Keras optimizer for the outer level. Defaults to `"adam"`.
             loss: A Keras loss, of both the support and the query set.
             metrics: Keras metrics of the query predictions after adaptation.
-            jit_compile: Whether to compile the step with XLA; slower on CPUs for convolutions,
-                and wrong there for max pooling. Defaults to `False`.
+            jit_compile: Whether to use XLA; wrong for max pooling on CPUs. Defaults to `False`.
+            check_curvature: Whether to check the second derivatives that the algorithm takes, once,
+                on the first task of the first step. Not with `jit_compile` or half precision.
+                Defaults to `True`.
             **kwargs: Other arguments of `keras.Model.compile`.
         """
         if loss is None:
@@ -189,7 +195,14 @@ class MetaLearner(TaskAdaptation, StepFunctions, keras.Model):
             )
             self.optimizer.build(self.trainable_variables)
         self._objectives.set_loss(self._compile_loss, loss)
+        self._check_curvature = check_curvature = bool(check_curvature)
+        self.first_step = FirstStep(self, self._objectives, check_curvature)
         self._forget_graphs()
+
+    def get_compile_config(self) -> dict[str, Any]:
+        """See `keras.Model.get_compile_config`."""
+        config = super().get_compile_config()
+        return config and {**config, "check_curvature": self._check_curvature}
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compile as a saved learner was; Keras calls this when it loads one."""
@@ -205,8 +218,8 @@ class MetaLearner(TaskAdaptation, StepFunctions, keras.Model):
     ) -> keras.callbacks.History:
         """Train on meta-batches, as `keras.Model.fit` does.
 
-        The progress bar shows the loss and the metrics; the diagnostics of the algorithm are in
-        the history, and wherever other callbacks put them. Tasks are drawn, so nothing is shuffled.
+        The progress bar shows the loss and the metrics; the history has the diagnostics of the
+        algorithm, too. Tasks are drawn, so nothing is shuffled.
         """
         if verbose in ("auto", 1, 2) and not isinstance(callbacks, keras.callbacks.CallbackList):
             level = 1 if verbose == "auto" else int(verbose)
@@ -238,13 +251,31 @@ class MetaLearner(TaskAdaptation, StepFunctions, keras.Model):
             )
         super().__setattr__(name, value)
 
+    def with_algorithm(self, algorithm: Algorithm | None = None, **changes: Any) -> "MetaLearner":
+        """Another learner of the same network, which adapts otherwise.
+
+        It shares the network and is compiled alike, with a fresh optimizer. Learned numbers, such
+        as lambda and step sizes, are copied.
+
+        Args:
+            algorithm: The algorithm. What it takes of `learner.algorithm` is copied with its
+                values. Defaults to `None`: a copy of the algorithm in use.
+            **changes: Arguments of the algorithm in use to change, and `steps` of its inner
+                solver. `steps=0` does not adapt, for a baseline.
+
+        Example:
+
+        ```python
+        learner = ki.MetaLearner(ki.models.MLP(1), ki.IMAML(ki.ProximalStrength(learned=True)))
+        learner.compile(optimizer="adam", loss="mse")
+        without_adaptation = learner.with_algorithm(steps=0)
+        ```
+        """
+        return with_algorithm(self, algorithm, **changes)
+
     @property
     def queries_interact(self) -> bool:
-        """Whether a prediction depends on the other queries of its task.
-
-        So if tasks adapt to them, or if `transductive`, and a layer normalizes by the examples at
-        hand.
-        """
+        """Whether predictions depend on the task's other queries: by adaptation or statistics."""
         seen = self.transductive and normalizes_by_batch(self.model)
         return self.algorithm.adapts_to_queries or seen
 
@@ -256,13 +287,24 @@ class MetaLearner(TaskAdaptation, StepFunctions, keras.Model):
     def __repr__(self) -> str:
         return constructor_call(self, adapt=self.adapt_spec)
 
-    def summary(self, print_fn: Callable[[str], Any] = print) -> None:
+    def summary(
+        self,
+        line_length: int | None = None,
+        positions: Sequence[float] | None = None,
+        print_fn: Callable[[str], Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
         """Print which weights adapt, which are only meta-learned, and which are fixed.
 
+        With any other argument than `print_fn`, Keras' table of the network's layers follows.
+
         Args:
-            print_fn: Called with the text. Defaults to `print`.
+            print_fn: Called with the text. Defaults to `None`, which is `print`.
+            line_length, positions, **kwargs: As for `keras.Model.summary`.
         """
-        print_fn(weights_table(self))
+        (print_fn or print)(weights_table(self))
+        if kwargs or line_length is not None or positions is not None:
+            self.model.summary(line_length, positions, print_fn, **kwargs)
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """The network at the meta-learned weights, without adaptation."""
@@ -271,6 +313,7 @@ class MetaLearner(TaskAdaptation, StepFunctions, keras.Model):
     @shared_constants()
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """One step of the outer level."""
+        self.first_step.keep(check_element(data)[0][:2])  # without weights of examples
         objective, real = self._objectives.of_replica(data, True, self.transductive)
         variables = self.trainable_variables
         meta = meta_gradient(self.algorithm, objective, variables, self.tasks_per_chunk)

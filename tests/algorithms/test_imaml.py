@@ -164,7 +164,11 @@ def with_and_without_nan(problem, adapt=None, transductive=True):
 
 
 @pytest.mark.parametrize(
-    ("adapt", "transductive"), [(None, True), pytest.param("head", False, marks=pytest.mark.slow)]
+    ("adapt", "transductive"),
+    [
+        pytest.param(None, True, marks=pytest.mark.slow),
+        pytest.param("head", False, marks=pytest.mark.slow),
+    ],
 )
 def test_one_nan_task_leaves_the_other_images_bit_equal(adapt, transductive):
     problem = problems.Images(tasks=8, dtype="float32")

@@ -54,6 +54,7 @@ NETWORKS = {
     "only scaled": stack(CONV, part(NORM, center=False)),
     "only shifted": stack(CONV, part(NORM, scale=False)),
     "only centered": stack(CONV, part(NORM, divide=False)),
+    "centered": stack(CONV, part(ki.layers.Centering)),
     "fixed statistics": stack(CONV, part(NORM, fixed=True)),
     "normalized features": stack(part(layers.Flatten), part(layers.Dense, 3), part(NORM)),
     "max pooling": stack(CONV, part(layers.MaxPooling2D, 2), part(layers.Flatten)),

@@ -24,7 +24,6 @@ def formula(x, gamma, beta, axes, rows=None, axis=0):
 def derivatives(function, arguments, cotangent, directions):
     """First, second and third derivatives of a small function of the normalized activations."""
 
-    @tf.function(autograph=False)
     def run(*arguments):
         sources = [*arguments, cotangent]
         with tf.GradientTape() as third, tf.GradientTape() as second:

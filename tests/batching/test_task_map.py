@@ -52,8 +52,8 @@ def network(function):
     )
 
 
-def derivatives(evaluate, phi, x):
-    """The gradient of a sum of outputs, and a product with its Hessian."""
+def derivatives(evaluate):
+    """A function of weights and inputs: the gradient, and a product with the Hessian."""
 
     @tf.function(autograph=False)
     def compute(phi, x):
@@ -66,7 +66,7 @@ def derivatives(evaluate, phi, x):
             product = tf.reduce_sum(gradient * tf.cos(tf.stop_gradient(phi)))
         return gradient, outer_tape.gradient(product, phi)
 
-    return compute(phi, x)
+    return compute
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -79,8 +79,9 @@ def test_derivatives_are_those_of_each_task_alone(name):
     phi = tf.constant(numbers.normal(size=(TASKS, int(parameters.theta().shape[0]))))
     x = tf.constant(numbers.normal(size=(TASKS, 4, 3)))
     with pytest.warns(UserWarning, match=reason):
-        together = derivatives(evaluate, phi, x)
-    alone = [derivatives(evaluate, phi[i : i + 1], x[i : i + 1]) for i in range(TASKS)]
+        together = derivatives(evaluate)(phi, x)
+    of_one = derivatives(evaluate)
+    alone = [of_one(phi[i : i + 1], x[i : i + 1]) for i in range(TASKS)]
     for ours, parts in zip(together, zip(*alone, strict=True), strict=True):
         np.testing.assert_allclose(ours, np.concatenate(parts), rtol=1e-12, atol=1e-12)
     assert np.abs(together[0]).max() > 0.1
@@ -125,3 +126,19 @@ def test_an_error_of_the_function_itself_is_not_hidden():
 
     with pytest.raises(ValueError, match="the user's own"):
         tf.function(lambda x: TaskMap()(wrong, x), autograph=False)(tf.zeros([2, 3]))
+
+
+def mask(x):
+    return tf.reduce_sum(tf.boolean_mask(x, x > 0))
+
+
+def distinct(x):
+    return tf.cast(tf.size(tf.unique(tf.reshape(tf.round(x), [-1]))[0]), tf.float32)
+
+
+@pytest.mark.parametrize(("function", "kind"), [(mask, "Where"), (distinct, "Unique")])
+def test_results_of_another_size_in_each_task_are_computed_task_by_task(function, kind):
+    x = tf.constant(np.random.default_rng(0).normal(size=(TASKS, 2, 3)), tf.float32)
+    with pytest.warns(UserWarning, match=f"cannot vectorize its operation {kind}"):
+        found = tf.function(lambda x: TaskMap()(function, x))(x)
+    np.testing.assert_allclose(found, [function(row) for row in x], rtol=1e-6)

@@ -88,7 +88,14 @@ def test_one_task_alone_is_not_folded_and_draws_the_same():
     np.testing.assert_allclose(alone[0], rows[4], rtol=1e-5)
 
 
-@pytest.mark.parametrize("part", [layers.Dropout(0.5), Noise(), Noise(seed=3)])
+@pytest.mark.parametrize(
+    "part",
+    [
+        layers.Dropout(0.5),
+        pytest.param(Noise(), marks=pytest.mark.slow),
+        Noise(seed=3),
+    ],
+)
 def test_streams_advance_and_start_again_from_the_seed(part):
     def drawn(seed):
         keras.utils.set_random_seed(seed)

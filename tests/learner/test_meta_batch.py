@@ -86,10 +86,14 @@ def test_a_bad_task_counts_in_no_part():
     ("case", "lanes"),
     [
         ("imaml", 4),
-        ("shared_weights", 2),
         *(
             pytest.param(case, lanes, marks=pytest.mark.slow)
-            for case, lanes in (("maml", 4), ("reptile", 4), ("shared_weights", 4))
+            for case, lanes in (
+                ("maml", 4),
+                ("reptile", 4),
+                ("shared_weights", 2),
+                ("shared_weights", 4),
+            )
         ),
     ],
 )
