@@ -45,7 +45,8 @@ CONTENTS = {
     "_compat": "insides of TensorFlow and Keras",
 }
 _INSIDES = ("keras.src", "tensorflow.python", "tensorboard.compat")
-_OWN = {"_replace", "_evaluation", "_parts", "_compat"}  # of named tuples, and of this package
+# Of named tuples, and of this package.
+_OWN = {"_replace", "_fields", "_evaluation", "_objectives", "_parts", "_compat"}
 MODULES = {
     ".".join(("keras_imaml", *path.relative_to(PACKAGE).with_suffix("").parts)): path
     for path in sorted(PACKAGE.rglob("*.py"))

@@ -55,6 +55,29 @@ def enable_lora(model: keras.Model, settings: Settings) -> None:
         layer.lora_alpha = alpha  # a layer that is made from its configuration forgets it
 
 
+def refuse_rounded_files(model: keras.Model) -> None:
+    """Let quantized LoRA layers of a model of Keras' own classes refuse to be written to a file.
+
+    Keras would round the sum of kernel and low-rank product once more.
+    """
+
+    def refusing(layer: keras.layers.Layer) -> Callable:
+        def save_own_variables(store: Any) -> None:
+            raise ValueError(
+                f"The layer {layer.path!r} is quantized and has low-rank weights. Keras rounds "
+                "their sum when it saves them, so that the model would come back with other "
+                "predictions. Expected `model.export(folder)`, whose SavedModel predicts as this "
+                "model does, or `learner.save(file)`, and to adapt again. "
+                f"Received: quantization_mode={layer.quantization_mode!r}"
+            )
+
+        return save_own_variables
+
+    for _, layer in lora_layers(model):
+        if layer.quantization_mode is not None:
+            layer.save_own_variables = refusing(layer)
+
+
 class UnmergedLora(keras.layers.Layer):
     """Keeps kernels and low-rank weights of a model's LoRA layers apart in a file.
 

@@ -15,6 +15,7 @@ import tensorflow as tf
 from keras_imaml._compat import squeezing
 from keras_imaml._compat.custom_gradients import custom_gradients_noted
 from keras_imaml._compat.lora import low_rank_products
+from keras_imaml._compat.loss_masks import with_mask
 from keras_imaml._compat.loss_scaling import scaling_noted
 from keras_imaml._compat.random_streams import draws_refused
 from keras_imaml._compat.reads import python_noted, read_in, reads_watched
@@ -115,6 +116,12 @@ def _losses() -> bool:
     return bool(asked)
 
 
+def _masks() -> bool:
+    """Keras leaves out what a mask of outputs says is not there."""
+    outputs = with_mask(tf.constant([[1.0], [5.0]]), tf.constant([True, False]))
+    return _close(keras.losses.MeanSquaredError()(tf.zeros([2, 1]), outputs), tf.ones([]))
+
+
 def _custom_gradients() -> bool:
     def identity(x: tf.Tensor) -> tuple[tf.Tensor, Callable[..., Any]]:
         return x, lambda dy: dy
@@ -181,6 +188,7 @@ CHECKS: dict[str, Callable[[], bool]] = {
     "second derivatives of resized images": _resizing,
     "random numbers of tasks": _draws,
     "losses on several replicas": _losses,
+    "losses of examples with weights": _masks,
     "custom gradients in a network": _custom_gradients,
     "variables that a layer reads past Keras": _variable_reads,
     "Python functions in a network": _python,

@@ -3,7 +3,7 @@
 import copy
 import dataclasses
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -16,7 +16,7 @@ from keras_imaml._utils.vectors import select
 from keras_imaml.distribution.replicas import mean_over_tasks
 from keras_imaml.inner import InnerSolution, InnerSolver
 from keras_imaml.inner.divergence import checked
-from keras_imaml.inner.gradient_descent import STRONGLY_CONVEX
+from keras_imaml.inner.gradient_descent import STRONGLY_CONVEX, GradientDescent
 from keras_imaml.meta_parameters.learning_rate import LearningRate
 from keras_imaml.meta_parameters.parameters import Parameters
 from keras_imaml.meta_parameters.positive import PositiveParameter
@@ -194,6 +194,12 @@ class Algorithm(ShownAsCall, keras.layers.Layer):
                 "keras_imaml.MAML with first_order=False differentiates the inner steps, on which "
                 f"the step size acts. Received: inner={self.inner!r}"
             )
+
+    def _check_stable(self, strength: float | Mapping[str, float]) -> None:
+        """Refuse a step size with which the proximal term alone makes the inner loop diverge."""
+        if isinstance(self.inner, GradientDescent):
+            largest = max(strength.values()) if isinstance(strength, Mapping) else strength
+            self.inner.check_stable(largest)
 
 
 def masked_mean(values: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:

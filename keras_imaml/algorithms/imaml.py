@@ -97,6 +97,7 @@ class IMAML(Algorithm):
         self.proximal_strength = proximal_strength
         self.inner = inner or GradientDescent()
         self._check_inner(proximal=True, learns_rate=False)
+        self._check_stable(proximal_strength.initial)
         self.linear = linear or ConjugateGradient()
         if isinstance(self.linear, type) or not hasattr(self.linear, "solve"):
             raise ValueError(

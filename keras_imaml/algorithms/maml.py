@@ -77,6 +77,7 @@ class MAML(Algorithm):
                 f"which takes all steps. Received: inner={inner!r}"
             )
         self._check_inner(proximal=self.proximal_strength > 0, learns_rate=not self.first_order)
+        self._check_stable(self.proximal_strength)
 
     @property
     def differentiates_twice(self) -> bool:

@@ -189,7 +189,7 @@ def lost_worker_reported() -> Iterator[None]:
             raise
         raise ConnectionError(
             "Another worker has ended or cannot be reached, and without it the meta-step cannot "
-            "be finished. Start all workers again: training goes on from the last checkpoint. "
+            "be finished. Start all workers again: training resumes from the last checkpoint. "
             f"Received: {reasons[0] if reasons else error}"
         ) from error
 

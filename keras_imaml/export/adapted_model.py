@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from keras_imaml._compat.keras_attributes import all_layers
 from keras_imaml._compat.keras_graph import called_again, nodes_of, structure_of
-from keras_imaml._compat.lora import enable_lora, lora_settings
+from keras_imaml._compat.lora import enable_lora, lora_settings, refuse_rounded_files
 from keras_imaml.export.layer_state import copy_other_state
 from keras_imaml.layers import TaskBatchNormalization
 from keras_imaml.layers.batch_statistics import batch_statistics
@@ -36,6 +36,7 @@ def adapted_model(
     for layer in all_layers(copy):
         if isinstance(layer, BecomesStock):
             layer.become_stock()
+    refuse_rounded_files(copy)
     return copy
 
 

@@ -49,15 +49,16 @@ class Tasks(NamedTuple):
         if tf.is_tensor(self.valid):
             return self
         if tf.is_tensor(self.support_weights) or tf.is_tensor(self.query_weights):
-            return self._filled()._finite_ones(self._weights_are_valid())
-        return self._finite_ones(tf.ones([self.count], tf.bool))
+            return self._filled().finite_ones(self._weights_are_valid())
+        return self.finite_ones(tf.ones([self.count], tf.bool))
 
     def present(self, query: bool) -> tf.Tensor | None:
         """`[tasks, examples]`, bool: which examples of a set are there; None: all of them."""
         weights = self.query_weights if query else self.support_weights
         return weights > 0 if tf.is_tensor(weights) else None
 
-    def _finite_ones(self, valid: tf.Tensor) -> "Tasks":
+    def finite_ones(self, valid: tf.Tensor) -> "Tasks":
+        """The same with zeros for tasks that are not in `valid [tasks]`, or not finite."""
         floats = [part for part in tf.nest.flatten(self[:4]) if part.dtype.is_floating]
         valid = tf.reduce_all(tf.stack([valid, *map(finite, floats)]), axis=0)
         numbers = self.numbers if tf.is_tensor(self.numbers) else tf.range(self.count)

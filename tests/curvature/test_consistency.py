@@ -3,7 +3,7 @@
 import pytest
 import tensorflow as tf
 
-from keras_imaml.batching.layer_checks import exact_moments
+from keras_imaml._compat.second_derivatives import exact_moments
 from keras_imaml.curvature.consistency import bends_otherwise, transpose_error
 from tests.second_derivatives import ADDED, KERAS, input_of
 

@@ -6,9 +6,9 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from benchmarks.tracing import NETWORKS, learner_of
 
 import keras_imaml as ki
+from benchmarks.cost.tracing import NETWORKS, learner_of
 from tests.batching import keras_layers, random_layers
 from tests.curvature.test_consistency import rounded, stopped, straight
 from tests.refusals import GEOMETRIC
