@@ -74,6 +74,8 @@ class Algorithm(ShownAsCall, keras.layers.Layer):
     """Names of the figures that `meta_gradient` reports."""
     joins_examples = False
     """Whether training adapts to support and query examples in one set."""
+    evaluates_end = False
+    """Whether `meta_gradient` itself looks at the inner objective at the end of the inner loop."""
     adapts_to_queries = False
     """Whether tasks also adapt to the inputs of their query sets."""
     inner: InnerSolver
@@ -149,7 +151,8 @@ class Algorithm(ShownAsCall, keras.layers.Layer):
         """Solve the inner problem of every task; diverged tasks stay at theta."""
         problem = self.inner_problem(objective)
         solution = self.inner.minimize(problem)
-        solution = checked(problem, solution)
+        at_end = not (self.evaluates_end and objective.training)
+        solution = checked(problem, solution, at_end)
         return solution._replace(phi=select(solution.valid, solution.phi, problem.start()))
 
     def meta_gradient(self, objective: TaskObjective, variables: Sequence[Any]) -> MetaGradient:

@@ -83,6 +83,8 @@ class IMAML(Algorithm):
         "proximal_strength",
     )
 
+    evaluates_end = True
+
     def __init__(
         self,
         proximal_strength: float | ProximalStrength = 2.0,

@@ -171,7 +171,7 @@ class TaskNetwork:
         training: bool,
         support_rows: int | tf.Tensor | None,
         numbers: tf.Tensor,
-        counted: tf.Tensor | None,
+        counted: tf.Tensor | None = None,
     ) -> NetworkOutputs:
         own = [] if phi is None else self.parameters.adapted
         shared = [*self.parameters.shared, *self.parameters.fixed]

@@ -13,6 +13,7 @@ from keras_imaml._compat.second_derivatives import WAY_OUT
 from keras_imaml._utils.structures import with_none
 from keras_imaml.batching.one_task import weights_of_one_task
 from keras_imaml.curvature.consistency import bends_otherwise, transpose_error
+from keras_imaml.learner.objective_builder import ObjectiveBuilder
 
 # Of float32; Conv4, ResNet12, MLP and LSTM have up to 2e-6. What is left out makes 1, or a share.
 _TOLERANCE = 1e-3
@@ -37,11 +38,13 @@ class FirstStep:
 
     Args:
         learner: A `MetaLearner` that is being compiled.
+        builder: Makes its objectives.
         check: Whether to check.
     """
 
-    def __init__(self, learner: Any, check: bool) -> None:
+    def __init__(self, learner: Any, builder: ObjectiveBuilder, check: bool) -> None:
         self._learner = learner
+        self._builder = builder
         self._kept: Any = None
         algorithm = getattr(learner.algorithm, "algorithm", learner.algorithm)
         self._checks = check and algorithm.differentiates_twice and not half_precision(learner)
@@ -102,7 +105,7 @@ class FirstStep:
             )
 
     def _message(self, x: Any, y: Any) -> str | None:
-        learner, builder = self._learner, self._learner._objectives
+        learner, builder = self._learner, self._builder
         model, adapted = builder.adapts_by, learner.parameters.adapted
         values = [tf.convert_to_tensor(v.value) for v in adapted]
         calls: list[_Call] = []

@@ -164,12 +164,10 @@ class MetaLearner(TaskAdaptation, StepFunctions, SavedLearner, keras.Model):
             optimizer: A Keras optimizer for the outer level. Defaults to `"adam"`.
             loss: A Keras loss, of both the support and the query set.
             metrics: Keras metrics of the query predictions after adaptation.
-            jit_compile: Whether to compile the step with XLA; slower on CPUs for convolutions,
-                and wrong there for max pooling. Defaults to `False`.
-            check_curvature: Whether to check at the first step of training, on its first task,
-                that the second derivatives are there which the algorithm takes. It costs about as
-                much as a few steps, once. Not with `jit_compile` or half precision. Defaults to
-                `True`.
+            jit_compile: Whether to use XLA; wrong for max pooling on CPUs. Defaults to `False`.
+            check_curvature: Whether to check the second derivatives that the algorithm takes, once,
+                on the first task of the first step. Not with `jit_compile` or half precision.
+                Defaults to `True`.
             **kwargs: Other arguments of `keras.Model.compile`.
         """
         if loss is None:
@@ -191,7 +189,7 @@ class MetaLearner(TaskAdaptation, StepFunctions, SavedLearner, keras.Model):
             self.optimizer.build(self.trainable_variables)
         self._objectives.set_loss(self._compile_loss, loss)
         self.checks_curvature = check_curvature = bool(check_curvature)
-        self.first_step = FirstStep(self, check_curvature)
+        self.first_step = FirstStep(self, self._objectives, check_curvature)
         self._forget_graphs()
 
     def fit(
@@ -204,8 +202,8 @@ class MetaLearner(TaskAdaptation, StepFunctions, SavedLearner, keras.Model):
     ) -> keras.callbacks.History:
         """Train on meta-batches, as `keras.Model.fit` does.
 
-        The progress bar shows the loss and the metrics; the diagnostics of the algorithm are in
-        the history, and wherever other callbacks put them. Tasks are drawn, so nothing is shuffled.
+        The progress bar shows the loss and the metrics; the history has the diagnostics of the
+        algorithm, too. Tasks are drawn, so nothing is shuffled.
         """
         if verbose in ("auto", 1, 2) and not isinstance(callbacks, keras.callbacks.CallbackList):
             level = 1 if verbose == "auto" else int(verbose)
@@ -240,13 +238,12 @@ class MetaLearner(TaskAdaptation, StepFunctions, SavedLearner, keras.Model):
     def with_algorithm(self, algorithm: Algorithm | None = None, **changes: Any) -> "MetaLearner":
         """Another learner of the same network, which adapts otherwise.
 
-        It shares the network, so that both see what either learns, and is compiled alike with a
-        fresh optimizer. Learned numbers, such as lambda and step sizes, are copied.
+        It shares the network and is compiled alike, with a fresh optimizer. Learned numbers, such
+        as lambda and step sizes, are copied.
 
         Args:
-            algorithm: The algorithm. What it takes of `learner.algorithm`, such as its
-                `proximal_strength`, is copied with its values. Defaults to `None`: a copy of the
-                algorithm in use.
+            algorithm: The algorithm. What it takes of `learner.algorithm` is copied with its
+                values. Defaults to `None`: a copy of the algorithm in use.
             **changes: Arguments of the algorithm in use to change, and `steps` of its inner
                 solver. `steps=0` does not adapt, for a baseline.
 
@@ -255,20 +252,14 @@ class MetaLearner(TaskAdaptation, StepFunctions, SavedLearner, keras.Model):
         ```python
         learner = ki.MetaLearner(ki.models.MLP(1), ki.IMAML(ki.ProximalStrength(learned=True)))
         learner.compile(optimizer="adam", loss="mse")
-        tasks = ki.data.sinusoid("test").batch(20)
-        for steps in (0, 16, 64):
-            print(ki.evaluate(learner.with_algorithm(steps=steps), tasks, num_tasks=100))
+        without_adaptation = learner.with_algorithm(steps=0)
         ```
         """
         return with_algorithm(self, algorithm, **changes)
 
     @property
     def queries_interact(self) -> bool:
-        """Whether a prediction depends on the other queries of its task.
-
-        So if tasks adapt to them, or if `transductive`, and a layer normalizes by the examples at
-        hand.
-        """
+        """Whether predictions depend on the task's other queries: by adaptation or statistics."""
         seen = self.transductive and normalizes_by_batch(self.model)
         return self.algorithm.adapts_to_queries or seen
 
@@ -292,11 +283,8 @@ class MetaLearner(TaskAdaptation, StepFunctions, SavedLearner, keras.Model):
         With any other argument than `print_fn`, Keras' table of the network's layers follows.
 
         Args:
-            line_length: As for `keras.Model.summary`. Defaults to `None`.
-            positions: As for `keras.Model.summary`. Defaults to `None`.
             print_fn: Called with the text. Defaults to `None`, which is `print`.
-            **kwargs: As for `keras.Model.summary`: `expand_nested`, `show_trainable` and
-                `layer_range`.
+            line_length, positions, **kwargs: As for `keras.Model.summary`.
         """
         (print_fn or print)(weights_table(self))
         if kwargs or line_length is not None or positions is not None:

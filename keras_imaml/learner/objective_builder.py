@@ -90,18 +90,16 @@ class ObjectiveBuilder:
             transductive: Whether layers normalize a query set by its own statistics.
             first: The number of its first task in the meta-batch of all replicas. Defaults to `0`.
         """
-        self.parameters.check_unchanged()
-        tasks = self._tasks(*self._checked(data))
-        tasks = tasks._replace(numbers=first + tf.range(tasks.count))
-        return TaskObjective(*self._levels, tasks, training, transductive)
+        support, query = self._checked(data)
+        return self._of_checked(support, query, training, transductive, first)
 
     def of_replica(
         self, data: Any, training: bool, transductive: bool
     ) -> tuple[TaskObjective, tf.Tensor]:
         """The objective of what a replica gets, which may be no task at all, and which are real."""
-        data, real = replicas.pad_empty_batch(self._checked(data))
+        (support, query), real = replicas.pad_empty_batch(self._checked(data))
         first = replicas.tasks_before(tf.reduce_sum(tf.cast(real, tf.int32)))
-        objective = self.objective(data, training, transductive, first)
+        objective = self._of_checked(support, query, training, transductive, first)
         valid = objective.tasks.valid & real
         return objective.on(objective.tasks._replace(valid=valid)), real
 
@@ -120,6 +118,14 @@ class ObjectiveBuilder:
         check_shapes(self.model, support, query)
         tasks = self._tasks(support, query)
         return after_trunk(TaskObjective(*self._levels, tasks, False, transductive))
+
+    def _of_checked(
+        self, support: tuple, query: tuple, training: bool, transductive: bool, first: Any
+    ) -> TaskObjective:
+        self.parameters.check_unchanged()
+        tasks = self._tasks(support, query)
+        tasks = tasks._replace(numbers=first + tf.range(tasks.count))
+        return TaskObjective(*self._levels, tasks, training, transductive)
 
     def _tasks(self, support: tuple, query: tuple) -> Tasks:
         """The meta-batch. If one set has weights of examples, those of the other are ones."""

@@ -76,6 +76,38 @@ EXPLODING = {  # the support loss ends between 1e8 and 1e30
 }
 
 
+LAST_STEP = {  # of two steps, the second one diverges
+    "maml": lambda inner: ki.MAML(inner),
+    "maml, recomputed": lambda inner: ki.MAML(inner, recompute=True),
+    "fomaml": lambda inner: ki.MAML(inner, first_order=True),
+    "reptile": lambda inner: ki.Reptile(inner),
+    "imaml": lambda inner: ki.IMAML(1.0, inner),
+}
+
+
+class Leap(ki.inner.GradientDescent):
+    """A last step that is a million times longer."""
+
+    def rule(self, problem):
+        rule, last = super().rule(problem), self.steps - 1
+
+        def update(step, gradient):
+            (change,) = rule.update(step, gradient)
+            return (tf.where(tf.equal(step, last), 1e6, 1.0) * change,)
+
+        return rule._replace(update=update)
+
+
+@pytest.mark.parametrize("name", LAST_STEP)
+def test_a_last_step_that_explodes_is_seen(name):
+    made, data = regression(LAST_STEP[name](Leap(3, 0.01))), batch()
+    before = made.get_weights()
+    assert float(made.train_step(data)["bad_tasks"]) == 1
+    for a, b in zip(before, made.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert float(made.test_step(data)["bad_tasks"]) == 1
+
+
 def regression(algorithm):
     keras.utils.set_random_seed(0)
     network = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])

@@ -10,7 +10,7 @@ import tensorflow as tf
 import keras_imaml as ki
 from benchmarks.cost.tracing import NETWORKS, learner_of
 from tests.batching import keras_layers, random_layers
-from tests.curvature.test_consistency import rounded, stopped, straight
+from tests.curvature.slopes import rounded, stopped, straight
 from tests.refusals import GEOMETRIC
 
 pytestmark = [
@@ -90,6 +90,15 @@ def test_what_an_algorithm_takes_is_looked_at(name):
     else:
         with pytest.raises(ValueError, match=f"{message}.*{WAY_OUT}"):
             check(learner)
+
+
+def test_with_examples_that_are_not_there():
+    (x, y), query = tasks()
+    weights = np.ones((2, 5), "float32")
+    weights[:, 2:], x[:, 2:] = 0, np.nan
+    learner = learner_with(stopped, run_eagerly=True)
+    with pytest.raises(ValueError, match="'net/mine'"):
+        learner.train_on_batch((x, y, weights), query)
 
 
 def test_on_a_batch_without_a_graph():
