@@ -6,8 +6,10 @@ draws `docs/images/architecture.svg`.
 """
 
 import ast
+import functools
 import html
 import pathlib
+import re
 from collections.abc import Iterator
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -45,7 +47,6 @@ CONTENTS = {
     "_compat": "insides of TensorFlow and Keras",
 }
 _INSIDES = ("keras.src", "tensorflow.python", "tensorboard.compat")
-_OWN = {"_replace", "_evaluation", "_parts", "_compat"}  # of named tuples, and of this package
 MODULES = {
     ".".join(("keras_imaml", *path.relative_to(PACKAGE).with_suffix("").parts)): path
     for path in sorted(PACKAGE.rglob("*.py"))
@@ -67,17 +68,26 @@ def private_touches(path: pathlib.Path) -> Iterator[tuple[int, str]]:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(_INSIDES):
             yield node.lineno, str(node.module)
-        elif isinstance(node, ast.Attribute) and _is_private(node.attr):
+        elif isinstance(node, ast.Attribute) and _is_theirs(node.attr):
             if not (isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")):
                 yield node.lineno, node.attr
         elif isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("getattr", "hasattr"):
             name = getattr(node.args[1], "value", "")
-            if isinstance(name, str) and _is_private(name):
+            if isinstance(name, str) and _is_theirs(name):
                 yield node.lineno, name
 
 
-def _is_private(name: str) -> bool:
-    return name.startswith("_") and not name.startswith("__") and name not in _OWN
+def _is_theirs(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__") and name not in _own_names()
+
+
+@functools.cache
+def _own_names() -> set[str]:
+    """Private names that this package defines, and those of named tuples."""
+    sources = [path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py")]
+    defined = re.compile(r"def (_\w+)\(|self\.(_\w+)(?:: [^=\n]+)? = |^    (_\w+): ", re.MULTILINE)
+    names = {name for source in sources for found in defined.findall(source) for name in found}
+    return names | {"_replace", "_fields", "_asdict", "_compat", "_utils"}
 
 
 def folder(module: str) -> str:

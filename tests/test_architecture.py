@@ -23,6 +23,7 @@ HEIGHT = {name: height for height, names in enumerate(FLOORS) for name in names}
 ROOT_MODULES = {"__main__", "version"}
 MOST_LINES = 400
 NAME = operator.attrgetter("stem")
+OTHER_TESTS = re.compile(r"^from tests(?:\S*\.| import |\S* import .*\b)(test_\w+)", re.MULTILINE)
 RECIPE_WORDS = re.compile(r"keras_imaml\.recipes|\b(?:View|Centering|only_centers)\b")
 
 
@@ -87,3 +88,12 @@ def test_each_touch_says_what_it_was_tested_with_and_what_is_without_it(path):
     touches = list(private_touches(path)) or "_compat.replacement import" in text
     docstring = " ".join((ast.get_docstring(ast.parse(text)) or "").split())
     assert not touches or re.search(r"Tested with .*\d\.\d+.*Without ", docstring)
+
+
+def test_no_file_of_tests_imports_another():
+    wrong = [
+        str(path.relative_to(PACKAGE.parent))
+        for path in (PACKAGE.parent / "tests").rglob("*.py")
+        if set(OTHER_TESTS.findall(path.read_text(encoding="utf-8"))) - {path.stem}
+    ]
+    assert not wrong

@@ -2,9 +2,9 @@ r"""Train every algorithm on sine waves and on drawn characters, and print what 
 
     python -m benchmarks.accuracy.algorithms --output_dir=runs/algorithms
 
-Each line is a run of `trainers.train` with a folder of its own: a second call goes on where the
-first was interrupted, and only prints lines of runs that are done. The last line says whether all
-of them reached what is expected of them; exit status 1 if not.
+Each line is a run of `trainers.train` with a folder of its own: a second call resumes
+interrupted runs, and only prints the lines of finished ones. The last line says whether all runs
+are as good as expected. The exit status is 1 if not.
 """
 
 import json

@@ -6,7 +6,7 @@ r"""iMAML, MAML, FOMAML and Reptile at equal budget: same network, tasks, meta-s
 Every run is one of `trainers.train` with a tied head, on 20-way 1-shot tasks of Omniglot or on
 5-way 1-shot tasks of mini-ImageNet, and is evaluated by `trainers.evaluate` on the ways and shots
 of the table. Prints the table of all seeds, with half the 95 % interval over tasks. Each run has a
-folder of its own: a second call goes on where the first was interrupted, and only prints what is
+folder of its own: a second call resumes where the first was interrupted, and only prints what is
 done. `--only` chooses runs; the others appear in the table if their folders are complete. What
 docs/results.md shows is kept in benchmarks/results/equal_budget, which is such an `--output_dir`.
 """

@@ -150,10 +150,10 @@ def sweep(
 
 def _foretell(rows: list[dict[str, Any]], steps: int) -> float:
     """Mebibytes at `steps`, on the line through the first and the last point; 0 if unknown."""
-    known = [(row["inner_steps"], row["memory_mib"]) for row in rows if "memory_mib" in row]
-    if not known:
+    measured = [(row["inner_steps"], row["memory_mib"]) for row in rows if "memory_mib" in row]
+    if not measured:
         return 0.0
-    (first, low), (last, high) = known[0], known[-1]
+    (first, low), (last, high) = measured[0], measured[-1]
     slope = max(high - low, 0.0) / (last - first) if last > first else 0.0
     return high + slope * (steps - last)
 
@@ -175,7 +175,7 @@ def _measure(problem: str, algorithm: str, inner_steps: int, repeats: int) -> di
     keras.utils.set_random_seed(settings["seed"])
     network = ki.models.Conv4(settings["way"], filters=settings["filters"])
     inner = ki.inner.GradientDescent(inner_steps, _RATE)
-    made = {
+    built = {
         "maml": lambda: ki.MAML(inner, proximal_strength=_STRENGTH),
         "maml_recompute": lambda: ki.MAML(inner, proximal_strength=_STRENGTH, recompute=True),
         "fomaml": lambda: ki.MAML(inner, first_order=True, proximal_strength=_STRENGTH),
@@ -184,7 +184,7 @@ def _measure(problem: str, algorithm: str, inner_steps: int, repeats: int) -> di
             _STRENGTH, inner, ki.linear.ConjugateGradient(LINEAR_STEPS, tolerance=0.0)
         ),
     }[algorithm]()
-    learner = ki.MetaLearner(network, made, transductive=True)
+    learner = ki.MetaLearner(network, built, transductive=True)
     learner.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     variables = learner.parameters.adapted
     held, _ = machine.resident()
@@ -192,7 +192,7 @@ def _measure(problem: str, algorithm: str, inner_steps: int, repeats: int) -> di
     @tf.function(autograph=False)
     def compute() -> Any:
         objective = learner.objective(data, training=True)
-        meta = meta_gradient(made, objective, variables, int(at_once) if at_once else None)
+        meta = meta_gradient(built, objective, variables, int(at_once) if at_once else None)
         return meta.gradients, tf.reduce_all(meta.valid)
 
     gradients, valid = compute()

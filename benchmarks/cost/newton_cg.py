@@ -225,7 +225,7 @@ def descents(
     for rate in rates:
         phi, steps_done = None, 0
         for number, points_of_rates in zip(steps, results, strict=True):
-            point = run(strength, number - steps_done, rate, phi)  # it goes on from where it was
+            point = run(strength, number - steps_done, rate, phi)  # from the last point
             phi, steps_done = point.phi, number
             points_of_rates.append((point._replace(phi=None), rate))
     return [

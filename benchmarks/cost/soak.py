@@ -56,8 +56,8 @@ def main(argv: Sequence[str]) -> None:
     facts = machine.describe()
     print(f"seed {FLAGS.seed}, {facts['cores']} cores of {facts['cpu']}, {FLAGS.steps} steps")
     print("\n| steps | MiB | ms a step |\n|---|---|---|")
-    whole = np.asarray(watch.seconds[: len(watch.held) * watch.part])
-    times = np.percentile(whole.reshape(-1, watch.part), 10, axis=1)
+    seconds = np.asarray(watch.seconds[: len(watch.held) * watch.part])
+    times = np.percentile(seconds.reshape(-1, watch.part), 10, axis=1)
     for number, (held, step) in enumerate(zip(watch.held, times, strict=True), start=1):
         print(f"| {number * watch.part} | {held / 2**20:.1f} | {1e3 * step:.2f} |")
     grown, slower = watch.held[-1] / watch.held[1], times[-1] / times[1]

@@ -119,11 +119,11 @@ def _launch(workers: int, tasks: int) -> dict[str, float]:
 
 def _measure() -> dict[str, float]:
     tf.config.threading.set_intra_op_parallelism_threads(1)
-    several = len(FLAGS.addresses) > 1
+    has_peers = len(FLAGS.addresses) > 1
     strategy = ki.strategy(
-        "multi_worker" if several else "none",
-        workers=FLAGS.addresses if several else (),
-        worker_index=FLAGS.worker if several else 0,
+        "multi_worker" if has_peers else "none",
+        workers=FLAGS.addresses if has_peers else (),
+        worker_index=FLAGS.worker if has_peers else 0,
     )
     keras.utils.set_random_seed(0)
     with strategy.scope():
@@ -140,7 +140,7 @@ def _measure() -> dict[str, float]:
     size = sum(int(tf.size(v)) for v in learner.trainable_variables)
     return {
         "step": statistics.median(times.seconds[3:]),
-        "exchange": _exchange(strategy, size) if several else 0.0,
+        "exchange": _exchange(strategy, size) if has_peers else 0.0,
         "size": size,
     }
 

@@ -56,12 +56,12 @@ def main(argv: Sequence[str]) -> None:
     rate = f"{flops / 1e9:.1f} GFLOP at {ceiling / 1e9:.0f} GFLOP/s"
     print(f"{milliseconds:.0f} ms a step; {rate} take {1e3 * flops / ceiling:.0f} ms\n")
     print("| kernel | ms a step | share | calls |\n|---|---|---|---|")
-    whole = sum(kinds.values())
+    total = sum(kinds.values())
     for kind, picoseconds in kinds.most_common(FLAGS.kinds):
-        share, calls = 100 * picoseconds / whole, counts[kind] // _STEPS
+        share, calls = 100 * picoseconds / total, counts[kind] // _STEPS
         print(f"| {kind} | {picoseconds / _STEPS / 1e9:.1f} | {share:.0f} % | {calls} |")
     convolutions = sum(v for kind, v in kinds.items() if "Conv" in kind)
-    print(f"\nconvolutions: {convolutions / _STEPS / 1e9:.0f} of {whole / _STEPS / 1e9:.0f} ms")
+    print(f"\nconvolutions: {convolutions / _STEPS / 1e9:.0f} of {total / _STEPS / 1e9:.0f} ms")
 
 
 def _warm(worker: protocol.Worker) -> float:

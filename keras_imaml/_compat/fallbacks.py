@@ -25,6 +25,16 @@ fallbacks_noted = CallsNoted(
 """Collects `(name of the operation, its type)` of what is not vectorized."""
 
 
+_UNEVEN = re.compile(
+    r"Where|Unique|DynamicPartition|ListDiff|NonMaxSuppression|Ragged|StringSplit|Sparse.*(Slice|Set)"
+)
+
+
+def uneven(kind: str) -> bool:
+    """Whether the results of an operation differ in size, so that no stack holds those of tasks."""
+    return _UNEVEN.match(kind) is not None
+
+
 def layers_of(noted: Sequence[tuple[str, str]], names: Sequence[str]) -> dict[str, str]:
     """The layers that the operations belong to, with the type of the first operation of each.
 
@@ -36,8 +46,8 @@ def layers_of(noted: Sequence[tuple[str, str]], names: Sequence[str]) -> dict[st
     layers: dict[str, str] = {}
     for operation, kind in noted:
         scopes = reversed(operation.split("/")[:-1])
-        found = (name for scope in scopes for name in (scope, re.sub(r"_\d+$", "", scope)))
-        layer = next((name for name in found if name in names), "")
+        candidates = (name for scope in scopes for name in (scope, re.sub(r"_\d+$", "", scope)))
+        layer = next((name for name in candidates if name in names), "")
         layers.setdefault(layer, kind)
     return layers
 

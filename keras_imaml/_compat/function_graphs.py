@@ -75,6 +75,6 @@ def _within(
 
 
 def _functions_of(attributes: Any) -> list[str]:
-    every = attributes.values()
-    single = [value.func.name for value in every if value.HasField("func")]
-    return single + [f.name for value in every for f in value.list.func]
+    values = attributes.values()
+    single = [value.func.name for value in values if value.HasField("func")]
+    return single + [f.name for value in values for f in value.list.func]

@@ -53,11 +53,19 @@ def compiled_metrics(model: keras.Model) -> Any:
     return model._compile_metrics
 
 
+def given_metrics(container: Any) -> tuple[Any, Any]:
+    """The metrics and the weighted metrics that `compile` got, as a user wrote them."""
+    return container._user_metrics, container._user_weighted_metrics
+
+
+def given_loss_weights(container: Any) -> Any:
+    """The weights of losses that `compile` got, as a user wrote them."""
+    return container._user_loss_weights
+
+
 def of_one_task(container: Any, output_names: Any) -> Any:
     """Another container of the same metrics, with variables of its own."""
-    return type(container)(
-        container._user_metrics, container._user_weighted_metrics, output_names=output_names
-    )
+    return type(container)(*given_metrics(container), output_names=output_names)
 
 
 def compiled_loss(model: keras.Model) -> Any:

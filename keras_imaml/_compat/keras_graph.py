@@ -28,6 +28,16 @@ def structure_of(model: keras.Model, end: str) -> Any:
     return tensors[0] if len(tensors) == 1 else getattr(model, end)
 
 
+def output_spec(model: keras.Model, inputs: Any) -> Any:
+    """Symbolic outputs of symbolic inputs; Keras has none for an optional input that is None."""
+    outputs = getattr(model, "outputs", None)
+    if not outputs or not any(part is None for part in keras.tree.flatten(inputs)):
+        return model.compute_output_spec(inputs)
+    return keras.tree.map_structure(
+        lambda z: keras.KerasTensor((None, *z.shape[1:]), z.dtype), structure_of(model, "output")
+    )
+
+
 def replayed(nodes: Sequence[Any], features: Sequence[Any], outputs: Any) -> keras.Model:
     """The model from features to outputs, by calling its layers once more.
 

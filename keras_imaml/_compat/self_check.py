@@ -15,6 +15,7 @@ import tensorflow as tf
 from keras_imaml._compat import squeezing
 from keras_imaml._compat.custom_gradients import custom_gradients_noted
 from keras_imaml._compat.lora import low_rank_products
+from keras_imaml._compat.loss_masks import with_mask
 from keras_imaml._compat.loss_scaling import scaling_noted
 from keras_imaml._compat.random_streams import draws_refused
 from keras_imaml._compat.reads import python_noted, read_in, reads_watched
@@ -115,6 +116,13 @@ def _losses() -> bool:
     return bool(asked)
 
 
+def _masks() -> bool:
+    """Entries without a mask count nowhere in a loss."""
+    outputs = with_mask(tf.constant([[1.0], [2.0]]), tf.constant([True, False]))
+    loss = keras.losses.MeanSquaredError(reduction="sum")(tf.zeros([2, 1]), outputs)
+    return float(loss) == 1.0
+
+
 def _custom_gradients() -> bool:
     def identity(x: tf.Tensor) -> tuple[tf.Tensor, Callable[..., Any]]:
         return x, lambda dy: dy
@@ -181,6 +189,7 @@ CHECKS: dict[str, Callable[[], bool]] = {
     "second derivatives of resized images": _resizing,
     "random numbers of tasks": _draws,
     "losses on several replicas": _losses,
+    "losses of some of the examples": _masks,
     "custom gradients in a network": _custom_gradients,
     "variables that a layer reads past Keras": _variable_reads,
     "Python functions in a network": _python,

@@ -67,8 +67,8 @@ def _content(value: Any) -> Hashable | None:
     if type(value) is int:
         return value
     if isinstance(value, (list, tuple)):
-        whole = all(type(v) is int for v in value)
-        return (list, *value) if whole and value else None
+        all_integers = all(type(v) is int for v in value)
+        return (list, *value) if all_integers and value else None
     if isinstance(value, (np.ndarray, np.integer)) and value.dtype.kind == "i":
         array = np.asarray(value)
         return (array.tobytes(), array.dtype.str, array.shape)

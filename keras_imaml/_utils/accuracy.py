@@ -54,14 +54,14 @@ def _right(
         right = tf.equal(outputs > tf.cast(rule.threshold, outputs.dtype), labels > 0.5)
         return right, tf.ones_like(right)
     axis = _class_axis(rule, outputs)
-    found = tf.argmax(outputs, axis=axis)
+    predicted = tf.argmax(outputs, axis=axis)
     if rule.kind == "categorical":
-        right = tf.equal(found, tf.argmax(labels, axis=axis))
+        right = tf.equal(predicted, tf.argmax(labels, axis=axis))
         return right, tf.ones_like(right)
     counts = tf.ones_like(labels, tf.bool)
     if rule.ignore_class is not None:
         counts = tf.not_equal(labels, tf.cast(rule.ignore_class, labels.dtype))
-    return tf.equal(found, labels), counts
+    return tf.equal(predicted, labels), counts
 
 
 def _aligned(rule: Classification, labels: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:

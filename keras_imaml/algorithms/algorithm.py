@@ -1,5 +1,7 @@
 """The interface between a learner and the algorithms for the meta-gradient."""
 
+import copy
+import dataclasses
 import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -96,6 +98,19 @@ class Algorithm(ShownAsCall, keras.layers.Layer):
                 "keras_imaml.MetaLearner(learner.model, keras_imaml.IMAML(...))."
             )
         super().__setattr__(name, value)
+
+    def __deepcopy__(self, memo: dict) -> "Algorithm":
+        """An algorithm for another learner, with what this one has learned."""
+        twin = type(self).from_config(self.get_config())
+        for name, value in vars(self).items():
+            if isinstance(value, PositiveParameter) and name != "learning_rate":
+                setattr(twin, name, copy.deepcopy(value, memo))
+        rate = getattr(self.inner, "learning_rate", None)
+        if isinstance(rate, LearningRate):
+            rate = copy.deepcopy(rate, memo)
+            twin.inner = dataclasses.replace(twin.inner, learning_rate=rate)
+        memo[id(self)] = twin
+        return twin
 
     def check_loss(self, loss: Any) -> None:
         """Refuse a loss that the algorithm cannot work with, by a `ValueError`."""

@@ -66,6 +66,8 @@ def recomputed(problem: Problem, start: tf.Tensor, solver: GradientDescent) -> P
     References:
         Chen et al., 2016: Training Deep Nets with Sublinear Memory Cost.
     """
+    if not solver.steps:
+        return taped(problem, start, solver)
     initial_problem = problem(start)
     rule = solver.rule(initial_problem)
     point = (start, *rule.begin)

@@ -117,9 +117,9 @@ def _owner(model: keras.Model, variable: keras.Variable) -> str:
     def held(layer: keras.layers.Layer) -> list[keras.Variable]:
         return [*layer.variables, *(v for metric in layer.metrics for v in metric.variables)]
 
-    every = all_layers(model)
-    made = [layer.path for layer in every if variable.path.startswith(f"{layer.path}/")]
-    holds = [layer for layer in every if any(variable is one for one in held(layer))]
-    if len(made) > 1 or not holds:  # the model itself is one of them
-        return max(made, key=len, default=model.name)
+    layers = all_layers(model)
+    owners = [layer.path for layer in layers if variable.path.startswith(f"{layer.path}/")]
+    holds = [layer for layer in layers if any(variable is one for one in held(layer))]
+    if len(owners) > 1 or not holds:  # the model itself is one of them
+        return max(owners, key=len, default=model.name)
     return min(holds, key=lambda layer: len(held(layer))).path

@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from keras_imaml._compat.custom_gradients import custom_gradients_noted
-from keras_imaml._compat.fallbacks import fallbacks_noted, layers_of, warn
+from keras_imaml._compat.fallbacks import fallbacks_noted, layers_of, uneven, warn
 
 _MOST_UNROLLED = 64  # tasks; the graph grows with them
 
@@ -17,7 +17,8 @@ class TaskMap:
     """Calls functions of one task for all tasks, and remembers what cannot be vectorized.
 
     Vectorization would lose gradients that a user defined by `tf.custom_gradient`. TensorFlow does
-    not vectorize conditions and some loops under two tapes. Both are computed task by task.
+    not vectorize conditions and some loops under two tapes, nor operations whose results have
+    another size in each task. All of these are computed task by task.
 
     Args:
         layers: Names of the layers that a warning may name.
@@ -48,6 +49,7 @@ class TaskMap:
                 if not traced:  # of the function itself
                     raise
                 own_gradients.append(("", "control flow"))
+        own_gradients += [(name, f"operation {kind}") for name, kind in noted if uneven(kind)]
         if own_gradients:
             self.one_by_one = True
             noted = own_gradients

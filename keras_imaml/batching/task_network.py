@@ -15,6 +15,8 @@ from keras_imaml._compat.random_streams import RandomStreams, draws_refused
 from keras_imaml._compat.recurrence import unrolled_recurrence
 from keras_imaml._compat.second_derivatives import exact_moments
 from keras_imaml._compat.squeezing import task_axis_kept
+from keras_imaml._utils.structures import with_none
+from keras_imaml._utils.tracing import traced
 from keras_imaml.batching.layer_checks import check_masks
 from keras_imaml.batching.layer_rules import LayerRules
 from keras_imaml.batching.layer_updates import CallChecked
@@ -47,8 +49,8 @@ def traced_when_eager(function: Callable[..., Any]) -> Callable[..., Any]:
 
     Vectorization traces what it vectorizes; executing eagerly it would do so at every call.
     """
-    traced = tf.function(function, autograph=False, reduce_retracing=True)
-    return lambda *arguments: (traced if tf.executing_eagerly() else function)(*arguments)
+    graph = traced(function, reduce_retracing=True)
+    return lambda *arguments: (graph if tf.executing_eagerly() else function)(*arguments)
 
 
 def has_penalties(model: keras.Model) -> bool:
@@ -169,7 +171,7 @@ class TaskNetwork:
         training: bool,
         support_rows: int | tf.Tensor | None,
         numbers: tf.Tensor,
-        counted: tf.Tensor | None,
+        counted: tf.Tensor | None = None,
     ) -> NetworkOutputs:
         own = [] if phi is None else self.parameters.adapted
         shared = [*self.parameters.shared, *self.parameters.fixed]
@@ -189,7 +191,7 @@ class TaskNetwork:
                 statistics_of_first(support_rows, *counted_row),
                 unrolled_recurrence(),
             ):
-                outputs = self.model(examples, training=training)
+                outputs = self.model(with_none(examples), training=training)
                 losses = self.model.losses
             if not getattr(self.model, "outputs", None):  # subclassed: not seen before
                 check_masks(self.model, outputs)

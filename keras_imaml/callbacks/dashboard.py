@@ -41,14 +41,14 @@ _RESULTS = {
 
 
 class Dashboard(keras.callbacks.Callback):
-    """Write what a meta-learning run does for TensorBoard, grouped by what it tells.
+    """Log a meta-learning run for TensorBoard, in groups by topic.
 
-    Every point is at a number of meta-steps. The runs in the folder:
+    The horizontal axis counts meta-steps. The folder holds these runs:
 
-    * `train`: what `fit` logs, as means over the last `every` meta-steps, the time of a step; after
-      every epoch lambda and learned step sizes (one curve a layer), the norm of theta, histograms
-      of the weights. Before training, the graph of the network, if it is functional.
-    * `validation`: the same figures of the validation data of `fit`.
+    * `train`: the logs of `fit` as means over the last `every` meta-steps, and the time of a step.
+      After every epoch: lambda and learned step sizes (one curve a layer), the norm of theta, and
+      histograms of the weights. Before training: the graph of a functional network.
+    * `validation`: the same figures for the validation data of `fit`.
     * `probe`, `probe_before`: one fixed meta-batch after and before adaptation: loss and accuracy,
       how far each layer moves, the norm of the meta-gradient and its cosine to the first-order
       one, the curvature along the query gradient, the time of a meta-gradient of data that lie in

@@ -6,7 +6,10 @@ from collections.abc import Mapping
 import tensorflow as tf
 from tensorboard.plugins.scalar import metadata
 
-_SCALAR = metadata.create_summary_metadata(display_name="", description="")
+# TensorBoard's message as one of TensorFlow, whose class is another.
+_SCALAR = tf.compat.v1.SummaryMetadata.FromString(
+    metadata.create_summary_metadata(display_name="", description="").SerializeToString()
+)
 
 
 class EventFiles:

@@ -1,6 +1,7 @@
 """A signal ends training after the current meta-step, with a checkpoint."""
 
 import signal
+import threading
 from typing import Any
 
 import keras
@@ -26,7 +27,7 @@ class StopOnSignal(keras.callbacks.Callback):
 
     Raises:
         ValueError: If a number is not a signal that can be handled; in `fit`, if it runs in another
-            thread than the main one.
+            thread than the main one, and `hold` was not called before.
 
     Example:
 
@@ -49,6 +50,7 @@ class StopOnSignal(keras.callbacks.Callback):
         self.received = False
         self._signals = [HeldSignal(n, "this meta-step") for n in numbers or (signal.SIGTERM,)]
         self._workers: Any = None
+        self._held = False  # by `hold`, before `fit`
 
     @property
     def number(self) -> int | None:
@@ -59,12 +61,17 @@ class StopOnSignal(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Install the handlers."""
-        if not in_main_thread():
-            raise ValueError("`StopOnSignal` needs `fit` to run in the main thread.")
-        self.received = False
+        if not in_main_thread() and not self._held:
+            raise ValueError(
+                "Invalid value for `callbacks`. Expected `fit` in the main thread, which alone can "
+                "handle signals, or `stop = StopOnSignal(); stop.hold()` in the main thread before "
+                "the other one starts, and `stop.release_signals()` after it. Received: "
+                f"StopOnSignal in the thread {threading.current_thread().name!r}"
+            )
         self._workers = Workers(self.model.distribute_strategy)
-        for held_signal in self._signals:
-            held_signal.hold()
+        if not self._held:
+            self.received = False
+            self._install()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Stop if a signal has come to any worker."""
@@ -81,7 +88,28 @@ class StopOnSignal(keras.callbacks.Callback):
         self.received = self._workers.any(self.number is not None)
         self.release_signals()
 
+    def hold(self) -> None:
+        """Install the handlers before `fit`, which then may run in another thread.
+
+        They stay until `release_signals` is called in the main thread.
+        """
+        if not in_main_thread():
+            raise ValueError(
+                "`StopOnSignal.hold` works in the main thread alone, since Python handles signals "
+                f"there. Received: the thread {threading.current_thread().name!r}"
+            )
+        self.received = False
+        self._install()
+        self._held = True
+
     def release_signals(self) -> None:
         """Restore the previous handlers; the learner calls it even if `fit` fails."""
+        if not in_main_thread():
+            return  # they were installed by `hold`, and Python restores them there alone
+        self._held = False
         for held_signal in self._signals:
             held_signal.give_back()
+
+    def _install(self) -> None:
+        for held_signal in self._signals:
+            held_signal.hold()

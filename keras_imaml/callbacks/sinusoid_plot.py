@@ -7,6 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_imaml._utils.tracing import traced
+
 
 class SinusoidPlot(keras.callbacks.Callback):
     """Draw a learner's fits of some waves, before and after adaptation, into TensorBoard.
@@ -44,7 +46,7 @@ class SinusoidPlot(keras.callbacks.Callback):
     def draw(self) -> np.ndarray:
         """The picture, `[height, width, 3]`, uint8."""
         if self._predict is None:
-            self._predict = tf.function(self.model.adapt_and_predict, autograph=False)
+            self._predict = traced(self.model.adapt_and_predict)
         rows = []
         for (support_x, support_y), (query_x, query_y) in self.episodes:
             adapted = self._predict(support_x, support_y, query_x).numpy()

@@ -37,7 +37,7 @@ class GaussNewton(ShownAsCall):
             inner_problem = problem()
             inner_problem.watch(meta_tape)
             jacobian, penalty = _evaluated(inner_problem.objective, phi)
-            loss = _LossHessian(inner_problem.objective, jacobian.outputs)
+            loss = _LossHessian(inner_problem.objective, jacobian.all_outputs)
             gradient = jacobian.pulled_back(loss.slope) + inner_problem.proximal_gradient(phi)
             if penalty:
                 gradient += penalty.gradient
@@ -68,7 +68,8 @@ class _Jacobian:
         self._phi = phi
         with tf.GradientTape(persistent=True) as self._tape:
             self._tape.watch(phi)
-            self.outputs, self.penalty = objective.support(phi)
+            self.all_outputs, self.penalty = objective.support(phi)
+            self.outputs = differentiable(self.all_outputs)
 
     def pulled_back(self, slope: Any) -> tf.Tensor:
         """`J' slope`. J' u is linear in u: this pass also gives all products with J."""
@@ -129,9 +130,9 @@ class _LossHessian:
     """
 
     def __init__(self, objective: TaskObjective, outputs: Any) -> None:
-        self._outputs = outputs
+        self._outputs = differentiable(outputs)
         with tf.GradientTape(persistent=True) as self._tape:
-            self._tape.watch(outputs)
+            self._tape.watch(self._outputs)
             self.losses, self.slope = losses_and_slope(objective, outputs)
 
     def product(self, u: tf.Tensor) -> tf.Tensor:
@@ -146,17 +147,23 @@ class _LossHessian:
 
 
 def losses_and_slope(objective: TaskObjective, outputs: Any) -> tuple[tf.Tensor, Any]:
-    """The support losses, and their derivative with respect to the outputs."""
+    """The support losses, and their derivative with respect to the differentiable outputs."""
+    sources = differentiable(outputs)
     with tf.GradientTape() as tape:
-        tape.watch(outputs)
+        tape.watch(sources)
         losses = objective.support_loss_of(outputs)
     # Without ZERO, unconnected gradients would be None, and TensorFlow reads None as an output
     # gradient of ones.
     slope = tf.nest.map_structure(
         tf.convert_to_tensor,  # it may be sparse, see `_flat`
-        tape.gradient(losses, outputs, unconnected_gradients=_ZERO),
+        tape.gradient(losses, sources, unconnected_gradients=_ZERO),
     )
     return losses, slope
+
+
+def differentiable(outputs: Any) -> list[tf.Tensor]:
+    """The outputs that are no integers, such as the number of a class beside its logits."""
+    return [part for part in tf.nest.flatten(outputs) if part.dtype.is_floating]
 
 
 def _flat(outputs: Any) -> tf.Tensor:

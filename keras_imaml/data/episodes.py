@@ -1,7 +1,7 @@
 """Few-shot episodes, drawn in the graph from a pool of examples held in memory.
 
-Everything here is a function of (seed, stream, index): an iterator can be saved and restored, two
-runs see the same episodes, and the work runs in parallel with training. No data set is known here.
+An episode is a function of (seed, stream, index). Iterators can be saved and restored, two runs see
+the same episodes, and episodes are drawn in parallel with training.
 """
 
 import dataclasses
@@ -165,9 +165,9 @@ class ExamplePool:
             rotations: Whether each class of an episode is turned by 0, 90, 180 or 270 degrees,
                 the same for its support and query images. Defaults to `False`.
             start: Index of the first episode. Defaults to 0.
-            class_labels: Whether labels are the numbers of the classes in the pool (times 4, plus
-                the quarter turns, with `rotations`), and not 0 to `way - 1` in a fresh random
-                order. Defaults to `False`.
+            class_labels: Whether labels are the numbers of the classes in the pool, instead of 0 to
+                `way - 1` in a random order. With `rotations` they are `4 * class + quarter turns`.
+                Defaults to `False`.
 
         Returns:
             An infinite `tf.data.Dataset` of `((support_x, support_y), (query_x, query_y))`, class

@@ -16,19 +16,20 @@ def from_function(
     """Episodes that a NumPy function draws: regressions, sentences, tables, time series.
 
     Args:
-        draw: From random numbers to one task, `((support_x, support_y), (query_x, query_y))`:
-            arrays without a task axis, or structures (a dict of inputs, a dict of targets) of such.
-            Shapes, dtypes and structure have to be the same for every task.
-        seed: Non-negative integer. Another one for each of training, validation and test.
-            Defaults to 0.
-        start: Number of episodes to pass over, such as those of an earlier run, at no cost.
-            Defaults to 0.
+        draw: A function from a `numpy.random.Generator` to one task, `((support_x, support_y),
+            (query_x, query_y))`: arrays without a task axis, or structures of them such as a dict
+            of inputs. Shapes, dtypes and structure must be the same for every task.
+        seed: Non-negative integer. Use different ones for training, validation and test. Defaults
+            to 0.
+        start: Number of episodes to skip at no cost, such as those of an earlier run. Defaults
+            to 0.
 
     Returns:
-        An infinite `tf.data.Dataset` of what `draw` gives; episode i depends on `seed` and i alone.
+        An endless `tf.data.Dataset` of what `draw` returns. Episode i depends on
+        `seed` and i only.
 
     Raises:
-        ValueError: If `draw` gives anything else, or a number is out of range.
+        ValueError: If `draw` returns anything else, or a number is out of range.
 
     Example:
 

@@ -12,6 +12,7 @@ import keras
 import tensorflow as tf
 
 from keras_imaml._compat.keras_attributes import clipped, tensorflow_variable
+from keras_imaml._utils.tracing import traced
 
 _OF_COMPILE = (keras.optimizers.Optimizer, keras.metrics.Metric)
 _CLIPS = ("clipnorm", "global_clipnorm", "clipvalue")
@@ -188,7 +189,7 @@ def lost_worker_reported() -> Iterator[None]:
             raise
         raise ConnectionError(
             "Another worker has ended or cannot be reached, and without it the meta-step cannot "
-            "be finished. Start all workers again: training goes on from the last checkpoint. "
+            "be finished. Start all workers again: training resumes from the last checkpoint. "
             f"Received: {reasons[0] if reasons else error}"
         ) from error
 
@@ -210,7 +211,7 @@ def step_function(
         return {k: strategy.experimental_local_results(v)[0] for k, v in logs.items()}
 
     if not eagerly:  # the graph takes the iterator: a smaller last batch needs no new trace
-        on_all = tf.function(on_all, autograph=False, reduce_retracing=True)
+        on_all = traced(on_all, reduce_retracing=True)
 
     def function(iterator: Any) -> dict[str, Any]:
         with lost_worker_reported():

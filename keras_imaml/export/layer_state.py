@@ -13,13 +13,14 @@ def copy_other_state(model: keras.Model, copy: keras.Model) -> None:
     Examples are the vocabulary of a `StringLookup` and the statistics of a `Normalization`, which
     their own `adapt` has learned.
     """
-    for layer, twin in zip(all_layers(model), all_layers(copy), strict=True):
-        if not hasattr(twin, "finalize_state"):
-            continue
+    pairs = zip(all_layers(model), all_layers(copy), strict=True)
+    own = [(layer, twin) for layer, twin in pairs if hasattr(twin, "finalize_state")]
+    for layer, twin in own:
+        store: dict = {}
+        layer.save_own_variables(store)
+        twin.load_own_variables(store)
+    for layer, twin in own:  # after those: a vocabulary by TF-IDF takes its weights along
         if hasattr(twin, "load_assets"):
             with tempfile.TemporaryDirectory() as folder:
                 layer.save_assets(folder)
                 twin.load_assets(folder)
-        store: dict = {}
-        layer.save_own_variables(store)
-        twin.load_own_variables(store)

@@ -11,18 +11,22 @@ from keras_imaml._compat.keras_graph import structure_of
 from keras_imaml._utils.keras_losses import (
     BINARY_CROSS_ENTROPIES,
     CROSS_ENTROPIES,
+    classification,
     has_class_numbers,
     loss_name,
     takes_logits,
 )
+from keras_imaml._utils.outputs import losses_of_outputs, output_keys
 from keras_imaml._utils.validation import check_compiled, check_folder_name
 
 
 def export_learner(
     learner: Any,
     filepath: str,
+    format: str = "tf_saved_model",  # noqa: A002
+    verbose: bool | None = None,
+    input_signature: Any = None,
     target_spec: Any = None,
-    verbose: bool = True,
     sample_weight: bool = False,
 ) -> None:
     """Write a SavedModel with two signatures, or three.
@@ -48,9 +52,16 @@ def export_learner(
     Args:
         learner: A compiled `keras_imaml.MetaLearner`.
         filepath: The folder to write.
-        target_spec: `tf.TensorSpec` of `support_y`, `[None, ...]`. Defaults to integer labels for
-            a sparse loss, and to the shape of the network's outputs for any other.
-        verbose: Whether to print the signatures. Defaults to `True`.
+        format: `"tf_saved_model"`, the only one that can hold an adaptation. Defaults to it.
+        verbose: Whether to print the signatures. Defaults to `None`, which is `True`.
+        input_signature: As for `keras.Model.export`, what the network takes, such as
+            `[keras.InputSpec(shape=(None, 28, 28, 1), dtype="float32")]`. Defaults to `None`: the
+            inputs of the network.
+        target_spec: `tf.TensorSpec` of `support_y`, `[None, ...]`, or a structure of them.
+            Defaults to integer labels for a sparse loss (one for each example, token or pixel),
+            and to the shape of the network's outputs for any other. Several outputs have a
+            list, or a dictionary if the loss or the outputs are one; without those that have
+            no loss.
         sample_weight: Whether to write the third signature. Defaults to `False`.
 
     Example:
@@ -66,8 +77,10 @@ def export_learner(
     """
     check_compiled(learner, "export")
     filepath = check_folder_name("filepath", filepath)
+    _check_format(format)
+    inputs = _inputs(learner.model) if input_signature is None else _only(input_signature)
     examples = keras.tree.map_structure(
-        lambda x: tf.TensorSpec([None, *x.shape[1:]], x.dtype), _inputs(learner.model)
+        lambda x: tf.TensorSpec([None, *x.shape[1:]], x.dtype or "float32"), inputs
     )
 
     def predict(x: Any) -> dict[str, tf.Tensor]:
@@ -119,27 +132,36 @@ def export_learner(
     archive.add_endpoint("adapt_and_predict", adapt, specs)
     if sample_weight:
         archive.add_endpoint("adapt_and_predict_weighted", adapt_weighted, [*specs, weights])
-    archive.write_out(filepath, verbose=verbose)
+    archive.write_out(filepath, verbose=verbose is None or verbose)
+
+
+def _check_format(name: str) -> None:
+    if name != "tf_saved_model":
+        raise ValueError(
+            "Invalid value for `format`. Expected 'tf_saved_model', which alone can hold an "
+            "adaptation: other formats have no loops and gradients. The model of one task has "
+            "all formats of Keras: learner.adapt(support_x, support_y).export(filepath, "
+            f"format={name!r}). Received: format={name!r}"
+        )
+
+
+def _only(signature: Any) -> Any:
+    """The one argument of a signature that lists the arguments of a network."""
+    single = isinstance(signature, (list, tuple)) and len(signature) == 1
+    return signature[0] if single else signature
 
 
 def _named_outputs(learner: Any, outputs: Any) -> dict[str, tf.Tensor]:
     """The outputs, named by the kind of their losses."""
-    flat = keras.tree.flatten(outputs)
-    losses = _loss_of_each(learner, len(flat))
+    flat, names = keras.tree.flatten(outputs), learner.output_names
+    losses = losses_of_outputs(learner.loss, outputs, names)
     if len(flat) == 1:
         return _read(flat[0], losses[0])
     return {
         f"{name}_{kind}": value
-        for name, z, loss in zip(learner.output_names, flat, losses, strict=True)
+        for name, z, loss in zip(output_keys(outputs, names) or names, flat, losses, strict=True)
         for kind, value in _read(z, loss).items()
     }
-
-
-def _loss_of_each(learner: Any, outputs: int) -> list[Any]:
-    loss = learner.loss
-    if isinstance(loss, dict):
-        return [loss.get(name) for name in learner.output_names]
-    return list(loss) if isinstance(loss, (list, tuple)) else [loss] * outputs
 
 
 def _read(outputs: tf.Tensor, loss: Any) -> dict[str, tf.Tensor]:
@@ -176,11 +198,27 @@ def _named(examples: Any, name: str) -> Any:
 
 
 def _targets(learner: Any) -> Any:
-    if has_class_numbers(learner.loss):
-        return tf.TensorSpec([None], tf.int32, "support_y")
-    outputs = learner.model.outputs
+    outputs, names = structure_of(learner.model, "output"), learner.output_names
+    losses = losses_of_outputs(learner.loss, outputs, names)
+    flat = keras.tree.flatten(outputs)
+    keys = output_keys(outputs, names) or range(len(flat))
+    wanted = [
+        (key, z, loss) for key, z, loss in zip(keys, flat, losses, strict=True) if loss is not None
+    ]
+    if len(flat) > 1 and (isinstance(learner.loss, dict) or isinstance(outputs, dict)):
+        return {key: _target(z, loss, f"support_y_{key}") for key, z, loss in wanted}
     specs = [
-        tf.TensorSpec([None, *z.shape[1:]], z.dtype, f"support_y_{i}" if i else "support_y")
-        for i, z in enumerate(outputs)
+        _target(z, loss, f"support_y_{place}" if place else "support_y")
+        for place, (_, z, loss) in enumerate(wanted)
     ]
     return specs[0] if len(specs) == 1 else specs
+
+
+def _target(output: Any, loss: Any, name: str) -> tf.TensorSpec:
+    """Class numbers have the shape of the outputs without the axis of the classes."""
+    shape = [None, *output.shape[1:]]
+    if not has_class_numbers(loss):
+        return tf.TensorSpec(shape, output.dtype, name)
+    rule = classification(loss, None, None)
+    del shape[-1 if rule is None else rule.axis]
+    return tf.TensorSpec(shape, tf.int32, name)

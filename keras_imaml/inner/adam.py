@@ -18,7 +18,7 @@ class Adam(Configurable):
     """Adam with bias correction; its moments start at zero in every task.
 
     Args:
-        steps: Maximum number of iterations. Defaults to `16`.
+        steps: Maximum number of iterations. `0` does not adapt. Defaults to `16`.
         learning_rate: Step size, in weights. Defaults to `0.01`.
         beta_1: Decay of the mean gradient. Defaults to `0.9`.
         beta_2: Decay of the mean squared gradient. Defaults to `0.999`.
@@ -44,7 +44,7 @@ class Adam(Configurable):
     tolerance: float = 0.0
 
     def __post_init__(self) -> None:
-        check_integer("steps", self.steps, minimum=1)
+        check_integer("steps", self.steps, minimum=0)
         check_number("learning_rate", self.learning_rate, minimum=0.0, exclusive=True)
         for name in ("beta_1", "beta_2"):
             if check_number(name, getattr(self, name), minimum=0.0) >= 1:

@@ -60,10 +60,12 @@ def descend(
         problem: The inner problem.
         start: `[tasks, size]`.
         rule: The method.
-        steps: Maximum number of iterations.
+        steps: Maximum number of iterations; 0 stays at the start.
         tolerance: A task stops when `||grad G||` has fallen below this share of its first value;
             0 runs all steps.
     """
+    if isinstance(steps, int) and not steps:
+        return at_start(problem, start)
 
     def step_of_all(s: _State) -> _State:
         support, gradient, change, *rule_state = rule.step(problem, s.step, s.phi, *s.rule_state)
@@ -119,6 +121,16 @@ def descend(
     return descent_solution(
         end.phi, end.steps_taken, end.initial_norm, end.final_norm, end.initial_value, value
     )
+
+
+def at_start(problem: InnerProblem, start: tf.Tensor) -> InnerSolution:
+    """The solution without a step: a baseline that does not adapt."""
+    support, gradient = problem.support_and_gradient(start)
+    value, size = problem.with_proximal_term(support, start), norm(gradient)
+    none = tf.zeros(tf.shape(start)[:1], tf.int32)
+    observed = (tf.stop_gradient(x) for x in (size, value))  # only the path is differentiated
+    size, value = observed
+    return descent_solution(tf.identity(start), none, size, size, value, value)
 
 
 def descent_solution(

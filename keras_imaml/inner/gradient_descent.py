@@ -25,8 +25,8 @@ class GradientDescent(Configurable):
     Memory does not depend on the number of steps, because the path is not stored.
 
     Args:
-        steps: Maximum number of iterations. Defaults to `16`, as in the paper for 5-way
-            Omniglot.
+        steps: Maximum number of iterations. `0` does not adapt. Defaults to `16`, as in the paper
+            for 5-way Omniglot.
         learning_rate: `"auto"` measures the curvature along the path and follows it, for each
             task and in every step, at no extra evaluation. A number is a step size in squared
             weights per unit of loss; it must stay below `2 / (largest curvature + lambda)`. A
@@ -60,7 +60,7 @@ class GradientDescent(Configurable):
     tolerance: float = 0.0
 
     def __post_init__(self) -> None:
-        check_integer("steps", self.steps, minimum=1)
+        check_integer("steps", self.steps, minimum=0)
         if isinstance(self.learning_rate, str):
             check_choice("learning_rate", self.learning_rate, (AUTO,))
             if self.momentum:

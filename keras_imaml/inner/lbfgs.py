@@ -10,6 +10,7 @@ from keras_imaml._utils.configurable import Configurable
 from keras_imaml._utils.loops import while_active
 from keras_imaml._utils.validation import check_integer, check_number
 from keras_imaml._utils.vectors import dot, finite, norm, select
+from keras_imaml.inner.descent import at_start
 from keras_imaml.inner.line_search import backtrack
 from keras_imaml.inner.solution import InnerSolution, count_with_values
 from keras_imaml.objectives.inner_problem import InnerProblem
@@ -34,7 +35,7 @@ class LBFGS(Configurable):
     """Quasi-Newton steps from the last few moves, with an Armijo line search.
 
     Args:
-        steps: Maximum number of iterations. Defaults to `10`.
+        steps: Maximum number of iterations. `0` does not adapt. Defaults to `10`.
         memory: Number of past moves to keep. Defaults to `5`.
         first_step: Length of the first step as a multiple of the gradient. Defaults to `0.1`.
         backtracks: Maximum number of halvings of a step. Defaults to `8`.
@@ -58,7 +59,7 @@ class LBFGS(Configurable):
     tolerance: float = 0.0
 
     def __post_init__(self) -> None:
-        check_integer("steps", self.steps, minimum=1)
+        check_integer("steps", self.steps, minimum=0)
         check_integer("memory", self.memory, minimum=1)
         check_number("first_step", self.first_step, minimum=0.0, exclusive=True)
         check_integer("backtracks", self.backtracks, minimum=0)
@@ -67,6 +68,8 @@ class LBFGS(Configurable):
     def minimize(self, problem: InnerProblem, start: tf.Tensor | None = None) -> InnerSolution:
         """See `InnerSolver.minimize`."""
         start = problem.start() if start is None else start
+        if not self.steps:
+            return at_start(problem, start)
         support, gradient = problem.support_and_gradient(start)
         initial_value = problem.with_proximal_term(support, start)
         initial_norm = norm(gradient)

@@ -11,6 +11,7 @@ from keras_imaml._utils.loops import while_active
 from keras_imaml._utils.validation import check_choice, check_integer, check_number
 from keras_imaml._utils.vectors import dot, finite, norm, select
 from keras_imaml.curvature import CURVATURES
+from keras_imaml.inner.descent import at_start
 from keras_imaml.inner.line_search import backtrack
 from keras_imaml.inner.solution import InnerSolution, count_with_values
 from keras_imaml.linear import ConjugateGradient
@@ -42,7 +43,7 @@ class NewtonCG(Configurable):
     decreases while the quadratic model predicts well, and increases otherwise.
 
     Args:
-        steps: Maximum number of Newton steps. Defaults to `4`.
+        steps: Maximum number of Newton steps. `0` does not adapt. Defaults to `4`.
         linear_steps: Maximum number of products with the curvature per step. Defaults to `5`,
             as in the paper.
         curvature: `"gauss_newton"` or `"hessian"`. Defaults to `"gauss_newton"`.
@@ -80,7 +81,7 @@ class NewtonCG(Configurable):
     linear_tolerance: float = 0.3
 
     def __post_init__(self) -> None:
-        check_integer("steps", self.steps, minimum=1)
+        check_integer("steps", self.steps, minimum=0)
         check_integer("linear_steps", self.linear_steps, minimum=1)
         check_number("linear_tolerance", self.linear_tolerance, minimum=0.0)
         check_choice("curvature", self.curvature, CURVATURES)
@@ -91,6 +92,8 @@ class NewtonCG(Configurable):
     def minimize(self, problem: InnerProblem, start: tf.Tensor | None = None) -> InnerSolution:
         """See `InnerSolver.minimize`."""
         start = problem.start() if start is None else start
+        if not self.steps:
+            return at_start(problem, start)
         curvature = CURVATURES[self.curvature]()
         linear = ConjugateGradient(self.linear_steps, self.linear_tolerance)
 

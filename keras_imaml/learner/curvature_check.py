@@ -5,8 +5,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_imaml._utils.tracing import traced
 from keras_imaml._utils.validation import check_compiled
-from keras_imaml.curvature.gauss_newton import GaussNewton, losses_and_slope
+from keras_imaml.curvature.gauss_newton import GaussNewton, differentiable, losses_and_slope
 from keras_imaml.curvature.hessian import Hessian
 from keras_imaml.learner.first_step import half_precision
 from keras_imaml.linear.operators import GaussNewtonProduct
@@ -71,7 +72,7 @@ def check_curvature(learner: Any, data: Any) -> dict[str, float]:
     if isinstance(data, tf.data.Dataset):
         data = next(iter(data))
     exact = getattr(algorithm, "curvature", "hessian") == "hessian"
-    found = tf.function(lambda: _errors(learner, algorithm, data, exact), autograph=False)()
+    found = traced(lambda: _errors(learner, algorithm, data, exact))()
     errors = {name: float(error) for name, error in found.items()}
     bad = [name for name, error in errors.items() if not error <= _TOLERANCES[name]]
     if bad:
@@ -126,7 +127,7 @@ def _of_network(
     flat = lambda parts: tf.concat(  # noqa: E731
         [tf.reshape(part, [-1]) for part in tf.nest.flatten(parts)], 0
     )
-    moved = (flat(ahead) - flat(behind)) / (2 * step)
+    moved = (flat(differentiable(ahead)) - flat(differentiable(behind))) / (2 * step)
     slopes = flat(losses_and_slope(objective, ahead)[1]) - flat(
         losses_and_slope(objective, behind)[1]
     )

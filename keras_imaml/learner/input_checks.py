@@ -8,7 +8,10 @@ import numpy as np
 import tensorflow as tf
 
 from keras_imaml._compat.keras_attributes import all_layers
+from keras_imaml._compat.keras_graph import structure_of
 from keras_imaml._utils.keras_losses import has_class_numbers
+from keras_imaml._utils.outputs import losses_of_outputs, targets_of_outputs
+from keras_imaml._utils.structures import with_none
 
 _NAMES = ("support_x", "support_y", "support_weights", "query_x", "query_y", "query_weights")
 
@@ -23,14 +26,18 @@ def check_element(data: Any) -> Any:
     Raises:
         ValueError: If it has another structure.
     """
-    if isinstance(data, tuple) and len(data) == 3:
-        if data[2] is not None:
+    if isinstance(data, (list, tuple)):
+        data = tuple(data)
+        if len(data) == 3 and data[2] is not None:
             raise ValueError(
                 "Invalid value for `sample_weight`. Expected None: support and query examples have "
                 "weights of their own, as ((support_x, support_y, support_weights), (query_x, "
                 f"query_y, query_weights)). Received: sample_weight of {type(data[2]).__name__}"
             )
-        data = data[:2]  # Keras adds sample weights, which there are none of
+        while data and data[-1] is None:
+            data = data[:-1]  # Keras adds targets and sample weights, which there are none of
+        if len(data) == 1 and isinstance(data[0], (list, tuple)):
+            data = tuple(data[0])  # all of it was given as `x`
     try:
         support, query = (_with_weights(*part) for part in data)
     except (TypeError, ValueError):
@@ -38,7 +45,7 @@ def check_element(data: Any) -> Any:
             "Invalid element of the data. Expected ((support_x, support_y), (query_x, query_y)), "
             "or triples with the weights of examples, each with a leading task axis, such as "
             "keras_imaml.data.glyphs('train').batch(16) "
-            f"gives. Received: {keras.tree.map_structure(lambda x: getattr(x, 'shape', x), data)}"
+            f"gives. Received: {keras.tree.map_structure(_shown, data)}"
         ) from None
     return support, query
 
@@ -60,6 +67,29 @@ def check_weighted(model: keras.Model) -> None:
                 "`activity_regularizer`, which would count examples that are not there. Remove it, "
                 f"or give elements without weights. Received: {layer.activity_regularizer!r}"
             )
+
+
+def _shown(part: Any) -> Any:
+    return tuple(part.shape) if getattr(part, "shape", None) is not None else part
+
+
+def check_examples(model: keras.Model, data: Any) -> None:
+    """Refuse tasks where examples are expected, by a `ValueError`."""
+    inputs = getattr(model, "inputs", None)
+    try:
+        (support_x, _, _), _ = check_element(data)
+    except ValueError:
+        return  # examples, with or without targets
+    first = next((x for x in keras.tree.flatten(support_x) if hasattr(x, "shape")), None)
+    if not inputs or first is None or len(first.shape) != len(inputs[0].shape) + 1:
+        return
+    raise ValueError(
+        "Invalid value for `x`. Expected inputs [examples, ...]: `predict` does not adapt, it "
+        "evaluates the network at the meta-learned weights. For tasks call learner.evaluate(tasks) "
+        "or keras_imaml.evaluate(learner, tasks); for predictions of one task "
+        "learner.adapt(support_x, support_y).predict(query_x). Received: ((support_x, support_y), "
+        f"(query_x, query_y)) with support_x of shape {tuple(first.shape)}"
+    )
 
 
 def check_end(name: str, data: Any, steps_name: str, steps: Any) -> None:
@@ -179,14 +209,23 @@ def check_labels(model: keras.Model, loss: Any, labels: Any, weights: Any = ()) 
     Raises:
         ValueError: With the range that was expected.
     """
-    outputs = getattr(model, "outputs", None)
-    if not has_class_numbers(loss) or not outputs or not tf.is_tensor(labels):
+    if not getattr(model, "outputs", None):
         return
-    if outputs[0].shape[-1] is None or getattr(loss, "ignore_class", None) is not None:
+    outputs, names = structure_of(model, "output"), getattr(model, "output_names", None)
+    targets = keras.tree.flatten(targets_of_outputs(with_none(labels), outputs, names, loss))
+    losses = losses_of_outputs(loss, outputs, names)
+    if len(targets) == len(losses):
+        for output, part, target in zip(keras.tree.flatten(outputs), losses, targets, strict=True):
+            if part is not None and has_class_numbers(part) and target is not None:
+                _check_class_numbers(output.shape[-1], part, target, weights)
+
+
+def _check_class_numbers(classes: int | None, loss: Any, labels: tf.Tensor, weights: Any) -> None:
+    if classes is None or getattr(loss, "ignore_class", None) is not None:
         return
     if labels.dtype == tf.string:
         _refuse("support_y", "class numbers", f"{labels.dtype.name} of shape {labels.shape}")
-    classes, numbers = outputs[0].shape[-1], tf.cast(labels, tf.float64)
+    numbers = tf.cast(labels, tf.float64)
     if np.shape(weights) and np.shape(weights)[0] == labels.shape[0]:
         numbers = tf.boolean_mask(numbers, np.asarray(weights) > 0)
     low, high = (float(reduce(numbers)) for reduce in (tf.reduce_min, tf.reduce_max))

@@ -1,6 +1,6 @@
 """`MetaLearner`: a Keras model that learns to adapt another one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -33,6 +33,7 @@ from keras_imaml.learner.step_metrics import (
 )
 from keras_imaml.learner.task_adaptation import TaskAdaptation
 from keras_imaml.learner.weight_summary import weights_table
+from keras_imaml.learner.with_algorithm import with_algorithm
 from keras_imaml.meta_parameters.parameters import (
     Adapt,
     Parameters,
@@ -170,12 +171,10 @@ class MetaLearner(TaskAdaptation, StepFunctions, keras.Model):
             optimizer: A Keras optimizer for the outer level. Defaults to `"adam"`.
             loss: A Keras loss, of both the support and the query set.
             metrics: Keras metrics of the query predictions after adaptation.
-            jit_compile: Whether to compile the step with XLA; slower on CPUs for convolutions,
-                and wrong there for max pooling. Defaults to `False`.
-            check_curvature: Whether to check at the first step of training, on its first task,
-                that the second derivatives are there which the algorithm takes. It costs about as
-                much as a few steps, once. Not with `jit_compile` or half precision. Defaults to
-                `True`.
+            jit_compile: Whether to use XLA; wrong for max pooling on CPUs. Defaults to `False`.
+            check_curvature: Whether to check the second derivatives that the algorithm takes, once,
+                on the first task of the first step. Not with `jit_compile` or half precision.
+                Defaults to `True`.
             **kwargs: Other arguments of `keras.Model.compile`.
         """
         if loss is None:
@@ -219,8 +218,8 @@ class MetaLearner(TaskAdaptation, StepFunctions, keras.Model):
     ) -> keras.callbacks.History:
         """Train on meta-batches, as `keras.Model.fit` does.
 
-        The progress bar shows the loss and the metrics; the diagnostics of the algorithm are in
-        the history, and wherever other callbacks put them. Tasks are drawn, so nothing is shuffled.
+        The progress bar shows the loss and the metrics; the history has the diagnostics of the
+        algorithm, too. Tasks are drawn, so nothing is shuffled.
         """
         if verbose in ("auto", 1, 2) and not isinstance(callbacks, keras.callbacks.CallbackList):
             level = 1 if verbose == "auto" else int(verbose)
@@ -252,13 +251,31 @@ class MetaLearner(TaskAdaptation, StepFunctions, keras.Model):
             )
         super().__setattr__(name, value)
 
+    def with_algorithm(self, algorithm: Algorithm | None = None, **changes: Any) -> "MetaLearner":
+        """Another learner of the same network, which adapts otherwise.
+
+        It shares the network and is compiled alike, with a fresh optimizer. Learned numbers, such
+        as lambda and step sizes, are copied.
+
+        Args:
+            algorithm: The algorithm. What it takes of `learner.algorithm` is copied with its
+                values. Defaults to `None`: a copy of the algorithm in use.
+            **changes: Arguments of the algorithm in use to change, and `steps` of its inner
+                solver. `steps=0` does not adapt, for a baseline.
+
+        Example:
+
+        ```python
+        learner = ki.MetaLearner(ki.models.MLP(1), ki.IMAML(ki.ProximalStrength(learned=True)))
+        learner.compile(optimizer="adam", loss="mse")
+        without_adaptation = learner.with_algorithm(steps=0)
+        ```
+        """
+        return with_algorithm(self, algorithm, **changes)
+
     @property
     def queries_interact(self) -> bool:
-        """Whether a prediction depends on the other queries of its task.
-
-        So if tasks adapt to them, or if `transductive`, and a layer normalizes by the examples at
-        hand.
-        """
+        """Whether predictions depend on the task's other queries: by adaptation or statistics."""
         seen = self.transductive and normalizes_by_batch(self.model)
         return self.algorithm.adapts_to_queries or seen
 
@@ -270,13 +287,24 @@ class MetaLearner(TaskAdaptation, StepFunctions, keras.Model):
     def __repr__(self) -> str:
         return constructor_call(self, adapt=self.adapt_spec)
 
-    def summary(self, print_fn: Callable[[str], Any] = print) -> None:
+    def summary(
+        self,
+        line_length: int | None = None,
+        positions: Sequence[float] | None = None,
+        print_fn: Callable[[str], Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
         """Print which weights adapt, which are only meta-learned, and which are fixed.
 
+        With any other argument than `print_fn`, Keras' table of the network's layers follows.
+
         Args:
-            print_fn: Called with the text. Defaults to `print`.
+            print_fn: Called with the text. Defaults to `None`, which is `print`.
+            line_length, positions, **kwargs: As for `keras.Model.summary`.
         """
-        print_fn(weights_table(self))
+        (print_fn or print)(weights_table(self))
+        if kwargs or line_length is not None or positions is not None:
+            self.model.summary(line_length, positions, print_fn, **kwargs)
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """The network at the meta-learned weights, without adaptation."""

@@ -7,6 +7,8 @@ import tensorflow as tf
 
 from keras_imaml._compat.loss_scaling import losses_per_replica
 from keras_imaml._compat.random_streams import RandomStreams
+from keras_imaml._utils.outputs import targets_of_outputs
+from keras_imaml._utils.structures import as_tensors, with_none
 from keras_imaml.algorithms import Algorithm
 from keras_imaml.batching import TaskLoss, TaskNetwork
 from keras_imaml.batching.layer_checks import check_layers
@@ -88,18 +90,16 @@ class ObjectiveBuilder:
             transductive: Whether layers normalize a query set by its own statistics.
             first: The number of its first task in the meta-batch of all replicas. Defaults to `0`.
         """
-        self.parameters.check_unchanged()
-        tasks = self._tasks(*self._checked(data))
-        tasks = tasks._replace(numbers=first + tf.range(tasks.count))
-        return TaskObjective(*self._levels, tasks, training, transductive)
+        support, query = self._checked(data)
+        return self._of_checked(support, query, training, transductive, first)
 
     def of_replica(
         self, data: Any, training: bool, transductive: bool
     ) -> tuple[TaskObjective, tf.Tensor]:
         """The objective of what a replica gets, which may be no task at all, and which are real."""
-        data, real = replicas.pad_empty_batch(self._checked(data))
+        (support, query), real = replicas.pad_empty_batch(self._checked(data))
         first = replicas.tasks_before(tf.reduce_sum(tf.cast(real, tf.int32)))
-        objective = self.objective(data, training, transductive, first)
+        objective = self._of_checked(support, query, training, transductive, first)
         valid = objective.tasks.valid & real
         return objective.on(objective.tasks._replace(valid=valid)), real
 
@@ -107,13 +107,25 @@ class ObjectiveBuilder:
         self, support_x: Any, support_y: Any, query_x: Any, transductive: bool, weights: Any = ()
     ) -> TaskObjective:
         """The objective of one task without a task axis, behind the trunk."""
-        add_axis = lambda x: tf.convert_to_tensor(x)[None]  # noqa: E731
-        element = ((support_x, support_y, weights), (query_x, (), ()))
-        support, query = keras.tree.map_structure(add_axis, element)
+        support = (
+            as_tensors(support_x, "support_x"),
+            as_tensors(support_y, "support_y"),
+            as_tensors(weights, "sample_weight"),
+        )
+        query = (as_tensors(query_x, "query_x"), (), ())
+        support, query = tf.nest.map_structure(lambda x: x[None], (support, query))
         self.parameters.check_unchanged()
         check_shapes(self.model, support, query)
         tasks = self._tasks(support, query)
         return after_trunk(TaskObjective(*self._levels, tasks, False, transductive))
+
+    def _of_checked(
+        self, support: tuple, query: tuple, training: bool, transductive: bool, first: Any
+    ) -> TaskObjective:
+        self.parameters.check_unchanged()
+        tasks = self._tasks(support, query)
+        tasks = tasks._replace(numbers=first + tf.range(tasks.count))
+        return TaskObjective(*self._levels, tasks, training, transductive)
 
     def _tasks(self, support: tuple, query: tuple) -> Tasks:
         """The meta-batch. If one set has weights of examples, those of the other are ones."""
@@ -130,15 +142,15 @@ class ObjectiveBuilder:
         return Tasks(*support[:2], *query[:2], *sets)
 
     def _checked(self, data: Any) -> Any:
-        tensors = keras.tree.map_structure(tf.convert_to_tensor, check_element(data))
-        support, query = tensors  # eager mode brings arrays as they are
+        support, query = as_tensors(check_element(data))  # eager mode brings arrays as they are
         check_shapes(self.model, support, query)
         return support, query
 
     def _make_networks(self) -> None:
         # A joint set is normalized as one, and a learned loss reads activations of the trunk.
         model, parameters, streams = self.model, self.parameters, self._streams
-        whole = self.learned_loss or self._algorithm.joins_examples
+        optional = any(getattr(x, "optional", False) for x in getattr(model, "inputs", None) or ())
+        whole = self.learned_loss or self._algorithm.joins_examples or optional
         parts = None if whole else split(model, parameters)
         self.trunk = parts and TrunkNetwork(parts.trunk, parameters, streams)
         self._outer_network = TaskNetwork(parts.rest if parts else model, parameters, streams)
@@ -150,6 +162,8 @@ class ObjectiveBuilder:
 
     def _loss_of_one(self, y: Any, outputs: Any, weights: tf.Tensor | None = None) -> tf.Tensor:
         compiled = self._compile_loss
+        names = getattr(self.model, "output_names", None)
+        y = targets_of_outputs(with_none(y), outputs, names, self._loss)
         if not compiled.built:
             compiled.build(y, outputs)
         # A stateless scope keeps the per-output trackers of Keras out of the inner loop.
@@ -157,7 +171,7 @@ class ObjectiveBuilder:
             if weights is None:
                 loss = compiled(y, outputs)
             else:
-                loss = weighted_loss(compiled, self._loss, y, outputs, weights)
+                loss = weighted_loss(compiled, self._loss, y, outputs, weights, names)
         if loss.shape.rank:
             raise ValueError(
                 "Invalid value for `loss`. Expected one number for all examples of a task, such as "

@@ -8,9 +8,14 @@ import keras
 import tensorflow as tf
 
 from keras_imaml._compat.datasets import element_spec
+from keras_imaml._compat.keras_attributes import compiled_metrics, given_metrics
+from keras_imaml._compat.keras_graph import output_spec
+from keras_imaml._utils.outputs import check_targets_of_metrics, targets_of_outputs
+from keras_imaml._utils.structures import symbolic
 from keras_imaml.distribution import replicas
 from keras_imaml.learner.first_step import FirstStep
-from keras_imaml.learner.input_checks import check_element, check_end
+from keras_imaml.learner.input_checks import check_element, check_end, check_examples
+from keras_imaml.learner.tuple_batches import with_tuples
 from keras_imaml.meta_parameters.parameters import Parameters
 
 if TYPE_CHECKING:
@@ -33,6 +38,7 @@ class StepFunctions(_Model):
 
     def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
         """See `keras.Model.fit`; data without an end needs a number of steps."""
+        args, kwargs = with_tuples(args), with_tuples(kwargs)
         given = _arguments(keras.Model.fit, self, args, kwargs)
         if given.get("class_weight") is not None:
             raise ValueError(
@@ -49,9 +55,15 @@ class StepFunctions(_Model):
 
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
         """See `keras.Model.evaluate`; data without an end needs a number of steps."""
+        args, kwargs = with_tuples(args), with_tuples(kwargs)
         given = _arguments(keras.Model.evaluate, self, args, kwargs)
         check_end("x", given.get("x"), "steps", given.get("steps"))
         return super().evaluate(*args, **kwargs)
+
+    def predict_step(self, data: Any) -> Any:
+        """The network at the meta-learned weights, for examples; tasks are refused."""
+        check_examples(self.model, data)
+        return super().predict_step(data)
 
     def make_train_function(self, force: bool = False) -> Any:
         """See `keras.Model.make_train_function`."""
@@ -103,12 +115,13 @@ class StepFunctions(_Model):
 
     def _build_metrics(self, spec: Any) -> None:
         _, (x, y, _) = check_element(spec)
-
-        def flat(part: Any) -> keras.KerasTensor:  # the query sets of all tasks, one after another
-            return keras.KerasTensor((None, *part.shape[2:]), part.dtype.name)
-
-        x, y = keras.tree.map_structure(flat, (x, y))
-        outputs = self.model.compute_output_spec(x)
+        # The query sets of all tasks, one after another.
+        outputs = output_spec(self.model, symbolic(x, first_axis=2))
+        names = self.output_names
+        y = targets_of_outputs(symbolic(y, first_axis=2), outputs, names, self.loss)
+        compiled = compiled_metrics(self)
+        for metrics in () if compiled is None else given_metrics(compiled):
+            check_targets_of_metrics(metrics, y, outputs, names)
         for part in (self._compile_loss, self._compile_metrics):
             if part is not None and not part.built:
                 part.build(y, outputs)

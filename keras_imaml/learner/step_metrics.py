@@ -7,6 +7,8 @@ import keras
 import tensorflow as tf
 
 from keras_imaml._compat.keras_attributes import compiled_loss, loss_tracker
+from keras_imaml._utils.outputs import targets_of_outputs
+from keras_imaml._utils.structures import with_none
 from keras_imaml.learner.meta_batch import Outcome
 from keras_imaml.learner.weighted_loss import weighted_loss
 from keras_imaml.objectives.task_objective import TaskObjective
@@ -64,7 +66,9 @@ def update_metrics(
         kept = tf.boolean_mask(x, valid)
         return tf.reshape(kept, tf.concat([[-1], tf.shape(kept)[2:]], axis=0))
 
-    y, outputs = keras.tree.map_structure(flat, (objective.tasks.query_y, outputs))
+    y, outputs = tf.nest.map_structure(flat, (objective.tasks.query_y, outputs))
+    names = learner.output_names
+    y = targets_of_outputs(with_none(y), outputs, names, learner.loss)
     weights = None if present is None else flat(objective.tasks.query_weights)
     loss_tracker(learner).update_state(tf.boolean_mask(losses, valid))
     compiled = compiled_loss(learner)
@@ -72,7 +76,7 @@ def update_metrics(
         if weights is None:
             compiled(y, outputs)
         else:
-            weighted_loss(compiled, learner.loss, y, outputs, weights)
+            weighted_loss(compiled, learner.loss, y, outputs, weights, names)
     means = learner.diagnostics
     for name, value in diagnostics.items():
         _add(

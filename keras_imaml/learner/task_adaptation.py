@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_imaml._utils.structures import as_tensors
 from keras_imaml._utils.tracing import TracedByRank
 from keras_imaml._utils.validation import check_compiled
 from keras_imaml.algorithms import Algorithm
@@ -102,8 +103,11 @@ class TaskAdaptation(_Model):
                 f"unlabelled_x with algorithm={self.algorithm!r}"
             )
         weights = () if sample_weight is None else check_weights(sample_weight)
-        parts = keras.tree.map_structure(
-            tf.convert_to_tensor, (support_x, support_y, unlabelled_x, weights)
+        parts = (
+            as_tensors(support_x, "support_x"),
+            as_tensors(support_y, "support_y"),
+            as_tensors(unlabelled_x, "unlabelled_x"),
+            weights,
         )
         if self.learned_loss is None:
             check_labels(self.model, self.loss, parts[1], weights)
@@ -156,21 +160,28 @@ class TaskAdaptation(_Model):
                 "with a learned loss, which needs none). Received: support_y=None"
             )
         if self.learned_loss is None and tf.executing_eagerly():
-            labels = keras.tree.map_structure(tf.convert_to_tensor, support_y)
+            labels = as_tensors(support_y, "support_y")
             check_labels(self.model, self.loss, labels, sample_weight)
         weights = () if sample_weight is None else check_weights(sample_weight)
         objective = self._single(support_x, support_y, query_x, weights)
         solution = self.algorithm.adapt(objective)
         valid = solution.valid & objective.valid
         outputs = keras.tree.map_structure(
-            lambda z: z[0] * _one_or_nan(valid[0], z.dtype),
+            lambda z: z[0] * _one_or_nan(valid[0], z.dtype) if z.dtype.is_floating else z[0],
             objective.query(solution.phi).outputs,
         )
         return solution._replace(valid=valid), outputs
 
-    def export(self, filepath: str, **kwargs: Any) -> None:
+    def export(
+        self,
+        filepath: str,
+        format: str = "tf_saved_model",  # noqa: A002
+        verbose: bool | None = None,
+        input_signature: Any = None,
+        **kwargs: Any,
+    ) -> None:
         """Write a SavedModel that adapts; see `keras_imaml.export.saved_model.export_learner`."""
-        export_learner(self, filepath, **kwargs)
+        export_learner(self, filepath, format, verbose, input_signature, **kwargs)
 
     def _single(
         self, support_x: Any, support_y: Any, query_x: Any, weights: Any = ()

@@ -2,10 +2,12 @@
 
 from typing import Any
 
-import keras
 import tensorflow as tf
 
 from keras_imaml._compat.keras_attributes import compiled_metrics, of_one_task
+from keras_imaml._compat.keras_graph import output_spec
+from keras_imaml._utils.outputs import targets_of_outputs
+from keras_imaml._utils.structures import symbolic, with_none
 
 
 class TaskMetrics:
@@ -18,7 +20,7 @@ class TaskMetrics:
     """
 
     def __init__(self, learner: Any) -> None:
-        self._model = learner.model
+        self._learner = learner
         compiled = compiled_metrics(learner)
         # Another container of the same metrics: names of metrics get variables of their own.
         self._metrics = compiled and of_one_task(compiled, learner.output_names)
@@ -32,13 +34,8 @@ class TaskMetrics:
         """
         if self._metrics is None or self._metrics.built:
             return
-
-        def of_task(part: Any) -> keras.KerasTensor:
-            part = tf.convert_to_tensor(part)
-            return keras.KerasTensor(tuple(part.shape[1:]), part.dtype.name)
-
-        x, labels = keras.tree.map_structure(of_task, (x, labels))
-        self._metrics.build(labels, self._model.compute_output_spec(x))
+        outputs = output_spec(self._learner.model, symbolic(x, first_axis=2))
+        self._metrics.build(self._arranged(symbolic(labels, first_axis=2), outputs), outputs)
 
     def __call__(self, labels: Any, outputs: Any, weights: Any = ()) -> dict[str, tf.Tensor]:
         """The metrics by name, `[tasks, ...]`, float64.
@@ -53,16 +50,22 @@ class TaskMetrics:
         if metrics is None:
             return {}
         every = (labels, outputs, *((weights,) if tf.is_tensor(weights) else ()))
-        first = keras.tree.map_structure(lambda x: x[0], every)
+        first = tf.nest.map_structure(lambda x: x[0], every)
 
         def of_task(task: Any) -> dict[str, tf.Tensor]:
             if len(task) > 2:
                 present = task[2] > 0
-                task = keras.tree.map_structure(lambda x: tf.boolean_mask(x, present), task)
+                task = tf.nest.map_structure(lambda x: tf.boolean_mask(x, present), task)
             fresh = metrics.stateless_reset_state()
-            updated = metrics.stateless_update_state(fresh, *task)
+            labels, outputs = task[:2]
+            targets = self._arranged(with_none(labels), outputs)
+            updated = metrics.stateless_update_state(fresh, targets, outputs)
             found = metrics.stateless_result(updated)
             return {name: tf.cast(value, tf.float64) for name, value in found.items()}
 
         dtypes = dict.fromkeys(of_task(first), tf.float64)
         return tf.map_fn(of_task, every, fn_output_signature=dtypes)
+
+    def _arranged(self, labels: Any, outputs: Any) -> Any:
+        """The labels in the structure of the outputs."""
+        return targets_of_outputs(labels, outputs, self._learner.output_names, self._learner.loss)

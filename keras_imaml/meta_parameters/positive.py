@@ -46,6 +46,7 @@ class PositiveParameter(ShownAsCall, keras.layers.Layer):
             self.initial = check_number(self.role, initial, 0.0, exclusive=True, reason=self.reason)
         self.learned = bool(learned)
         self.repeats: list[int] | None = None
+        self._kept: tuple[Any, Any] | None = None  # what another one learned, and for which groups
 
     def prepare(self, parameters: Parameters) -> None:
         """Create the variable for these parameters (the learner calls this once)."""
@@ -63,15 +64,41 @@ class PositiveParameter(ShownAsCall, keras.layers.Layer):
             values = np.full(shape, self.initial)
         if isinstance(self.initial, dict):
             self._check_names([group.name for group in groups])
+        logarithms = np.log(values) if self._kept is None else self._kept_for(groups)
         self.groups = groups
         self.logarithm = self.add_weight(
             name=f"log_{self.role}",
             shape=values.shape,
-            initializer=lambda shape, dtype=None: tf.constant(np.log(values), dtype),
+            initializer=lambda shape, dtype=None: tf.constant(logarithms, dtype),
             dtype=parameters.dtype,
             trainable=self.learned,
         )
         self.built = True
+
+    def __deepcopy__(self, memo: dict) -> "PositiveParameter":
+        """A parameter for another learner, with the settings and the values of this one."""
+        twin = type(self).from_config({**self.get_config(), "name": self.name})
+        if hasattr(self, "logarithm"):
+            twin._kept = (
+                keras.ops.convert_to_numpy(self.logarithm),
+                None if self.per == "model" else self.groups,
+            )
+        else:
+            twin._kept = self._kept
+        memo[id(self)] = twin
+        return twin
+
+    def _kept_for(self, groups: Any) -> Any:
+        assert self._kept is not None
+        logarithms, of_groups = self._kept
+        if of_groups is not None and [g.size for g in of_groups] != [g.size for g in groups]:
+            raise ValueError(
+                f"Invalid value for `{self.role}`. Expected a network whose adapted weights are "
+                f"those of the learner that it is a copy of, for per={self.per!r}: "
+                f"{[group.name for group in of_groups]}. Received: "
+                f"{[group.name for group in groups]}"
+            )
+        return logarithms
 
     def check_follows(self, parameters: Parameters) -> None:
         """Refuse parameters for which there is no number, after others began or ceased to adapt.

@@ -7,6 +7,7 @@ from typing import Any, Protocol, TypeVar
 import keras
 import tensorflow as tf
 
+from keras_imaml._utils.tracing import traced
 from keras_imaml.batching.caches import tasks_in_caches
 from keras_imaml.distribution.pipelines import pipelines
 from keras_imaml.objectives.tasks import Tasks, slice_tasks
@@ -117,15 +118,15 @@ class MetaBatchPlan:
         # No call needs the result of another, so that TensorFlow's executor runs them at the same
         # time, each on a thread of the inter-op pool. As they are not inlined, the function is
         # also optimized once, rather than once for each lane.
-        traced = tf.function(lane, autograph=False, experimental_attributes={"_noinline": True})
+        graph = traced(lane, experimental_attributes={"_noinline": True})
         count, results = objective.tasks.count, []
         for number in range(self.lanes):
             first, end = count * number // self.lanes, count * (number + 1) // self.lanes
             if isinstance(count, int):
                 part = objective.tasks.part(first, end - first)
-                results.append(traced(part, *(slice_tasks(x, first, end - first) for x in rows)))
+                results.append(graph(part, *(slice_tasks(x, first, end - first) for x in rows)))
             else:
-                results.append(_some_or_none(traced, objective.tasks, rows, first, end))
+                results.append(_some_or_none(graph, objective.tasks, rows, first, end))
         joined = tf.nest.map_structure(
             lambda *parts: tf.concat(parts, axis=0), *(parts for parts, _ in results)
         )

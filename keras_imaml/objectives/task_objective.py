@@ -7,11 +7,13 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
+from keras_imaml._compat.keras_graph import output_spec
+from keras_imaml._utils.structures import symbolic
 from keras_imaml.batching import NetworkOutputs, TaskNetwork
 from keras_imaml.batching.trunk_network import TrunkNetwork
 from keras_imaml.meta_parameters.parameters import Parameters
 from keras_imaml.objectives.meta_batch_plan import MetaBatchPlan
-from keras_imaml.objectives.tasks import Tasks
+from keras_imaml.objectives.tasks import Tasks, join_sets
 
 
 class NetworkAndLoss(NamedTuple):
@@ -76,15 +78,11 @@ class TaskObjective:
 
     def output_dtypes(self) -> Any:
         """The dtype of each output of the outer level's network, in their structure."""
-
-        def one_task(x: tf.Tensor) -> keras.KerasTensor:
-            return keras.KerasTensor((None, *x.shape[2:]), x.dtype.name)
-
         model = self.outer.network.model
         if self.outer.trunk is not None:
             ends = model.outputs[0] if len(model.outputs) == 1 else model.output
             return keras.tree.map_structure(lambda output: tf.as_dtype(output.dtype), ends)
-        outputs = model.compute_output_spec(tf.nest.map_structure(one_task, self.tasks.query_x))
+        outputs = output_spec(model, symbolic(self.tasks.query_x, first_axis=2))
         return keras.tree.map_structure(lambda output: tf.as_dtype(output.dtype), outputs)
 
     def planned(self, tasks_per_chunk: int | None = None) -> "TaskObjective":
@@ -143,10 +141,11 @@ class TaskObjective:
             The inputs, the size of the support set, and `[tasks, examples]`, bool: the support
             examples that are there; None if all of them are.
         """
-        joined = tf.nest.map_structure(
-            lambda s, q: tf.concat([s, tf.cast(q, s.dtype)], axis=1),
+        joined = join_sets(
             self.tasks.support_x,
             self.tasks.query_x,
+            "as TaskBatchNormalization reads the statistics of the support set along with them; "
+            "with transductive=True or fixed=True it does not",
         )
         first, *_ = tf.nest.flatten(self.tasks.support_x)
         rows = first.shape[1] if first.shape[1] is not None else tf.shape(first)[1]

@@ -104,11 +104,11 @@ class Tasks(NamedTuple):
 
     def merged(self) -> "Tasks":
         """The same tasks with support and query examples together as the support set."""
-        join = lambda s, q: tf.concat([s, tf.cast(q, s.dtype)], axis=1)  # noqa: E731
+        both = "as the algorithm adapts to both in one set"
         return self._replace(
-            support_x=tf.nest.map_structure(join, self.support_x, self.query_x),
-            support_y=tf.nest.map_structure(join, self.support_y, self.query_y),
-            support_weights=tf.nest.map_structure(join, self.support_weights, self.query_weights),
+            support_x=join_sets(self.support_x, self.query_x, both),
+            support_y=join_sets(self.support_y, self.query_y, both),
+            support_weights=join_sets(self.support_weights, self.query_weights, both),
         )
 
 
@@ -136,6 +136,35 @@ def fill(part: Any, present: tf.Tensor) -> Any:
 def slice_tasks(x: tf.Tensor, first: int | tf.Tensor, count: int) -> tf.Tensor:
     """`count` rows of `x` from number `first` on, of a shape that is known in advance."""
     return tf.ensure_shape(x[first : first + count], [count, *x.shape[1:]])
+
+
+def join_sets(support: Any, query: Any, why: str) -> Any:
+    """Examples of support and query sets in one set, `[tasks, examples, ...]` each.
+
+    Args:
+        support: A part of the support sets, in any structure.
+        query: The same of the query sets.
+        why: What joins them, for messages.
+
+    Raises:
+        ValueError: If single examples have different shapes.
+    """
+    expected = (
+        "Invalid value for the query set. Expected examples of the same shape as in the support "
+        f"set, {why}. Pad all of them to one length."
+    )
+
+    def join(s: tf.Tensor, q: tf.Tensor) -> tf.Tensor:
+        one, other = s.shape[2:], q.shape[2:]
+        if not one.is_compatible_with(other):
+            raise ValueError(f"{expected} Received: {tuple(other)} after {tuple(one)}")
+        if not (one.is_fully_defined() and other.is_fully_defined()):
+            check = tf.debugging.assert_equal(tf.shape(s)[2:], tf.shape(q)[2:], expected)
+            with tf.control_dependencies([] if check is None else [check]):
+                q = tf.identity(q)
+        return tf.concat([s, tf.cast(q, s.dtype)], axis=1)
+
+    return tf.nest.map_structure(join, support, query)
 
 
 def clear(part: Any, valid: tf.Tensor) -> Any:

@@ -150,6 +150,24 @@ def test_statistics_of_the_first_examples(name):
     np.testing.assert_allclose(by_rule, vectorized, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("name", ["normalization", "normalized features", "only centered"])
+def test_statistics_of_the_examples_that_count(name):
+    model = NETWORKS[name]("float64")
+    parameters = Parameters(model)
+    network, phi, x = (
+        TaskNetwork(model, parameters),
+        weights_of_tasks(parameters),
+        inputs_of_tasks(),
+    )
+    counted = np.random.default_rng(4).uniform(size=x.shape[:2]) < 0.5
+    counted[:, 1] = True
+    counted = tf.constant(counted)
+    by_rule = network(phi, x, True, counted=counted).outputs
+    numbers = tf.range(x.shape[0])
+    vectorized = network._vectorized(phi, x, True, None, numbers, counted).outputs
+    np.testing.assert_allclose(by_rule, vectorized, rtol=1e-9, atol=1e-12)
+
+
 def test_mixed_precision_computes_as_vectorization_does():
     model = ki.models.Conv4(3, (6, 6, 2), 4, dtype="mixed_bfloat16")
     parameters = Parameters(model)

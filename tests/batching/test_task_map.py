@@ -126,3 +126,19 @@ def test_an_error_of_the_function_itself_is_not_hidden():
 
     with pytest.raises(ValueError, match="the user's own"):
         tf.function(lambda x: TaskMap()(wrong, x), autograph=False)(tf.zeros([2, 3]))
+
+
+def mask(x):
+    return tf.reduce_sum(tf.boolean_mask(x, x > 0))
+
+
+def distinct(x):
+    return tf.cast(tf.size(tf.unique(tf.reshape(tf.round(x), [-1]))[0]), tf.float32)
+
+
+@pytest.mark.parametrize(("function", "kind"), [(mask, "Where"), (distinct, "Unique")])
+def test_results_of_another_size_in_each_task_are_computed_task_by_task(function, kind):
+    x = tf.constant(np.random.default_rng(0).normal(size=(TASKS, 2, 3)), tf.float32)
+    with pytest.warns(UserWarning, match=f"cannot vectorize its operation {kind}"):
+        found = tf.function(lambda x: TaskMap()(function, x))(x)
+    np.testing.assert_allclose(found, [function(row) for row in x], rtol=1e-6)

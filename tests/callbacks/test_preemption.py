@@ -8,7 +8,7 @@ import keras
 import pytest
 
 import keras_imaml as ki
-from tests.callbacks.test_checkpoints import learner, tasks
+from tests.callbacks.sinusoid_runs import learner, tasks
 
 
 class _SignalAt(keras.callbacks.Callback):
@@ -106,3 +106,30 @@ def test_without_a_signal_nothing_stops():
     made.fit(tasks(), steps_per_epoch=2, epochs=2, verbose=0, callbacks=[stop])
     assert not stop.received
     assert int(made.optimizer.iterations) == 4
+
+
+def test_in_another_thread_it_works_once_it_was_installed_in_the_main_one():
+    before, errors = signal.getsignal(signal.SIGTERM), []
+    made, stop = learner(), ki.callbacks.StopOnSignal()
+
+    def run():
+        try:
+            made.fit(tasks(), steps_per_epoch=3, verbose=0, callbacks=[stop])
+        except ValueError as error:
+            errors.append(str(error))
+
+    def in_thread():
+        thread = threading.Thread(target=run)
+        thread.start()
+        thread.join()
+
+    in_thread()
+    assert "stop.hold()` in the main thread" in errors.pop()
+    stop.hold()
+    signal.raise_signal(signal.SIGTERM)
+    in_thread()
+    assert not errors
+    assert stop.received
+    assert int(made.optimizer.iterations) == 1
+    stop.release_signals()
+    assert signal.getsignal(signal.SIGTERM) is before

@@ -5,22 +5,8 @@ import tensorflow as tf
 
 from keras_imaml._compat.second_derivatives import exact_moments
 from keras_imaml.curvature.consistency import bends_otherwise, transpose_error
+from tests.curvature.slopes import rounded, stopped, straight
 from tests.second_derivatives import ADDED, KERAS, input_of
-
-
-@tf.custom_gradient
-def stopped(x):
-    return 2 * x, lambda dy: 2 * tf.stop_gradient(dy)
-
-
-@tf.custom_gradient
-def straight(x):
-    return tf.sin(3 * x), lambda dy: 3 * dy * tf.stop_gradient(tf.cos(3 * x))
-
-
-@tf.custom_gradient
-def rounded(x):
-    return tf.round(10 * x), lambda dy: 10 * dy
 
 
 def partly(function):

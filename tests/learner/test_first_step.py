@@ -10,7 +10,7 @@ import tensorflow as tf
 import keras_imaml as ki
 from benchmarks.cost.tracing import NETWORKS, learner_of
 from tests.batching import keras_layers, random_layers
-from tests.curvature.test_consistency import rounded, stopped, straight
+from tests.curvature.slopes import rounded, stopped, straight
 from tests.refusals import GEOMETRIC
 
 pytestmark = [

@@ -1,6 +1,6 @@
 """The progress bar shows the loss and the metrics, and no diagnostics."""
 
-from tests.callbacks.test_checkpoints import learner, tasks
+from tests.callbacks.sinusoid_runs import learner, tasks
 
 
 def test_diagnostics_are_in_the_history_and_not_on_the_bar(capsys):

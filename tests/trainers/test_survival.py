@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.trainers.test_trainers import ROOT, call, command
+from tests.trainers.commands import ROOT, call, command
 
 SINES = [
     "--data=sinusoid",

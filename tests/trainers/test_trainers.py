@@ -5,7 +5,6 @@ import importlib
 import io
 import json
 import os
-import pathlib
 import re
 import shutil
 import signal
@@ -21,6 +20,7 @@ import tensorflow as tf
 from absl import flags
 
 import keras_imaml as ki
+from tests.trainers.commands import ROOT, call, command
 from trainers import (
     adapt,
     command_line,
@@ -33,7 +33,6 @@ from trainers import (
     train,
 )
 
-ROOT = pathlib.Path(__file__).absolute().parents[2]
 PRESETS = sorted((ROOT / "trainers" / "presets").rglob("*.flags"))
 SMALL = [
     "--data=sinusoid",
@@ -45,16 +44,6 @@ SMALL = [
     "--test_tasks=8",
     "--noprobe",
 ]
-
-
-def command(name, *flags):
-    return [sys.executable, "-m", f"trainers.{name}", *map(str, flags)]
-
-
-def call(name, *flags, **settings):
-    return subprocess.run(
-        command(name, *flags), cwd=ROOT, capture_output=True, text=True, check=False, **settings
-    )
 
 
 def call_here(name, *flags):

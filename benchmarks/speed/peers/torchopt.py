@@ -16,8 +16,8 @@ def build(problem: protocol.Problem) -> protocol.Worker:
     theta, tasks = network.theta(), network.tasks(problem)
 
     def objective(phi, theta, x, y):
-        away = phi - theta
-        return network.loss(phi, x, y) + 0.5 * s.proximal_strength * (away @ away)
+        offset = phi - theta
+        return network.loss(phi, x, y) + 0.5 * s.proximal_strength * (offset @ offset)
 
     slope = torch.func.grad(objective, argnums=0)
 
