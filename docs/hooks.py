@@ -105,7 +105,7 @@ def api_page(module: str) -> str:
         if isinstance(node, ast.ImportFrom) and node.module
         for alias in node.names
     }
-    table = ["| name | |", "|---|---|"]
+    table = ["| name | meaning |", "|---|---|"]
     table += [f"| [{name}](#{name}) | {docstrings[name]} |" for name in names]
     parts = [f"# {module}", "\n".join(table), *(f"::: {name}" for name in names)]
     return "\n\n".join(parts) + "\n"
@@ -118,7 +118,9 @@ def _first_line(module: str, name: str) -> str:
     body = ast.parse(path.read_text(encoding="utf-8")).body
     for node in body:
         if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and node.name == name:
-            return (ast.get_docstring(node) or "").partition("\n")[0].replace("|", "\\|")
+            docstring = ast.get_docstring(node)
+            if docstring:  # an overload has none
+                return docstring.partition("\n")[0]
         if isinstance(node, ast.ImportFrom) and any(a.asname == name for a in node.names):
             if node.module == module:  # a folder, whose docstring is of no use in the table
                 return ""
