@@ -176,7 +176,7 @@ def _put(parts: list[Any], places: list[int], values: list[tf.Tensor]) -> list[A
 def half_precision(learner: Any) -> list[str]:
     """The paths of layers of the network that compute in half precision: differences are noise."""
     return sorted(
-        layer.path
+        layer.path or layer.name  # layers that make no weights may have no path
         for layer in all_layers(learner.model, include_self=False)
         if layer.compute_dtype in ("float16", "bfloat16")
     )
