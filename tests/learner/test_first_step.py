@@ -9,6 +9,7 @@ import tensorflow as tf
 
 import keras_imaml as ki
 from benchmarks.cost.tracing import NETWORKS, learner_of
+from keras_imaml.learner.first_step import half_precision
 from tests.batching import keras_layers, random_layers
 from tests.curvature.slopes import rounded, stopped, straight
 from tests.refusals import GEOMETRIC
@@ -224,3 +225,9 @@ def test_no_network_is_a_false_alarm(network, algorithm):
         learner.fit(data, steps_per_epoch=1, verbose=0)
     (x, y), _ = next(iter(data))
     assert learner.first_step._message(x[1], y[1]) is None
+
+
+def test_layers_of_a_network_in_half_precision_are_named():
+    learner = ki.MetaLearner(ki.models.Conv4(2, (8, 8, 1), 2, dtype="mixed_bfloat16"), ki.IMAML())
+    learner.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    assert {"conv_1", "conv_2"} <= {path.split("/")[-1] for path in half_precision(learner)}
