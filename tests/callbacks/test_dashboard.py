@@ -295,3 +295,37 @@ def test_a_metric_that_is_a_vector_has_a_curve_for_each_entry(tmp_path):
     found = Run(tmp_path)
     for tag, value in {"f1/1": 0.5, "f1_before/1": 0.125, "auc": 0.75, "auc_before": 0.5}.items():
         assert found.points(f"result/metrics/{tag}") == {0: value}
+
+
+@pytest.mark.slow
+def test_pictures_show_the_examples_that_are_there(tmp_path):
+    """A probe of padded tasks measures and draws what it does without padding."""
+    (x, y), (query_x, query_y) = learners.images(tasks=2)
+
+    def larger(part, filling):
+        padding = np.full((2, 2, *part.shape[2:]), filling, part.dtype)
+        return np.concatenate([part, padding], axis=1)
+
+    def weights(labels):
+        return np.concatenate([np.ones(labels.shape), np.zeros([2, 2])], axis=1)
+
+    padded = tuple(
+        (larger(images, np.nan), larger(labels, -1), weights(labels))
+        for images, labels in ((x, y), (query_x, query_y))
+    )
+    keras.utils.set_random_seed(0)
+    learner = learners.compiled(network(), layered())
+    tags, pictures = [], []
+    for name, element in (("plain", ((x, y), (query_x, query_y))), ("padded", padded)):
+        tasks = tf.data.Dataset.from_tensors(element)
+        dashboard = ki.callbacks.Dashboard(tmp_path / name, tasks)
+        dashboard.set_model(learner)
+        dashboard.on_train_begin()
+        found = dashboard.probe.measure(learner)
+        tags.append({**found.before, **found.after})
+        run = Run(tmp_path / name / "probe")
+        pictures.append([run.pictures(f"episodes/task_{task}") for task in (0, 1)])
+    shared = [tag for tag in tags[0] if not tag.startswith("time/")]
+    for tag in shared:
+        assert tags[1][tag] == pytest.approx(tags[0][tag], rel=1e-3, abs=1e-5), tag
+    assert pictures[0] == pictures[1] and all(pictures[0])
