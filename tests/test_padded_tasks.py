@@ -31,7 +31,7 @@ ALGORITHMS = {
     "self_training": lambda: ki.SelfTraining(ki.IMAML(1.0), rounds=2),
     "balanced": lambda: ki.SelfTraining(ki.IMAML(1.0), rounds=2, balanced=True),
 }
-QUICK = {("dual", None, False), ("maml", "head", False), ("balanced", "head", True)}
+QUICK = {("dual", None, False), ("balanced", "head", True)}
 CASES = [
     (name, adapt, transductive)
     for name in ALGORITHMS
@@ -47,8 +47,8 @@ def in_double_precision():
     keras.config.set_floatx("float32")
 
 
-def close(a, b, scale=1.0):
-    np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12 * scale)
+def close(a, b):
+    np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
 
 
 def meta(learner, data, tasks_per_chunk=None):
@@ -89,6 +89,7 @@ def test_a_padded_task_is_the_task(name, adapt, transductive):
     assert_same(meta(learner, data), meta(learner, padded.padded(data)))
 
 
+@pytest.mark.slow
 def test_parts_and_weights_of_one_make_no_difference():
     """In chunks of one task; and weights that say that all examples are there."""
     learner = padded.learner_of(ki.IMAML(1.0))

@@ -90,7 +90,7 @@ def test_a_bad_task_is_counted_and_adds_nothing():
     np.testing.assert_allclose(learner.parameters.theta(), alone.parameters.theta(), rtol=1e-10)
 
 
-def test_one_task_is_adapted_and_served_so(tmp_path):
+def test_one_task_is_adapted_so():
     data, larger = both(weighted=True)
     learner = padded.learner_of(imaml())
     (x, y, weights), (query_x, _, _) = (tuple(p[0] for p in part) for part in data)
@@ -103,16 +103,24 @@ def test_one_task_is_adapted_and_served_so(tmp_path):
     np.testing.assert_allclose(adapted[1].predict(query_x, verbose=0), expected, rtol=1e-10)
     outputs = learner.adapt_and_predict(x_2, y_2, query_x, sample_weight=weights_2)
     np.testing.assert_allclose(outputs, expected, rtol=1e-9)
-    learner.export(str(tmp_path), verbose=False, sample_weight=True)
-    served = tf.saved_model.load(str(tmp_path))
-    y_2 = y_2.astype("int32")
-    found = served.adapt_and_predict_weighted(x_2, y_2, query_x, weights_2)
-    np.testing.assert_allclose(found["logits"], expected, rtol=1e-9)
-    plain = served.adapt_and_predict(x, y.astype("int32"), query_x)["logits"]
-    unweighted = learner.adapt_and_predict(x, y, query_x)
-    np.testing.assert_allclose(plain, unweighted, rtol=1e-9)
     request = ki.serving_request(x, y, query_x, sample_weight=weights)
     assert '"adapt_and_predict_weighted"' in request and '"sample_weight"' in request
+
+
+@pytest.mark.slow
+def test_a_learner_is_exported_with_and_without_weights(tmp_path):
+    learner = padded.learner_of(imaml())
+    (x, y, weights), (query_x, _, _) = (tuple(p[0] for p in part) for part in both(True)[1])
+    learner.export(str(tmp_path), verbose=False, sample_weight=True)
+    served = tf.saved_model.load(str(tmp_path))
+    labels = y.astype("int32")
+    query_x = query_x[padded.PRESENT["query"][0]]
+    answer = served.adapt_and_predict_weighted(x, labels, query_x, weights)["logits"]
+    expected = learner.adapt_and_predict(x, y, query_x, sample_weight=weights)
+    np.testing.assert_allclose(answer, expected, rtol=1e-9)
+    there = weights > 0
+    answer = served.adapt_and_predict(x[there], labels[there], query_x)["logits"]
+    np.testing.assert_allclose(answer, learner.adapt_and_predict(x[there], y[there], query_x))
 
 
 @pytest.mark.parametrize(
