@@ -215,7 +215,8 @@ class Dashboard(keras.callbacks.Callback):
         return {metric.name for metric in metrics if isinstance(metric, keras.metrics.Mean)}
 
     def _write_hparams(self) -> None:
-        from tensorboard.plugins.hparams import api as hp  # takes as long as this package
+        # Takes as long as this package. `api` would ask for `tf.keras`, which need not be Keras 3.
+        from tensorboard.plugins.hparams import summary_v2 as hp
 
         metrics = [hp.Metric(tag, group=run or None) for tag, run in _RESULTS.items()]
         with self._files.of("").as_default():
@@ -285,7 +286,8 @@ class Dashboard(keras.callbacks.Callback):
         parts = tf.nest.flatten(self.probe.data)
         shape = parts[0].shape
         drawable = len(parts) == 4 and shape.rank == 5 and shape[-1] in (1, 3)
-        if measurements.predictions is None or not drawable:
+        # A picture is of one class an example, not one a pixel.
+        if measurements.predictions is None or measurements.predictions.ndim != 2 or not drawable:
             return
         support_x, support_y, query_x, query_y = (part.numpy() for part in parts)
         with self._files.of("probe").as_default():

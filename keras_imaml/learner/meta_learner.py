@@ -39,6 +39,7 @@ from keras_imaml.meta_parameters.parameters import (
     at_indices,
     freeze,
     frozen_indices,
+    warn_of_constraints,
 )
 from keras_imaml.objectives.learned_loss import LearnedLoss
 from keras_imaml.objectives.task_objective import TaskObjective
@@ -132,6 +133,7 @@ class MetaLearner(TaskAdaptation, StepFunctions):
             check_layers(adapts_by)
             check_stateless(adapts_by)
         self.parameters = Parameters(model, adapt, learned_loss and learned_loss.network)
+        warn_of_constraints(self.parameters)
         algorithm.prepare(self.parameters)
         self.algorithm = algorithm
         self.adapt_spec = adapt

@@ -1,5 +1,6 @@
 """Which weights of a network adapt to a task, and their flat form `phi [tasks, size]`."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -179,6 +180,20 @@ class Parameters:
     def broadcast(self, theta: tf.Tensor, tasks: int | tf.Tensor) -> tf.Tensor:
         """`theta [size]` as the starting point of every task, `[tasks, size]`."""
         return tf.broadcast_to(theta, tf.stack([tasks, self.size]))
+
+
+def warn_of_constraints(parameters: Parameters) -> None:
+    """Say that constraints of weights hold for the meta-learned ones alone."""
+    held = [v.path for v in parameters.adapted if getattr(v, "constraint", None) is not None]
+    if held:
+        warnings.warn(
+            f"Weights that adapt have constraints: {held}. They hold for the meta-learned weights, "
+            "which the outer optimizer changes, and not for those that are adapted to a task: an "
+            "inner step is not projected, since the meta-gradient would not follow. Let them not "
+            "adapt (`adapt=...`), or compute the weight in the layer, such as "
+            "keras.ops.softplus(w) for one that is positive.",
+            stacklevel=3,
+        )
 
 
 def adapted_indices(parameters: Parameters) -> list[int]:
