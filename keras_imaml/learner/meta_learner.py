@@ -389,6 +389,7 @@ class MetaLearner(TaskAdaptation, StepFunctions):
         super().load_own_variables(held)
 
     def _forget_graphs(self) -> None:
+        self._traced_for = object()  # another one where graphs are of another learner, as it were
         self._adaptation: TracedByRank | None = None
         self._evaluation: Any = None  # of `keras_imaml.evaluate`
 

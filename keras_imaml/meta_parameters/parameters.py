@@ -184,7 +184,13 @@ class Parameters:
 
 def warn_of_constraints(parameters: Parameters) -> None:
     """Say that constraints of weights hold for the meta-learned ones alone."""
-    held = [v.path for v in parameters.adapted if getattr(v, "constraint", None) is not None]
+    held = [
+        variable.path
+        for variable in parameters.adapted
+        if (constraint := getattr(variable, "constraint", None)) is not None
+        # That of `TiedDense` is for theta alone.
+        and not (getattr(constraint, "__module__", None) or "").startswith("keras_imaml.")
+    ]
     if held:
         warnings.warn(
             f"Weights that adapt have constraints: {held}. They hold for the meta-learned weights, "

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 import keras_imaml as ki
 from keras_imaml.callbacks import dashboard as dashboard_module
+from keras_imaml.callbacks.probe import Probe
 from tests import learners
 from tests.callbacks import test_checkpoints
 from tests.event_files import Run
@@ -318,3 +319,15 @@ def test_settings_need_no_keras_of_tensorflow(tmp_path, monkeypatch):
     dashboard.set_model(learners.compiled(network(), ki.Reptile()))
     dashboard._write_hparams()
     assert Run(tmp_path).tags("hparams")
+
+
+def test_a_probe_makes_its_graphs_anew_for_a_learner_that_is_compiled_anew():
+    tasks = data()
+    learner = learners.compiled(network(), ki.Reptile())
+    probe = Probe(tasks)
+    first = probe.measure(learner).before
+    assert probe.measure(learner).before == first
+    doubled = learners.cross_entropy()
+    learner.compile("adam", lambda y, z: 2 * doubled(y, z))
+    tag = next(tag for tag in first if tag.endswith("loss_before") or "loss" in tag)
+    assert probe.measure(learner).before[tag] == pytest.approx(2 * first[tag], rel=1e-5)
