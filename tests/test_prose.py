@@ -37,7 +37,7 @@ def prose(path):
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".py":
         return "\n".join(line for line in text.splitlines() if line.startswith("#"))
-    return CODE.sub("", text)
+    return CODE.sub("", GENERATED.sub("", text))
 
 
 @pytest.mark.parametrize("path", PAGES, ids=NAME)
