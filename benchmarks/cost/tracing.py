@@ -3,7 +3,8 @@ r"""How long users wait for their first step, and how large the graph of a step 
     python -m benchmarks.cost.tracing --networks=conv4,lstm --algorithms=imaml,maml
 
 Each row is measured in a process of its own: the time from `fit` to the end of its first step, the
-part of it that builds the graph in Python, the time of a later step, and the nodes of the graph.
+part of it that builds the graph in Python, that of the check of second derivatives, the time of
+a later step, and the nodes of the graph.
 """
 
 import json
@@ -39,16 +40,20 @@ def main(argv: Sequence[str]) -> None:
     facts = machine.describe()
     print(machine.busy(facts), end="")
     print(f"{facts['cores']} cores of {facts['cpu']}\n")
-    print("| network | algorithm | to the first step (s) | tracing (s) | a step (ms) | nodes |")
-    print("|---|---|---|---|---|---|", flush=True)
+    print(
+        "| network | algorithm | to the first step (s) | tracing (s) | its check (s) | a step (ms) "
+        "| nodes |"
+    )
+    print("|---|---|---|---|---|---|---|", flush=True)
     for network in FLAGS.networks:
         for algorithm in FLAGS.algorithms:
             rows = [_in_a_process(network, algorithm) for _ in range(FLAGS.repeats)]
-            first, tracing, step = (
-                statistics.median(row[key] for row in rows) for key in ("first", "tracing", "step")
+            first, tracing, check, step = (
+                statistics.median(row[key] for row in rows)
+                for key in ("first", "tracing", "check", "step")
             )
             print(
-                f"| {network} | {algorithm} | {first:.1f} | {tracing:.1f} | {1e3 * step:.0f} "
+                f"| {network} | {algorithm} | {first:.1f} | {tracing:.1f} | {check:.1f} | {1e3 * step:.0f} "
                 f"| {rows[0]['nodes']} |",
                 flush=True,
             )
@@ -70,7 +75,7 @@ def measure(network: str, algorithm: str) -> dict[str, Any]:
     ki.parallel_tasks()
     learner, data = learner_of(network, algorithm)
     times = {}
-    step = learner.train_step
+    step, check = learner.train_step, learner.first_step.check
 
     def timed(element: Any) -> Any:
         begin = time.perf_counter()
@@ -78,7 +83,13 @@ def measure(network: str, algorithm: str) -> dict[str, Any]:
         times["tracing"] = time.perf_counter() - begin
         return logs
 
+    def timed_check() -> None:
+        begin = time.perf_counter()
+        check()
+        times.setdefault("check", time.perf_counter() - begin)
+
     object.__setattr__(learner, "train_step", timed)
+    learner.first_step.check = timed_check
     begin = time.perf_counter()
     learner.fit(data, steps_per_epoch=1, verbose=0)
     times["first"] = time.perf_counter() - begin

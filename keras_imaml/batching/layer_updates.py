@@ -17,6 +17,11 @@ from keras_imaml._compat.function_graphs import operations_since
 from keras_imaml._compat.keras_attributes import all_layers
 from keras_imaml.batching.task_scope import TaskScope
 
+_ASSIGNS = (  # beginnings of the kinds of operations on variables, slices of them, and tables
+    *("AssignVariable", "AssignAddVariable", "AssignSubVariable"),
+    *("ResourceApply", "ResourceScatter", "ResourceSparseApply", "ResourceStridedSliceAssign"),
+    *("LookupTableImport", "LookupTableInsert", "LookupTableRemove"),
+)
 _DRAWS = {
     "Multinomial",
     "ParameterizedTruncatedNormal",
@@ -65,7 +70,7 @@ class CallChecked:
             )
         names = [layer.name for layer in all_layers(self._model)]
         for operation in operations_since(self._graph, self._before):
-            assigns = operation.kind.startswith("Assign") and "Variable" in operation.kind
+            assigns = operation.kind.startswith(_ASSIGNS)
             if not assigns and operation.kind not in _DRAWS:
                 continue
             (layer,) = layers_of([(operation.name, "")], names)

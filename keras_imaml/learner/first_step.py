@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from keras_imaml._compat.keras_attributes import all_layers
 from keras_imaml._compat.second_derivatives import WAY_OUT
+from keras_imaml._utils.structures import with_none
 from keras_imaml.batching.one_task import weights_of_one_task
 from keras_imaml.curvature.consistency import bends_otherwise, transpose_error
 from keras_imaml.learner.objective_builder import ObjectiveBuilder
@@ -56,7 +57,8 @@ class FirstStep:
         """Within `train_step`: keep the support set of the first task, if it is the first step.
 
         Args:
-            support: `(support_x, support_y)`, each `[tasks, examples, ...]`.
+            support: `(support_x, support_y)`, each `[tasks, examples, ...]`, in which no example
+                is missing and no number is NaN.
         """
         if not self._checks or self._learner.jit_compile or not _first_replica():
             return
@@ -64,7 +66,7 @@ class FirstStep:
         first = tf.equal(tf.cast(self._learner.optimizer.iterations.value, tf.int32), 0)
 
         def kept(*parts: tf.Tensor) -> bool:
-            self._kept = tf.nest.pack_sequence_as(support, list(map(_finite, parts)))
+            self._kept = tf.nest.pack_sequence_as(support, list(parts))
             return True
 
         def keep() -> tf.Tensor:
@@ -110,17 +112,21 @@ class FirstStep:
 
         def network(weights: list[tf.Tensor]) -> Any:
             with weights_of_one_task(adapted, weights, learner.random_streams):
-                return model(x, training=True)
+                return model(with_none(x), training=True)
 
         with tf.GradientTape(persistent=True) as tape:
             tape.watch(values)
             with _calls_noted(model, calls):
                 outputs = network(values)
 
-        def loss(parts: list[tf.Tensor]) -> tf.Tensor:
-            return builder.inner_loss(y, tf.nest.pack_sequence_as(outputs, parts))
+        every = tf.nest.flatten(outputs)
+        places = _floating(every)
+        flat = [every[place] for place in places]
 
-        flat = tf.nest.flatten(outputs)
+        def loss(parts: list[tf.Tensor]) -> tf.Tensor:
+            moved = _put(every, places, parts)
+            return builder.inner_loss(y, tf.nest.pack_sequence_as(outputs, moved))
+
         if transpose_error(loss, flat) > _TOLERANCE:
             return f"Second derivatives of the loss {_TRANSPOSE}."
         if bends_otherwise(loss, flat):
@@ -141,12 +147,10 @@ class FirstStep:
         """A layer as a function of its inputs and weights, and their values."""
         weights = call.layer.trainable_variables
         flat = keras.tree.flatten((call.args, call.kwargs))
-        places = [i for i, part in enumerate(flat) if tf.is_tensor(part) and part.dtype.is_floating]
+        places = _floating(flat)
 
         def function(values: list[tf.Tensor]) -> Any:
-            moved = list(flat)
-            for place, value in zip(places, values, strict=False):
-                moved[place] = value
+            moved = _put(flat, places, values[: len(places)])
             args, kwargs = keras.tree.pack_sequence_as((call.args, call.kwargs), moved)
             own = values[len(places) :]
             with weights_of_one_task(weights, own, self._learner.random_streams):
@@ -156,11 +160,17 @@ class FirstStep:
         return function, [*inputs, *(tf.convert_to_tensor(v.value) for v in weights)]
 
 
-def _finite(part: tf.Tensor) -> tf.Tensor:
-    """With zeros for NaN and infinity, which examples that are not there may hold."""
-    if not part.dtype.is_floating:
-        return part
-    return tf.where(tf.math.is_finite(part), part, tf.zeros_like(part))
+def _floating(parts: list[Any]) -> list[int]:
+    """The places of what can be differentiated."""
+    return [i for i, part in enumerate(parts) if tf.is_tensor(part) and part.dtype.is_floating]
+
+
+def _put(parts: list[Any], places: list[int], values: list[tf.Tensor]) -> list[Any]:
+    """The same list with other values in some places."""
+    moved = list(parts)
+    for place, value in zip(places, values, strict=True):
+        moved[place] = value
+    return moved
 
 
 def half_precision(learner: Any) -> list[str]:

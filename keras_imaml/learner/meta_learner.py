@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from keras_imaml._compat.half_precision import warn_of_emulation
-from keras_imaml._compat.lora import UnmergedLora, enable_lora, lora_settings
+from keras_imaml._compat.lora import UnmergedLora, lora_settings
 from keras_imaml._compat.random_streams import RandomStreams, own_generator
 from keras_imaml._compat.shared_constants import shared_constants
 from keras_imaml._utils.configurable import constructor_call
@@ -20,10 +20,10 @@ from keras_imaml.batching.layer_updates import check_stateless
 from keras_imaml.distribution import replicas
 from keras_imaml.layers.task_batch_normalization import normalizes_by_batch
 from keras_imaml.learner.first_step import FirstStep
-from keras_imaml.learner.input_checks import check_element
 from keras_imaml.learner.meta_batch import Outcome, meta_gradient, outcome
 from keras_imaml.learner.objective_builder import ObjectiveBuilder
 from keras_imaml.learner.progress import Progress
+from keras_imaml.learner.saved_learner import SavedLearner
 from keras_imaml.learner.step_functions import StepFunctions
 from keras_imaml.learner.step_metrics import (
     check_metric_names,
@@ -34,14 +34,7 @@ from keras_imaml.learner.step_metrics import (
 from keras_imaml.learner.task_adaptation import TaskAdaptation
 from keras_imaml.learner.weight_summary import weights_table
 from keras_imaml.learner.with_algorithm import with_algorithm
-from keras_imaml.meta_parameters.parameters import (
-    Adapt,
-    Parameters,
-    adapted_indices,
-    at_indices,
-    freeze,
-    frozen_indices,
-)
+from keras_imaml.meta_parameters.parameters import Adapt, Parameters
 from keras_imaml.objectives.learned_loss import LearnedLoss
 from keras_imaml.objectives.task_objective import TaskObjective
 
@@ -49,7 +42,7 @@ _TRACED = ("model", "algorithm", "learned_loss", "tasks_per_chunk")
 
 
 @keras.saving.register_keras_serializable(package="keras_imaml")
-class MetaLearner(TaskAdaptation, StepFunctions, keras.Model):
+class MetaLearner(TaskAdaptation, StepFunctions, SavedLearner, keras.Model):
     """Learn weights from which a network adapts to a new task from a few examples.
 
     A thin wrapper: `fit` reads meta-batches, an `algorithm` turns each into a meta-gradient, the
@@ -171,8 +164,7 @@ class MetaLearner(TaskAdaptation, StepFunctions, keras.Model):
             optimizer: A Keras optimizer for the outer level. Defaults to `"adam"`.
             loss: A Keras loss, of both the support and the query set.
             metrics: Keras metrics of the query predictions after adaptation.
-            jit_compile: Whether to compile the step with XLA; slower on CPUs for convolutions,
-                and wrong there for max pooling. Defaults to `False`.
+            jit_compile: Whether to use XLA; wrong for max pooling on CPUs. Defaults to `False`.
             check_curvature: Whether to check the second derivatives that the algorithm takes, once,
                 on the first task of the first step. Not with `jit_compile` or half precision.
                 Defaults to `True`.
@@ -188,28 +180,17 @@ class MetaLearner(TaskAdaptation, StepFunctions, keras.Model):
         check_metric_names((metrics, kwargs.get("weighted_metrics")), self.diagnostics)
         replicas.check_variables(tf.distribute.get_strategy(), self.variables, "the learner")
         self._objectives.follow_trainable()
-        replicas.check_made_in_scope(
-            (strategy := self.distribute_strategy),
-            (optimizer, metrics, kwargs.get("weighted_metrics")),
-        )
+        strategy = self.distribute_strategy
+        replicas.check_made_in_scope(strategy, (optimizer, metrics, kwargs.get("weighted_metrics")))
         with strategy.scope():  # wherever `compile` is called: what it makes is of all replicas
             super().compile(
                 optimizer=optimizer, loss=loss, metrics=metrics, jit_compile=jit_compile, **kwargs
             )
             self.optimizer.build(self.trainable_variables)
         self._objectives.set_loss(self._compile_loss, loss)
-        self._check_curvature = check_curvature = bool(check_curvature)
+        self.checks_curvature = check_curvature = bool(check_curvature)
         self.first_step = FirstStep(self, self._objectives, check_curvature)
         self._forget_graphs()
-
-    def get_compile_config(self) -> dict[str, Any]:
-        """See `keras.Model.get_compile_config`."""
-        config = super().get_compile_config()
-        return config and {**config, "check_curvature": self._check_curvature}
-
-    def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compile as a saved learner was; Keras calls this when it loads one."""
-        self.compile(**keras.saving.deserialize_keras_object(config))
 
     def fit(
         self,
@@ -316,8 +297,8 @@ class MetaLearner(TaskAdaptation, StepFunctions, keras.Model):
     @shared_constants()
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """One step of the outer level."""
-        self.first_step.keep(check_element(data)[0][:2])  # without weights of examples
         objective, real = self._objectives.of_replica(data, True, self.transductive)
+        self.first_step.keep((objective.tasks.support_x, objective.tasks.support_y))
         variables = self.trainable_variables
         meta = meta_gradient(self.algorithm, objective, variables, self.tasks_per_chunk)
         gradients = replicas.for_optimizer(meta.sums, meta.count, self.optimizer)
@@ -349,48 +330,6 @@ class MetaLearner(TaskAdaptation, StepFunctions, keras.Model):
             first: The number of its first task in the meta-batch of all replicas. Defaults to `0`.
         """
         return self._objectives.objective(data, training, self.transductive, first)
-
-    def get_config(self) -> dict[str, Any]:
-        """The arguments of the constructor. A predicate for `adapt` becomes a list of places."""
-        adapt: Any = self.adapt_spec
-        if callable(adapt):
-            adapt = adapted_indices(self.parameters)
-        return {
-            "model": keras.saving.serialize_keras_object(self.model),
-            "algorithm": keras.saving.serialize_keras_object(self.algorithm),
-            "adapt": adapt,
-            "transductive": self.transductive,
-            "tasks_per_chunk": self.tasks_per_chunk,
-            "learned_loss": keras.saving.serialize_keras_object(self.learned_loss),
-            "lora": lora_settings(self.model),
-            "frozen": frozen_indices(self.model),
-            "name": self.name,
-        }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "MetaLearner":
-        """The inverse of `get_config`."""
-        config = dict(config)
-        for name in ("model", "algorithm", "learned_loss"):
-            config[name] = keras.saving.deserialize_keras_object(config.get(name), custom_objects)
-        enable_lora(config["model"], config.pop("lora", []))
-        freeze(config["model"], config.pop("frozen", []))
-        adapt = config["adapt"]
-        if isinstance(adapt, (list, tuple)) and isinstance(adapt[0], int):
-            config["adapt"] = at_indices(config["model"], adapt)
-        return cls(**config)
-
-    def save_own_variables(self, store: Any) -> None:
-        """What a file holds beside the layers: where draws without a seed go on."""
-        super().save_own_variables(store)
-        store["unseeded"] = self.random_streams.unseeded.state.numpy()
-
-    def load_own_variables(self, store: Any) -> None:
-        """The inverse of `save_own_variables`."""
-        held = {name: store[name] for name in store.keys()}  # noqa: SIM118
-        if "unseeded" in held:
-            self.random_streams.unseeded.state.assign(held.pop("unseeded"))
-        super().load_own_variables(held)
 
     def _forget_graphs(self) -> None:
         self._adaptation: TracedByRank | None = None

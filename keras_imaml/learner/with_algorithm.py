@@ -71,6 +71,7 @@ def _compile_like(other: Any, learner: Any) -> None:
         jit_compile=learner.jit_compile,
         run_eagerly=learner.run_eagerly,
         steps_per_execution=learner.steps_per_execution,
+        check_curvature=learner.checks_curvature,
     )
 
 

@@ -177,7 +177,7 @@ def _divisor(tasks: int, limit: int) -> int:
 
 
 def _some_or_none(
-    traced: Callable[..., Any],
+    graph: Callable[..., Any],
     tasks: Tasks,
     rows: Sequence[tf.Tensor],
     first: tf.Tensor,
@@ -187,5 +187,5 @@ def _some_or_none(
     start = tf.minimum(first, tasks.count - 1)  # then a task of another lane, marked as invalid
     stop = tf.maximum(end, start + 1)
     part, rows = tf.nest.map_structure(lambda x: x[start:stop], (tasks, tuple(rows)))
-    parts, sums = traced(part._replace(valid=part.valid & (end > first)), *rows)
+    parts, sums = graph(part._replace(valid=part.valid & (end > first)), *rows)
     return tf.nest.map_structure(lambda x: x[: end - first], parts), sums

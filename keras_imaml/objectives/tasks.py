@@ -58,6 +58,7 @@ class Tasks(NamedTuple):
         return weights > 0 if tf.is_tensor(weights) else None
 
     def finite_ones(self, valid: tf.Tensor) -> "Tasks":
+        """The same with zeros for tasks that are not in `valid [tasks]`, or not finite."""
         floats = [part for part in tf.nest.flatten(self[:4]) if part.dtype.is_floating]
         valid = tf.reduce_all(tf.stack([valid, *map(finite, floats)]), axis=0)
         numbers = self.numbers if tf.is_tensor(self.numbers) else tf.range(self.count)

@@ -465,7 +465,7 @@ def test_elements_of_another_structure_are_refused():
 
 
 def test_an_adaptation_that_diverges_is_reported():
-    learner = small(algorithm=learners.imaml(steps=50, proximal_strength=1e6))
+    learner = small(algorithm=ki.IMAML(1e-3, inner=ki.inner.GradientDescent(50, 1e3)))
     support, _ = vectors()
     with pytest.raises(ValueError, match="diverged.*lower the inner learning rate"):
         learner.adapt(support[0][0], support[1][0])
