@@ -53,8 +53,8 @@ def main(argv: Sequence[str]) -> None:
                 for key in ("first", "tracing", "check", "step")
             )
             print(
-                f"| {network} | {algorithm} | {first:.1f} | {tracing:.1f} | {check:.1f} | {1e3 * step:.0f} "
-                f"| {rows[0]['nodes']} |",
+                f"| {network} | {algorithm} | {first:.1f} | {tracing:.1f} | {check:.1f} "
+                f"| {1e3 * step:.0f} | {rows[0]['nodes']} |",
                 flush=True,
             )
 
