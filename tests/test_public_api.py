@@ -29,6 +29,7 @@ NAMES = [
     "evaluate",
     "parallel_tasks",
     "record_statistics",
+    "replace_batch_normalization",
     "seen_in_views",
     "serving_request",
     "strategy",

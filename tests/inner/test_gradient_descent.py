@@ -193,7 +193,7 @@ def test_the_number_of_tasks_may_be_unknown():
 @pytest.mark.parametrize(
     "arguments",
     [
-        {"steps": 0},
+        {"steps": -1},
         {"steps": 1.5},
         {"learning_rate": 0},
         {"learning_rate": float("nan")},
