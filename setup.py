@@ -23,7 +23,8 @@ def readme() -> str:
     return file.read_text(encoding="utf-8") if file.exists() else ""
 
 
-# The site reads sources and notebooks, and runs nothing: `make docs` installs these alone.
+# The site reads sources and notebooks, and runs nothing: `make docs` installs these alone. Ruff
+# breaks the lines of signatures.
 DOCS = (ROOT / "docs" / "requirements.txt").read_text(encoding="utf-8").split()
 
 setup(
