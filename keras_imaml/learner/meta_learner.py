@@ -285,7 +285,9 @@ class MetaLearner(TaskAdaptation, StepFunctions, SavedLearner, keras.Model):
 
         Args:
             print_fn: Called with the text. Defaults to `None`, which is `print`.
-            line_length, positions, **kwargs: As for `keras.Model.summary`.
+            line_length: As for `keras.Model.summary`.
+            positions: As for `keras.Model.summary`.
+            **kwargs: As for `keras.Model.summary`.
         """
         (print_fn or print)(weights_table(self))
         if kwargs or line_length is not None or positions is not None:
