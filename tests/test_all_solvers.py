@@ -261,7 +261,7 @@ def every_pair():
         implicit = implicit_gradient(
             linearization, query_gradient, valid=tf.constant([True, True]), linear=LINEAR[linear]
         )
-        gradient = tf.concat([tf.reshape(g, [-1]) for g in implicit.gradients], axis=0)
+        gradient = tf.concat([tf.reshape(g, [-1]) for g in implicit.sums], axis=0) / 2
         return gradient, implicit.solution.residual
 
     @tf.function(autograph=False)

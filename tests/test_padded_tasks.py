@@ -22,6 +22,7 @@ ALGORITHMS = {
     "newton_cg": lambda: ki.IMAML(1.0, inner=inner.NewtonCG(2)),
     "lbfgs": lambda: ki.IMAML(1.0, inner=inner.LBFGS(3)),
     "maml": lambda: ki.MAML(inner.GradientDescent(2)),
+    "learned_rate": lambda: ki.MAML(inner.GradientDescent(2, ki.LearningRate(0.1, learned=True))),
     "recompute": lambda: ki.MAML(inner.GradientDescent(2), recompute=True),
     "fomaml": lambda: ki.MAML(inner.GradientDescent(2), first_order=True),
     "reptile": lambda: ki.Reptile(),

@@ -39,7 +39,7 @@ def check_element(data: Any) -> Any:
         if len(data) == 1 and isinstance(data[0], (list, tuple)):
             data = tuple(data[0])  # all of it was given as `x`
     try:
-        support, query = (_with_weights(*part) for part in data)
+        support, query = map(_with_weights, data)
     except (TypeError, ValueError):
         raise ValueError(
             "Invalid element of the data. Expected ((support_x, support_y), (query_x, query_y)), "
@@ -50,7 +50,10 @@ def check_element(data: Any) -> Any:
     return support, query
 
 
-def _with_weights(x: Any, y: Any, weights: Any = None) -> tuple[Any, Any, Any]:
+def _with_weights(part: Any) -> tuple[Any, Any, Any]:
+    if not isinstance(part, (tuple, list)):  # an array of two rows is no pair
+        raise TypeError(part)
+    x, y, weights = part if len(part) == 3 else (*part, None)
     return x, y, () if weights is None else weights
 
 

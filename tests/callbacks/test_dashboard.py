@@ -331,3 +331,37 @@ def test_a_probe_makes_its_graphs_anew_for_a_learner_that_is_compiled_anew():
     learner.compile("adam", lambda y, z: 2 * doubled(y, z))
     tag = next(tag for tag in first if tag.endswith("loss_before") or "loss" in tag)
     assert probe.measure(learner).before[tag] == pytest.approx(2 * first[tag], rel=1e-5)
+
+
+@pytest.mark.slow
+def test_pictures_show_the_examples_that_are_there(tmp_path):
+    """A probe of padded tasks measures and draws what it does without padding."""
+    (x, y), (query_x, query_y) = learners.images(tasks=2)
+
+    def larger(part, filling):
+        padding = np.full((2, 2, *part.shape[2:]), filling, part.dtype)
+        return np.concatenate([part, padding], axis=1)
+
+    def weights(labels):
+        return np.concatenate([np.ones(labels.shape), np.zeros([2, 2])], axis=1)
+
+    padded = tuple(
+        (larger(images, np.nan), larger(labels, -1), weights(labels))
+        for images, labels in ((x, y), (query_x, query_y))
+    )
+    keras.utils.set_random_seed(0)
+    learner = learners.compiled(network(), layered())
+    tags, pictures = [], []
+    for name, element in (("plain", ((x, y), (query_x, query_y))), ("padded", padded)):
+        tasks = tf.data.Dataset.from_tensors(element)
+        dashboard = ki.callbacks.Dashboard(tmp_path / name, tasks)
+        dashboard.set_model(learner)
+        dashboard.on_train_begin()
+        found = dashboard.probe.measure(learner)
+        tags.append({**found.before, **found.after})
+        run = Run(tmp_path / name / "probe")
+        pictures.append([run.pictures(f"episodes/task_{task}") for task in (0, 1)])
+    shared = [tag for tag in tags[0] if not tag.startswith("time/")]
+    for tag in shared:
+        assert tags[1][tag] == pytest.approx(tags[0][tag], rel=1e-3, abs=1e-5), tag
+    assert pictures[0] == pictures[1] and all(pictures[0])

@@ -39,6 +39,12 @@ def test_what_fits_is_taken():
     assert tf.is_tensor(check_element((*weighted, None))[1][2])
 
 
+@pytest.mark.parametrize("data", [tf.zeros([2, 2]), (tf.zeros([2]), tf.zeros([2])), ((1, 2),), 3])
+def test_what_is_no_element_is_refused(data):
+    with pytest.raises(ValueError, match="Invalid element of the data"):
+        check_element(data)
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
