@@ -8,7 +8,7 @@ PYTHON ?= python3
 preset ?= glyphs_5way_1shot
 run_dir ?= runs/$(preset)
 workers ?= 2
-versions ?= lowest-direct highest
+versions ?= lowest-direct highest pre-release
 
 VENV := .venv
 PEERS := .venv-peers
@@ -56,18 +56,28 @@ mutants: $(VENV)/installed-dev ## Print how many small faults in the mathematics
 	$(BIN)/python -m tests.mutants --workers $(workers)
 
 # The tests see the wheel's package, and not the one of the checkout.
+# That of a pre-release of Keras is for information: it may fail.
 .PHONY: test-wheel
 test-wheel: $(VENV)/installed-dev ## Run the quick tests on the wheel, with the oldest and the newest packages.
 	rm -rf build dist && mkdir -p build/checkout
 	$(PIP) wheel --quiet --no-deps --wheel-dir dist .
 	git ls-files | grep -v '^keras_imaml/' | tar -c -T - | tar -x -C build/checkout
 	@set -e; for versions in $(versions); do \
-	  echo "Testing the wheel with the $$versions versions of what it needs"; \
+	  python=.venv-$$versions/bin/python; resolution=$$versions; \
+	  if [ $$versions = pre-release ]; then resolution=highest; fi; \
 	  $(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-$$versions; \
-	  $(BIN)/uv pip compile --quiet --python .venv-$$versions/bin/python --resolution $$versions --extra dev setup.py -o build/$$versions.txt; \
-	  $(BIN)/uv pip install --quiet --python .venv-$$versions/bin/python --requirement build/$$versions.txt; \
-	  $(BIN)/uv pip install --quiet --python .venv-$$versions/bin/python --no-deps dist/*.whl; \
-	  (cd build/checkout && ../../.venv-$$versions/bin/python -m pytest -n $(workers) -m "not slow" --ignore=tests/test_build_file.py $(tests)); \
+	  $(BIN)/uv pip compile --quiet --python $$python --resolution $$resolution --extra dev setup.py -o build/$$versions.txt; \
+	  if [ $$versions = pre-release ]; then \
+	    echo 'keras>=3.12.0.dev0' | $(BIN)/uv pip compile --quiet --python $$python --prerelease allow --no-deps - -o build/keras.txt; \
+	    keras=$$(sed -n 's/^keras==//p' build/keras.txt); \
+	    case "$$keras" in *[a-z]*) sed -i.bak "s/^keras==.*/keras==$$keras/" build/$$versions.txt ;; \
+	      *) echo "There is no pre-release of Keras: the newest version is $$keras"; continue ;; esac; \
+	  fi; \
+	  echo "Testing the wheel with the $$versions versions of what it needs"; \
+	  $(BIN)/uv pip install --quiet --python $$python --requirement build/$$versions.txt; \
+	  $(BIN)/uv pip install --quiet --python $$python --no-deps dist/*.whl; \
+	  (cd build/checkout && ../../$$python -m pytest -n $(workers) -m "not slow" --ignore=tests/test_build_file.py $(tests)) \
+	    || { [ $$versions = pre-release ] && echo "Keras $$keras fails: that is allowed"; }; \
 	done
 
 .PHONY: lint
@@ -104,7 +114,7 @@ peers: $(PEERS)/installed ## Create .venv-peers with PyTorch, TorchOpt and JAX, 
 
 .PHONY: benchmark-speed
 benchmark-speed: $(VENV)/installed $(PEERS)/installed ## Time our meta-step beside theirs (arguments=...).
-	$(BIN)/python -m benchmarks.speed --peers_python=$(PEERS)/bin/python --at_least=2 $(arguments)
+	$(BIN)/python -m benchmarks.speed.meta_step --peers_python=$(PEERS)/bin/python --at_least=2 $(arguments)
 
 .PHONY: clean
 clean: ## Remove caches and build products; .venv and runs stay.
@@ -135,7 +145,7 @@ $(VENV)/installed-dev: setup.py | $(BIN)/pip
 	@touch $(VENV)/installed $@
 
 # The folder ignores itself: it is neither source nor linted.
-$(PEERS)/installed: benchmarks/peers/requirements.txt | $(BIN)/pip
+$(PEERS)/installed: benchmarks/speed/peers/requirements.txt | $(BIN)/pip
 	@echo "Installing the peers into $(PEERS); a CPU build of torch is enough: see $<"
 	@$(PYTHON) -m venv $(PEERS)
 	@echo '*' > $(PEERS)/.gitignore

@@ -1,4 +1,4 @@
-"""Measurements: `python -m benchmarks.speed`."""
+"""Measurements, in folders by what they answer: `python -m benchmarks.speed.meta_step`."""
 
 import os
 

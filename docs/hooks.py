@@ -99,7 +99,33 @@ def api_page(module: str) -> str:
         if alias.name not in (*API, *INTERNAL)
     ]
     names.sort(key=lambda name: name != "keras_imaml.MetaLearner")  # what readers look for first
-    return "\n\n".join([f"# {module}", *(f"::: {name}" for name in names)]) + "\n"
+    docstrings = {
+        f"{module}.{alias.name}": _first_line(node.module, alias.name)
+        for node in ast.parse(text).body
+        if isinstance(node, ast.ImportFrom) and node.module
+        for alias in node.names
+    }
+    table = ["| name | meaning |", "|---|---|"]
+    table += [f"| [{name}](#{name}) | {docstrings[name]} |" for name in names]
+    parts = [f"# {module}", "\n".join(table), *(f"::: {name}" for name in names)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _first_line(module: str, name: str) -> str:
+    """The first line of the docstring of what a module defines, or imports from another one."""
+    path = ROOT / module.replace(".", "/")
+    path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    body = ast.parse(path.read_text(encoding="utf-8")).body
+    for node in body:
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and node.name == name:
+            docstring = ast.get_docstring(node)
+            if docstring:  # an overload has none
+                return docstring.partition("\n")[0]
+        if isinstance(node, ast.ImportFrom) and any(a.asname == name for a in node.names):
+            if node.module == module:  # a folder, whose docstring is of no use in the table
+                return ""
+            return _first_line(str(node.module), name)
+    return ""
 
 
 def notebook_page(path: pathlib.Path) -> str:

@@ -6,8 +6,10 @@ draws `docs/images/architecture.svg`.
 """
 
 import ast
+import functools
 import html
 import pathlib
+import re
 from collections.abc import Iterator
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -18,10 +20,10 @@ FLOORS = [  # A folder imports from its own floor and from the floors below it.
     ("learner",),
     ("recipes", "export"),
     ("algorithms",),
-    ("inner", "curvature", "distribution"),
+    ("inner", "curvature"),
     ("objectives",),
     ("batching", "models"),
-    ("meta_parameters", "layers", "linear", "data"),
+    ("meta_parameters", "layers", "linear", "data", "distribution"),
     ("_utils",),
     ("_compat",),
 ]
@@ -44,6 +46,7 @@ CONTENTS = {
     "_utils": "validation, vectors, progress bar",
     "_compat": "insides of TensorFlow and Keras",
 }
+_INSIDES = ("keras.src", "tensorflow.python", "tensorboard.compat")
 MODULES = {
     ".".join(("keras_imaml", *path.relative_to(PACKAGE).with_suffix("").parts)): path
     for path in sorted(PACKAGE.rglob("*.py"))
@@ -58,6 +61,33 @@ def imported_modules(path: pathlib.Path) -> Iterator[str]:
             for alias in node.names:
                 name = f"{node.module}.{alias.name}"
                 yield name if name in MODULES else str(node.module)
+
+
+def private_touches(path: pathlib.Path) -> Iterator[tuple[int, str]]:
+    """The lines of a file that use what TensorFlow and Keras keep to themselves, and what."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(_INSIDES):
+            yield node.lineno, str(node.module)
+        elif isinstance(node, ast.Attribute) and _is_theirs(node.attr):
+            if not (isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")):
+                yield node.lineno, node.attr
+        elif isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("getattr", "hasattr"):
+            name = getattr(node.args[1], "value", "")
+            if isinstance(name, str) and _is_theirs(name):
+                yield node.lineno, name
+
+
+def _is_theirs(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__") and name not in _own_names()
+
+
+@functools.cache
+def _own_names() -> set[str]:
+    """Private names that this package defines, and those of named tuples."""
+    sources = [path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py")]
+    defined = re.compile(r"def (_\w+)\(|self\.(_\w+)(?:: [^=\n]+)? = |^    (_\w+): ", re.MULTILINE)
+    names = {name for source in sources for found in defined.findall(source) for name in found}
+    return names | {"_replace", "_fields", "_asdict", "_compat", "_utils"}
 
 
 def folder(module: str) -> str:

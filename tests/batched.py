@@ -3,8 +3,8 @@
 import numpy as np
 import tensorflow as tf
 
+from keras_imaml._compat.second_derivatives import exact_moments
 from keras_imaml.batching import TaskNetwork
-from keras_imaml.batching.layer_checks import exact_moments
 from keras_imaml.meta_parameters.parameters import Parameters
 
 TASKS, EXAMPLES = 3, 4

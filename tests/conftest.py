@@ -9,7 +9,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as an import of keras_imaml before keras does
 
-import keras
 import pytest
 
 
@@ -33,8 +32,19 @@ def _graphs_as_they_are(request):
 
 
 @pytest.fixture(autouse=True)
+def _first_step_as_it_is(request, monkeypatch):
+    """Most quick tests do without the check of the first step, which takes 0.1 s a learner."""
+    from keras_imaml.learner.first_step import FirstStep
+
+    if not any(map(request.node.get_closest_marker, ("slow", "first_step_checked"))):
+        monkeypatch.setattr(FirstStep, "keep", lambda self, support: None)
+
+
+@pytest.fixture(autouse=True)
 def _seeded():
     """Each test draws the same weights, alone or in a suite."""
+    import keras
+
     keras.utils.set_random_seed(0)
     yield
     keras.backend.clear_session(free_memory=False)  # collecting garbage takes 0.3 s a test

@@ -1,4 +1,4 @@
-"""The table of docs/layers.md, made from the lists that the tests go through.
+"""The tables of docs/layers.md, made from the lists that the tests go through.
 
 python -m tests.layer_table
 """
@@ -9,10 +9,11 @@ from typing import Any
 
 from keras import layers
 
+from tests import refusals
 from tests.batching import keras_layers, random_layers
 
 DOCUMENT = pathlib.Path(__file__).parents[1] / "docs" / "layers.md"
-_BEGIN, _END = "<!-- table: begin -->", "<!-- table: end -->"
+_MARKS = "<!-- table {}: begin -->", "<!-- table {}: end -->"
 
 
 def table() -> str:
@@ -31,9 +32,12 @@ def table() -> str:
 
 
 def replaced(text: str) -> str:
-    """A page with the table of now between its marks."""
-    before, _, rest = text.partition(_BEGIN)
-    return f"{before}{_BEGIN}\n\n{table()}\n\n{_END}{rest.partition(_END)[2]}"
+    """A page with the tables of now between their marks."""
+    for name, now in (("layers", table()), ("refused", refusals.table())):
+        begin, end = (mark.format(name) for mark in _MARKS)
+        before, _, rest = text.partition(begin)
+        text = f"{before}{begin}\n\n{now}\n\n{end}{rest.partition(end)[2]}"
+    return text
 
 
 def _name(applied: layers.Layer | Callable[..., Any]) -> str:

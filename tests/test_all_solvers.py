@@ -237,7 +237,7 @@ def central_differences(step=1e-4):
     theta = np.concatenate([np.ravel(v) for v in problem.model.trainable_variables])
     moves = step * np.eye(theta.size + 1)
     moved = np.repeat(np.concatenate([moves, -moves]) + [*theta, 0.0], 2, axis=0)
-    tensors = Tasks(*(tf.tile(part, [len(moved) // 2, 1, 1]) for part in problem.tensors))
+    tensors = Tasks(*(tf.tile(part, [len(moved) // 2, 1, 1]) for part in problem.tensors[:4]))
     objective = problems.objective_of(problem, tensors=tensors)
     start = tf.constant(moved[:, :-1])
     inner = InnerProblem(objective, start, tf.constant(np.exp(moved[:, -1:])))

@@ -1,6 +1,9 @@
 """The folders of the package show its architecture: imports run downward only."""
 
+import ast
 import graphlib
+import operator
+import re
 
 import pytest
 
@@ -13,11 +16,15 @@ from tests.architecture import (
     drawing,
     folder,
     imported_modules,
+    private_touches,
 )
 
 HEIGHT = {name: height for height, names in enumerate(FLOORS) for name in names}
 ROOT_MODULES = {"__main__", "version"}
 MOST_LINES = 400
+NAME = operator.attrgetter("stem")
+OTHER_TESTS = re.compile(r"^from tests(?:\S*\.| import |\S* import .*\b)(test_\w+)", re.MULTILINE)
+RECIPE_WORDS = re.compile(r"keras_imaml\.recipes|\b(?:View|Centering|only_centers)\b")
 
 
 def test_every_folder_has_a_floor():
@@ -40,6 +47,17 @@ def test_imports_run_downward():
     assert not wrong
 
 
+def test_the_core_knows_no_recipe():
+    # What a recipe needs of the core is a protocol, such as those in layers/stock.py.
+    wrong = [
+        f"{name}: {word}"
+        for name, path in MODULES.items()
+        if folder(name) not in ("recipes", "layers", "models")
+        for word in RECIPE_WORDS.findall(path.read_text(encoding="utf-8"))
+    ]
+    assert not wrong
+
+
 def test_no_modules_import_each_other():
     graph = {name: set(imported_modules(path)) for name, path in MODULES.items()}
     graphlib.TopologicalSorter(graph).prepare()  # raises CycleError
@@ -52,3 +70,30 @@ def test_a_reader_can_hold_a_file(name):
 
 def test_the_drawing_is_of_today():
     assert DRAWING.read_text(encoding="utf-8") == drawing(), "run `python -m tests.architecture`"
+
+
+def test_the_insides_of_tensorflow_and_keras_are_touched_in_one_folder():
+    wrong = [
+        f"{path.relative_to(PACKAGE)}:{line}: {what}"
+        for path in sorted(PACKAGE.rglob("*.py"))
+        if path.parent.name != "_compat"
+        for line, what in private_touches(path)
+    ]
+    assert not wrong
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "_compat").glob("[a-z]*.py")), ids=NAME)
+def test_each_touch_says_what_it_was_tested_with_and_what_is_without_it(path):
+    text = path.read_text(encoding="utf-8")
+    touches = list(private_touches(path)) or "_compat.replacement import" in text
+    docstring = " ".join((ast.get_docstring(ast.parse(text)) or "").split())
+    assert not touches or re.search(r"Tested with .*\d\.\d+.*Without ", docstring)
+
+
+def test_no_file_of_tests_imports_another():
+    wrong = [
+        str(path.relative_to(PACKAGE.parent))
+        for path in (PACKAGE.parent / "tests").rglob("*.py")
+        if set(OTHER_TESTS.findall(path.read_text(encoding="utf-8"))) - {path.stem}
+    ]
+    assert not wrong

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from benchmarks import operations, ours, report, trunk, workers
-from benchmarks.peers import conjugate_gradient, protocol
-from benchmarks.workloads import WORKLOADS, write_problem
+from benchmarks.speed import comparison, operations, ours, trunk, workers
+from benchmarks.speed.peers import conjugate_gradient, protocol
+from benchmarks.speed.workloads import WORKLOADS, write_problem
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -66,7 +66,7 @@ def test_a_worker_answers_step_by_step(tmp_path):
     write_problem(problem, IMAGES, seed=0)
     program = (
         "import numpy as np\n"
-        "from benchmarks.peers.protocol import Worker, serve\n"
+        "from benchmarks.speed.peers.protocol import Worker, serve\n"
         "def step():\n"
         "    print('not a reply')\n"
         "    return 2.0\n"
@@ -86,7 +86,7 @@ def test_a_worker_answers_step_by_step(tmp_path):
 
 def test_every_peer_is_a_module():
     for name in workers.PEERS:
-        assert (ROOT / "benchmarks" / "peers" / f"{name}.py").exists()
+        assert (ROOT / "benchmarks" / "speed" / "peers" / f"{name}.py").exists()
 
 
 def test_relative_difference():
@@ -99,15 +99,15 @@ def test_relative_difference():
 
 def test_the_report_gives_medians_and_ratios():
     times = {"ours": [10.0, 20.0, 30.0], "torch_loop": [50.0, 40.0, 90.0], "jax_task": [5.0] * 3}
-    figures = report.record(times, flops=4 * 10**9, ceilings=[4e11, 3e11, 5e11])
+    figures = comparison.record(times, flops=4 * 10**9, ceilings=[4e11, 3e11, 5e11])
     assert figures["floor_ms"] == pytest.approx(10.0)
     assert figures["workers"]["torch_loop"]["ratio_to_ours"] == pytest.approx(2.5)
     assert figures["workers"]["ours"]["times_the_floor"] == pytest.approx(2.0)
-    assert report.verdicts(figures) == [
+    assert comparison.verdicts(figures) == [
         "ours is 2.50 times faster than torch_loop",
         "ours is 4.00 times slower than jax_task",
     ]
-    assert [line.split()[0] for line in report.table(figures).splitlines()] == [
+    assert [line.split()[0] for line in comparison.table(figures).splitlines()] == [
         *("who", "jax_task", "ours", "torch_loop", "floor")
     ]
 

@@ -7,7 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-from benchmarks import cost, regression
+from benchmarks.cost import meta_gradient as cost
+from benchmarks.paper import regression
 
 ROOT = pathlib.Path(__file__).parents[1]
 GRID = (1, 24, 96, 400)
@@ -63,12 +64,12 @@ def test_few_linear_steps_leave_an_error(rows):
 @pytest.mark.parametrize(
     ("program", "flag", "complaint"),
     [
-        ("figure2", "--parts=a,d", "expected some of a, b, c"),
-        ("figure2", "--inner_steps=1,x", "whole numbers of at least 1"),
-        ("figure2", "--memory_limit_gib=0", "must be above 0"),
-        ("figure2", "--data_dir=/nowhere", "is not a folder"),
-        ("newton_cg", "--rates=x", "expected numbers above 0"),
-        ("newton_cg", "--ways=", "expected numbers of classes, or a --run_dir"),
+        ("paper.figure2", "--parts=a,d", "expected some of a, b, c"),
+        ("paper.figure2", "--inner_steps=1,x", "whole numbers of at least 1"),
+        ("paper.figure2", "--memory_limit_gib=0", "must be above 0"),
+        ("paper.figure2", "--data_dir=/nowhere", "is not a folder"),
+        ("cost.newton_cg", "--rates=x", "expected numbers above 0"),
+        ("cost.newton_cg", "--ways=", "expected numbers of classes, or a --run_dir"),
     ],
 )
 def test_wrong_flags_are_refused(program, flag, complaint):

@@ -11,7 +11,7 @@ import time
 import pytest
 import tensorflow as tf
 
-from benchmarks import equal_budget, keep_run, kept_runs, tables
+from benchmarks.accuracy import equal_budget, keep_run, kept_runs, tables
 
 SETTINGS = {"dataset": "omniglot", "way": 20, "shot": 1, "transductive": True, "inner_steps": 5}
 SETTINGS |= {"inner_solver": "newton_cg"}  # by the names that runs of old times have
@@ -123,7 +123,9 @@ def test_the_documents_hold_the_tables_of_the_kept_runs():
     made = tables.tables(tables.lines(list(tables.read(root / tables.FLAGS["runs"].default))))
     for name in tables.FLAGS["documents"].default:
         document = (root / name).read_text(encoding="utf-8")
-        assert tables.replaced(document, made) == document, "run: python -m benchmarks.tables"
+        assert tables.replaced(document, made) == document, (
+            "run: python -m benchmarks.accuracy.tables"
+        )
 
 
 def test_runs_are_told_apart_by_what_adapts(runs):
@@ -180,7 +182,7 @@ def test_runs_of_equal_budget_differ_in_the_algorithm_alone(name):
 
 
 def test_a_benchmark_that_is_terminated_ends_what_it_has_started(tmp_path):
-    started, code = tmp_path / "started", "from benchmarks import equal_budget as e; "
+    started, code = tmp_path / "started", "from benchmarks.accuracy import equal_budget as e; "
     sleep = f"import os, time; open({str(started)!r}, 'w').write(str(os.getpid())); time.sleep(99)"
     code += f"e.end_when_terminated(); e.run('timeit', '-n1', '-r1', {sleep!r})"
     with subprocess.Popen([sys.executable, "-c", code]) as process:
@@ -231,7 +233,7 @@ def test_a_run_is_kept_with_the_results_of_those_that_it_began_with(tmp_path):
         (folder / "result.json").write_text(json.dumps(result))
     (run / "flags.txt").write_text(f"--data_dir=data\n--features={before}\n--way=20\n")
     where = [f"--run_dir={run}", f"--runs={tmp_path / 'kept'}", "--recipe=head"]
-    subprocess.run([sys.executable, "-m", "benchmarks.keep_run", *where], check=True)
+    subprocess.run([sys.executable, "-m", "benchmarks.accuracy.keep_run", *where], check=True)
     kept = tmp_path / "kept" / "head" / "3"
     assert (kept / "flags.txt").read_text() == "--features=before\n--way=20\n"
     found = [json.loads((kept / keep_run.FEATURES.format(n)).read_text()) for n in (1, 2)]

@@ -16,7 +16,7 @@ from tests.changed import files_for
             {"tests/learner/test_meta_learner.py", "tests/export/test_saved_model.py"},
         ),
         ("trainers/run_folder.py", {"tests/trainers/test_run_folder.py"}),
-        ("benchmarks/tables.py", {"tests/test_benchmarks_tables.py"}),
+        ("benchmarks/accuracy/tables.py", {"tests/test_benchmarks_tables.py"}),
     ],
 )
 def test_a_file_chooses_its_mirror_and_what_imports_it(file, chosen):

@@ -73,7 +73,9 @@ def test_the_picture_of_the_readme_is_drawn(tmp_path, published_data):
     pytest.importorskip("PIL")
     file = tmp_path / "hero.png"
     arguments = [f"--data_dir={published_data}", f"--output={file}"]
-    subprocess.run([sys.executable, "-m", "benchmarks.hero", *arguments], cwd=ROOT, check=True)
+    subprocess.run(
+        [sys.executable, "-m", "benchmarks.pictures.hero", *arguments], cwd=ROOT, check=True
+    )
     drawn, kept = (
         tf.io.decode_png(path.read_bytes())
         for path in (file, ROOT / "docs" / "images" / "hero.png")

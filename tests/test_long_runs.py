@@ -5,7 +5,7 @@ import pathlib
 
 import pytest
 
-from benchmarks import long_runs
+from benchmarks.paper import long_runs
 from trainers import parsing, train
 
 PRESETS = pathlib.Path(__file__).parents[1] / "trainers" / "presets"

@@ -4,6 +4,8 @@ import importlib.metadata
 import subprocess
 import sys
 
+import pytest
+
 import keras_imaml as ki
 from keras_imaml.__main__ import main, report
 
@@ -20,6 +22,7 @@ def test_without_arguments_it_says_what_there_is(capsys):
     assert "--version" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_it_runs_as_a_module():
     command = [sys.executable, "-m", "keras_imaml", "--version"]
     result = subprocess.run(command, capture_output=True, text=True, check=True)

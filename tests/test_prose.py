@@ -29,7 +29,7 @@ BRITISH = re.compile(
 CODE = re.compile(r"^ *```.*?^ *```|`[^`]+`|^    .*?$|\]\([^)]*\)", re.DOTALL | re.MULTILINE)
 IDENTIFIER = re.compile(r"`[^`]*`|```.*?```|\w*_\w*|--\w+", re.DOTALL)
 DEFINED = re.compile(r'(?:DEFINE_\w+[(,]|add_argument\()\s*"(?:--)?(\w+)"')
-COMMAND = re.compile(r"python -m (trainers|benchmarks)\.(\w+)((?:[^`|\n#]|\\\n)*)")
+COMMAND = re.compile(r"python -m (trainers|benchmarks)\.([\w.]+)((?:[^`|\n#]|\\\n)*)")
 INTERVAL = re.compile(r"\d+\.\d+ ± \d+\.\d+")
 
 
@@ -37,7 +37,7 @@ def prose(path):
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".py":
         return "\n".join(line for line in text.splitlines() if line.startswith("#"))
-    return CODE.sub("", text)
+    return CODE.sub("", GENERATED.sub("", text))
 
 
 @pytest.mark.parametrize("path", PAGES, ids=NAME)

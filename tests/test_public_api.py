@@ -79,6 +79,7 @@ NAMES = [
     "inner.NewtonCG",
     "inner.finite",
     "inner.norm",
+    "layers.Centering",
     "layers.TaskBatchNormalization",
     "layers.TiedDense",
     "layers.View",

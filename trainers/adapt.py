@@ -1,4 +1,4 @@
-r"""Adapt a trained learner to labelled images of your own.
+r"""Adapt a trained learner to labeled images of your own.
 
     python -m trainers.adapt --run_dir=runs/glyphs --support_dir=my_images --output=my_model
 
@@ -28,7 +28,7 @@ def adapt(
     invert: bool = False,
     machine: "Machine | None" = None,
 ) -> None:
-    """Adapt a trained learner to labelled images of your own.
+    """Adapt a trained learner to labeled images of your own.
 
     Args:
         settings: Of the run.
@@ -48,7 +48,7 @@ def adapt(
         command_line.refuse("the run is of numbers: expected one of images")
     if settings["wrapper"] != "none":
         command_line.refuse(
-            f"--wrapper={settings['wrapper']} needs unlabelled images of the task: expected "
+            f"--wrapper={settings['wrapper']} needs unlabeled images of the task: expected "
             "--wrapper=none here (`learner.adapt` takes them as `unlabelled_x`)"
         )
     if format not in _ENDINGS:

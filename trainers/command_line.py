@@ -88,7 +88,7 @@ def run(program: Program, argv: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt as stopped:
         if debug:
             raise
-        again = ". The same command starts again, or goes on from a checkpoint."
+        again = ". The same command starts again, or resumes from a checkpoint."
         print(f"\nInterrupted{str(stopped) or again}")
         raise SystemExit(130) from None
     except Exception as error:

@@ -4,7 +4,7 @@ r"""Meta-train, evaluate on held-out tasks, and export.
         --run_dir=runs/glyphs
 
 The run folder holds flags.txt, checkpoints/, logs/ (TensorBoard), result.json, learner.keras and
-saved_model/. Ctrl-C and SIGTERM keep a checkpoint; the same command goes on from there.
+saved_model/. Ctrl-C and SIGTERM keep a checkpoint; the same command resumes from it.
 """
 
 import os
@@ -34,7 +34,7 @@ def train_and_evaluate(
 ) -> "Evaluation | None":
     """Meta-train, evaluate on held-out tasks, and export.
 
-    A run that was interrupted goes on from its newest checkpoint.
+    A run that was interrupted resumes from its newest checkpoint.
 
     Args:
         settings: Of the run.
@@ -116,7 +116,7 @@ def train_and_evaluate(
         verbose=verbose if first else 0,
     )
     if stop.received:
-        at = f" at step {step}, with a checkpoint. The same command goes on from it."
+        at = f" at step {step}, with a checkpoint. The same command resumes from it."
         checkpoints.workers.wait()
         if stop.number == signal.SIGINT:
             raise KeyboardInterrupt(at)

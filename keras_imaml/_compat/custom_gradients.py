@@ -2,7 +2,9 @@
 
 Vectorization copies the operations of such a function without the gradient that belongs to them.
 The gradients of `tf.nn.silu` and the like are the derivatives of their operations: nothing is lost.
-Looked at: TensorFlow 2.21. Without the private interface nothing is noted.
+
+Tested with TensorFlow 2.20 and 2.21. Without the private interface no custom gradient is noted;
+`self_check` refuses that.
 """
 
 from typing import Any

@@ -3,6 +3,9 @@
 `tf.vectorized_map` turns a convolution whose filters differ between tasks into a loop. Folding the
 tasks into the channels, `[T, n, h, w, c] -> [n, h, w, T c]` with filters `[kh, kw, c, T f]`, makes
 it one call of the framework's grouped convolution, forwards and backwards.
+
+Tested with TensorFlow 2.20 and 2.21. Without the private registry convolutions of tasks are as
+right, and slower.
 """
 
 import contextlib

@@ -7,6 +7,8 @@ import warnings
 import keras
 import tensorflow as tf
 
+from keras_imaml._compat.keras_attributes import all_layers
+
 # Flags of processors whose instructions oneDNN uses for a dtype.
 _INSTRUCTIONS = {
     "bfloat16": ("avx512_bf16", "amx_bf16"),
@@ -30,7 +32,7 @@ def warn_of_emulation(model: keras.Model) -> None:
     Args:
         model: The network.
     """
-    dtypes = {layer.compute_dtype for layer in model._flatten_layers(include_self=False)}
+    dtypes = {layer.compute_dtype for layer in all_layers(model, include_self=False)}
     for dtype in sorted(dtypes & set(_INSTRUCTIONS)):
         message = emulated(dtype)
         if message:

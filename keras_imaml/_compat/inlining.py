@@ -2,6 +2,9 @@
 
 A graph that was traced before reads the variables themselves; weights of a task in their place
 are not seen by it.
+
+Tested with TensorFlow 2.20 and 2.21. Without the private interface such a function is refused, as
+one that reads a variable past Keras.
 """
 
 import contextlib

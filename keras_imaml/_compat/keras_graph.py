@@ -1,4 +1,8 @@
-"""The graph of layer calls that a functional Keras model is made of."""
+"""The graph of layer calls that a functional Keras model is made of.
+
+Tested with Keras 3.12 and 3.15. Without the private `_nodes_by_depth` a network is evaluated as one
+piece: slower, the same numbers.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Any

@@ -5,6 +5,10 @@ add the product of the low-rank weights to the kernel, which would be a kernel f
 model's configuration does not always tell on which layers it was called. And a file keeps the sum
 of kernel and product, rounded once more where the kernel is quantized, with low-rank weights of
 zero, which no gradient ever leaves again.
+
+Tested with Keras 3.12 and 3.15. Without the private weights, Python raises an `AttributeError` that
+names them. That the calls here still compute what those of Keras do is checked by `self_check`,
+once a model with LoRA is used.
 """
 
 from collections.abc import Callable, Iterable
@@ -13,6 +17,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_imaml._compat.keras_attributes import all_layers, own_variables
 from keras_imaml._compat.replacement import Replacement
 
 _LAYERS = (keras.layers.Dense, keras.layers.EinsumDense, keras.layers.Embedding)
@@ -30,7 +35,7 @@ def low_rank_products() -> Replacement:
 
 def lora_layers(model: keras.Model) -> Iterable[tuple[int, keras.layers.Layer]]:
     """The layers on which LoRA is enabled, with their place among all layers of the model."""
-    for place, layer in enumerate(model._flatten_layers()):
+    for place, layer in enumerate(all_layers(model)):
         if isinstance(layer, _LAYERS) and layer.lora_enabled:
             yield place, layer
 
@@ -42,12 +47,35 @@ def lora_settings(model: keras.Model) -> Settings:
 
 def enable_lora(model: keras.Model, settings: Settings) -> None:
     """Enable LoRA on the layers of a built copy where it is enabled on the original."""
-    layers = list(model._flatten_layers())
+    layers = all_layers(model)
     for place, rank, alpha in settings:
         layer = layers[int(place)]
         if not layer.lora_enabled:
             layer.enable_lora(int(rank))
         layer.lora_alpha = alpha  # a layer that is made from its configuration forgets it
+
+
+def refuse_rounded_files(model: keras.Model) -> None:
+    """Let quantized LoRA layers of a model of Keras' own classes refuse to be written to a file.
+
+    Keras would round the sum of kernel and low-rank product once more.
+    """
+
+    def refusing(layer: keras.layers.Layer) -> Callable:
+        def save_own_variables(store: Any) -> None:
+            raise ValueError(
+                f"The layer {layer.path!r} is quantized and has low-rank weights. Keras rounds "
+                "their sum when it saves them, so that the model would come back with other "
+                "predictions. Expected `model.export(folder)`, whose SavedModel predicts as this "
+                "model does, or `learner.save(file)`, and to adapt again. "
+                f"Received: quantization_mode={layer.quantization_mode!r}"
+            )
+
+        return save_own_variables
+
+    for _, layer in lora_layers(model):
+        if layer.quantization_mode is not None:
+            layer.save_own_variables = refusing(layer)
 
 
 class UnmergedLora(keras.layers.Layer):
@@ -85,7 +113,7 @@ class UnmergedLora(keras.layers.Layer):
 
 def _weights(layer: keras.layers.Layer) -> list[keras.Variable]:
     if layer.quantization_mode is not None:  # the sum has other scales, and is rounded
-        own = [*layer._trainable_variables, *layer._non_trainable_variables]
+        own = own_variables(layer)
         return sorted(own, key=lambda variable: variable.name)
     if isinstance(layer, keras.layers.Embedding):
         return [layer._embeddings, layer.lora_embeddings_a, layer.lora_embeddings_b]

@@ -1,6 +1,9 @@
 """Random operations with a seed for each task, which `tf.vectorized_map` evaluates in turn.
 
 TensorFlow's own way is a general loop for each of them, several times slower and reported as one.
+
+Tested with TensorFlow 2.20 and 2.21. Without the private registry TensorFlow's loop draws the same
+numbers, slower.
 """
 
 import contextlib
@@ -44,19 +47,20 @@ def draws_of_each_task() -> contextlib.AbstractContextManager:
 def _convert_random(inputs: Any, *arguments: Any, **named: Any) -> Any:
     """One operation for each task: TensorFlow's do not take several seeds."""
     del arguments, named
-    every = [inputs.input(i) for i in range(inputs.num_inputs)]
-    operation, differ = inputs.op, [i for i, (_, stacked, _) in enumerate(every) if stacked]
+    operands = [inputs.input(i) for i in range(inputs.num_inputs)]
+    operation = inputs.op
+    stacked_operands = [i for i, (_, stacked, _) in enumerate(operands) if stacked]
     dtypes = [output.dtype for output in operation.outputs]
 
     def of_one(parts: list[tf.Tensor]) -> list[tf.Tensor]:
-        own = dict(zip(differ, parts, strict=True))
-        taken = [own.get(i, value) for i, (value, _, _) in enumerate(every)]
-        made = _create_op(operation.type, taken, dtypes, operation.node_def.attr).outputs
-        for tensor, output in zip(made, operation.outputs, strict=True):
+        of_task = dict(zip(stacked_operands, parts, strict=True))
+        values = [of_task.get(i, value) for i, (value, _, _) in enumerate(operands)]
+        outputs = _create_op(operation.type, values, dtypes, operation.node_def.attr).outputs
+        for tensor, output in zip(outputs, operation.outputs, strict=True):
             tensor.set_shape(output.shape)
-        return list(made)
+        return list(outputs)
 
-    stacks = [every[i][0] for i in differ]
+    stacks = [operands[i][0] for i in stacked_operands]
     tasks = stacks[0].shape[0]
     if operation.type == _KEYS and tasks is not None and tasks <= _FEW:  # a loop takes longer
         rows = zip(*(tf.unstack(stack) for stack in stacks), strict=True)

@@ -4,6 +4,9 @@ Keras draws by stateless operations, from the state of a `keras.random.SeedGener
 state and the number of a task together begin a stream of random numbers. So tasks have masks of
 their own, wherever they are computed, and an inner problem is one function. The states themselves
 stay as they are until a meta-step ends, see `RandomStreams.advance`.
+
+Tested with Keras 3.12 and 3.15. Without the private generator of unseeded draws, every task would
+draw the same; `self_check` refuses that.
 """
 
 import contextlib

@@ -1,4 +1,8 @@
-"""Resizing of the images of all tasks at once, which TensorFlow does one task after the other."""
+"""Resizing of the images of all tasks at once, which TensorFlow does one task after the other.
+
+Tested with TensorFlow 2.20 and 2.21. Without the private registry images are resized task after
+task: slower, the same numbers.
+"""
 
 from typing import Any
 
@@ -20,13 +24,13 @@ _ATTRIBUTES = {
 def _convert(inputs: Any) -> Any:
     kind = inputs.op.type
     images = inputs.stacked_input(0)
-    every = tf.reshape(images, tf.concat([[-1], tf.shape(images)[2:]], 0))
-    others = [inputs.unstacked_input(i) for i in range(1, len(inputs.op.inputs))]
+    all_images = tf.reshape(images, tf.concat([[-1], tf.shape(images)[2:]], 0))
+    operands = [inputs.unstacked_input(i) for i in range(1, len(inputs.op.inputs))]
     attributes = [inputs.get_attr(name) for name in _ATTRIBUTES[kind]]
-    names = ["size", "scale", "translation"][: len(others)]
+    names = ["size", "scale", "translation"][: len(operands)]
     resized = getattr(tf.raw_ops, kind)(
-        images=every,
-        **dict(zip(names, others, strict=True)),
+        images=all_images,
+        **dict(zip(names, operands, strict=True)),
         **dict(zip(_ATTRIBUTES[kind], attributes, strict=True)),
     )
     shape = tf.concat([tf.shape(images)[:2], tf.shape(resized)[1:]], 0)

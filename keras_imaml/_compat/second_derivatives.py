@@ -3,13 +3,16 @@
 TensorFlow keeps the derivative of each operation in a registry. What is not there ends in a
 `LookupError`; what is there as not differentiable ends in zeros, and a product with the curvature
 then loses all that lies before it. This module, and no other, adds to that registry. It does so
-once, when the package is imported, and only where TensorFlow (looked at: 2.21) has
+once, when the package is imported, and only where TensorFlow has
 nothing: first derivatives and values stay what they are.
+
+Tested with TensorFlow 2.20 and 2.21. Without the private registry, or where Keras no longer asks
+`tf.nn.moments`, second derivatives would be wrong in silence; `self_check` refuses that.
 """
 
 import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import tensorflow as tf
@@ -212,9 +215,18 @@ the inputs of what it takes to be not differentiable.
 """
 
 
-def exact_moments_by_name() -> contextlib.AbstractContextManager:
-    """Within it, `tf.nn.moments` is exact for modules that imported the function itself."""
-    return contextlib.nullcontext() if nn_impl is None else _replaced_moments
+@contextlib.contextmanager
+def exact_moments() -> Iterator[None]:
+    """Replace `tf.nn.moments` by one with exact derivatives while a network is traced.
+
+    It puts a `stop_gradient` on the mean inside the variance. That leaves the first derivative as
+    it is and makes the second one wrong: Hessian-vector products of LayerNormalization are off by
+    half, silently. Keras looks the function up at each call, so LayerNormalization,
+    GroupNormalization and everything else that is built on it becomes exact. So do modules that
+    imported the function by its name. The values are the same.
+    """
+    with _replaced, contextlib.nullcontext() if nn_impl is None else _replaced_by_name:
+        yield
 
 
 def moments(
@@ -260,6 +272,9 @@ if _registry is not None and not hasattr(ops, _DONE):
     _complete(_registry)
     setattr(ops, _DONE, True)
 
-_replaced_moments = Replacement(
+_replaced = Replacement(
+    lambda function: setattr(tf.nn, "moments", function), moments, tf.nn.moments
+)
+_replaced_by_name = Replacement(
     lambda function: setattr(nn_impl, "moments", function), moments, _stock_moments
 )

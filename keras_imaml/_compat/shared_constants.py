@@ -3,6 +3,9 @@
 TensorFlow makes a node for every shape, axis and permutation that an operation or its derivative
 names: two in five nodes of a meta-step were such constants, most of them equal to another. Each
 node takes time when the graph is built, and again when TensorFlow optimizes it.
+
+Tested with TensorFlow 2.20 and 2.21. Without the private function a graph has more nodes, and the
+same numbers.
 """
 
 import contextlib
@@ -64,8 +67,8 @@ def _content(value: Any) -> Hashable | None:
     if type(value) is int:
         return value
     if isinstance(value, (list, tuple)):
-        whole = all(type(v) is int for v in value)
-        return (list, *value) if whole and value else None
+        all_integers = all(type(v) is int for v in value)
+        return (list, *value) if all_integers and value else None
     if isinstance(value, (np.ndarray, np.integer)) and value.dtype.kind == "i":
         array = np.asarray(value)
         return (array.tobytes(), array.dtype.str, array.shape)

@@ -2,6 +2,9 @@
 
 `tf.vectorized_map` puts the tasks in front of what is squeezed, and a single task then loses its
 axis: the bias of a Keras convolution would. Which axes are meant is known from one task alone.
+
+Tested with TensorFlow 2.20 and 2.21. Without the private registry a single task would lose its
+axis; `self_check` refuses that.
 """
 
 import contextlib
@@ -18,6 +21,10 @@ try:
     _stock = _registry["Squeeze"]
 except (ImportError, AttributeError, KeyError):  # a private interface of TensorFlow: do without
     pfor = _registry = _stock = None
+
+
+is_available = _registry is not None
+"""Whether TensorFlow offers the place to say so."""
 
 
 def task_axis_kept() -> contextlib.AbstractContextManager:

@@ -7,13 +7,16 @@ import tensorflow as tf
 from keras_imaml._utils.keras_losses import Classification, classification
 
 
-def accuracies(loss: Any, labels: Any, outputs: Any) -> tf.Tensor | None:
+def accuracies(
+    loss: Any, labels: Any, outputs: Any, present: tf.Tensor | None = None
+) -> tf.Tensor | None:
     """The share of labels that outputs are right about, by the rules of the loss.
 
     Args:
         loss: What `compile` was given.
         labels: `[tasks, examples, ...]`.
         outputs: `[tasks, examples, ...]`.
+        present: `[tasks, examples]`, bool: which examples are there. Defaults to `None`: all.
 
     Returns:
         `[tasks]`, float64, from 0 to 1, and NaN for a task whose labels are all ignored. None if
@@ -27,6 +30,8 @@ def accuracies(loss: Any, labels: Any, outputs: Any) -> tf.Tensor | None:
     labels = _aligned(rule, labels, outputs)
     right, counts = _right(rule, labels, outputs)
     axes = list(range(1, right.shape.rank))
+    if present is not None:
+        counts &= tf.reshape(present, tf.concat([tf.shape(present), [1] * (len(axes) - 1)], 0))
     hits = tf.reduce_sum(tf.cast(right & counts, tf.float64), axis=axes)
     return hits / tf.reduce_sum(tf.cast(counts, tf.float64), axis=axes)
 
@@ -49,14 +54,14 @@ def _right(
         right = tf.equal(outputs > tf.cast(rule.threshold, outputs.dtype), labels > 0.5)
         return right, tf.ones_like(right)
     axis = _class_axis(rule, outputs)
-    found = tf.argmax(outputs, axis=axis)
+    predicted = tf.argmax(outputs, axis=axis)
     if rule.kind == "categorical":
-        right = tf.equal(found, tf.argmax(labels, axis=axis))
+        right = tf.equal(predicted, tf.argmax(labels, axis=axis))
         return right, tf.ones_like(right)
     counts = tf.ones_like(labels, tf.bool)
     if rule.ignore_class is not None:
         counts = tf.not_equal(labels, tf.cast(rule.ignore_class, labels.dtype))
-    return tf.equal(found, labels), counts
+    return tf.equal(predicted, labels), counts
 
 
 def _aligned(rule: Classification, labels: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:

@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 
 import keras
 
+from keras_imaml._compat.keras_attributes import arguments_of
+
 # Losses over several classes; those of a single probability are the binary ones below.
 CROSS_ENTROPIES = {
     "categorical_crossentropy",
@@ -40,9 +42,11 @@ def takes_logits(loss: Any) -> bool:
 
 
 def has_class_numbers(loss: Any) -> bool:
-    """Whether the targets of a Keras loss (or the first of several) are class numbers."""
-    first_loss = keras.tree.flatten(loss)[0]
-    return first_loss is not None and "sparse" in loss_name(first_loss).lower()
+    """Whether the targets of a loss (or the first of several) are class numbers.
+
+    So for losses of Keras, whatever they are named. Of others nothing is known.
+    """
+    return _kind_and_arguments(keras.tree.flatten(loss)[0])[0] == "sparse"
 
 
 class Classification(NamedTuple):
@@ -61,8 +65,10 @@ class Classification(NamedTuple):
     axis: int = -1
 
 
+_BY_SHAPE = ("crossentropy", "ce")  # Keras looks at labels and outputs
 _KINDS = {
     "sparse_categorical_crossentropy": "sparse",
+    "categorical_generalized_cross_entropy": "sparse",
     "categorical_crossentropy": "categorical",
     "categorical_focal_crossentropy": "categorical",
     "binary_crossentropy": "binary",
@@ -81,17 +87,9 @@ def classification(loss: Any, labels: Any, outputs: Any) -> Classification | Non
     parts = keras.tree.flatten(loss)
     if len(parts) != 1 or parts[0] is None:
         return None
-    loss, arguments = parts[0], {}
-    if isinstance(loss, str):
-        if loss.lower() in ("crossentropy", "ce"):
-            return Classification(_kind_by_shape(labels, outputs))
-        loss = keras.losses.get(loss)
-    if isinstance(loss, keras.losses.Loss):
-        arguments = {**getattr(loss, "_fn_kwargs", {}), **vars(loss)}
-        loss = getattr(loss, "fn", None)
-    while isinstance(loss, functools.partial):
-        loss, arguments = loss.func, {**loss.keywords, **arguments}
-    kind = next((k for name, k in _KINDS.items() if loss is getattr(keras.losses, name)), None)
+    if isinstance(parts[0], str) and parts[0].lower() in _BY_SHAPE:
+        return Classification(_kind_by_shape(labels, outputs))
+    kind, arguments = _kind_and_arguments(parts[0])
     if kind is None:
         return None
     return Classification(
@@ -100,6 +98,26 @@ def classification(loss: Any, labels: Any, outputs: Any) -> Classification | Non
         ignore_class=arguments.get("ignore_class"),
         axis=arguments.get("axis", -1),
     )
+
+
+def _kind_and_arguments(loss: Any) -> tuple[str | None, dict[str, Any]]:
+    """How a loss of Keras reads classes, or None, and its arguments."""
+    arguments: dict[str, Any] = {}
+    if isinstance(loss, str):
+        loss = None if loss.lower() in _BY_SHAPE else keras.losses.get(loss)
+    if isinstance(loss, keras.losses.Loss):
+        arguments = arguments_of(loss)
+        loss = getattr(loss, "fn", None)
+    while isinstance(loss, functools.partial):
+        loss, arguments = loss.func, {**loss.keywords, **arguments}
+    if loss is None:
+        return None, arguments
+    return next((k for name, k in _KINDS.items() if loss is _function(name)), None), arguments
+
+
+def _function(name: str) -> Any:
+    """A loss of Keras; None in a version that has none of this name."""
+    return getattr(keras.losses, name, None)
 
 
 def _kind_by_shape(labels: Any, outputs: Any) -> str:

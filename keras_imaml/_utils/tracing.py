@@ -6,6 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from keras_imaml._compat.retracing import without_warning
 from keras_imaml._compat.shared_constants import shared_constants
 
 
@@ -19,10 +20,7 @@ def traced(function: Callable[..., Any], **settings: Any) -> Any:
         function: The function to trace.
         **settings: Other arguments of `tf.function`.
     """
-    graph = tf.function(function, autograph=False, **settings)
-    if hasattr(graph, "_omit_frequent_tracing_warning"):  # private: without it, it may warn
-        graph._omit_frequent_tracing_warning = True
-    return graph
+    return without_warning(tf.function(function, autograph=False, **settings))
 
 
 class TracedByRank:

@@ -57,3 +57,12 @@ def check_folder_name(name: str, path: Any) -> str:
             f"current folder is enough. Received: {name}={folder!r}"
         )
     return folder
+
+
+def check_compiled(model: Any, method: str) -> None:
+    """Refuse a method of a model that needs `compile`, by a `ValueError`."""
+    if not model.compiled:
+        raise ValueError(
+            f"Expected `compile` before `{method}`: call learner.compile(loss=...) first. "
+            f"Received: {model.name!r}, which is not compiled"
+        )

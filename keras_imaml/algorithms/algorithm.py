@@ -3,18 +3,20 @@
 import copy
 import dataclasses
 import inspect
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
+from keras_imaml._compat.keras_attributes import all_layers
 from keras_imaml._utils.configurable import ShownAsCall
 from keras_imaml._utils.keras_losses import check_second_derivative
 from keras_imaml._utils.vectors import select
+from keras_imaml.distribution.replicas import mean_over_tasks
 from keras_imaml.inner import InnerSolution, InnerSolver
 from keras_imaml.inner.divergence import checked
-from keras_imaml.inner.gradient_descent import STRONGLY_CONVEX
+from keras_imaml.inner.gradient_descent import STRONGLY_CONVEX, GradientDescent
 from keras_imaml.meta_parameters.learning_rate import LearningRate
 from keras_imaml.meta_parameters.parameters import Parameters
 from keras_imaml.meta_parameters.positive import PositiveParameter
@@ -26,23 +28,38 @@ class MetaGradient(NamedTuple):
     """The outer level of one meta-batch.
 
     Attributes:
-        gradients: The gradient of the mean query loss of the valid tasks, one (or None) per
-            variable.
+        sums: The gradient of the sum of the query losses of the valid tasks, one (or None) per
+            variable. `gradients` has their means.
         per_task: `[tasks, size]`, the meta-gradient for theta of each task; None if the
             meta-batch was split.
         query_losses: `[tasks]`.
         query_outputs: The network's outputs on the query sets after adaptation.
         valid: `[tasks]`, bool: tasks without NaN or infinity, whose inner loop has not diverged.
             The others contribute nothing.
-        diagnostics: Scalars for the logs, by name.
+        figures: `[tasks]` each, by name, for the logs. `diagnostics` has their means.
     """
 
-    gradients: list[Any]
+    sums: list[Any]
     per_task: tf.Tensor | None
     query_losses: tf.Tensor
     query_outputs: Any
     valid: tf.Tensor
-    diagnostics: dict[str, tf.Tensor]
+    figures: dict[str, tf.Tensor]
+
+    @property
+    def count(self) -> tf.Tensor:
+        """The number of valid tasks, a scalar."""
+        return tf.reduce_sum(tf.cast(self.valid, tf.float32))
+
+    @property
+    def gradients(self) -> list[Any]:
+        """The gradient of the mean query loss of the valid tasks (algorithm 1 of the paper)."""
+        return mean_over_tasks(self.sums, self.count)
+
+    @property
+    def diagnostics(self) -> dict[str, tf.Tensor]:
+        """The mean of each of `figures` over the valid tasks."""
+        return {name: masked_mean(values, self.valid) for name, values in self.figures.items()}
 
 
 class Algorithm(ShownAsCall, keras.layers.Layer):
@@ -54,9 +71,11 @@ class Algorithm(ShownAsCall, keras.layers.Layer):
     """
 
     diagnostics: tuple[str, ...] = ()
-    """Names of the scalars that `meta_gradient` reports."""
+    """Names of the figures that `meta_gradient` reports."""
     joins_examples = False
     """Whether training adapts to support and query examples in one set."""
+    evaluates_end = False
+    """Whether `meta_gradient` itself looks at the inner objective at the end of the inner loop."""
     adapts_to_queries = False
     """Whether tasks also adapt to the inputs of their query sets."""
     inner: InnerSolver
@@ -116,7 +135,7 @@ class Algorithm(ShownAsCall, keras.layers.Layer):
         Raises:
             ValueError: If it holds a number for each layer or weight that adapts.
         """
-        for layer in self._flatten_layers():
+        for layer in all_layers(self):
             if isinstance(layer, PositiveParameter):
                 layer.check_follows(parameters)
 
@@ -132,11 +151,12 @@ class Algorithm(ShownAsCall, keras.layers.Layer):
         """Solve the inner problem of every task; diverged tasks stay at theta."""
         problem = self.inner_problem(objective)
         solution = self.inner.minimize(problem)
-        solution = checked(problem, solution)
+        at_end = not (self.evaluates_end and objective.training)
+        solution = checked(problem, solution, at_end)
         return solution._replace(phi=select(solution.valid, solution.phi, problem.start()))
 
     def meta_gradient(self, objective: TaskObjective, variables: Sequence[Any]) -> MetaGradient:
-        """Adapt to every task, and differentiate the mean query loss.
+        """Adapt to every task, and differentiate the sum of the query losses.
 
         Args:
             objective: The losses of the meta-batch.
@@ -178,17 +198,17 @@ class Algorithm(ShownAsCall, keras.layers.Layer):
                 f"the step size acts. Received: inner={self.inner!r}"
             )
 
+    def _check_stable(self, strength: float | Mapping[str, float]) -> None:
+        """Refuse a step size with which the proximal term alone makes the inner loop diverge."""
+        if isinstance(self.inner, GradientDescent):
+            largest = max(strength.values()) if isinstance(strength, Mapping) else strength
+            self.inner.check_stable(largest)
+
 
 def masked_mean(values: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
     """The mean of `values [tasks]` over the tasks in `mask`; 0 without any."""
     values = tf.where(mask, values, tf.zeros_like(values))
     return tf.math.divide_no_nan(tf.reduce_sum(values), tf.reduce_sum(tf.cast(mask, values.dtype)))
-
-
-def over_valid_tasks(sums: Iterable[Any], valid: tf.Tensor) -> list[Any]:
-    """Divide sums over the valid tasks (or None) by the number of valid tasks."""
-    count = tf.maximum(tf.reduce_sum(tf.cast(valid, tf.int32)), 1)
-    return [None if g is None else g / tf.cast(count, g.dtype) for g in sums]
 
 
 def add_gradients(a: Any, b: Any) -> Any:

@@ -13,8 +13,6 @@ from keras_imaml.algorithms.algorithm import (
     Algorithm,
     MetaGradient,
     add_gradients,
-    masked_mean,
-    over_valid_tasks,
 )
 from keras_imaml.algorithms.implicit_gradient import ImplicitGradient, implicit_gradient
 from keras_imaml.algorithms.query_gradient import query_gradient
@@ -85,6 +83,8 @@ class IMAML(Algorithm):
         "proximal_strength",
     )
 
+    evaluates_end = True
+
     def __init__(
         self,
         proximal_strength: float | ProximalStrength = 2.0,
@@ -99,6 +99,7 @@ class IMAML(Algorithm):
         self.proximal_strength = proximal_strength
         self.inner = inner or GradientDescent()
         self._check_inner(proximal=True, learns_rate=False)
+        self._check_stable(proximal_strength.initial)
         self.linear = linear or ConjugateGradient()
         if isinstance(self.linear, type) or not hasattr(self.linear, "solve"):
             raise ValueError(
@@ -156,14 +157,13 @@ class IMAML(Algorithm):
         valid = objective.valid & adapted.valid & self.ends_low(adapted, linearization)
         query = query_gradient(objective, phi, valid, variables)
         implicit = implicit_gradient(linearization, query.for_phi, query.valid, self.linear)
-        direct = over_valid_tasks(query.direct, implicit.valid)
         return MetaGradient(
-            gradients=list(map(add_gradients, direct, implicit.gradients)),
+            sums=list(map(add_gradients, query.direct, implicit.sums)),
             per_task=implicit.per_task,
             query_losses=query.losses,
             query_outputs=query.outputs,
             valid=implicit.valid,
-            diagnostics=self._diagnostics(adapted, implicit, query.for_phi),
+            figures=self._figures(adapted, implicit, query.for_phi),
         )
 
     def ends_low(self, adapted: InnerSolution, linearization: Linearization) -> tf.Tensor:
@@ -175,10 +175,10 @@ class IMAML(Algorithm):
         assert adapted.initial_value is not None
         return linearization.value <= highest_value(adapted.initial_value, MINIMIZER_RISE)
 
-    def _diagnostics(
+    def _figures(
         self, adapted: InnerSolution, implicit: ImplicitGradient, query_gradient: tf.Tensor
     ) -> dict[str, tf.Tensor]:
-        valid, linear = implicit.valid, implicit.solution
+        linear = implicit.solution
         inner_residual = tf.math.divide_no_nan(
             implicit.inner_residual, adapted.initial_gradient_norm
         )
@@ -186,15 +186,16 @@ class IMAML(Algorithm):
             dot(implicit.per_task, query_gradient),
             norm(implicit.per_task) * norm(query_gradient),
         )
+        strength = self.proximal_strength.value()
         negative = tf.equal(linear.status, int(Status.NEGATIVE_CURVATURE))
         return {
-            "inner_residual": masked_mean(inner_residual, valid),
-            "inner_steps": masked_mean(tf.cast(adapted.steps, cosine.dtype), valid),
-            "linear_residual": masked_mean(linear.residual, valid),
-            "linear_steps": masked_mean(tf.cast(linear.steps, cosine.dtype), valid),
-            "negative_curvature": masked_mean(tf.cast(negative, cosine.dtype), valid),
-            "first_order_cosine": masked_mean(cosine, valid),
-            "proximal_strength": tf.reduce_mean(self.proximal_strength.value()),
+            "inner_residual": inner_residual,
+            "inner_steps": tf.cast(adapted.steps, cosine.dtype),
+            "linear_residual": linear.residual,
+            "linear_steps": tf.cast(linear.steps, cosine.dtype),
+            "negative_curvature": tf.cast(negative, cosine.dtype),
+            "first_order_cosine": cosine,
+            "proximal_strength": tf.ones_like(cosine) * tf.reduce_mean(strength),
         }
 
     def get_config(self) -> dict[str, Any]:

@@ -19,10 +19,10 @@ from keras_imaml.linear import LinearSolution, LinearSolver
 
 
 class ImplicitGradient(NamedTuple):
-    """The implicit part of a meta-gradient, averaged over the valid tasks.
+    """The implicit part of a meta-gradient, summed over the valid tasks.
 
     Attributes:
-        gradients: `- grad_m < grad_phi G, w >`, one (or None) for each variable.
+        sums: `- grad_m < grad_phi G, w >`, one (or None) for each variable.
         per_task: `[tasks, size]`, `lambda w`, the meta-gradient for theta task by task.
         solution: The result of the linear solver.
         inner_residual: `[tasks]`, `||grad G(phi)||` (bounds delta of the paper: the distance to
@@ -30,7 +30,7 @@ class ImplicitGradient(NamedTuple):
         valid: `[tasks]`, tasks that took part.
     """
 
-    gradients: list[Any]
+    sums: list[Any]
     per_task: tf.Tensor
     solution: LinearSolution
     inner_residual: tf.Tensor
@@ -58,9 +58,8 @@ def implicit_gradient(
     per_task = strength * solution.solution
     valid = valid & tf.math.is_finite(length(per_task))
     w = select(valid, solution.solution, tf.zeros_like(rhs))
-    count = tf.maximum(tf.reduce_sum(tf.cast(valid, w.dtype)), 1)
     return ImplicitGradient(
-        gradients=linearization.mixed(-w / count),
+        sums=linearization.mixed(-w),
         per_task=select(valid, per_task, tf.zeros_like(rhs)),
         solution=solution,
         inner_residual=norm(linearization.gradient),

@@ -9,13 +9,7 @@ import tensorflow as tf
 from keras_imaml._utils.validation import check_number
 from keras_imaml._utils.vectors import finite, select
 from keras_imaml.algorithms import unrolling
-from keras_imaml.algorithms.algorithm import (
-    Algorithm,
-    MetaGradient,
-    add_gradients,
-    masked_mean,
-    over_valid_tasks,
-)
+from keras_imaml.algorithms.algorithm import Algorithm, MetaGradient, add_gradients
 from keras_imaml.algorithms.query_gradient import query_gradient
 from keras_imaml.inner import GradientDescent
 from keras_imaml.inner.divergence import checked
@@ -83,6 +77,7 @@ class MAML(Algorithm):
                 f"which takes all steps. Received: inner={inner!r}"
             )
         self._check_inner(proximal=self.proximal_strength > 0, learns_rate=not self.first_order)
+        self._check_stable(self.proximal_strength)
 
     @property
     def differentiates_twice(self) -> bool:
@@ -112,8 +107,11 @@ class MAML(Algorithm):
         # Shared weights are differentiated for all tasks at once, so that NaN of one task spreads
         # to all. Compute the gradients again without the invalid tasks if that has happened.
         def without_invalid_tasks() -> list[tf.Tensor]:
-            clean, renamed = objective.without_inputs_of(~meta.valid)
-            recomputed = self._along_path(clean, [renamed.get(id(v), v) for v in variables])
+            clean = objective.without(~meta.valid)
+            # Trunk outputs are told apart by identity, and clearing makes new ones.
+            pairs = zip(objective.trunk_outputs, clean.trunk_outputs, strict=True)
+            cleared = {id(old): new for old, new in pairs}
+            recomputed = self._along_path(clean, [cleared.get(id(v), v) for v in variables])
             return _tensors(recomputed._replace(valid=meta.valid))
 
         has_spread = ~tf.reduce_all(meta.valid) & ~tf.reduce_all(
@@ -149,14 +147,14 @@ class MAML(Algorithm):
         # The residual before the last step: another gradient would cost as much as a step.
         residual = tf.math.divide_no_nan(solution.gradient_norm, solution.initial_gradient_norm)
         return MetaGradient(
-            gradients=over_valid_tasks(sums, valid),
+            sums=sums,
             per_task=per_task,
             query_losses=query.losses,
             query_outputs=query.outputs,
             valid=valid,
-            diagnostics={
-                "inner_residual": masked_mean(residual, valid),
-                "inner_steps": masked_mean(tf.cast(solution.steps, residual.dtype), valid),
+            figures={
+                "inner_residual": residual,
+                "inner_steps": tf.cast(solution.steps, residual.dtype),
             },
         )
 
@@ -171,17 +169,17 @@ class MAML(Algorithm):
 
 
 def _gradients(meta: MetaGradient) -> list[tf.Tensor]:
-    return [tf.convert_to_tensor(g) for g in meta.gradients if g is not None]
+    return [tf.convert_to_tensor(g) for g in meta.sums if g is not None]
 
 
 def _tensors(meta: MetaGradient) -> list[tf.Tensor]:
     """All tensors of a meta-gradient as a flat list."""
-    return [*_gradients(meta), *tf.nest.flatten(meta._replace(gradients=[]))]
+    return [*_gradients(meta), *tf.nest.flatten(meta._replace(sums=[]))]
 
 
 def _like(meta: MetaGradient, tensors: Sequence[tf.Tensor]) -> MetaGradient:
     """The inverse of `_tensors`, with None where `meta` has None."""
     remaining = iter(tensors)
-    gradients = [None if g is None else next(remaining) for g in meta.gradients]
-    packed = tf.nest.pack_sequence_as(meta._replace(gradients=[]), list(remaining))
-    return packed._replace(gradients=gradients)
+    sums = [None if g is None else next(remaining) for g in meta.sums]
+    packed = tf.nest.pack_sequence_as(meta._replace(sums=[]), list(remaining))
+    return packed._replace(sums=sums)

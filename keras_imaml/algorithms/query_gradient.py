@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from keras_imaml._utils.vectors import length
-from keras_imaml.batching.chunks import is_whole, over_chunks, slice_tasks, tasks_at_once
+from keras_imaml.objectives.meta_batch_plan import MetaBatchPlan
 from keras_imaml.objectives.task_objective import TaskObjective
 
 
@@ -40,22 +40,18 @@ def query_gradient(
         objective: The losses of the meta-batch.
         phi: `[tasks, size]`.
         valid: `[tasks]`, bool.
-        variables: The meta-parameters m, and trunk outputs (`TaskObjective.after_trunk`).
+        variables: The meta-parameters m, and trunk outputs (`TaskObjective.trunk_outputs`).
             Weights that adapt enter through phi alone.
     """
-    network, tasks = objective.outer.network, objective.tasks
-    shared = {id(v) for v in (*network.parameters.shared, *objective.trunk_outputs)}
+    shared = {id(v) for v in (*objective.parameters.shared, *objective.trunk_outputs)}
     direct = [v for v in variables if id(v) in shared]
-    count = tasks.count
-    at_once = tasks_at_once(network.model, count, tf.nest.flatten(tasks.query_x)[0].shape[1])
-    if objective.trunk_outputs:  # their gradients are per task, and chunks would sum them
-        at_once = count
-    is_single_chunk = is_whole(count, at_once)
+    # Gradients of trunk outputs are per task, and chunks would sum them.
+    plan = MetaBatchPlan() if objective.trunk_outputs else objective.plan.for_queries
+    is_single_chunk = not plan.splits(objective.tasks.count)
 
-    def chunk(first: tf.Tensor) -> tuple[Any, list[tf.Tensor]]:
-        part = objective if is_single_chunk else objective.part(first, at_once)
-        phi_of_chunk = phi if is_single_chunk else slice_tasks(phi, first, at_once)
-        valid_in_chunk = valid if is_single_chunk else slice_tasks(valid, first, at_once)
+    def chunk(
+        part: TaskObjective, phi_of_chunk: tf.Tensor, valid_in_chunk: tf.Tensor
+    ) -> tuple[Any, list[tf.Tensor]]:
         with tf.GradientTape(persistent=bool(direct)) as tape:
             tape.watch(phi_of_chunk)
             part.watch(tape)
@@ -76,9 +72,11 @@ def query_gradient(
         ]
         return (losses, outputs, valid_in_chunk, for_phi), direct_sums
 
-    dtypes = None if is_single_chunk else (phi.dtype, objective.output_dtypes(), tf.bool, phi.dtype)
+    dtypes = () if is_single_chunk else (phi.dtype, objective.output_dtypes(), tf.bool, phi.dtype)
     zeros = [] if is_single_chunk else [tf.zeros(v.shape, v.dtype) for v in direct]
-    (losses, outputs, valid, for_phi), sums = over_chunks(chunk, count, at_once, dtypes, zeros)
+    (losses, outputs, valid, for_phi), sums = plan.map_reduce(
+        chunk, objective, (phi, valid), dtypes, zeros
+    )
     by_id = {id(v): value for v, value in zip(direct, sums, strict=True)}
     return QueryGradient(
         losses,

@@ -114,9 +114,9 @@ class ReleasedIMAML(IMAML):
         """See `Algorithm.meta_gradient`."""
         meta = super().meta_gradient(objective, variables)
         scale = 1 / (1 + self.damping)
-        gradients = [None if g is None else scale * tf.convert_to_tensor(g) for g in meta.gradients]
+        sums = [None if g is None else scale * tf.convert_to_tensor(g) for g in meta.sums]
         assert meta.per_task is not None
-        return meta._replace(gradients=gradients, per_task=scale * meta.per_task)
+        return meta._replace(sums=sums, per_task=scale * meta.per_task)
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of the constructor."""

@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from keras_imaml._utils.vectors import norm, select
-from keras_imaml.algorithms.algorithm import Algorithm, MetaGradient, masked_mean
+from keras_imaml.algorithms.algorithm import Algorithm, MetaGradient
 from keras_imaml.inner import Adam, InnerSolver
 from keras_imaml.meta_parameters.parameters import Parameters
 from keras_imaml.objectives.task_objective import TaskObjective
@@ -70,21 +70,20 @@ class Reptile(Algorithm):
 
     def meta_gradient(self, objective: TaskObjective, variables: Sequence[Any]) -> MetaGradient:
         """See `Algorithm.meta_gradient`."""
-        adapted = self.adapt(objective.merged())
+        adapted = self.adapt(objective.on(objective.tasks.merged()))
         losses, outputs = objective.query_losses(adapted.phi)
         valid = objective.valid & adapted.valid & tf.math.is_finite(losses)
         theta = self.parameters.theta()
         displacement = select(valid, theta - adapted.phi, tf.zeros_like(adapted.phi))
-        count = tf.maximum(tf.reduce_sum(tf.cast(valid, displacement.dtype)), 1)
-        mean = tf.reduce_sum(displacement, axis=0) / count
+        total = tf.reduce_sum(displacement, axis=0)
         return MetaGradient(
-            gradients=self.parameters.for_variables(mean, variables),
+            sums=self.parameters.for_variables(total, variables),
             per_task=displacement,
             query_losses=losses,
             query_outputs=outputs,
             valid=valid,
-            diagnostics={
-                "inner_steps": masked_mean(tf.cast(adapted.steps, displacement.dtype), valid),
-                "distance": masked_mean(norm(displacement), valid),
+            figures={
+                "inner_steps": tf.cast(adapted.steps, displacement.dtype),
+                "distance": norm(displacement),
             },
         )

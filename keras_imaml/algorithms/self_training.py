@@ -11,7 +11,7 @@ from keras_imaml._utils.validation import check_integer, check_number
 from keras_imaml.algorithms.algorithm import Algorithm, MetaGradient
 from keras_imaml.algorithms.imaml import IMAML
 from keras_imaml.algorithms.maml import MAML
-from keras_imaml.algorithms.pseudo_labels import pseudo_label_losses, pseudo_labels
+from keras_imaml.algorithms.pseudo_labels import WithPseudoLabels, pseudo_labels
 from keras_imaml.inner import InnerSolution
 from keras_imaml.meta_parameters.parameters import Parameters
 from keras_imaml.objectives.task_objective import TaskObjective
@@ -140,24 +140,22 @@ class SelfTraining(Algorithm):
                 "them to `learner.adapt` as `unlabelled_x`, or use `learner.adapt_and_predict`."
             )
 
-        def with_labels(labels: tf.Tensor) -> TaskObjective:
-            return objective.with_pseudo_labels(labels, pseudo_label_losses)
-
         def predict(adapting_to: TaskObjective) -> tf.Tensor:
             outputs = objective.query(self.algorithm.adapt(adapting_to).phi).outputs
             logits = tf.cast(outputs, objective.dtype)
-            return pseudo_labels(logits, self.temperature, self.balanced)
+            present = objective.tasks.present(query=True)
+            return pseudo_labels(logits, self.temperature, self.balanced, present)
 
         initial_labels = predict(objective)
         _, labels = tf.while_loop(
             lambda count, labels: count < self.rounds,
             lambda count, labels: (
                 count + 1,
-                tf.ensure_shape(predict(with_labels(labels)), initial_labels.shape),
+                tf.ensure_shape(predict(WithPseudoLabels(objective, labels)), initial_labels.shape),
             ),
             (tf.constant(1), initial_labels),
         )
-        return with_labels(tf.stop_gradient(labels))
+        return WithPseudoLabels(objective, tf.stop_gradient(labels))
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of the constructor."""

@@ -11,8 +11,6 @@ from keras_imaml.algorithms.algorithm import (
     Algorithm,
     MetaGradient,
     add_gradients,
-    masked_mean,
-    over_valid_tasks,
 )
 from keras_imaml.algorithms.query_gradient import query_gradient
 from keras_imaml.inner import GradientDescent, InnerSolver
@@ -78,10 +76,10 @@ class Supervised(Algorithm):
         per_task = select(valid, query.for_phi, tf.zeros_like(query.for_phi))
         for_theta = self.parameters.for_variables(tf.reduce_sum(per_task, axis=0), variables)
         return MetaGradient(
-            gradients=over_valid_tasks(map(add_gradients, query.direct, for_theta), valid),
+            sums=list(map(add_gradients, query.direct, for_theta)),
             per_task=per_task,
             query_losses=query.losses,
             query_outputs=query.outputs,
             valid=valid,
-            diagnostics={"gradient_norm": masked_mean(norm(per_task), valid)},
+            figures={"gradient_norm": norm(per_task)},
         )

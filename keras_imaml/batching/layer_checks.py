@@ -1,39 +1,21 @@
-"""What it takes for second derivatives of a Keras network to be exact on TensorFlow.
+"""Layers of a network that no task can adapt with, and outputs that no loss of a task can see."""
 
-`tf.nn.moments` puts a `stop_gradient` on the mean inside the variance. That leaves the first
-derivative as it is and makes the second one wrong: Hessian-vector products of LayerNormalization
-are off by half, silently. Within `exact_moments` the variance is differentiated in full.
-"""
-
-import contextlib
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import keras
-import tensorflow as tf
 
-from keras_imaml._compat.replacement import Replacement
-from keras_imaml._compat.second_derivatives import exact_moments_by_name, moments
+from keras_imaml._compat import self_check
+from keras_imaml._compat.keras_attributes import all_layers, has_mask
+from keras_imaml._compat.lora import lora_layers
 from keras_imaml.layers.task_batch_normalization import TaskBatchNormalization
 
 _NAME = re.compile(r"[A-Za-z0-9_.\\/>-]*")  # of the scopes of a graph
-_stock_moments = tf.nn.moments
-
-
-def exact_moments() -> contextlib.AbstractContextManager:
-    """Replace `tf.nn.moments` by one with exact derivatives while a network is traced.
-
-    Keras looks the function up at each call, so LayerNormalization, GroupNormalization and
-    everything else that is built on it becomes exact. So do modules that imported the function by
-    its name. The values are the same.
-    """
-    return _everywhere()
 
 
 def check_names(model: keras.Model) -> None:
     """Refuse names of layers with which no graph is built, by a `ValueError`."""
-    wrong = [layer.name for layer in model._flatten_layers() if not _NAME.fullmatch(layer.name)]
+    wrong = [layer.name for layer in all_layers(model) if not _NAME.fullmatch(layer.name)]
     if wrong:
         raise ValueError(
             "Invalid value for `model`. Expected names of the network and its layers without "
@@ -50,9 +32,10 @@ def check_layers(model: keras.Model) -> None:
         ValueError: If the model holds a trainable stock `BatchNormalization`, its outputs have a
             mask, or a name is none for TensorFlow.
     """
+    self_check.check_once(lora=any(lora_layers(model)))
     check_masks(model, getattr(model, "outputs", None) or [])
     check_names(model)
-    for layer in model._flatten_layers():
+    for layer in all_layers(model):
         stock = isinstance(layer, keras.layers.BatchNormalization)
         if stock and not isinstance(layer, TaskBatchNormalization) and layer.trainable:
             raise ValueError(
@@ -72,7 +55,7 @@ def check_masks(model: keras.Model, outputs: Any) -> None:
         ValueError: If one has a mask.
     """
     flat = keras.tree.flatten(outputs)
-    masked = [x for x in flat if getattr(x, "_keras_mask", None) is not None]
+    masked = [x for x in flat if has_mask(x)]
     if masked:
         raise ValueError(
             f"The outputs of {model.name!r} have a Keras mask, such as that of an Embedding with "
@@ -81,14 +64,3 @@ def check_masks(model: keras.Model, outputs: Any) -> None:
             "layer, or a loss that leaves padding out by `ignore_class`, with mask_zero=False. "
             f"Received: {[getattr(x, 'name', x) for x in masked]}"
         )
-
-
-_replaced = Replacement(
-    lambda function: setattr(tf.nn, "moments", function), moments, _stock_moments
-)
-
-
-@contextlib.contextmanager
-def _everywhere() -> Iterator[None]:
-    with _replaced, exact_moments_by_name():
-        yield

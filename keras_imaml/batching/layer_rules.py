@@ -8,7 +8,7 @@ the examples of each task is normalization of channels, for which TensorFlow has
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -18,11 +18,17 @@ from keras_imaml._compat.grouped_convolution import (
     folded,
     static_or_dynamic_shape,
     supports_groups,
-    unfolded,
 )
+from keras_imaml._compat.keras_attributes import has_mask
 from keras_imaml._compat.keras_graph import nodes_of, structure_of
-from keras_imaml.batching.normalization import first, normalize, normalize_by_first
-from keras_imaml.layers.task_batch_normalization import TaskBatchNormalization
+from keras_imaml.batching.activations import Activations, Meta, Weight
+from keras_imaml.batching.normalization import (
+    first,
+    normalize,
+    normalize_by_first,
+    normalize_by_shares,
+)
+from keras_imaml.layers.task_batch_normalization import TaskBatchNormalization, shares_in_mean
 from keras_imaml.meta_parameters.parameters import Parameters
 
 _FOR_EACH_NUMBER = {
@@ -44,48 +50,6 @@ _FOR_EACH_NUMBER = {
         "tanh",
     )
 }
-
-
-class Activations(NamedTuple):
-    """What lies between two layers, for all tasks.
-
-    Attributes:
-        value: `[tasks, examples, ...]`, or folded: `[examples, height, width, tasks x channels]`.
-        folded: Which of the two.
-    """
-
-    value: tf.Tensor
-    folded: bool
-
-
-class Weight(NamedTuple):
-    """A weight of a layer: `[tasks, *shape]` if it adapts, else `[*shape]`."""
-
-    value: tf.Tensor
-    adapts: bool
-
-
-class Meta(NamedTuple):
-    """What rules see of an evaluation beside the activations.
-
-    Attributes:
-        tasks: Their number; an integer where it is known when the graph is built.
-        weight: From a variable to its `Weight`.
-        support_rows: The number of leading examples that give the statistics of
-            `TaskBatchNormalization`; None: all of them.
-    """
-
-    tasks: Any
-    weight: Callable[[keras.Variable], Weight]
-    support_rows: Any
-
-    def folded(self, x: Activations) -> tf.Tensor:
-        """Images, folded."""
-        return x.value if x.folded else folded(x.value)
-
-    def unfolded(self, x: Activations) -> tf.Tensor:
-        """`[tasks, examples, ...]`."""
-        return unfolded(x.value, self.tasks) if x.folded else x.value
 
 
 Rule = Callable[[Any, Meta, list[Activations]], Activations]
@@ -137,7 +101,13 @@ class LayerRules:
             return True
         return all(supports_groups(dtype) for dtype in self._convolved)
 
-    def __call__(self, phi: tf.Tensor | None, x: tf.Tensor, support_rows: Any) -> Any:
+    def __call__(
+        self,
+        phi: tf.Tensor | None,
+        x: tf.Tensor,
+        support_rows: Any,
+        counted: tf.Tensor | None = None,
+    ) -> Any:
         """The network's outputs, each `[tasks, examples, ...]`; see `TaskNetwork`."""
         stacks: dict[int, tf.Tensor] = {}
         if phi is not None:
@@ -149,7 +119,7 @@ class LayerRules:
                 return Weight(stacks[id(variable)], adapts=True)
             return Weight(tf.convert_to_tensor(variable.value), adapts=False)
 
-        meta = Meta(static_or_dynamic_shape(x)[0], weight, support_rows)
+        meta = Meta(static_or_dynamic_shape(x)[0], weight, support_rows, counted)
         values = {id(self._input): Activations(tf.cast(x, self._input.dtype), folded=False)}
         for rule, layer, inputs, output in self._nodes:
             given = [_cast(layer, values[key]) for key in inputs]
@@ -242,7 +212,10 @@ def _normalization(
         shape = [1 if axis in axes else n for axis, n in enumerate(static_or_dynamic_shape(z))]
         gamma = tf.ones(shape, z.dtype) if gamma is None else _broadcast(gamma, shape)
         beta = tf.zeros(shape, z.dtype) if beta is None else _broadcast(beta, shape)
-        if meta.support_rows is None:
+        if meta.counted is not None:
+            shares = _shares(meta, x, z)
+            z = normalize_by_shares(z, gamma, beta, axes, layer.epsilon, shares)
+        elif meta.support_rows is None:
             z = normalize(z, gamma, beta, axes, layer.epsilon)
         else:
             z = normalize_by_first(z, gamma, beta, axes, layer.epsilon, meta.support_rows, examples)
@@ -256,11 +229,23 @@ def _normalization(
         z = (z + (-mean)) * scale
     else:  # only centered
         rows = meta.support_rows
-        seen = z if rows is None else first(z, rows, examples)
+        if meta.counted is not None:
+            seen = z * _shares(meta, x, z)
+        else:
+            seen = z if rows is None else first(z, rows, examples)
         z += -tf.reduce_mean(seen, axes, keepdims=True)
         z = z if gamma is None else z * gamma
     z = z if beta is None else z + beta
     return x._replace(value=tf.cast(z, layer.compute_dtype))
+
+
+def _shares(meta: Meta, x: Activations, z: tf.Tensor) -> tf.Tensor:
+    """The factors of `shares_in_mean`, in the rank and order of activations."""
+    shares = shares_in_mean(meta.counted, z.dtype)
+    if not x.folded:
+        return tf.reshape(shares, [*static_or_dynamic_shape(shares), *[1] * (z.shape.rank - 2)])
+    channels = static_or_dynamic_shape(z)[-1] // meta.tasks
+    return tf.repeat(tf.transpose(shares), channels, axis=1)[:, None, None]
 
 
 def _for_channels(
@@ -336,11 +321,12 @@ def _merge(layer: Any, meta: Meta, inputs: list[Activations]) -> Activations:
 def _rule_for(node: Any) -> Rule | None:
     """The rule for a call of a layer, if it computes just what the rule does."""
     layer, arguments = node.operation, node.arguments
-    rule = _RULES.get(type(layer))
+    kind = getattr(layer, "computes_as", type(layer))
+    rule = _RULES.get(kind) if type(layer).call is kind.call else None
     takes = keras.tree.flatten((arguments.args, arguments.kwargs))
     inputs = [x for x in takes if isinstance(x, keras.KerasTensor)]
     others = [x for x in takes if not isinstance(x, keras.KerasTensor) and x is not None]
-    masked = any(getattr(x, "_keras_mask", None) is not None for x in [*inputs, *node.outputs])
+    masked = any(has_mask(x) for x in [*inputs, *node.outputs])
     if rule is None or others or masked or len(node.outputs) != 1 or "call" in vars(layer):
         return None
     if getattr(layer, "lora_enabled", False) or getattr(layer, "quantization_mode", None):

@@ -14,8 +14,14 @@ import tensorflow as tf
 
 from keras_imaml._compat.fallbacks import layers_of
 from keras_imaml._compat.function_graphs import operations_since
+from keras_imaml._compat.keras_attributes import all_layers
 from keras_imaml.batching.task_scope import TaskScope
 
+_ASSIGNS = (  # beginnings of the kinds of operations on variables, slices of them, and tables
+    *("AssignVariable", "AssignAddVariable", "AssignSubVariable"),
+    *("ResourceApply", "ResourceScatter", "ResourceSparseApply", "ResourceStridedSliceAssign"),
+    *("LookupTableImport", "LookupTableInsert", "LookupTableRemove"),
+)
 _DRAWS = {
     "Multinomial",
     "ParameterizedTruncatedNormal",
@@ -62,9 +68,9 @@ class CallChecked:
                 "keras.layers.AugMix draws so, too: put it into the data set, "
                 "`tasks.map(...)`, instead."
             )
-        names = [layer.name for layer in self._model._flatten_layers()]
+        names = [layer.name for layer in all_layers(self._model)]
         for operation in operations_since(self._graph, self._before):
-            assigns = operation.kind.startswith("Assign") and "Variable" in operation.kind
+            assigns = operation.kind.startswith(_ASSIGNS)
             if not assigns and operation.kind not in _DRAWS:
                 continue
             (layer,) = layers_of([(operation.name, "")], names)
@@ -95,7 +101,7 @@ def check_stateless(model: keras.Model) -> None:
     Raises:
         ValueError: With the name of the layer.
     """
-    for layer in model._flatten_layers():
+    for layer in all_layers(model):
         if getattr(layer, "stateful", False):
             raise _changes(layer.path, "the states of a recurrent layer with stateful=True")
 
@@ -116,9 +122,9 @@ def _owner(model: keras.Model, variable: keras.Variable) -> str:
     def held(layer: keras.layers.Layer) -> list[keras.Variable]:
         return [*layer.variables, *(v for metric in layer.metrics for v in metric.variables)]
 
-    every = model._flatten_layers()
-    made = [layer.path for layer in every if variable.path.startswith(f"{layer.path}/")]
-    holds = [layer for layer in every if any(variable is one for one in held(layer))]
-    if len(made) > 1 or not holds:  # the model itself is one of them
-        return max(made, key=len, default=model.name)
+    layers = all_layers(model)
+    owners = [layer.path for layer in layers if variable.path.startswith(f"{layer.path}/")]
+    holds = [layer for layer in layers if any(variable is one for one in held(layer))]
+    if len(owners) > 1 or not holds:  # the model itself is one of them
+        return max(owners, key=len, default=model.name)
     return min(holds, key=lambda layer: len(held(layer))).path

@@ -79,15 +79,42 @@ def normalize_by_first(
     return forward(x, gamma, beta)
 
 
+def normalize_by_shares(
+    x: tf.Tensor,
+    gamma: tf.Tensor,
+    beta: tf.Tensor,
+    axes: Sequence[int],
+    epsilon: float,
+    shares: tf.Tensor,
+) -> tf.Tensor:
+    """As `normalize`, by the mean and variance of the examples that count.
+
+    Args:
+        x: As for `normalize`.
+        gamma: As for `normalize`.
+        beta: As for `normalize`.
+        axes: As for `normalize`.
+        epsilon: As for `normalize`.
+        shares: Factors of the examples in mean and variance, of the rank of `x`. Their mean over
+            `axes` is 1. They are constants for every derivative.
+    """
+    return _composed(x, gamma, beta, tuple(axes), epsilon, tf.stop_gradient(shares))
+
+
 def _composed(
-    x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, axes: tuple[int, ...], epsilon: float
+    x: tf.Tensor,
+    gamma: tf.Tensor,
+    beta: tf.Tensor,
+    axes: tuple[int, ...],
+    epsilon: float,
+    shares: tf.Tensor | None = None,
 ) -> tf.Tensor:
     @tf.custom_gradient
     def forward(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor) -> tuple:
-        unit, inverse = _unit(x, axes, epsilon)
+        unit, inverse = _unit(x, axes, epsilon, shares)
 
         def gradient(dy: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            return _backward(dy, x, gamma, axes, epsilon)
+            return _backward(dy, x, gamma, axes, epsilon, shares=shares)
 
         return unit * gamma + beta, gradient
 
@@ -136,10 +163,17 @@ def _fused(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, epsilon: float) -> t
     return forward(x, gamma, beta)
 
 
-def _unit(x: tf.Tensor, axes: tuple[int, ...], epsilon: float) -> tuple[tf.Tensor, tf.Tensor]:
+def _counted(z: tf.Tensor, shares: tf.Tensor | None) -> tf.Tensor:
+    """`z` times the shares of examples; `z` itself where all examples count."""
+    return z if shares is None else shares * z
+
+
+def _unit(
+    x: tf.Tensor, axes: tuple[int, ...], epsilon: float, shares: tf.Tensor | None = None
+) -> tuple[tf.Tensor, tf.Tensor]:
     """`x` with mean 0 and variance 1, and the inverse of its standard deviation."""
-    centered = x + (-tf.reduce_mean(x, axes, keepdims=True))
-    variance = tf.reduce_mean(tf.square(centered), axes, keepdims=True)
+    centered = x + (-tf.reduce_mean(_counted(x, shares), axes, keepdims=True))
+    variance = tf.reduce_mean(_counted(tf.square(centered), shares), axes, keepdims=True)
     inverse = tf.math.rsqrt(variance + epsilon)
     return centered * inverse, inverse
 
@@ -151,6 +185,7 @@ def _backward(
     axes: tuple[int, ...],
     epsilon: float,
     kernel: Callable[[tf.Tensor], tuple[tf.Tensor, ...]] | None = None,
+    shares: tf.Tensor | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """The derivatives for x, gamma and beta, which can be differentiated once more.
 
@@ -166,6 +201,13 @@ def _backward(
         gamma r (v - <v> - h <v h>) + p h + q,
         r (H - <H> - h (gamma r A / M + <dy h> (p - 2 gamma r <v h>))),
         r A.
+
+    With shares c of examples in the statistics, c times x, v and (x - <x>)^2 is averaged in the
+    place of x, v and (x - <x>)^2, and what comes from the statistics has a factor c:
+
+        dx = gamma r (dy - c <dy> - c h <dy h>),
+
+    and likewise in the derivative for x.
     """
 
     def mean(z: tf.Tensor) -> tf.Tensor:
@@ -173,11 +215,12 @@ def _backward(
 
     @tf.custom_gradient
     def backward(dy: tf.Tensor, x: tf.Tensor, gamma: tf.Tensor) -> tuple:
-        unit, inverse = _unit(x, axes, epsilon)
+        unit, inverse = _unit(x, axes, epsilon, shares)
         count = _count(x, axes)
         if kernel is None:
             of_beta, of_gamma = mean(dy), mean(dy * unit)
-            dx = gamma * inverse * (dy - of_beta - unit * of_gamma)
+            through = _counted(of_beta, shares), _counted(unit * of_gamma, shares)
+            dx = gamma * inverse * (dy - through[0] - through[1])
             slopes = dx, count * of_gamma, count * of_beta
         else:
             slopes = kernel(dy)
@@ -185,13 +228,15 @@ def _backward(
 
         def gradient(v: tf.Tensor, p: tf.Tensor, q: tf.Tensor) -> tuple[tf.Tensor, ...]:
             scale = gamma * inverse
-            v_mean, v_unit = mean(v), mean(v * unit)
+            v_counted = _counted(v, shares)
+            v_mean, v_unit = mean(v_counted), mean(v_counted * unit)
             for_dy = scale * v + (unit * (p - scale * v_unit) + (q - scale * v_mean))
             spread = mean(v * dy) - v_mean * of_beta - v_unit * of_gamma
-            for_unit = (p - scale * v_unit) * dy - (scale * of_gamma) * v
+            for_unit = (p - scale * v_unit) * dy - (scale * of_gamma) * v_counted
             for_unit_mean = (p - scale * v_unit) * of_beta - scale * of_gamma * v_mean
             bent = scale * spread + of_gamma * (p - 2 * scale * v_unit)
-            for_x = inverse * (for_unit - for_unit_mean - unit * bent)
+            through = _counted(for_unit_mean, shares), _counted(unit * bent, shares)
+            for_x = inverse * (for_unit - through[0] - through[1])
             return for_dy, for_x, count * inverse * spread
 
         return slopes, gradient

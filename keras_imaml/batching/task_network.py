@@ -8,14 +8,16 @@ import tensorflow as tf
 
 from keras_imaml._compat import resizing as resizing  # registers itself
 from keras_imaml._compat.grouped_convolution import grouped_convolutions, static_or_dynamic_shape
+from keras_imaml._compat.keras_attributes import all_layers
 from keras_imaml._compat.lora import low_rank_products
 from keras_imaml._compat.random_operations import draws_of_each_task
 from keras_imaml._compat.random_streams import RandomStreams, draws_refused
 from keras_imaml._compat.recurrence import unrolled_recurrence
+from keras_imaml._compat.second_derivatives import exact_moments
 from keras_imaml._compat.squeezing import task_axis_kept
 from keras_imaml._utils.structures import with_none
 from keras_imaml._utils.tracing import traced
-from keras_imaml.batching.layer_checks import check_masks, exact_moments
+from keras_imaml.batching.layer_checks import check_masks
 from keras_imaml.batching.layer_rules import LayerRules
 from keras_imaml.batching.layer_updates import CallChecked
 from keras_imaml.batching.task_map import TaskMap
@@ -55,7 +57,7 @@ def has_penalties(model: keras.Model) -> bool:
     """Whether the model has losses of its own: of weights, of activities, or by `add_loss`."""
     return bool(model.losses) or any(
         getattr(layer, "activity_regularizer", None) or _adds_losses(type(layer))
-        for layer in model._flatten_layers()
+        for layer in all_layers(model)
     )
 
 
@@ -74,7 +76,8 @@ class TaskLoss:
     """The loss of each task of a meta-batch, from the loss of one.
 
     Args:
-        loss: `(y_true, y_pred) -> scalar`, of the examples of one task.
+        loss: `(y_true, y_pred) -> scalar`, of the examples of one task; with their weights as a
+            third argument, where tasks have some.
         dtype: Of the result.
         parameters: The split of a network's weights, of which the loss may not read those that
             adapt. Defaults to `None`: there are none.
@@ -82,7 +85,7 @@ class TaskLoss:
 
     def __init__(
         self,
-        loss: Callable[[Any, Any], tf.Tensor],
+        loss: Callable[..., tf.Tensor],
         dtype: str,
         parameters: Parameters | None = None,
     ) -> None:
@@ -92,20 +95,21 @@ class TaskLoss:
         self._for_all_tasks = TaskMap()
         self._losses = traced_when_eager(self._vectorized)
 
-    def __call__(self, y: Any, outputs: Any) -> tf.Tensor:
-        """`y` and `outputs`, each `[tasks, examples, ...]`, give `[tasks]`."""
-        return tf.cast(self._losses(y, outputs), self.dtype)
+    def __call__(self, y: Any, outputs: Any, weights: Any = ()) -> tf.Tensor:
+        """`y`, `outputs` and `weights`, each `[tasks, examples, ...]`, give `[tasks]`."""
+        given = (weights,) if tf.is_tensor(weights) else ()
+        return tf.cast(self._losses(y, outputs, *given), self.dtype)
 
-    def _vectorized(self, y: Any, outputs: Any) -> tf.Tensor:
-        def one_task(pair: tuple) -> tf.Tensor:
+    def _vectorized(self, *parts: Any) -> tf.Tensor:
+        def one_task(parts_of_one: tuple) -> tf.Tensor:
             with captures_noted() as captures:
-                value = self.loss(*pair)
+                value = self.loss(*parts_of_one)
             if self.parameters is not None:
                 refuse_weights_in_loss(self.parameters, captures)
             return value
 
         with draws_refused("The loss"):
-            return self._for_all_tasks(one_task, (y, outputs))
+            return self._for_all_tasks(one_task, parts)
 
 
 class TaskNetwork:
@@ -126,7 +130,7 @@ class TaskNetwork:
         self._number = self.streams.join()
         self.normalizes_by_batch = normalizes_by_batch(model)
         self.penalized = has_penalties(model)
-        self._for_all_tasks = TaskMap([layer.name for layer in model._flatten_layers()])
+        self._for_all_tasks = TaskMap([layer.name for layer in all_layers(model)])
         self._rules = None if self.penalized else LayerRules.of(model, parameters)
         self._evaluate = traced_when_eager(self._vectorized)
 
@@ -137,6 +141,7 @@ class TaskNetwork:
         training: bool,
         support_rows: int | tf.Tensor | None = None,
         numbers: tf.Tensor | None = None,
+        counted: tf.Tensor | None = None,
     ) -> NetworkOutputs:
         """Evaluate the model.
 
@@ -148,12 +153,15 @@ class TaskNetwork:
                 `TaskBatchNormalization`. `None`: all of them. Defaults to `None`.
             numbers: `[tasks]`, integers: tasks of other numbers draw other random numbers.
                 Defaults to `None`: counted from 0 on.
+            counted: `[tasks, examples]`, bool, in the place of `support_rows`: the examples that
+                give the statistics. Defaults to `None`.
         """
+        counted = counted if self.normalizes_by_batch else None
         if self._rules is None or not self._rules.serve(phi, x):
             if numbers is None:
                 numbers = tf.range(static_or_dynamic_shape(tf.nest.flatten(x)[0])[0])
-            return self._evaluate(phi, x, training, support_rows, numbers)
-        outputs = self._rules(phi, x, support_rows)
+            return self._evaluate(phi, x, training, support_rows, numbers, counted)
+        outputs = self._rules(phi, x, support_rows, counted)
         return NetworkOutputs(outputs, tf.zeros(tf.shape(x)[:1], self.parameters.dtype))
 
     def _vectorized(
@@ -163,13 +171,14 @@ class TaskNetwork:
         training: bool,
         support_rows: int | tf.Tensor | None,
         numbers: tf.Tensor,
+        counted: tf.Tensor | None = None,
     ) -> NetworkOutputs:
         own = [] if phi is None else self.parameters.adapted
         shared = [*self.parameters.shared, *self.parameters.fixed]
         common = [tf.convert_to_tensor(v.value) for v in shared]
 
         def one_task(arguments: tuple) -> NetworkOutputs:
-            weights, examples, number = arguments
+            weights, examples, number, *counted_row = arguments
             scope = TaskScope(
                 list(zip([*own, *shared], [*weights, *common], strict=True)), collect_losses=True
             )
@@ -179,7 +188,7 @@ class TaskNetwork:
                 self.streams.of_task(number, self._number),
                 exact_moments(),
                 low_rank_products(),
-                statistics_of_first(support_rows),
+                statistics_of_first(support_rows, *counted_row),
                 unrolled_recurrence(),
             ):
                 outputs = self.model(with_none(examples), training=training)
@@ -195,7 +204,8 @@ class TaskNetwork:
             penalty = tf.add_n(losses) if losses else tf.zeros([], self.parameters.dtype)
             return NetworkOutputs(outputs, tf.cast(penalty, self.parameters.dtype))
 
-        every = ([] if phi is None else self.parameters.unravel(phi), x, numbers)
+        every: tuple = ([] if phi is None else self.parameters.unravel(phi), x, numbers)
+        every += () if counted is None else (counted,)
         if tf.nest.flatten(x)[0].shape[0] == 1:  # nothing to fold: the network as it is
             one = one_task(tf.nest.map_structure(lambda part: tf.squeeze(part, [0]), every))
             return tf.nest.map_structure(lambda part: tf.expand_dims(part, 0), one)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import keras
 
+from keras_imaml._compat.keras_attributes import all_layers, has_mask, own_generators
 from keras_imaml._compat.keras_graph import nodes_of, replayed, structure_of
 from keras_imaml.batching import has_penalties
 from keras_imaml.layers.task_batch_normalization import normalizations
@@ -55,7 +56,7 @@ def split(model: keras.Model, parameters: Parameters) -> Split | None:
         else:
             features.update({id(x): x for x in inputs if id(x) in same})
     found = list(features.values())
-    masked = any(getattr(feature, "_keras_mask", None) is not None for feature in found)
+    masked = any(has_mask(feature) for feature in found)
     if not gained or masked or any(id(output) in same for output in model.outputs):
         return None
     trunk = keras.Model(structure_of(model, "input"), found)
@@ -69,4 +70,4 @@ def split(model: keras.Model, parameters: Parameters) -> Split | None:
 
 def _generators(model: keras.Model) -> set[int]:
     """What the layers of a model draw random numbers from, by `id`."""
-    return {id(g) for layer in model._flatten_layers() for g in layer._seed_generators}
+    return {id(g) for layer in all_layers(model) for g in own_generators(layer)}

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
+from keras_imaml._compat.keras_attributes import has_mask
 from keras_imaml._compat.keras_graph import nodes_of, replayed, structure_of
 from keras_imaml._compat.random_streams import RandomStreams
 from keras_imaml.batching.task_network import TaskNetwork, traced_when_eager
@@ -56,6 +57,7 @@ class TrunkNetwork:
         training: bool,
         support_rows: int | tf.Tensor | None = None,
         numbers: tf.Tensor | None = None,
+        counted: tf.Tensor | None = None,
     ) -> list[tf.Tensor]:
         """The features, each `[tasks, examples, ...]`.
 
@@ -65,8 +67,9 @@ class TrunkNetwork:
             support_rows: The number of leading examples that give the statistics of
                 `TaskBatchNormalization`. `None`: all of them. Defaults to `None`.
             numbers: As for `TaskNetwork`. Defaults to `None`.
+            counted: As for `TaskNetwork`. Defaults to `None`.
         """
-        return self._evaluate(x, training, support_rows, numbers)
+        return self._evaluate(x, training, support_rows, numbers, counted)
 
     def _by_stages(
         self,
@@ -74,16 +77,18 @@ class TrunkNetwork:
         training: bool,
         support_rows: int | tf.Tensor | None,
         numbers: tf.Tensor | None,
+        counted: tf.Tensor | None,
     ) -> list[tf.Tensor]:
         start = tf.nest.flatten(self._start(None, x, training).outputs)
         values = dict(zip(self._inputs, start, strict=True))
         for stage in self._stages:
             inputs = [values[key] for key in stage.inputs]
             normalization = stage.normalization
-            if normalization and support_rows is None and normalization.fuses(inputs[0]):
+            of_all = support_rows is None and counted is None
+            if normalization and of_all and normalization.fuses(inputs[0]):
                 outputs = [normalization.fused(inputs[0])]
             else:
-                evaluation = stage.network(None, inputs, training, support_rows, numbers)
+                evaluation = stage.network(None, inputs, training, support_rows, numbers, counted)
                 outputs = tf.nest.flatten(evaluation.outputs)
             values.update(zip(stage.outputs, outputs, strict=True))
         return [values[key] for key in self._outputs]
@@ -96,7 +101,7 @@ def _stages(model: keras.Model, parameters: Parameters, streams: RandomStreams) 
     """
     nodes = nodes_of(model) or ()
     tensors = [tensor for node in nodes for tensor in node.outputs]
-    masked = any(getattr(tensor, "_keras_mask", None) is not None for tensor in tensors)
+    masked = any(has_mask(tensor) for tensor in tensors)
 
     def apart(node: Any) -> bool:
         return isinstance(node.operation, TaskBatchNormalization) and not masked

@@ -5,7 +5,6 @@ in another way computes with numbers that no task changes, and nothing else woul
 """
 
 import contextlib
-import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -15,23 +14,15 @@ import numpy as np
 import tensorflow as tf
 
 from keras_imaml._compat.inlining import functions_inlined
-from keras_imaml._compat.replacement import Replacement
+from keras_imaml._compat.keras_attributes import all_layers, own_variables, tensorflow_variable
+from keras_imaml._compat.reads import python_noted, read_in, reads_watched
 from keras_imaml.batching.task_scope import TaskScope
 from keras_imaml.meta_parameters.parameters import Parameters
-
-try:
-    from tensorflow.python.eager.record import VariableWatcher
-    from tensorflow.python.ops import script_ops
-
-    _stock = script_ops._internal_py_func
-except (ImportError, AttributeError):  # a private interface of TensorFlow: do without
-    VariableWatcher = script_ops = _stock = None
 
 _WAY_OUT = (
     "Expected a layer to make its weights by `self.add_weight(...)` and to read them in `call`, "
     "as `self.kernel` or by keras.ops.convert_to_tensor(self.kernel)."
 )
-_context = threading.local()
 
 
 @contextlib.contextmanager
@@ -49,10 +40,10 @@ def reads_checked(
     Raises:
         ValueError: With the names of the layer and the variable, and the way out.
     """
-    watcher = VariableWatcher() if VariableWatcher else contextlib.nullcontext()
+    watcher = reads_watched()
     with (
         captures_noted() as captures,
-        _python_noted() as python,
+        python_noted() as python,
         functions_inlined(),
         scope,
         watcher,
@@ -104,12 +95,12 @@ def _check_cached(
     model: keras.Model, adapted: Sequence[Any], scope: TaskScope, constants: Sequence[Any]
 ) -> None:
     """Refuse values that were taken from a weight before the call, in place of the weight."""
-    owners = {id(v): layer for layer in model._flatten_layers() for v in _own(layer)}
+    owners = {id(v): layer for layer in all_layers(model) for v in _own(layer)}
     unread = [v for v in adapted if id(v) in owners and id(v) not in scope.read]
     used = [(x, layer_at(model, where)) for x, where in constants if x.dtype.is_floating]
     for variable in unread:
         owner = owners[id(variable)]
-        cached = [x for x, layer in used if owner in layer._flatten_layers() and _numbers(x) > 1]
+        cached = [x for x, layer in used if owner in all_layers(layer) and _numbers(x) > 1]
         if cached or any(_equal(x, variable) for x, _ in used):
             raise ValueError(
                 f"The layer {owner.path!r} computes with numbers that were there before it was "
@@ -129,7 +120,7 @@ def _check_cached(
 
 def layer_at(model: keras.Model, where: str) -> keras.layers.Layer:
     """The innermost layer of a model among the name scopes `where`, joined by slashes."""
-    layers = {layer.name: layer for layer in model._flatten_layers(include_self=False)}
+    layers = {layer.name: layer for layer in all_layers(model, include_self=False)}
     for name in reversed(where.split("/")):
         for candidate in (name, name.rpartition("_")[0]):  # scopes of one name get numbers
             if candidate in layers:
@@ -168,34 +159,11 @@ def captures_noted() -> Iterator[list[tuple[tf.Tensor, str]]]:
         graph.capture = stock
 
 
-@contextlib.contextmanager
-def _python_noted() -> Iterator[list[str]]:
-    """Collect the name scopes in which Python is put into the graph of this thread."""
-    if _stock is None:
-        yield []
-        return
-    outer = getattr(_context, "python", None)
-    noted: list[str] = []
-    _context.python = noted
-    try:
-        with _replaced:
-            yield noted
-    finally:
-        _context.python = outer
-
-
-def _noting(*args: Any, **kwargs: Any) -> Any:
-    noted = getattr(_context, "python", None)
-    if noted is not None:
-        noted.append(tf.compat.v1.get_default_graph().get_name_scope())
-    return _stock(*args, **kwargs)
-
-
 def _handles(variables: Any) -> dict[int, keras.Variable]:
     """By the `id` of the handles that a graph takes in, the variables; several on replicas."""
     handles = {}
     for variable in variables:
-        value = variable._value
+        value = tensorflow_variable(variable)
         for copy in getattr(value, "values", None) or [value]:
             handles[id(getattr(copy, "handle", None))] = variable
     return handles
@@ -203,12 +171,11 @@ def _handles(variables: Any) -> dict[int, keras.Variable]:
 
 def _trained(watcher: Any) -> dict[int, str]:
     """By the `id` of their handles, the names of variables that TensorFlow was told to train."""
-    read = watcher.watched_variables() if VariableWatcher else ()
-    return {id(v.handle): v.name for v in read if v.dtype.is_floating}
+    return {id(v.handle): v.name for v in read_in(watcher) if v.dtype.is_floating}
 
 
 def _own(layer: keras.layers.Layer) -> list[keras.Variable]:
-    return [*layer._trainable_variables, *layer._non_trainable_variables]
+    return own_variables(layer)
 
 
 def _numbers(x: tf.Tensor) -> int:
@@ -219,8 +186,3 @@ def _equal(x: tf.Tensor, variable: keras.Variable) -> bool:
     if tuple(x.shape) != tuple(variable.shape):
         return False
     return bool(np.array_equal(x.numpy(), keras.ops.convert_to_numpy(variable)))
-
-
-_replaced = Replacement(
-    lambda function: setattr(script_ops, "_internal_py_func", function), _noting, _stock
-)

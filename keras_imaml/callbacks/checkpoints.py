@@ -1,4 +1,4 @@
-"""Checkpoints of a training run, from which it goes on."""
+"""Checkpoints of a training run, from which it resumes."""
 
 import time
 from typing import Any
@@ -20,13 +20,13 @@ _OTHER = (
 class Checkpoints(keras.callbacks.Callback):
     """Save a learner and its optimizer at the end of every epoch, and restore the newest.
 
-    Writes are atomic: an interrupted one leaves the earlier checkpoints as they were. The number
-    of meta-steps and the seconds that were spent training are part of a checkpoint. Of several
-    machines the first one writes, and all of them have to see the folder.
+    Writes are atomic: an interrupted write leaves the earlier checkpoints intact. A checkpoint also
+    holds the number of meta-steps and the seconds of training. On several machines the first one
+    writes, and all of them must be able to read the folder.
 
     Args:
         learner: A compiled `keras_imaml.MetaLearner`.
-        directory: The folder of the checkpoints; made if missing.
+        directory: The folder of the checkpoints. It is created if missing.
         keep: How many checkpoints to keep. Defaults to `2`.
 
     Example:
@@ -35,7 +35,7 @@ class Checkpoints(keras.callbacks.Callback):
     learner = ki.MetaLearner(ki.models.MLP(1), ki.MAML())
     learner.compile(optimizer="adam", loss="mse")
     checkpoints = ki.callbacks.Checkpoints(learner, "runs/mine/checkpoints")
-    step = checkpoints.restore()                      # 0 at the first run
+    step = checkpoints.restore()                      # 0 in a new folder
     tasks = ki.data.sinusoid("train", start=16 * step).batch(16)
     learner.fit(tasks, steps_per_epoch=10, epochs=3, initial_epoch=step // 10,
                 callbacks=[checkpoints])
@@ -62,20 +62,20 @@ class Checkpoints(keras.callbacks.Callback):
 
     @property
     def step(self) -> int:
-        """Meta-steps that the learner has made."""
+        """Number of meta-steps of the learner so far."""
         return int(self.learner.optimizer.iterations.numpy())
 
     def restore(self) -> int:
         """Restore the newest checkpoint, if there is one.
 
         Returns:
-            The number of meta-steps that the learner has made.
+            The number of meta-steps so far.
 
         Raises:
             ValueError: If the checkpoint is of another network or optimizer, or the workers see
                 different folders.
-            OSError: If a file of the checkpoint is damaged. Without its files the one before is the
-                newest.
+            OSError: If a file of the checkpoint is damaged. Delete its files to use the checkpoint
+                before it.
         """
         newest = self.newest()
         if newest:
@@ -88,7 +88,7 @@ class Checkpoints(keras.callbacks.Callback):
     def save(self) -> str:
         """Write a checkpoint now, unless there is one of this step; return its path.
 
-        A worker that is not the first one leaves that to it, and returns an empty path.
+        Only the first worker writes. The others return an empty path.
         """
         if not is_chief(self.learner.distribute_strategy):
             return ""
@@ -113,7 +113,7 @@ class Checkpoints(keras.callbacks.Callback):
             ) from error
 
     def newest(self) -> str | None:
-        """The path of the newest checkpoint whose files are there, if there is one."""
+        """The path of the newest complete checkpoint, or None."""
         complete = (path for path in reversed(self.manager.checkpoints) if _exists(path))
         return next(complete, None)
 
@@ -125,7 +125,7 @@ class Checkpoints(keras.callbacks.Callback):
             status = checkpoint.restore(path)
         except (IndexError, tf.errors.DataLossError, tf.errors.OutOfRangeError) as error:
             raise OSError(
-                f"The checkpoint {path} is damaged. Delete its files, {path}.*, to go on from the "
+                f"The checkpoint {path} is damaged. Delete its files, {path}.*, to resume from the "
                 f"one before it. Received: {str(error).splitlines()[0]}"
             ) from error
         except (ValueError, tf.errors.OpError) as error:
@@ -137,7 +137,7 @@ class Checkpoints(keras.callbacks.Callback):
             raise ValueError(_OTHER.format(path)) from error
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Start the clock; make sure that the folder can be written before any step is made."""
+        """Start the clock, and check that the folder is writable before the first step."""
         try:
             tf.io.gfile.makedirs(self.manager.directory)
         except tf.errors.OpError as error:

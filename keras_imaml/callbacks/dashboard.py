@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_imaml._compat.keras_attributes import compiled_metrics
 from keras_imaml._utils.validation import check_integer
 from keras_imaml.algorithms import Algorithm
 from keras_imaml.callbacks.episode_picture import episode_picture
@@ -40,14 +41,14 @@ _RESULTS = {
 
 
 class Dashboard(keras.callbacks.Callback):
-    """Write what a meta-learning run does for TensorBoard, grouped by what it tells.
+    """Log a meta-learning run for TensorBoard, in groups by topic.
 
-    Every point is at a number of meta-steps. The runs in the folder:
+    The horizontal axis counts meta-steps. The folder holds these runs:
 
-    * `train`: what `fit` logs, as means over the last `every` meta-steps, the time of a step; after
-      every epoch lambda and learned step sizes (one curve a layer), the norm of theta, histograms
-      of the weights. Before training, the graph of the network, if it is functional.
-    * `validation`: the same figures of the validation data of `fit`.
+    * `train`: the logs of `fit` as means over the last `every` meta-steps, and the time of a step.
+      After every epoch: lambda and learned step sizes (one curve a layer), the norm of theta, and
+      histograms of the weights. Before training: the graph of a functional network.
+    * `validation`: the same figures for the validation data of `fit`.
     * `probe`, `probe_before`: one fixed meta-batch after and before adaptation: loss and accuracy,
       how far each layer moves, the norm of the meta-gradient and its cosine to the first-order
       one, the curvature along the query gradient, the time of a meta-gradient of data that lie in
@@ -210,7 +211,7 @@ class Dashboard(keras.callbacks.Callback):
 
     def _means(self) -> set[str]:
         """Names of metrics that are means; Keras creates some of them in the first step."""
-        compiled = self.model._compile_metrics
+        compiled = compiled_metrics(self.model)
         metrics = [*self.model.metrics, *(compiled.metrics if compiled is not None else ())]
         return {metric.name for metric in metrics if isinstance(metric, keras.metrics.Mean)}
 
@@ -283,23 +284,26 @@ class Dashboard(keras.callbacks.Callback):
 
     def _write_pictures(self, measurements: Measurements, step: int) -> None:
         assert self.probe is not None
-        parts = tf.nest.flatten(self.probe.data)
-        shape = parts[0].shape
-        drawable = len(parts) == 4 and shape.rank == 5 and shape[-1] in (1, 3)
+        (*support, support_weights), (*query, query_weights) = self.probe.data
+        drawable = all(tf.is_tensor(part) for part in (*support, *query))
+        drawable = drawable and support[0].shape.rank == 5 and support[0].shape[-1] in (1, 3)
         # A picture is of one class an example, not one a pixel.
         if measurements.predictions is None or measurements.predictions.ndim != 2 or not drawable:
             return
-        support_x, support_y, query_x, query_y = (part.numpy() for part in parts)
         with self._files.of("probe").as_default():
-            for i in range(min(self.pictures, len(support_x))):
-                task = (
-                    support_x[i],
-                    support_y[i],
-                    query_x[i],
-                    query_y[i],
-                    measurements.predictions[i],
-                )
-                tf.summary.image(f"episodes/task_{i}", episode_picture(*task)[None], step=step)
+            for i in range(min(self.pictures, len(support[0]))):
+                task = [_of_task(part, support_weights, i) for part in support]
+                of_queries = (*query, measurements.predictions)
+                task += [_of_task(part, query_weights, i) for part in of_queries]
+                if all(map(len, task)):
+                    picture = episode_picture(task[0], task[1], task[2], task[3], task[4])
+                    tf.summary.image(f"episodes/task_{i}", picture[None], step=step)
+
+
+def _of_task(part: Any, weights: Any, task: int) -> np.ndarray:
+    """The examples of one task that are there."""
+    rows = np.asarray(part[task])
+    return rows[np.asarray(weights[task]) > 0] if tf.is_tensor(weights) else rows
 
 
 def _tag(name: str) -> str:

@@ -4,11 +4,12 @@ import os
 from collections.abc import Mapping
 
 import tensorflow as tf
-from tensorboard.compat.proto.summary_pb2 import Summary
-from tensorboard.compat.proto.types_pb2 import DT_FLOAT
 from tensorboard.plugins.scalar import metadata
 
-_SCALAR = metadata.create_summary_metadata(display_name="", description="")
+# TensorBoard's message as one of TensorFlow, whose class is another.
+_SCALAR = tf.compat.v1.SummaryMetadata.FromString(
+    metadata.create_summary_metadata(display_name="", description="").SerializeToString()
+)
 
 
 class EventFiles:
@@ -31,10 +32,10 @@ class EventFiles:
 
     def scalars(self, name: str, values: Mapping[str, float], step: int) -> None:
         """Write numbers by tag, all in one record: `tf.summary.scalar` takes ten times longer."""
-        summary = Summary()
+        summary = tf.compat.v1.Summary()
         for tag, value in values.items():
             entry = summary.value.add(tag=tag, metadata=_SCALAR)
-            entry.tensor.dtype = DT_FLOAT
+            entry.tensor.dtype = tf.float32.as_datatype_enum
             entry.tensor.float_val.append(value)
         with self.of(name).as_default():
             tf.summary.experimental.write_raw_pb(summary.SerializeToString(), step=step)

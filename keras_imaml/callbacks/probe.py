@@ -18,6 +18,7 @@ from keras_imaml.callbacks.residual_curve import residual_curve, step_counts
 from keras_imaml.curvature import CURVATURES
 from keras_imaml.learner.input_checks import check_element
 from keras_imaml.learner.meta_batch import meta_gradient, outcome
+from keras_imaml.objectives.after_trunk import after_trunk
 from keras_imaml.objectives.task_objective import TaskObjective
 
 _FEW = 4  # tasks that stand for all where a figure needs the memory of several copies of phi
@@ -150,7 +151,7 @@ def _linear_system(learner: Any, objective: TaskObjective) -> dict[str, tf.Tenso
     """The system of the implicit rule, of a few tasks: its curvature, and how it is solved."""
     algorithm = learner.algorithm
     count = min(objective.tasks.count, learner.tasks_per_chunk or _FEW, _FEW)
-    objective = objective.part(0, count).after_trunk()
+    objective = after_trunk(objective.part(0, count))
     adapted = algorithm.adapt(objective)
     query = query_gradient(objective, adapted.phi, objective.valid & adapted.valid, [])
     rhs = select(query.valid, query.for_phi, tf.zeros_like(query.for_phi))
@@ -185,22 +186,18 @@ class _FirstOrder:
         adapted = self.algorithm.adapt(objective)
         query = query_gradient(objective, adapted.phi, objective.valid & adapted.valid, [])
         per_task = select(query.valid, query.for_phi, tf.zeros_like(query.for_phi))
-        count = tf.maximum(tf.reduce_sum(tf.cast(query.valid, per_task.dtype)), 1)
         theta, sizes = parameters.theta(), [group.size for group in self.groups]
         moved = zip(
             tf.split(adapted.phi - theta, sizes, axis=1), tf.split(theta, sizes), strict=True
         )
-        shares = [
-            masked_mean(tf.math.divide_no_nan(norm(away), tf.norm(start)), query.valid)
-            for away, start in moved
-        ]
+        shares = [tf.math.divide_no_nan(norm(away), tf.norm(start)) for away, start in moved]
         return MetaGradient(
-            gradients=parameters.for_variables(tf.reduce_sum(per_task, axis=0) / count, variables),
+            sums=parameters.for_variables(tf.reduce_sum(per_task, axis=0), variables),
             per_task=per_task,
             query_losses=query.losses,
             query_outputs=query.outputs,
             valid=query.valid,
-            diagnostics=dict(zip(self.diagnostics, shares, strict=True)),
+            figures=dict(zip(self.diagnostics, shares, strict=True)),
         )
 
 
@@ -208,7 +205,8 @@ def _of_queries(
     learner: Any, objective: TaskObjective, losses: tf.Tensor, outputs: Any, valid: tf.Tensor
 ) -> dict[str, tf.Tensor]:
     figures = {"adaptation/loss": masked_mean(losses, valid)}
-    shares = accuracies(learner.loss, objective.tasks.query_y, outputs)
+    tasks = objective.tasks
+    shares = accuracies(learner.loss, tasks.query_y, outputs, tasks.present(query=True))
     if shares is not None:
         counts = valid & ~tf.math.is_nan(shares)  # of a task whose labels all are ignored
         figures["adaptation/accuracy"] = masked_mean(shares, counts)

@@ -1,8 +1,7 @@
 """The Gauss-Newton curvature of the inner objective: never indefinite."""
 
-import contextlib
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -37,67 +36,114 @@ class GaussNewton(ShownAsCall):
         with tf.GradientTape(persistent=True) as meta_tape:  # watches the meta-parameters
             inner_problem = problem()
             inner_problem.watch(meta_tape)
-            objective = inner_problem.objective
-            penalized = objective.inner.network.penalized
-            penalty_tape = tf.GradientTape(persistent=True)
-            with penalty_tape if penalized else contextlib.nullcontext():
-                with tf.GradientTape(persistent=True) as jacobian_tape:
-                    jacobian_tape.watch(phi)
-                    if penalized:
-                        penalty_tape.watch(phi)
-                    all_outputs, penalty = objective.support(phi)
-                    outputs = differentiable(all_outputs)
-                if penalized:  # penalties enter with their full Hessian
-                    penalty_gradient = jacobian_tape.gradient(
-                        penalty, phi, unconnected_gradients=_ZERO
-                    )
-            with tf.GradientTape(persistent=True) as loss_tape:
-                loss_tape.watch(outputs)
-                losses, slope = losses_and_slope(objective, all_outputs)
-            # J' u is linear in u, so its derivative is the same at every u. The pass that gives
-            # the gradient therefore also gives the products with J.
-            with tf.GradientTape(persistent=True) as transpose_tape:
-                seed = tf.nest.map_structure(tf.identity, slope)
-                transpose_tape.watch(seed)
-                pulled_back = jacobian_tape.gradient(outputs, phi, output_gradients=seed)
-                pulled_back = tf.ensure_shape(pulled_back, phi.shape)
-            gradient = pulled_back + inner_problem.proximal_gradient(phi)
-            if penalized:
-                gradient += penalty_gradient
-
-        def push_forward(v: tf.Tensor) -> tf.Tensor:  # J v
-            image = transpose_tape.gradient(
-                pulled_back, seed, output_gradients=v, unconnected_gradients=_ZERO
-            )
-            return _flat(image)
-
-        def loss_hessian(u: tf.Tensor) -> tf.Tensor:  # S u
-            product = loss_tape.gradient(
-                slope, outputs, output_gradients=_like(u, outputs), unconnected_gradients=_ZERO
-            )
-            return _flat(product)
-
-        def pull_back(u: tf.Tensor) -> tf.Tensor:  # J' u
-            pulled = jacobian_tape.gradient(outputs, phi, output_gradients=_like(u, outputs))
-            return tf.ensure_shape(pulled, phi.shape)
-
-        def penalty_product(v: tf.Tensor) -> tf.Tensor:
-            product = penalty_tape.gradient(penalty_gradient, phi, output_gradients=v)
-            return tf.zeros_like(v) if product is None else product
-
+            jacobian, penalty = _evaluated(inner_problem.objective, phi)
+            loss = _LossHessian(inner_problem.objective, jacobian.all_outputs)
+            gradient = jacobian.pulled_back(loss.slope) + inner_problem.proximal_gradient(phi)
+            if penalty:
+                gradient += penalty.gradient
         return Linearization(
             problem=inner_problem,
-            value=inner_problem.with_proximal_term(losses + penalty, phi),
+            value=inner_problem.with_proximal_term(loss.losses + jacobian.penalty, phi),
             gradient=gradient,
             product=GaussNewtonProduct(
-                push_forward=push_forward,
-                loss_hessian=loss_hessian,
-                pull_back=pull_back,
+                push_forward=jacobian.push_forward,
+                loss_hessian=loss.product,
+                pull_back=jacobian.pull_back,
                 strength=inner_problem.strength,
-                penalty=penalty_product if penalized else None,
+                penalty=penalty and penalty.product,
             ),
             mixed=lambda w: meta_tape.gradient(gradient, list(variables), output_gradients=w),
         )
+
+
+class _Jacobian:
+    """Products with J and J', from one forward and one backward pass.
+
+    Args:
+        objective: The losses of the meta-batch.
+        phi: `[tasks, size]`, where to differentiate.
+    """
+
+    def __init__(self, objective: TaskObjective, phi: tf.Tensor) -> None:
+        self._phi = phi
+        with tf.GradientTape(persistent=True) as self._tape:
+            self._tape.watch(phi)
+            self.all_outputs, self.penalty = objective.support(phi)
+            self.outputs = differentiable(self.all_outputs)
+
+    def pulled_back(self, slope: Any) -> tf.Tensor:
+        """`J' slope`. J' u is linear in u: this pass also gives all products with J."""
+        with tf.GradientTape(persistent=True) as self._transpose_tape:
+            self._seed = tf.nest.map_structure(tf.identity, slope)
+            self._transpose_tape.watch(self._seed)
+            image = self._tape.gradient(self.outputs, self._phi, output_gradients=self._seed)
+            self._image = tf.ensure_shape(image, self._phi.shape)
+        return self._image
+
+    def push_forward(self, v: tf.Tensor) -> tf.Tensor:
+        """`J v`, after `pulled_back`: the derivative of `u -> J' u`, the same at every u."""
+        image = self._transpose_tape.gradient(
+            self._image, self._seed, output_gradients=v, unconnected_gradients=_ZERO
+        )
+        return _flat(image)
+
+    def pull_back(self, u: tf.Tensor) -> tf.Tensor:
+        """`J' u`."""
+        u = _like(u, self.outputs)
+        pulled = self._tape.gradient(self.outputs, self._phi, output_gradients=u)
+        return tf.ensure_shape(pulled, self._phi.shape)
+
+    def penalty_gradient(self) -> tf.Tensor:
+        """The gradient of the model's own penalties."""
+        return self._tape.gradient(self.penalty, self._phi, unconnected_gradients=_ZERO)
+
+
+class _Penalty(NamedTuple):
+    """The gradient of the model's own penalties, and products with their full Hessian."""
+
+    gradient: tf.Tensor
+    product: Callable[[tf.Tensor], tf.Tensor]
+
+
+def _evaluated(objective: TaskObjective, phi: tf.Tensor) -> tuple[_Jacobian, _Penalty | None]:
+    """The forward pass of the support sets, under a second tape if the model has penalties."""
+    if not objective.inner.network.penalized:
+        return _Jacobian(objective, phi), None
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(phi)
+        jacobian = _Jacobian(objective, phi)
+        gradient = jacobian.penalty_gradient()
+
+    def product(v: tf.Tensor) -> tf.Tensor:
+        image = tape.gradient(gradient, phi, output_gradients=v)
+        return tf.zeros_like(v) if image is None else image
+
+    return jacobian, _Penalty(gradient, product)
+
+
+class _LossHessian:
+    """The support losses, their slope for the outputs, and products with their Hessian S.
+
+    Args:
+        objective: The losses of the meta-batch.
+        outputs: Of the network, on the support sets.
+    """
+
+    def __init__(self, objective: TaskObjective, outputs: Any) -> None:
+        self._outputs = differentiable(outputs)
+        with tf.GradientTape(persistent=True) as self._tape:
+            self._tape.watch(self._outputs)
+            self.losses, self.slope = losses_and_slope(objective, outputs)
+
+    def product(self, u: tf.Tensor) -> tf.Tensor:
+        """`S u`."""
+        image = self._tape.gradient(
+            self.slope,
+            self._outputs,
+            output_gradients=_like(u, self._outputs),
+            unconnected_gradients=_ZERO,
+        )
+        return _flat(image)
 
 
 def losses_and_slope(objective: TaskObjective, outputs: Any) -> tuple[tf.Tensor, Any]:
@@ -105,7 +151,7 @@ def losses_and_slope(objective: TaskObjective, outputs: Any) -> tuple[tf.Tensor,
     sources = differentiable(outputs)
     with tf.GradientTape() as tape:
         tape.watch(sources)
-        losses = objective.inner.loss(objective.tasks.support_y, outputs)
+        losses = objective.support_loss_of(outputs)
     # Without ZERO, unconnected gradients would be None, and TensorFlow reads None as an output
     # gradient of ones.
     slope = tf.nest.map_structure(

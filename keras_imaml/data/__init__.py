@@ -1,4 +1,4 @@
-"""Few-shot episodes as infinite `tf.data.Dataset`s, drawn in the graph from a seed.
+"""Few-shot episodes as endless `tf.data.Dataset`s. A seed determines them.
 
 Images have their channels last, whatever `keras.config.image_data_format()` says.
 """

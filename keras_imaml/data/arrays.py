@@ -19,8 +19,8 @@ def from_arrays(
 ) -> Endless:
     """Few-shot episodes from labeled examples.
 
-    Keep the classes of training, validation and test apart: call this once for each, with the
-    examples of its own classes.
+    Training, validation and test need separate classes. Call this function once for each, with the
+    examples of its classes.
 
     Args:
         images: Examples of shape `(examples, height, width, channels)`, or `(examples, features)`.
@@ -30,13 +30,13 @@ def from_arrays(
         shot: Number of support examples of a class, at least 1. Defaults to 1.
         query: Number of query examples of a class, at least 1. Defaults to 15.
         seed: Non-negative integer. Defaults to 0.
-        start: Number of episodes to pass over, such as those of an earlier run, at no cost.
-            Defaults to 0.
+        start: Number of episodes to skip at no cost, such as those of an earlier run. Defaults
+            to 0.
         rotations: Whether each class of an episode is turned by a random multiple of 90 degrees.
             Defaults to `False`.
-        class_labels: Whether y is the number of the class in the split, the same in every episode
-            and another for every turn (for `keras_imaml.algorithms.Supervised`), and not its place
-            in the episode; `classes` of the data set is how many there are. Defaults to `False`.
+        class_labels: Whether y is the number of the class in the split, instead of its place in the
+            episode. Each rotation is a class of its own. `keras_imaml.algorithms.Supervised` needs
+            these labels, and `dataset.classes` is their number. Defaults to `False`.
 
     Returns:
         An infinite `tf.data.Dataset` of `((support_x, support_y), (query_x, query_y))`: x is

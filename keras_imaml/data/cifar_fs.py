@@ -29,12 +29,12 @@ def cifar_fs(
         shot: Number of support examples of a class, at least 1. Defaults to 1.
         query: Number of query examples of a class, at least 1. Defaults to 15.
         seed: Non-negative integer. Defaults to 0.
-        start: Number of episodes to pass over, such as those of an earlier run, at no cost.
-            Defaults to 0.
+        start: Number of episodes to skip at no cost, such as those of an earlier run. Defaults
+            to 0.
         data_dir: Folder of TensorFlow Datasets. Defaults to `None`: its default folder.
-        class_labels: Whether y is the number of the class in the split, the same in every episode
-            (for `keras_imaml.algorithms.Supervised`), and not its place in the episode; `classes`
-            of the data set is how many there are. Defaults to `False`.
+        class_labels: Whether y is the number of the class in the split, instead of its place in the
+            episode. `keras_imaml.algorithms.Supervised` needs these labels, and `dataset.classes`
+            is their number. Defaults to `False`.
 
     Returns:
         An infinite `tf.data.Dataset` of `((support_x, support_y), (query_x, query_y))`: x is
@@ -43,7 +43,7 @@ def cifar_fs(
 
     Raises:
         ValueError: If `split` or a number is not valid.
-        OSError: If the data set is not there and cannot be downloaded.
+        OSError: If the data set is missing and cannot be downloaded.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""The classes for training, validation and test, stored in files so that they never change."""
+"""The classes for training, validation and test. Files hold them, so that they never change."""
 
 import functools
 import importlib.resources

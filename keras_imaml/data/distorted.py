@@ -1,4 +1,4 @@
-"""Images of episodes that are turned, scaled, moved or mirrored, each by itself."""
+"""Images of episodes, each turned, scaled, moved or mirrored on its own."""
 
 import math
 from typing import Any
@@ -23,11 +23,11 @@ def distorted(
     seed: int = 0,
     start: int = 0,
 ) -> tf.data.Dataset:
-    """Episodes whose images are distorted at random: more images of the same classes.
+    """Distort the images of episodes at random: data augmentation for training tasks.
 
-    For training tasks, whose images a network learns by heart. Every image of a support and query
-    set has a turn, a size and a place of its own; labels stay. The defaults are for drawings; for
-    photographs `mirror=True, light=0.3, edges="reflected"`.
+    It helps where a network memorizes its training images. Every image of a support or query set
+    gets its own angle, size and place. Labels stay the same. The defaults suit drawings. For
+    photographs use `mirror=True, light=0.3, edges="reflected"`.
 
     Args:
         tasks: Infinite episodes of images, without a task axis, as the functions of
@@ -38,8 +38,8 @@ def distorted(
         mirror: Whether to mirror each image with probability 1/2. Defaults to `False`.
         light: Largest change of the strength of each channel, as a share of it, below 1. Defaults
             to `0.0`.
-        edges: What comes from outside an image: `"empty"` is 0, the background where ink is 1;
-            `"reflected"` is the image mirrored at its edge. Defaults to `"empty"`.
+        edges: How to fill pixels from outside of the image: `"empty"` with 0, the background where
+            ink is 1; `"reflected"` with the image mirrored at its edge. Defaults to `"empty"`.
         seed: Non-negative integer. Defaults to `0`.
         start: Number of episodes that `tasks` has skipped, so that the distortions match.
             Defaults to `0`.

@@ -1,7 +1,7 @@
 """Few-shot episodes, drawn in the graph from a pool of examples held in memory.
 
-Everything here is a function of (seed, stream, index): an iterator can be saved and restored, two
-runs see the same episodes, and the work runs in parallel with training. No data set is known here.
+An episode is a function of (seed, stream, index). Iterators can be saved and restored, two runs see
+the same episodes, and episodes are drawn in parallel with training.
 """
 
 import dataclasses
@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import tensorflow as tf
 
+from keras_imaml._compat.datasets import WrappedDataset
 from keras_imaml._utils.validation import check_integer
 
 Examples: TypeAlias = tuple[tf.Tensor, tf.Tensor]
@@ -61,7 +62,7 @@ def stream_of_episodes(
     return Endless(dataset.with_options(options))
 
 
-class Endless(tf.data.Dataset):
+class Endless(WrappedDataset):
     """A data set without an end, so that no batch is smaller than the others.
 
     `batch(16)` then gives meta-batches whose number of tasks is known when the graph is built,
@@ -73,17 +74,8 @@ class Endless(tf.data.Dataset):
     """
 
     def __init__(self, dataset: tf.data.Dataset) -> None:
-        self._dataset = dataset
+        super().__init__(dataset)
         self.classes: int | None = None
-        super().__init__(dataset._variant_tensor)
-
-    def _inputs(self) -> list[tf.data.Dataset]:
-        return [self._dataset]
-
-    @property
-    def element_spec(self) -> Any:
-        """The type of an element."""
-        return self._dataset.element_spec
 
     def batch(self, batch_size: Any, drop_remainder: bool = True, **kwargs: Any) -> tf.data.Dataset:
         """See `tf.data.Dataset.batch`; there is no remainder, whatever `drop_remainder` says."""
@@ -173,9 +165,9 @@ class ExamplePool:
             rotations: Whether each class of an episode is turned by 0, 90, 180 or 270 degrees,
                 the same for its support and query images. Defaults to `False`.
             start: Index of the first episode. Defaults to 0.
-            class_labels: Whether labels are the numbers of the classes in the pool (times 4, plus
-                the quarter turns, with `rotations`), and not 0 to `way - 1` in a fresh random
-                order. Defaults to `False`.
+            class_labels: Whether labels are the numbers of the classes in the pool, instead of 0 to
+                `way - 1` in a random order. With `rotations` they are `4 * class + quarter turns`.
+                Defaults to `False`.
 
         Returns:
             An infinite `tf.data.Dataset` of `((support_x, support_y), (query_x, query_y))`, class

@@ -29,8 +29,8 @@ def from_folder(
 ) -> Endless:
     """Few-shot episodes of the images in class folders.
 
-    Keep the classes of training, validation and test apart: in one folder for each. A class folder
-    whose name another split has as well is refused, for accuracies would be of known classes.
+    Training, validation and test need separate classes, in one folder for each split. A class name
+    that appears in two splits is refused: test accuracy would be that of known classes.
 
     Args:
         path: Folder with one folder for each class, or with one folder for each split.
@@ -40,15 +40,15 @@ def from_folder(
         shot: Number of support examples of a class, at least 1. Defaults to 1.
         query: Number of query examples of a class, at least 1. Defaults to 15.
         seed: Non-negative integer. Defaults to 0.
-        start: Number of episodes to pass over, such as those of an earlier run, at no cost.
-            Defaults to 0.
+        start: Number of episodes to skip at no cost, such as those of an earlier run. Defaults
+            to 0.
         image_size: Height and width in pixels that images are resized to. Defaults to 84.
         channels: 1 for gray, 3 for RGB. Defaults to 3.
         rotations: Whether each class of an episode is turned by a random multiple of 90 degrees.
             Defaults to `False`.
-        class_labels: Whether y is the number of the class in the split, the same in every episode
-            and another for every turn (for `keras_imaml.algorithms.Supervised`), and not its place
-            in the episode; `classes` of the data set is how many there are. Defaults to `False`.
+        class_labels: Whether y is the number of the class in the split, instead of its place in the
+            episode. Each rotation is a class of its own. `keras_imaml.algorithms.Supervised` needs
+            these labels, and `dataset.classes` is their number. Defaults to `False`.
 
     Returns:
         An infinite `tf.data.Dataset` of `((support_x, support_y), (query_x, query_y))`: x is

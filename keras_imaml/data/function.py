@@ -16,19 +16,20 @@ def from_function(
     """Episodes that a NumPy function draws: regressions, sentences, tables, time series.
 
     Args:
-        draw: From random numbers to one task, `((support_x, support_y), (query_x, query_y))`:
-            arrays without a task axis, or structures (a dict of inputs, a dict of targets) of such.
-            Shapes, dtypes and structure have to be the same for every task.
-        seed: Non-negative integer. Another one for each of training, validation and test.
-            Defaults to 0.
-        start: Number of episodes to pass over, such as those of an earlier run, at no cost.
-            Defaults to 0.
+        draw: A function from a `numpy.random.Generator` to one task, `((support_x, support_y),
+            (query_x, query_y))`: arrays without a task axis, or structures of them such as a dict
+            of inputs. Shapes, dtypes and structure must be the same for every task.
+        seed: Non-negative integer. Use different ones for training, validation and test. Defaults
+            to 0.
+        start: Number of episodes to skip at no cost, such as those of an earlier run. Defaults
+            to 0.
 
     Returns:
-        An infinite `tf.data.Dataset` of what `draw` gives; episode i depends on `seed` and i alone.
+        An endless `tf.data.Dataset` of what `draw` returns. Episode i depends on
+        `seed` and i only.
 
     Raises:
-        ValueError: If `draw` gives anything else, or a number is out of range.
+        ValueError: If `draw` returns anything else, or a number is out of range.
 
     Example:
 
@@ -45,7 +46,7 @@ def from_function(
     start = check_integer("start", start, minimum=0)
     first_task = draw(np.random.default_rng([seed, start]))
     try:
-        (_, _), (_, _) = first_task
+        (_, _, *_), (_, _, *_) = first_task
         lists = [part for pair in first_task for part in pair if isinstance(part, list)]
         if lists:
             raise TypeError(f"a list, {lists[0]!r}: make it an array, or a tuple of arrays")

@@ -47,17 +47,17 @@ def glyphs(
         query: Number of query examples of a class, at least 1. Defaults to 15.
         seed: Non-negative integer that fixes the episodes; the characters do not depend on it.
             Defaults to 0.
-        start: Number of episodes to pass over, such as those of an earlier run, at no cost.
-            Defaults to 0.
+        start: Number of episodes to skip at no cost, such as those of an earlier run. Defaults
+            to 0.
         classes: Number of characters. Defaults to `None`: 600 for training, 100 for validation,
             200 for test.
         examples_per_class: Number of drawings of each character. Defaults to 20.
         image_size: Height and width in pixels, at least 8. Defaults to 28.
         rotations: Whether each class of an episode is turned by a random multiple of 90 degrees.
             Defaults to `False`.
-        class_labels: Whether y is the number of the class in the split, the same in every episode
-            and another for every turn (for `keras_imaml.algorithms.Supervised`), and not its place
-            in the episode; `classes` of the data set is how many there are. Defaults to `False`.
+        class_labels: Whether y is the number of the class in the split, instead of its place in the
+            episode. Each rotation is a class of its own. `keras_imaml.algorithms.Supervised` needs
+            these labels, and `dataset.classes` is their number. Defaults to `False`.
 
     Returns:
         An infinite `tf.data.Dataset` of `((support_x, support_y), (query_x, query_y))`: x is

@@ -1,4 +1,4 @@
-"""mini-ImageNet: 100 classes of ImageNet, 600 images each, brought by the user."""
+"""mini-ImageNet: 100 classes of ImageNet with 600 images each. The user provides the images."""
 
 import os
 import pathlib
@@ -29,8 +29,8 @@ def mini_imagenet(
     """Few-shot episodes of mini-ImageNet.
 
     The split of Ravi and Larochelle has 64 classes for training, 16 for validation and 20 for test.
-    The images cannot be downloaded automatically. Those for training take 0.8 GB of memory, and
-    three times as much while they are loaded.
+    The images cannot be downloaded automatically. The training images take 0.8 GB of memory, and
+    2.4 GB while they are loaded.
 
     Args:
         split: `"train"`, `"validation"` or `"test"`.
@@ -38,15 +38,15 @@ def mini_imagenet(
         shot: Number of support examples of a class, at least 1. Defaults to 1.
         query: Number of query examples of a class, at least 1. Defaults to 15.
         seed: Non-negative integer. Defaults to 0.
-        start: Number of episodes to pass over, such as those of an earlier run, at no cost.
-            Defaults to 0.
+        start: Number of episodes to skip at no cost, such as those of an earlier run. Defaults
+            to 0.
         data_dir: Folder that holds `mini_imagenet/<version>` as TensorFlow Datasets prepares it, or
             class folders: `train/<class>/*.jpg`, `validation/...` (or `val/...`), `test/...`.
             Defaults to `None`: the default folder of TensorFlow Datasets.
         image_size: Height and width in pixels, at least 8. Defaults to 84.
-        class_labels: Whether y is the number of the class in the split, the same in every episode
-            (for `keras_imaml.algorithms.Supervised`), and not its place in the episode; `classes`
-            of the data set is how many there are. Defaults to `False`.
+        class_labels: Whether y is the number of the class in the split, instead of its place in the
+            episode. `keras_imaml.algorithms.Supervised` needs these labels, and `dataset.classes`
+            is their number. Defaults to `False`.
 
     Returns:
         An infinite `tf.data.Dataset` of `((support_x, support_y), (query_x, query_y))`: x is

@@ -35,15 +35,15 @@ def omniglot(
         query: Number of query examples of a class, at least 1; shot + query is at most 20.
             Defaults to 15.
         seed: Non-negative integer. Defaults to 0.
-        start: Number of episodes to pass over, such as those of an earlier run, at no cost.
-            Defaults to 0.
+        start: Number of episodes to skip at no cost, such as those of an earlier run. Defaults
+            to 0.
         data_dir: Folder of TensorFlow Datasets. Defaults to `None`: its default folder.
         image_size: Height and width in pixels, at least 8. Defaults to 28.
         rotations: Whether each class of an episode is turned by 0, 90, 180 or 270 degrees, the same
             for its support and query images. Defaults to `True`.
-        class_labels: Whether y is the number of the class in the split, the same in every episode
-            and another for every turn (for `keras_imaml.algorithms.Supervised`), and not its place
-            in the episode; `classes` of the data set is how many there are. Defaults to `False`.
+        class_labels: Whether y is the number of the class in the split, instead of its place in the
+            episode. Each rotation is a class of its own. `keras_imaml.algorithms.Supervised` needs
+            these labels, and `dataset.classes` is their number. Defaults to `False`.
 
     Returns:
         An infinite `tf.data.Dataset` of `((support_x, support_y), (query_x, query_y))`: x is
@@ -52,7 +52,7 @@ def omniglot(
 
     Raises:
         ValueError: If `split` or a number is not valid.
-        OSError: If the data set is not there and cannot be downloaded.
+        OSError: If the data set is missing and cannot be downloaded.
 
     Example:
 

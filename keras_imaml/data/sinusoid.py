@@ -30,8 +30,8 @@ def sinusoid(
         shot: Number of support points, at least 1. Defaults to 10.
         query: Number of query points, at least 1. Defaults to 10.
         seed: Non-negative integer. Defaults to 0.
-        start: Number of episodes to pass over, such as those of an earlier run, at no cost.
-            Defaults to 0.
+        start: Number of episodes to skip at no cost, such as those of an earlier run. Defaults
+            to 0.
         amplitude: Range of A. Defaults to `(0.1, 5.0)`.
         phase: Range of p in radians. Defaults to `(0, pi)`.
         x_range: Range of x in radians. Defaults to `(-5, 5)`.

@@ -18,7 +18,7 @@ from keras_imaml.data.episodes import ExamplePool
 
 
 def prepared_builder(name: str, data_dir: str | os.PathLike[str] | None, host: str) -> Any:
-    """Opens a TFDS data set, after downloading and preparing it if it is not there yet.
+    """Open a TFDS data set; download and prepare it first if it is missing.
 
     Args:
         name: Name in TFDS.
@@ -29,7 +29,7 @@ def prepared_builder(name: str, data_dir: str | os.PathLike[str] | None, host: s
         A `tfds.core.DatasetBuilder`.
 
     Raises:
-        OSError: If the data set is not there and cannot be downloaded or prepared.
+        OSError: If the data set is missing and cannot be downloaded or prepared.
         ImportError: If TFDS is not installed.
     """
     tfds = import_tfds()

@@ -1,4 +1,4 @@
-"""Sine waves whose support points carry no labels: where the points lie tells the wave."""
+"""Sine waves whose support points have no labels: their place on the x axis reveals the wave."""
 
 import math
 
@@ -15,15 +15,15 @@ def unlabelled_sinusoid(
     """Episodes of `y = sin(x + b)` with b 0 or pi, to be adapted to from inputs alone.
 
     The support inputs are uniform in [pi/4, pi/2] if b is 0, and in [-pi/2, -pi/4] if b is pi.
-    They have no labels. The query inputs are uniform in [-2 pi, 2 pi]. Without adaptation nothing
-    better than y = 0 can be said, which has a mean squared error of 0.5.
+    They have no labels. The query inputs are uniform in [-2 pi, 2 pi]. Without
+    adaptation the best prediction is y = 0, with a mean squared error of 0.5.
 
     Args:
         split: `"train"`, `"validation"` or `"test"`. Defaults to `"train"`.
         shot: Number of support points, at least 1. Defaults to 5.
         query: Number of query points, at least 1. Defaults to 10.
         seed: Non-negative integer. Defaults to 0.
-        start: Number of episodes to pass over, at no cost. Defaults to 0.
+        start: Number of episodes to skip at no cost. Defaults to 0.
 
     Returns:
         An infinite `tf.data.Dataset` of `((support_x, ()), (query_x, query_y))`, float32 of shape

@@ -11,23 +11,11 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_imaml._compat.replacement import Replacement
+from keras_imaml._compat.keras_attributes import clipped, tensorflow_variable
 from keras_imaml._utils.tracing import traced
-
-try:
-    from keras.src.losses import loss as _losses
-
-    _stock_scale = _losses.scale_loss_for_distribution
-except (ImportError, AttributeError):  # private in Keras: without it, losses are not scaled there
-    _losses = _stock_scale = None
 
 _OF_COMPILE = (keras.optimizers.Optimizer, keras.metrics.Metric)
 _CLIPS = ("clipnorm", "global_clipnorm", "clipvalue")
-_whole_losses = Replacement(
-    lambda scale: setattr(_losses, "scale_loss_for_distribution", scale),
-    lambda value: value,
-    _stock_scale,
-)
 
 
 def check_strategy(strategy: tf.distribute.Strategy) -> None:
@@ -92,20 +80,12 @@ def _made_outside(
     if not is_distributed(strategy):
         return []
     in_scope = strategy.extended.variable_created_in_scope
-    return [v.path for v in variables if not in_scope(v._value)]
+    return [v.path for v in variables if not in_scope(tensorflow_variable(v))]
 
 
 def is_distributed(strategy: tf.distribute.Strategy) -> bool:
     """Whether there is more than one replica."""
     return strategy.num_replicas_in_sync > 1
-
-
-def losses_per_replica() -> contextlib.AbstractContextManager:
-    """Context in which Keras losses are not divided by the number of replicas.
-
-    Each task is on a single replica, so that its loss must not be divided.
-    """
-    return contextlib.nullcontext() if _losses is None else _whole_losses
 
 
 def all_reduce_sum(values: Any) -> Any:
@@ -117,25 +97,37 @@ def all_reduce_sum(values: Any) -> Any:
     return context.all_reduce(tf.distribute.ReduceOp.SUM, local_values)
 
 
+def mean_over_tasks(sums: Sequence[Any], tasks: tf.Tensor) -> list[Any]:
+    """Sums over tasks, or None, divided by the number of tasks."""
+    count = tf.maximum(tasks, 1)
+    return [None if g is None else _divided(g, tf.cast(count, g.dtype)) for g in sums]
+
+
+def _divided(gradient: Any, count: tf.Tensor) -> Any:
+    if isinstance(gradient, tf.IndexedSlices):
+        values = gradient.values / count
+        return tf.IndexedSlices(values, gradient.indices, gradient.dense_shape)
+    return gradient / count
+
+
 def for_optimizer(
-    gradients: Sequence[Any], tasks: tf.Tensor, optimizer: keras.optimizers.Optimizer
+    sums: Sequence[Any], tasks: tf.Tensor, optimizer: keras.optimizers.Optimizer
 ) -> list[Any]:
-    """Scale gradients such that their sum over the replicas is the mean over all tasks.
+    """Gradients whose sum over the replicas is the mean over all tasks.
 
     Args:
-        gradients: Means over the tasks of this replica; None where a variable has none.
+        sums: Sums over the tasks of this replica; None where a variable has none.
         tasks: The number of these tasks, a scalar; it may be 0.
         optimizer: The optimizer. It would clip before the sum, so that the sum is clipped here.
     """
+    gradients = mean_over_tasks(sums, all_reduce_sum(tasks))
     if not is_distributed(tf.distribute.get_strategy()):
-        return list(gradients)
-    share = tf.math.divide_no_nan(tasks, all_reduce_sum(tasks))
-    tensors = [tf.convert_to_tensor(g) for g in gradients if g is not None]
-    parts = [g * tf.cast(share, g.dtype) for g in tensors]
+        return gradients
+    parts = [tf.convert_to_tensor(g) for g in gradients if g is not None]
     clips = getattr(optimizer, "inner_optimizer", optimizer)
     if any(getattr(clips, name, None) is not None for name in _CLIPS):
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        parts = [g / replicas for g in clips._clip_gradients(all_reduce_sum(parts))]
+        parts = [g / replicas for g in clipped(clips, all_reduce_sum(parts))]
     remaining = iter(parts)
     return [None if g is None else next(remaining) for g in gradients]
 
@@ -197,7 +189,7 @@ def lost_worker_reported() -> Iterator[None]:
             raise
         raise ConnectionError(
             "Another worker has ended or cannot be reached, and without it the meta-step cannot "
-            "be finished. Start all workers again: training goes on from the last checkpoint. "
+            "be finished. Start all workers again: training resumes from the last checkpoint. "
             f"Received: {reasons[0] if reasons else error}"
         ) from error
 
@@ -232,9 +224,3 @@ def step_function(
             return logs
 
     return function
-
-
-def element_spec(iterator: Any) -> Any:
-    """The spec of the elements that one replica gets, or None if it is unknown."""
-    spec = getattr(iterator, "element_spec", None)
-    return tf.nest.map_structure(lambda part: getattr(part, "_value_specs", (part,))[0], spec)

@@ -5,11 +5,13 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_imaml._compat.keras_attributes import all_layers
 from keras_imaml._compat.keras_graph import called_again, nodes_of, structure_of
-from keras_imaml._compat.lora import enable_lora, lora_settings
+from keras_imaml._compat.lora import enable_lora, lora_settings, refuse_rounded_files
 from keras_imaml.export.layer_state import copy_other_state
-from keras_imaml.layers import TaskBatchNormalization, TiedDense, View
+from keras_imaml.layers import TaskBatchNormalization
 from keras_imaml.layers.batch_statistics import batch_statistics
+from keras_imaml.layers.stock import BecomesStock, StockOperations
 from keras_imaml.layers.task_batch_normalization import normalizations
 from keras_imaml.meta_parameters.parameters import Parameters
 
@@ -31,9 +33,10 @@ def adapted_model(
     for variable, value in zip(parameters.adapted, values, strict=True):
         twins[id(variable)].assign(value[0])
     copy = _with_stock_layers(copy, support_x)
-    for layer in copy._flatten_layers():
-        if isinstance(layer, TiedDense):
-            layer.untie()
+    for layer in all_layers(copy):
+        if isinstance(layer, BecomesStock):
+            layer.become_stock()
+    refuse_rounded_files(copy)
     return copy
 
 
@@ -58,8 +61,8 @@ def _with_stock_layers(model: keras.Model, support_x: Any) -> keras.Model:
 
     The two classes have the same weights and settings. An instance that is called once becomes the
     stock layer by a change of its class, in any kind of model and at any depth. An instance with
-    more calls, each with its own statistics, becomes one layer per call. A `View` becomes stock
-    Keras operations.
+    more calls, each with its own statistics, becomes one layer per call. A layer of
+    `StockOperations` becomes these.
     """
     layers = normalizations(model)
     of_task = [layer for layer in layers if not layer.fixed]
@@ -69,33 +72,31 @@ def _with_stock_layers(model: keras.Model, support_x: Any) -> keras.Model:
     }
 
     def in_place_of(operation: Any, *args: Any, **kwargs: Any) -> Any:
-        if isinstance(operation, View):
+        if isinstance(operation, StockOperations):
             return operation.with_stock_operations(*args)
         if operation not in repeated:
             return operation(*args, **kwargs)
-        config = operation.get_config()
-        del config["fixed"], config["divide"], config["name"]
-        stock = keras.layers.BatchNormalization.from_config(config)
+        stock = operation.stock_twin()
         outputs = stock(*args, **kwargs)
         *scale_and_offset, _, _ = operation.get_weights()
         stock.set_weights([*scale_and_offset, *next(repeated[operation])])
         return outputs
 
     nodes = nodes_of(model) or []
-    if any(node.operation in repeated or isinstance(node.operation, View) for node in nodes):
+    if any(n.operation in repeated or isinstance(n.operation, StockOperations) for n in nodes):
         outputs = called_again(nodes, {}, in_place_of)(structure_of(model, "output"))
         model = keras.Model(structure_of(model, "input"), outputs, name=model.name)
-    for layer in model._flatten_layers():
-        if isinstance(layer, View) or layer in repeated:
+    for layer in all_layers(model):
+        if isinstance(layer, StockOperations) or layer in repeated:
             raise ValueError(
-                f"The layer {layer.path!r} cannot be replaced by stock layers: it is a View, or "
-                "normalizes more than once by the examples at hand, and it is not a layer of a "
-                "functional model itself. Use `adapt_and_predict`, or `export`. "
+                f"The layer {layer.path!r} cannot be replaced by stock layers: it becomes stock "
+                "operations, or normalizes more than once by the examples at hand, and it is not a "
+                "layer of a functional model itself. Use `adapt_and_predict`, or `export`. "
                 f"Received: {type(layer).__name__}"
             )
         if isinstance(layer, TaskBatchNormalization):
             for mean, variance in calls.get(layer, ()):
                 layer.moving_mean.assign(mean)
                 layer.moving_variance.assign(variance)
-            layer.__class__ = keras.layers.BatchNormalization
+            layer.become_stock()
     return model

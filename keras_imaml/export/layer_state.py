@@ -4,6 +4,8 @@ import tempfile
 
 import keras
 
+from keras_imaml._compat.keras_attributes import all_layers
+
 
 def copy_other_state(model: keras.Model, copy: keras.Model) -> None:
     """Copy layer state held outside plain variables and config.
@@ -11,7 +13,7 @@ def copy_other_state(model: keras.Model, copy: keras.Model) -> None:
     Examples are the vocabulary of a `StringLookup` and the statistics of a `Normalization`, which
     their own `adapt` has learned.
     """
-    pairs = zip(model._flatten_layers(), copy._flatten_layers(), strict=True)
+    pairs = zip(all_layers(model), all_layers(copy), strict=True)
     own = [(layer, twin) for layer, twin in pairs if hasattr(twin, "finalize_state")]
     for layer, twin in own:
         store: dict = {}

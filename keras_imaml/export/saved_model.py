@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 from keras.export import ExportArchive
 
+from keras_imaml._compat.keras_attributes import all_layers
 from keras_imaml._compat.keras_graph import structure_of
 from keras_imaml._utils.keras_losses import (
     BINARY_CROSS_ENTROPIES,
@@ -16,7 +17,7 @@ from keras_imaml._utils.keras_losses import (
     takes_logits,
 )
 from keras_imaml._utils.outputs import losses_of_outputs, output_keys
-from keras_imaml._utils.validation import check_folder_name
+from keras_imaml._utils.validation import check_compiled, check_folder_name
 
 
 def export_learner(
@@ -26,15 +27,18 @@ def export_learner(
     verbose: bool | None = None,
     input_signature: Any = None,
     target_spec: Any = None,
+    sample_weight: bool = False,
 ) -> None:
-    """Write a SavedModel with two signatures.
+    """Write a SavedModel with two signatures, or three.
 
     * `predict` (also the default): the network at the meta-learned weights.
     * `adapt_and_predict`: `support_x, support_y, query_x` of one task, with any number of
       examples and queries; gives the predictions for the query set after adaptation. With a
       learned loss, `support_x, query_x`.
+    * `adapt_and_predict_weighted`, with `sample_weight=True`: as before, with `sample_weight`,
+      `[examples]`, as a last input. An example of weight 0 is not there.
 
-    Both return a dictionary. With a classification loss it has `probabilities`,
+    All return a dictionary. With a classification loss it has `probabilities`,
     `[queries, classes]`, and `logits` if the network computes them. With any other loss it has
     `predictions`. Several outputs prefix these with their names, such as `color_logits`.
     `adapt_and_predict` adds three scalars:
@@ -58,6 +62,7 @@ def export_learner(
             and to the shape of the network's outputs for any other. Several outputs have a
             list, or a dictionary if the loss or the outputs are one; without those that have
             no loss.
+        sample_weight: Whether to write the third signature. Defaults to `False`.
 
     Example:
 
@@ -70,7 +75,7 @@ def export_learner(
     served.adapt_and_predict(support_x, support_y, query_x)["probabilities"]
     ```
     """
-    learner._assert_compile_called("export")
+    check_compiled(learner, "export")
     filepath = check_folder_name("filepath", filepath)
     _check_format(format)
     inputs = _inputs(learner.model) if input_signature is None else _only(input_signature)
@@ -81,8 +86,10 @@ def export_learner(
     def predict(x: Any) -> dict[str, tf.Tensor]:
         return _named_outputs(learner, learner.model(x, training=False))
 
-    def adapt_and_predict(support_x: Any, support_y: Any, query_x: Any) -> dict[str, tf.Tensor]:
-        solution, outputs = learner.solve(support_x, support_y, query_x)
+    def adapt_and_predict(
+        support_x: Any, support_y: Any, query_x: Any, weights: Any = None
+    ) -> dict[str, tf.Tensor]:
+        solution, outputs = learner.solve(support_x, support_y, query_x, weights)
         return {
             **_named_outputs(learner, outputs),
             "adapted": solution.valid[0],
@@ -93,21 +100,38 @@ def export_learner(
         }
 
     archive = ExportArchive()
-    for layer in learner._flatten_layers():
+    for layer in all_layers(learner):
         # Endpoints track variables, but no tables, such as that of a StringLookup.
         if layer.built and not layer.variables and layer is not learner.model:
             archive.track(layer)
     archive.add_endpoint("predict", predict, [examples])
     support_x, query_x = _named(examples, "support_x"), _named(examples, "query_x")
+    weights = tf.TensorSpec([None], learner.parameters.dtype, "sample_weight")
     if learner.learned_loss is None:
         specs = [support_x, target_spec or _targets(learner), query_x]
-        archive.add_endpoint("adapt_and_predict", adapt_and_predict, specs)
-    else:
 
-        def adapt_unlabelled(support_x: Any, query_x: Any) -> dict[str, tf.Tensor]:
+        def adapt(support_x: Any, support_y: Any, query_x: Any) -> dict[str, tf.Tensor]:
+            return adapt_and_predict(support_x, support_y, query_x)
+
+        def adapt_weighted(
+            support_x: Any, support_y: Any, query_x: Any, sample_weight: Any
+        ) -> dict[str, tf.Tensor]:
+            return adapt_and_predict(support_x, support_y, query_x, sample_weight)
+
+    else:
+        specs = [support_x, query_x]
+
+        def adapt(support_x: Any, query_x: Any) -> dict[str, tf.Tensor]:  # type: ignore[misc]
             return adapt_and_predict(support_x, (), query_x)
 
-        archive.add_endpoint("adapt_and_predict", adapt_unlabelled, [support_x, query_x])
+        def adapt_weighted(  # type: ignore[misc]
+            support_x: Any, query_x: Any, sample_weight: Any
+        ) -> dict[str, tf.Tensor]:
+            return adapt_and_predict(support_x, (), query_x, sample_weight)
+
+    archive.add_endpoint("adapt_and_predict", adapt, specs)
+    if sample_weight:
+        archive.add_endpoint("adapt_and_predict_weighted", adapt_weighted, [*specs, weights])
     archive.write_out(filepath, verbose=verbose is None or verbose)
 
 

@@ -8,7 +8,11 @@ import numpy as np
 
 
 def serving_request(
-    support_x: Any, support_y: Any, query_x: Any, signature: str = "adapt_and_predict"
+    support_x: Any,
+    support_y: Any,
+    query_x: Any,
+    signature: str | None = None,
+    sample_weight: Any = None,
 ) -> str:
     """The body of a request to TensorFlow Serving's REST API: adapt to a task and predict.
 
@@ -21,7 +25,10 @@ def serving_request(
             a network of several inputs.
         support_y: Their targets. `None` for a learner that adapts by a learned loss.
         query_x: Inputs of the query set, `[queries, ...]`.
-        signature: The signature to call. Defaults to `"adapt_and_predict"`.
+        signature: The signature to call. Defaults to `"adapt_and_predict"`, or
+            `"adapt_and_predict_weighted"` with weights.
+        sample_weight: Weights of the support examples, for a learner that was exported with
+            `sample_weight=True`. Defaults to `None`.
 
     Returns:
         JSON. Floating-point numbers keep six significant digits.
@@ -35,6 +42,11 @@ def serving_request(
     ```
     """
     parts = {"support_x": support_x, "support_y": support_y, "query_x": query_x}
+    if sample_weight is not None:
+        parts["sample_weight"] = sample_weight
+    if signature is None:
+        weighted = sample_weight is not None
+        signature = "adapt_and_predict_weighted" if weighted else "adapt_and_predict"
     inputs = {
         key: _plain(value)
         for name, part in parts.items()

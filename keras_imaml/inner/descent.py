@@ -1,10 +1,11 @@
 """The loop of all first-order inner solvers. Tasks run in step, and each stops by itself."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import tensorflow as tf
 
+from keras_imaml._utils.loops import while_active
 from keras_imaml._utils.vectors import finite, norm, select
 from keras_imaml.inner.solution import InnerSolution
 from keras_imaml.objectives.inner_problem import InnerProblem
@@ -38,6 +39,18 @@ class Rule(NamedTuple):
         return problem.with_proximal_term(support, point)
 
 
+class _State(NamedTuple):
+    step: tf.Tensor
+    phi: tf.Tensor
+    active: tf.Tensor
+    steps_taken: tf.Tensor
+    initial_norm: tf.Tensor  # ||grad G|| at theta
+    final_norm: tf.Tensor  # ||grad G|| where the last step began
+    initial_value: tf.Tensor
+    value: tf.Tensor
+    rule_state: tuple[tf.Tensor, ...]
+
+
 def descend(
     problem: InnerProblem, start: tf.Tensor, rule: Rule, steps: int, tolerance: float
 ) -> InnerSolution:
@@ -53,74 +66,60 @@ def descend(
     """
     if isinstance(steps, int) and not steps:
         return at_start(problem, start)
-    tasks = tf.shape(start)[:1]
 
-    def body(
-        step: tf.Tensor,
-        phi: tf.Tensor,
-        active: tf.Tensor,
-        steps_taken: tf.Tensor,
-        initial_norm: tf.Tensor,
-        final_norm: tf.Tensor,
-        initial_value: tf.Tensor,
-        value: tf.Tensor,
-        *state: tf.Tensor,
-    ) -> tuple[tf.Tensor, ...]:
-        support, gradient, change, *state_after = rule.step(problem, step, phi, *state)
+    def step_of_all(s: _State) -> _State:
+        support, gradient, change, *rule_state = rule.step(problem, s.step, s.phi, *s.rule_state)
         # Without a tolerance only the first and the last norm and value are used.
-        evaluates = tf.equal(step, 0) | tf.equal(step, steps - 1) | bool(tolerance)
+        evaluates = tf.equal(s.step, 0) | tf.equal(s.step, steps - 1) | bool(tolerance)
         # Only the path is differentiated. A gradient through the condition would be more than
         # useless: TensorFlow's memory optimizer breaks sums of gradients around it.
-        observed = tuple(tf.stop_gradient(x) for x in (gradient, support, phi, *state))
+        observed = tuple(tf.stop_gradient(x) for x in (gradient, support, s.phi, *s.rule_state))
         gradient_norm, objective = tf.cond(
             evaluates,
             lambda: (
                 norm(observed[0]),
                 tf.stop_gradient(rule.objective_at_step(problem, *observed[1:])),
             ),
-            lambda: (final_norm, value),
+            lambda: (s.final_norm, s.value),
         )
-        initial_value = tf.where(tf.equal(step, 0), objective, initial_value)
-        value = tf.where(active, objective, value)
-        initial_norm = tf.where(tf.equal(step, 0), gradient_norm, initial_norm)
-        final_norm = tf.where(active, gradient_norm, final_norm)
+        initial_norm = tf.where(tf.equal(s.step, 0), gradient_norm, s.initial_norm)
+        active = s.active
         if tolerance:
             active &= gradient_norm > tolerance * initial_norm
             change = select(active, change, tf.zeros_like(change))
-        steps_taken += tf.cast(active, tf.int32)
-        return (
-            step + 1,
-            phi + change,
-            active,
-            steps_taken,
-            initial_norm,
-            final_norm,
-            initial_value,
-            value,
-            *state_after,
+        return _State(
+            step=s.step + 1,
+            phi=s.phi + change,
+            active=active,
+            steps_taken=s.steps_taken + tf.cast(active, tf.int32),
+            initial_norm=initial_norm,
+            final_norm=tf.where(s.active, gradient_norm, s.final_norm),
+            initial_value=tf.where(tf.equal(s.step, 0), objective, s.initial_value),
+            value=tf.where(s.active, objective, s.value),
+            rule_state=tuple(rule_state),
         )
 
-    zeros: Any = tf.zeros(tasks, start.dtype)
-    _, phi, _, steps_taken, initial_norm, final_norm, initial_value, value, *_ = tf.while_loop(
-        lambda step, phi, active, *_: tf.reduce_any(active),
-        body,
-        (
-            tf.constant(0),
-            start,
-            tf.ones(tasks, tf.bool),
-            tf.zeros(tasks, tf.int32),
-            zeros,
-            zeros,
-            zeros,
-            zeros,
-            *rule.begin,
+    tasks = tf.shape(start)[:1]
+    zeros = tf.zeros(tasks, start.dtype)
+    end = while_active(
+        step_of_all,
+        _State(
+            step=tf.constant(0),
+            phi=start,
+            active=tf.ones(tasks, tf.bool),
+            steps_taken=tf.zeros(tasks, tf.int32),
+            initial_norm=zeros,
+            final_norm=zeros,
+            initial_value=zeros,
+            value=zeros,
+            rule_state=tuple(rule.begin),
         ),
-        maximum_iterations=steps,
-        parallel_iterations=1,
+        steps,
     )
-    known = isinstance(steps, int) and steps > 1
+    # A single step evaluates theta alone.
+    value = end.value if isinstance(steps, int) and steps > 1 else None
     return descent_solution(
-        phi, steps_taken, initial_norm, final_norm, initial_value, value if known else None
+        end.phi, end.steps_taken, end.initial_norm, end.final_norm, end.initial_value, value
     )
 
 

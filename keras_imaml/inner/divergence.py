@@ -21,9 +21,9 @@ class Rise(NamedTuple):
 
 
 # A minimizer is never above theta, where the proximal term is zero. Solvers without a line search
-# only come near it. With fresh weights and a step size that trains well, one task in 160 of
-# `glyphs` ends a few percent above theta, and recovers in later steps. At twice the value,
-# however, every step leads away from the minimizer. `number` allows for noise at a solved task.
+# only come near it: of 1,920 tasks of `glyphs`, under fresh weights and three common settings, none
+# ended above 0.88 of its value at theta. At twice the value every step leads away from the
+# minimizer. `number` allows for noise at a solved task.
 MINIMIZER_RISE = Rise(share=1.0, number=0.01)
 # A few steps of MAML or Reptile need not reach a minimizer. Their support loss may even rise, and
 # the meta-gradient learns from that. Ten times the loss means divergence: steps that are too long
@@ -41,12 +41,19 @@ def highest_value(initial_value: tf.Tensor, rise: Rise) -> tf.Tensor:
     return initial_value + rise.share * tf.abs(initial_value) + rise.number
 
 
-def checked(problem: InnerProblem, solution: InnerSolution) -> InnerSolution:
-    """Mark diverged tasks as invalid, and compute the values that the solver did not need."""
+def checked(problem: InnerProblem, solution: InnerSolution, at_end: bool = True) -> InnerSolution:
+    """Mark diverged tasks as invalid, and compute the values that the solver did not need.
+
+    Args:
+        problem: The inner problem.
+        solution: What the solver found.
+        at_end: Whether to evaluate the objective at phi. First-order solvers know it one step
+            before, and miss a last step that diverges. Defaults to `True`.
+    """
     initial_value, value = solution.initial_value, solution.value
     if initial_value is None:
         initial_value = problem.value(problem.start())
-    if value is None:
+    if at_end or value is None:
         value = problem.value(solution.phi)
     # The comparison is false for NaN; infinity is not above an infinite bound, so check it too.
     valid = tf.math.is_finite(value) & (value <= highest_value(initial_value, PATH_RISE))

@@ -7,12 +7,14 @@ import tensorflow as tf
 
 from keras_imaml._utils.configurable import Configurable
 from keras_imaml._utils.validation import check_choice, check_integer, check_number
+from keras_imaml.inner.adaptive_step import adaptive_rule
 from keras_imaml.inner.descent import Rule, descend
 from keras_imaml.inner.solution import InnerSolution
 from keras_imaml.meta_parameters.learning_rate import LearningRate
 from keras_imaml.objectives.inner_problem import InnerProblem
 
 STRONGLY_CONVEX = "strongly_convex"
+AUTO = "auto"
 
 
 @keras.saving.register_keras_serializable(package="keras_imaml")
@@ -25,13 +27,15 @@ class GradientDescent(Configurable):
     Args:
         steps: Maximum number of iterations. `0` does not adapt. Defaults to `16`, as in the paper
             for 5-way Omniglot.
-        learning_rate: Step size, in squared weights per unit of loss, or a
-            `keras_imaml.LearningRate`, one per layer or weight. It must stay below
-            `2 / (largest curvature + lambda)`. Defaults to `0.1`.
+        learning_rate: `"auto"` measures the curvature along the path and follows it, for each
+            task and in every step, at no extra evaluation. A number is a step size in squared
+            weights per unit of loss; it must stay below `2 / (largest curvature + lambda)`. A
+            `keras_imaml.LearningRate` holds one per layer or weight. Defaults to `"auto"`.
         momentum: Share of the last step that is added to the next, at least 0 and below 1.
             `"strongly_convex"` sets the optimal `(sqrt(kappa) - 1) / (sqrt(kappa) + 1)` for the
             condition number `kappa = 1 / (learning_rate lambda)`. It assumes a convex support
-            loss and a learning rate of one over the largest curvature. Defaults to `0.0`.
+            loss and a learning rate of one over the largest curvature. Needs a `learning_rate`
+            that is a number. Defaults to `0.0`.
         nesterov: Whether to evaluate the gradient at the look-ahead point (Nesterov) instead of
             the current one (heavy ball). Defaults to `False`.
         tolerance: A task stops when `||grad G(phi)||` has fallen below this share of its value at
@@ -40,22 +44,32 @@ class GradientDescent(Configurable):
     Example:
 
     ```python
-    ki.IMAML(inner=ki.inner.GradientDescent(momentum="strongly_convex", nesterov=True))
+    ki.IMAML(inner=ki.inner.GradientDescent(steps=16))
+    ki.IMAML(inner=ki.inner.GradientDescent(16, 0.1, momentum=0.9, nesterov=True))
     ```
 
     References:
-        Rajeswaran et al., 2019, section 4; Nesterov, 2004, section 2.2.
+        Rajeswaran et al., 2019, section 4; Nesterov, 2004, section 2.2; for `"auto"` Malitsky and
+        Mishchenko, 2024, algorithm 1.
     """
 
     steps: int = 16
-    learning_rate: float | LearningRate = 0.1
+    learning_rate: float | str | LearningRate = AUTO
     momentum: float | str = 0.0
     nesterov: bool = False
     tolerance: float = 0.0
 
     def __post_init__(self) -> None:
         check_integer("steps", self.steps, minimum=0)
-        if not isinstance(self.learning_rate, LearningRate):
+        if isinstance(self.learning_rate, str):
+            check_choice("learning_rate", self.learning_rate, (AUTO,))
+            if self.momentum:
+                raise ValueError(
+                    "Invalid value for `momentum`. Expected 0.0 with learning_rate='auto', which "
+                    "is safe for plain steps alone. Give a number, such as learning_rate=0.1, to "
+                    f"use momentum. Received: momentum={self.momentum!r}"
+                )
+        elif not isinstance(self.learning_rate, LearningRate):
             check_number("learning_rate", self.learning_rate, minimum=0.0, exclusive=True)
         check_number("tolerance", self.tolerance, minimum=0.0)
         if isinstance(self.momentum, str):
@@ -78,6 +92,8 @@ class GradientDescent(Configurable):
 
     def rule(self, problem: InnerProblem) -> Rule:
         """The method, for `descend`."""
+        if self.learning_rate == AUTO:
+            return adaptive_rule(problem)
         rate = self._rate(problem.theta.dtype)
         if not self.momentum:
             return Rule(lambda step, gradient: (-rate * gradient,))
@@ -96,6 +112,28 @@ class GradientDescent(Configurable):
         if isinstance(self.learning_rate, LearningRate):
             return self.learning_rate.value()
         return tf.constant(self.learning_rate, dtype)
+
+    def check_stable(self, strength: float) -> None:
+        """Refuse a step size that diverges whatever the loss is.
+
+        Args:
+            strength: lambda. The curvature of the inner objective of a convex loss is at least
+                that, and steps of `2 / lambda` overshoot the minimum by as much as they start
+                from it.
+
+        Raises:
+            ValueError: If `learning_rate` is a number and at or above the largest stable one.
+        """
+        if isinstance(self.learning_rate, str | LearningRate) or isinstance(self.momentum, str):
+            return
+        share = self.momentum
+        limit = 2 * (1 + share) / ((1 + 2 * share) if self.nesterov else 1)
+        if self.learning_rate * strength >= limit:
+            raise ValueError(
+                "Invalid value for `learning_rate`. Expected 'auto', or a number below "
+                f"{limit / strength:.4g}: with lambda = {strength:g} the steps of a longer one "
+                f"grow, whatever the loss. Received: learning_rate={self.learning_rate!r}"
+            )
 
     def _momentum(self, rate: tf.Tensor, strength: tf.Tensor) -> tf.Tensor:
         if isinstance(self.momentum, float | int):

@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from keras_imaml._utils.configurable import Configurable
+from keras_imaml._utils.loops import while_active
 from keras_imaml._utils.validation import check_integer, check_number
 from keras_imaml._utils.vectors import dot, finite, norm, select
 from keras_imaml.inner.descent import at_start
@@ -73,8 +74,7 @@ class LBFGS(Configurable):
         initial_value = problem.with_proximal_term(support, start)
         initial_norm = norm(gradient)
 
-        def body(*loop: tf.Tensor) -> _State:
-            s = _State(*loop)
+        def step_of_all(s: _State) -> _State:
             direction = -self._inverse_product(s)
             downhill = dot(s.gradient, direction) < 0
             direction = select(downhill, direction, -self.first_step * s.gradient)
@@ -107,25 +107,21 @@ class LBFGS(Configurable):
 
         tasks = tf.shape(start)[:1]
         empty_memory = tf.zeros(tf.concat([[self.memory], tf.shape(start)], 0), start.dtype)
-        end = _State(
-            *tf.while_loop(
-                lambda *loop: tf.reduce_any(_State(*loop).active),
-                body,
-                _State(
-                    step=tf.constant(0),
-                    phi=start,
-                    value=initial_value,
-                    gradient=gradient,
-                    moves=empty_memory,
-                    changes=empty_memory,
-                    active=tf.math.is_finite(initial_norm) & (initial_norm > 0),
-                    steps=tf.zeros(tasks, tf.int32),
-                    gradients=tf.ones(tasks, tf.int32),
-                    evaluations=tf.ones(tasks, tf.int32),
-                ),
-                maximum_iterations=self.steps,
-                parallel_iterations=1,
-            )
+        end = while_active(
+            step_of_all,
+            _State(
+                step=tf.constant(0),
+                phi=start,
+                value=initial_value,
+                gradient=gradient,
+                moves=empty_memory,
+                changes=empty_memory,
+                active=tf.math.is_finite(initial_norm) & (initial_norm > 0),
+                steps=tf.zeros(tasks, tf.int32),
+                gradients=tf.ones(tasks, tf.int32),
+                evaluations=tf.ones(tasks, tf.int32),
+            ),
+            self.steps,
         )
         gradients = count_with_values(end.gradients, end.evaluations)
         final_norm = norm(end.gradient)

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from keras_imaml._utils.loops import while_active
 from keras_imaml._utils.vectors import select
 from keras_imaml.objectives.inner_problem import InnerProblem
 
@@ -23,6 +24,14 @@ class Step(NamedTuple):
     phi: tf.Tensor
     value: tf.Tensor
     accepted: tf.Tensor
+    evaluations: tf.Tensor
+
+
+class _Search(NamedTuple):
+    size: tf.Tensor  # of the next step, as a share of the first
+    phi: tf.Tensor
+    value: tf.Tensor
+    active: tf.Tensor  # tasks that have not accepted a step
     evaluations: tf.Tensor
 
 
@@ -50,32 +59,27 @@ def backtrack(
         Armijo, 1966; Nocedal and Wright, 2006, algorithm 3.1.
     """
 
-    def body(size: tf.Tensor, *loop: tf.Tensor) -> tuple:
-        step = Step(*loop)
-        searching = active & ~step.accepted
-        candidate = phi + size * direction
+    def halve(s: _Search) -> _Search:
+        candidate = phi + s.size * direction
         candidate_value = problem.value(candidate)
-        accepted = searching & (candidate_value <= value + SUFFICIENT_DECREASE * size * slope)
-        return (
-            size / 2,
-            select(accepted, candidate, step.phi),
-            tf.where(accepted, candidate_value, step.value),
-            step.accepted | accepted,
-            step.evaluations + tf.cast(searching, tf.int32),
+        accepted = s.active & (candidate_value <= value + SUFFICIENT_DECREASE * s.size * slope)
+        return _Search(
+            size=s.size / 2,
+            phi=select(accepted, candidate, s.phi),
+            value=tf.where(accepted, candidate_value, s.value),
+            active=s.active & ~accepted,
+            evaluations=s.evaluations + tf.cast(s.active, tf.int32),
         )
 
-    tasks = tf.shape(active)
-    _, *end = tf.while_loop(
-        lambda size, *loop: tf.reduce_any(active & ~Step(*loop).accepted),
-        body,
-        (
-            tf.ones([], phi.dtype),
-            phi,
-            value,
-            tf.zeros(tasks, tf.bool),
-            tf.zeros(tasks, tf.int32),
+    end = while_active(
+        halve,
+        _Search(
+            size=tf.ones([], phi.dtype),
+            phi=phi,
+            value=value,
+            active=active,
+            evaluations=tf.zeros(tf.shape(active), tf.int32),
         ),
-        maximum_iterations=halvings + 1,
-        parallel_iterations=1,
+        halvings + 1,
     )
-    return Step(*end)
+    return Step(end.phi, end.value, active & ~end.active, end.evaluations)

@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from keras_imaml._utils.configurable import Configurable
+from keras_imaml._utils.loops import while_active
 from keras_imaml._utils.validation import check_choice, check_integer, check_number
 from keras_imaml._utils.vectors import dot, finite, norm, select
 from keras_imaml.curvature import CURVATURES
@@ -14,6 +15,7 @@ from keras_imaml.inner.descent import at_start
 from keras_imaml.inner.line_search import backtrack
 from keras_imaml.inner.solution import InnerSolution, count_with_values
 from keras_imaml.linear import ConjugateGradient
+from keras_imaml.linear.operators import Damped
 from keras_imaml.objectives.inner_problem import InnerProblem
 
 
@@ -95,8 +97,7 @@ class NewtonCG(Configurable):
         curvature = CURVATURES[self.curvature]()
         linear = ConjugateGradient(self.linear_steps, self.linear_tolerance)
 
-        def body(*loop: tf.Tensor) -> _State:
-            s = _State(*loop)
+        def step_of_all(s: _State) -> _State:
             linearization = curvature.linearize(lambda: problem, s.phi, ())
             gradient, gradient_norm = linearization.gradient, norm(linearization.gradient)
             initial_norm = tf.where(tf.equal(s.step, 0), gradient_norm, s.initial_norm)
@@ -106,9 +107,7 @@ class NewtonCG(Configurable):
                 & tf.math.is_finite(gradient_norm)
             )
 
-            def damped(v: tf.Tensor) -> tf.Tensor:
-                return linearization.product(v) + s.damping[:, None] * v
-
+            damped = Damped(linearization.product, s.damping)
             guess = s.direction if self.warm_start else tf.zeros_like(s.direction)
             rhs = -gradient - damped(guess) if self.warm_start else -gradient
             solution = linear.solve(damped, rhs)
@@ -144,26 +143,22 @@ class NewtonCG(Configurable):
         tasks = tf.shape(start)[:1]
         zeros = tf.zeros(tasks, start.dtype)
         initial_value = problem.value(start)
-        end = _State(
-            *tf.while_loop(
-                lambda *loop: tf.reduce_any(_State(*loop).active),
-                body,
-                _State(
-                    step=tf.constant(0),
-                    phi=start,
-                    value=initial_value,
-                    direction=tf.zeros_like(start),
-                    damping=zeros + self.damping,
-                    active=tf.ones(tasks, tf.bool),
-                    steps=tf.zeros(tasks, tf.int32),
-                    gradients=tf.zeros(tasks, tf.int32),
-                    evaluations=tf.ones(tasks, tf.int32),
-                    initial_norm=zeros,
-                    final_norm=zeros,
-                ),
-                maximum_iterations=self.steps,
-                parallel_iterations=1,
-            )
+        end = while_active(
+            step_of_all,
+            _State(
+                step=tf.constant(0),
+                phi=start,
+                value=initial_value,
+                direction=tf.zeros_like(start),
+                damping=zeros + self.damping,
+                active=tf.ones(tasks, tf.bool),
+                steps=tf.zeros(tasks, tf.int32),
+                gradients=tf.zeros(tasks, tf.int32),
+                evaluations=tf.ones(tasks, tf.int32),
+                initial_norm=zeros,
+                final_norm=zeros,
+            ),
+            self.steps,
         )
         gradients = count_with_values(end.gradients, end.evaluations)
         return InnerSolution(

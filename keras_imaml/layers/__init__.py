@@ -1,5 +1,6 @@
-"""Layers that are right inside a meta-learner."""
+"""Layers that stay correct when weights differ between tasks."""
 
+from keras_imaml.layers.centering import Centering as Centering
 from keras_imaml.layers.task_batch_normalization import (
     TaskBatchNormalization as TaskBatchNormalization,
 )

@@ -8,23 +8,44 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_imaml._compat.keras_attributes import all_layers
+
 _context = threading.local()
 _UNROLLED = 32  # most tasks to normalize one by one: each adds operations to the graph
 
 
 @contextlib.contextmanager
-def statistics_of_first(rows: int | tf.Tensor) -> Iterator[None]:
+def statistics_of_first(
+    rows: int | tf.Tensor | None, counted: tf.Tensor | None = None
+) -> Iterator[None]:
     """Context in which `TaskBatchNormalization` uses the statistics of the first `rows` examples.
 
     A query set that follows its support set in one batch is then normalized by the support set
     alone. Predictions for a query do not depend on the other queries.
+
+    Args:
+        rows: Number of examples. None: all of them.
+        counted: `[examples]`, bool: those that the statistics count, in the place of `rows`.
+            Defaults to `None`.
     """
-    outer_rows = getattr(_context, "rows", None)
-    _context.rows = rows
+    outer = getattr(_context, "rows", None), getattr(_context, "counted", None)
+    _context.rows, _context.counted = rows, counted
     try:
         yield
     finally:
-        _context.rows = outer_rows  # contexts may be nested
+        _context.rows, _context.counted = outer  # contexts may be nested
+
+
+def shares_in_mean(counted: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    """Factors by which a mean over all examples becomes one over those that count.
+
+    Args:
+        counted: `[..., examples]`, bool.
+        dtype: Of the result, which has the shape of `counted`.
+    """
+    ones = tf.cast(counted, dtype)
+    count = tf.maximum(tf.reduce_sum(ones, axis=-1, keepdims=True), 1)
+    return ones * (tf.cast(tf.shape(counted)[-1], dtype) / count)
 
 
 @keras.saving.register_keras_serializable(package="keras_imaml")
@@ -50,8 +71,8 @@ class TaskBatchNormalization(keras.layers.BatchNormalization):
         scale: Whether to multiply by a learned `gamma`. Defaults to `True`.
         fixed: Whether to normalize every task by the same statistics, those that
             `keras_imaml.record_statistics` has left in the layer. Defaults to `False`.
-        divide: Whether to divide by the standard deviation. `False` only subtracts the mean.
-            Defaults to `True`.
+        divide: Whether to divide by the standard deviation. `False` only subtracts the mean, as
+            `keras_imaml.layers.Centering` does. Defaults to `True`.
         **kwargs: Other arguments of `keras.layers.BatchNormalization`, such as initializers and
             `name`. `momentum` has no effect.
 
@@ -118,7 +139,9 @@ class TaskBatchNormalization(keras.layers.BatchNormalization):
 
     def _of_examples(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """The centered examples and their variance. Both statistics are recorded if requested."""
-        rows = getattr(_context, "rows", None)
+        rows, counted = getattr(_context, "rows", None), getattr(_context, "counted", None)
+        if counted is not None:
+            return self._of_counted(x, counted)
         examples = x if rows is None else x[:rows]
         # Mean and variance with their full derivatives. The negative mean is added, because the
         # gradient of a difference would pass over all activations once more to negate them.
@@ -129,10 +152,27 @@ class TaskBatchNormalization(keras.layers.BatchNormalization):
             variance = tf.reduce_mean(squares, axis=self._reduction_axes, keepdims=True)
         else:
             variance = tf.ones_like(mean) - self.epsilon
+        self._record(mean, variance)
+        return centered, variance
+
+    def _of_counted(self, x: tf.Tensor, counted: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """As `_of_examples`, by the examples that count."""
+        shares = shares_in_mean(counted, x.dtype)
+        shares = tf.reshape(shares, [-1] + [1] * (x.shape.rank - 1))
+        mean = tf.reduce_mean(shares * x, axis=self._reduction_axes, keepdims=True)
+        centered = x + (-mean)
+        if self.divide:
+            squares = shares * tf.square(centered)
+            variance = tf.reduce_mean(squares, axis=self._reduction_axes, keepdims=True)
+        else:
+            variance = tf.ones_like(mean) - self.epsilon
+        self._record(mean, variance)
+        return centered, variance
+
+    def _record(self, mean: tf.Tensor, variance: tf.Tensor) -> None:
         if self.recorded is not None:
             flat = self.moving_mean.shape
             self.recorded.append((tf.reshape(mean, flat), tf.reshape(variance, flat)))
-        return centered, variance
 
     def fuses(self, inputs: tf.Tensor) -> bool:
         """Whether `fused` can normalize `[tasks, examples, ...]`."""
@@ -177,6 +217,16 @@ class TaskBatchNormalization(keras.layers.BatchNormalization):
             outputs = tf.stack([normalized(task, unused, unused) for task in tf.unstack(flat)])
         return tf.ensure_shape(tf.reshape(outputs, tf.shape(inputs)), inputs.shape)
 
+    def become_stock(self) -> None:
+        """Become a stock `BatchNormalization` with the weights as they are."""
+        self.__class__ = keras.layers.BatchNormalization
+
+    def stock_twin(self) -> keras.layers.BatchNormalization:
+        """A stock layer with the same settings, not built."""
+        config = keras.layers.BatchNormalization.get_config(self)
+        del config["name"]
+        return keras.layers.BatchNormalization.from_config(config)
+
     def get_config(self) -> dict[str, Any]:
         """The arguments of the constructor."""
         return {**super().get_config(), "fixed": self.fixed, "divide": self.divide}
@@ -184,16 +234,9 @@ class TaskBatchNormalization(keras.layers.BatchNormalization):
 
 def normalizations(model: keras.Model) -> list[TaskBatchNormalization]:
     """The layers of this class in a model and in its inner models."""
-    return [x for x in model._flatten_layers() if isinstance(x, TaskBatchNormalization)]
+    return [x for x in all_layers(model) if isinstance(x, TaskBatchNormalization)]
 
 
 def normalizes_by_batch(model: keras.Model) -> bool:
     """Whether a model's outputs for one example depend on the others."""
     return any(not layer.fixed for layer in normalizations(model))
-
-
-def only_centers(layer: Any) -> bool:
-    """Whether a layer only subtracts a mean and has no learned weights."""
-    if not isinstance(layer, TaskBatchNormalization):
-        return False
-    return not (layer.divide or layer.center or layer.scale)

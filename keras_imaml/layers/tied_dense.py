@@ -19,11 +19,10 @@ class SameForAllUnits(keras.constraints.Constraint):
 class TiedDense(keras.layers.Dense):
     """A dense layer whose units share one meta-learned weight vector, for any number of classes.
 
-    Which class of a task is called number 0 is chance, so whatever the meta-learned weights of a
-    head say about class 0 but not about class 1 can only harm. Here all units start a task with
-    one vector (from zero, where a softmax keeps it) and become different by adaptation. The rest
-    of the network does not depend on the number of classes then, so that a learner trained on
-    20-way tasks serves 5-way tasks too: see `keras_imaml.with_classes`.
+    The numbers of the classes of a task are arbitrary. Weights that are meta-learned for class 0
+    alone can therefore only harm. Here all units start a task with one shared vector, and
+    adaptation tells them apart. No other layer depends on the number of classes, so that a
+    learner trained on 20-way tasks also serves 5-way tasks: see `keras_imaml.with_classes`.
 
     `MetaLearner.adapt` turns it into a stock `Dense`.
 
@@ -60,7 +59,7 @@ class TiedDense(keras.layers.Dense):
         for weight in self._tied():
             weight.assign(weight.constraint(weight))
 
-    def untie(self) -> None:
+    def become_stock(self) -> None:
         """Become a stock `Dense` with the weights as they are."""
         for weight in self._tied():
             weight.constraint = None

@@ -6,9 +6,12 @@ import keras
 import tensorflow as tf
 
 from keras_imaml._utils.tracing import traced
+from keras_imaml._utils.validation import check_compiled
 from keras_imaml.curvature.gauss_newton import GaussNewton, differentiable, losses_and_slope
 from keras_imaml.curvature.hessian import Hessian
+from keras_imaml.learner.first_step import half_precision
 from keras_imaml.linear.operators import GaussNewtonProduct
+from keras_imaml.objectives.after_trunk import after_trunk
 from keras_imaml.objectives.inner_problem import InnerProblem
 from keras_imaml.objectives.task_objective import TaskObjective
 
@@ -29,8 +32,9 @@ def check_curvature(learner: Any, data: Any) -> dict[str, float]:
 
     TensorFlow has operations whose second derivative it lacks or leaves out in silence, and layers
     of your own may hold a `stop_gradient` or a custom gradient that stops the second one. The
-    meta-gradient is then wrong, although all solvers converge. It takes some seconds, as
-    a first step does, so it is not made by `fit`: call it once for a new network.
+    meta-gradient is then wrong, although all solvers converge. `fit` makes a faster check of
+    single layers at its first step. This one looks at all of the network, in a graph, and takes
+    some seconds.
 
     Args:
         learner: A compiled `keras_imaml.MetaLearner`.
@@ -54,15 +58,11 @@ def check_curvature(learner: Any, data: Any) -> dict[str, float]:
     ki.check_curvature(learner, tasks)
     ```
     """
-    learner._assert_compile_called("check_curvature")
+    check_compiled(learner, "check_curvature")
     algorithm = getattr(learner.algorithm, "algorithm", learner.algorithm)
     if not algorithm.differentiates_twice:
         return {}
-    half = sorted(
-        layer.path
-        for layer in learner.model._flatten_layers(include_self=False)
-        if layer.compute_dtype in ("float16", "bfloat16")
-    )
+    half = half_precision(learner)
     if half:
         raise ValueError(
             "Invalid value for `learner`. Expected a network in float32 or float64: differences "
@@ -87,7 +87,7 @@ def check_curvature(learner: Any, data: Any) -> dict[str, float]:
 
 
 def _errors(learner: Any, algorithm: Any, data: Any, exact: bool) -> dict[str, tf.Tensor]:
-    objective = learner.objective(data, training=True).part(0, 1).after_trunk()
+    objective = after_trunk(learner.objective(data, training=True).part(0, 1))
     theta = algorithm.parameters.theta()
     problem = InnerProblem(objective, theta, tf.zeros([], theta.dtype))
     phi = problem.start()

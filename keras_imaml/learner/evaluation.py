@@ -1,9 +1,10 @@
 """Evaluation over many tasks, with a confidence interval over tasks."""
 
 import dataclasses
+import functools
 import math
 import signal
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 import tensorflow as tf
@@ -13,6 +14,7 @@ from keras_imaml._utils.progress_bar import WaitingBar
 from keras_imaml._utils.signals import HeldSignal
 from keras_imaml._utils.tracing import TracedByRank
 from keras_imaml._utils.validation import check_integer
+from keras_imaml.learner.certificates import certificates
 from keras_imaml.learner.input_checks import check_element
 from keras_imaml.learner.meta_batch import outcomes
 from keras_imaml.learner.meta_learner import MetaLearner
@@ -68,12 +70,34 @@ class Evaluation:
         return f"accuracy {100 * self.accuracy:.2f}{half} % ({where}), query loss {self.loss:.4f}"
 
 
+@overload
 def evaluate(
     learner: MetaLearner,
     tasks: tf.data.Dataset,
     num_tasks: int = 600,
     verbose: str | int = "auto",
-) -> Evaluation:
+    per_task: Literal[False] = False,
+) -> Evaluation: ...
+
+
+@overload
+def evaluate(
+    learner: MetaLearner,
+    tasks: tf.data.Dataset,
+    num_tasks: int = 600,
+    verbose: str | int = "auto",
+    *,
+    per_task: Literal[True],
+) -> dict[str, np.ndarray]: ...
+
+
+def evaluate(
+    learner: MetaLearner,
+    tasks: tf.data.Dataset,
+    num_tasks: int = 600,
+    verbose: str | int = "auto",
+    per_task: bool = False,
+) -> Evaluation | dict[str, np.ndarray]:
     """Adapt to `num_tasks` tasks and evaluate their query sets.
 
     Args:
@@ -82,13 +106,20 @@ def evaluate(
         num_tasks: How many tasks; the last batch is cut to meet it. Defaults to `600`.
         verbose: `1`: a progress bar; `0`: none; `"auto"`: on a terminal, once it has taken more
             than a moment. Defaults to `"auto"`.
+        per_task: Whether to return a table of the tasks, with the certificate of each: `valid`,
+            `inner_residual` (delta) and `linear_residual` (delta'). It takes a meta-gradient more
+            for each task. Defaults to `False`.
 
     Returns:
         An `Evaluation`. Accuracies follow the loss: its `ignore_class`, and its `from_logits` for
-        a single output.
+        a single output. With `per_task=True` a dictionary of arrays `[num_tasks]` in its place,
+        with NaN for bad tasks but in `valid`, which `pandas.DataFrame` takes: `loss`,
+        `loss_before`, `accuracy` and `accuracy_before` if there is one, each metric of `compile`
+        as `metric/name` and `before/metric/name`, and what the algorithm reports of each task.
 
     Raises:
-        ValueError: If the data ends before `num_tasks` tasks, or every task is bad.
+        ValueError: If the data ends before `num_tasks` tasks, or every task is bad (without
+            `per_task`).
 
     Example:
 
@@ -97,6 +128,8 @@ def evaluate(
     learner.compile(optimizer="adam", loss="mse")
     tasks = ki.data.sinusoid("test", seed=0).batch(20)
     print(ki.evaluate(learner, tasks, num_tasks=600))
+    table = ki.evaluate(learner, tasks, num_tasks=100, per_task=True)
+    print(table["valid"].mean(), table["inner_residual"].max())
     ```
     """
     check_integer("num_tasks", num_tasks, minimum=1)
@@ -109,7 +142,7 @@ def evaluate(
     learner.parameters.check_unchanged()
     if learner._evaluation is None:
         learner._evaluation = _Evaluation(learner)
-    step = learner._evaluation
+    step = learner._evaluation.certified if per_task else learner._evaluation
     bar = WaitingBar(num_tasks, "Evaluating", unit_name="task", verbose=verbose)
     columns: dict[str, list[np.ndarray]] = {}
     done = 0
@@ -129,6 +162,8 @@ def evaluate(
             f"for fewer. Received: num_tasks={num_tasks}"
         )
     results = {name: np.concatenate(parts) for name, parts in columns.items()}
+    if per_task:
+        return _table(results)
     valid = results.pop("valid")
     if not valid.any():
         raise ValueError(
@@ -164,33 +199,56 @@ class _Evaluation:
 
     Args:
         learner: A compiled learner.
+        certify: Whether certificates are among them. Defaults to `False`.
     """
 
-    def __init__(self, learner: MetaLearner) -> None:
+    def __init__(self, learner: MetaLearner, certify: bool = False) -> None:
         self._metrics = TaskMetrics(learner)
         self._learner = learner
-        self.graphs = TracedByRank(lambda data: _step(learner, self._metrics, data))
+        self.graphs = TracedByRank(lambda data: _step(learner, self._metrics, data, certify))
+
+    @functools.cached_property
+    def certified(self) -> "_Evaluation":
+        """The same with certificates."""
+        return _Evaluation(self._learner, certify=True)
 
     def __call__(self, data: Any) -> dict[str, tf.Tensor]:
         """The figures by name, `[tasks, ...]`."""
-        _, (query_x, query_y) = check_element(data)
+        _, (query_x, query_y, _) = check_element(data)
         self._metrics.build(query_x, query_y)
         return self.graphs(data)
 
 
-def _step(learner: MetaLearner, metrics: TaskMetrics, data: Any) -> dict[str, tf.Tensor]:
+def _step(
+    learner: MetaLearner, metrics: TaskMetrics, data: Any, certify: bool
+) -> dict[str, tf.Tensor]:
     objective = learner.objective(data, training=False)
     before, after = outcomes(learner.algorithm, objective, learner.tasks_per_chunk)
     values = {"loss": after.losses, "loss_before": before.losses, "valid": after.valid}
     labels = objective.tasks.query_y
-    accuracy = accuracies(learner.loss, labels, after.outputs)
-    accuracy_before = accuracies(learner.loss, labels, before.outputs)
+    present = objective.tasks.present(query=True)
+    accuracy = accuracies(learner.loss, labels, after.outputs, present)
+    accuracy_before = accuracies(learner.loss, labels, before.outputs, present)
     if accuracy is not None and accuracy_before is not None:
         values |= {"accuracy": accuracy, "accuracy_before": accuracy_before}
     for prefix, outputs in (("", after.outputs), (_BEFORE, before.outputs)):
-        found = metrics(labels, outputs)
+        found = metrics(labels, outputs, objective.tasks.query_weights)
         values |= {f"{prefix}{_METRIC}{name}": value for name, value in found.items()}
+    if certify:
+        values |= certificates(learner.algorithm, objective, learner.tasks_per_chunk)
     return values
+
+
+def _table(columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Columns of one number a task: a metric that is a vector becomes several."""
+    flat: dict[str, np.ndarray] = {"valid": columns.pop("valid")}
+    for name, values in columns.items():
+        numbers = [name]
+        if values.ndim > 1:
+            numbers = [f"{name}_{number}" for number in range(values[0].size)]
+        rows = np.where(flat["valid"][:, None], values.reshape(len(values), -1), np.nan)
+        flat |= dict(zip(numbers, rows.T, strict=True))
+    return flat
 
 
 def _mean(values: np.ndarray) -> Any:

@@ -4,37 +4,69 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
+from keras_imaml._compat.keras_attributes import all_layers
 from keras_imaml._compat.keras_graph import structure_of
 from keras_imaml._utils.keras_losses import has_class_numbers
 from keras_imaml._utils.outputs import losses_of_outputs, targets_of_outputs
 from keras_imaml._utils.structures import with_none
 
-_NAMES = ("support_x", "support_y", "query_x", "query_y")
+_NAMES = ("support_x", "support_y", "support_weights", "query_x", "query_y", "query_weights")
 
 
 def check_element(data: Any) -> Any:
-    """`((support_x, support_y), (query_x, query_y))` from what Keras makes of an element.
+    """`((support_x, support_y, support_weights), (query_x, query_y, query_weights))`.
+
+    Args:
+        data: What Keras makes of an element. Either set may come without weights, which are `()`
+            then.
 
     Raises:
         ValueError: If it has another structure.
     """
     if isinstance(data, (list, tuple)):
         data = tuple(data)
+        if len(data) == 3 and data[2] is not None:
+            raise ValueError(
+                "Invalid value for `sample_weight`. Expected None: support and query examples have "
+                "weights of their own, as ((support_x, support_y, support_weights), (query_x, "
+                f"query_y, query_weights)). Received: sample_weight of {type(data[2]).__name__}"
+            )
         while data and data[-1] is None:
             data = data[:-1]  # Keras adds targets and sample weights, which there are none of
         if len(data) == 1 and isinstance(data[0], (list, tuple)):
             data = tuple(data[0])  # all of it was given as `x`
     try:
-        (support_x, support_y), (query_x, query_y) = data
+        support, query = (_with_weights(*part) for part in data)
     except (TypeError, ValueError):
         raise ValueError(
             "Invalid element of the data. Expected ((support_x, support_y), (query_x, query_y)), "
-            "each with a leading task axis, such as keras_imaml.data.glyphs('train').batch(16) "
+            "or triples with the weights of examples, each with a leading task axis, such as "
+            "keras_imaml.data.glyphs('train').batch(16) "
             f"gives. Received: {keras.tree.map_structure(_shown, data)}"
         ) from None
-    return (support_x, support_y), (query_x, query_y)
+    return support, query
+
+
+def _with_weights(x: Any, y: Any, weights: Any = None) -> tuple[Any, Any, Any]:
+    return x, y, () if weights is None else weights
+
+
+def check_weighted(model: keras.Model) -> None:
+    """Refuse a network whose own losses would count examples that are not there.
+
+    Raises:
+        ValueError: With the layer.
+    """
+    for layer in all_layers(model):
+        if getattr(layer, "activity_regularizer", None):
+            raise ValueError(
+                f"Examples cannot have weights: the layer {layer.name!r} has an "
+                "`activity_regularizer`, which would count examples that are not there. Remove it, "
+                f"or give elements without weights. Received: {layer.activity_regularizer!r}"
+            )
 
 
 def _shown(part: Any) -> Any:
@@ -45,7 +77,7 @@ def check_examples(model: keras.Model, data: Any) -> None:
     """Refuse tasks where examples are expected, by a `ValueError`."""
     inputs = getattr(model, "inputs", None)
     try:
-        (support_x, _), _ = check_element(data)
+        (support_x, _, _), _ = check_element(data)
     except ValueError:
         return  # examples, with or without targets
     first = next((x for x in keras.tree.flatten(support_x) if hasattr(x, "shape")), None)
@@ -79,18 +111,20 @@ def check_end(name: str, data: Any, steps_name: str, steps: Any) -> None:
         )
 
 
-def check_shapes(model: keras.Model, tasks: Sequence[Any]) -> None:
+def check_shapes(model: keras.Model, support: Sequence[Any], query: Sequence[Any]) -> None:
     """Refuse parts that do not fit one another or the network, as far as their shapes are known.
 
     Args:
         model: The network; what it takes is known if it is functional.
-        tasks: `support_x`, `support_y`, `query_x` and `query_y`, each `[tasks, examples, ...]` or
-            a structure of such; empty ones are not there.
+        support: Inputs, targets and weights, each `[tasks, examples, ...]` or a structure of
+            such; empty ones are not there.
+        query: The same of the query sets.
 
     Raises:
         ValueError: With the name of the part, what was expected and what came.
     """
-    parts = {name: tf.nest.flatten(part) for name, part in zip(_NAMES, tasks, strict=True)}
+    named = zip(_NAMES, (*support, *query), strict=True)
+    parts = {name: tf.nest.flatten(part) for name, part in named}
     shapes = {name: [x.shape for x in part] for name, part in parts.items()}
     for name, part in shapes.items():
         for shape in part:
@@ -104,12 +138,19 @@ def check_shapes(model: keras.Model, tasks: Sequence[Any]) -> None:
     for name, shape in every:
         if not shape[:1].is_compatible_with(every[0][1][:1]):
             _refuse(name, f"as many tasks as in {every[0][0]}, {every[0][1][0]}", shape)
-    for inputs, targets in (("support_x", "support_y"), ("query_x", "query_y")):
-        for x in shapes[inputs]:
-            for y in shapes[targets]:
-                if not x[1:2].is_compatible_with(y[1:2]):
-                    _refuse(targets, f"as many examples as in {inputs}, {x[1]}", y)
-        _check_when_known(inputs, parts[inputs], targets, parts[targets])
+    for name in ("support", "query"):
+        inputs = f"{name}_x"
+        for targets in (f"{name}_y", f"{name}_weights"):
+            for x in shapes[inputs]:
+                for y in shapes[targets]:
+                    if not x[1:2].is_compatible_with(y[1:2]):
+                        _refuse(targets, f"as many examples as in {inputs}, {x[1]}", y)
+            if parts[targets] or targets.endswith("_y"):
+                _check_when_known(inputs, parts[inputs], targets, parts[targets])
+        for weights in parts[f"{name}_weights"]:
+            if weights.shape.rank not in (None, 2) or weights.dtype == tf.string:
+                expected = "numbers of shape (tasks, examples)"
+                _refuse(f"{name}_weights", expected, f"{weights.dtype.name} of {weights.shape}")
     takes = getattr(model, "inputs", None) or []
     for name in ("support_x", "query_x"):
         if len(takes) != 1 or len(parts[name]) != 1:
@@ -138,8 +179,32 @@ def _check_when_known(inputs: str, xs: list[Any], targets: str, ys: list[Any]) -
         tf.debugging.assert_equal(count, first, message)
 
 
-def check_labels(model: keras.Model, loss: Any, labels: Any) -> None:
+def check_weights(sample_weight: Any) -> Any:
+    """Weights of the examples of one task, with a check of their values if they are known now.
+
+    Raises:
+        ValueError: If one is below zero or not finite, or all are zero.
+    """
+    if tf.is_tensor(sample_weight) and not tf.executing_eagerly():
+        return sample_weight
+    weights = np.asarray(sample_weight)
+    usable = weights.ndim == 1 and weights.dtype.kind in "biuf"
+    if not usable or not np.all(np.isfinite(weights) & (weights >= 0)) or not np.any(weights > 0):
+        raise ValueError(
+            "Invalid value for `sample_weight`. Expected one finite number for each support "
+            f"example, none below zero and one above. Received: sample_weight={sample_weight!r}"
+        )
+    return tf.constant(weights)
+
+
+def check_labels(model: keras.Model, loss: Any, labels: Any, weights: Any = ()) -> None:
     """Refuse class numbers, known now, for which the network has no output.
+
+    Args:
+        model: The network.
+        loss: The loss of `compile`.
+        labels: Of one task.
+        weights: Of its examples; those of weight 0 are not there. Defaults to `()`.
 
     Raises:
         ValueError: With the range that was expected.
@@ -152,15 +217,17 @@ def check_labels(model: keras.Model, loss: Any, labels: Any) -> None:
     if len(targets) == len(losses):
         for output, part, target in zip(keras.tree.flatten(outputs), losses, targets, strict=True):
             if part is not None and has_class_numbers(part) and target is not None:
-                _check_class_numbers(output.shape[-1], part, target)
+                _check_class_numbers(output.shape[-1], part, target, weights)
 
 
-def _check_class_numbers(classes: int | None, loss: Any, labels: tf.Tensor) -> None:
+def _check_class_numbers(classes: int | None, loss: Any, labels: tf.Tensor, weights: Any) -> None:
     if classes is None or getattr(loss, "ignore_class", None) is not None:
         return
     if labels.dtype == tf.string:
         _refuse("support_y", "class numbers", f"{labels.dtype.name} of shape {labels.shape}")
     numbers = tf.cast(labels, tf.float64)
+    if np.shape(weights) and np.shape(weights)[0] == labels.shape[0]:
+        numbers = tf.boolean_mask(numbers, np.asarray(weights) > 0)
     low, high = (float(reduce(numbers)) for reduce in (tf.reduce_min, tf.reduce_max))
     if not (low >= 0 and high < classes):
         raise ValueError(

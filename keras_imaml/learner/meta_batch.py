@@ -1,4 +1,4 @@
-"""A meta-batch in parts, so that a large network fits and every core has some of the tasks."""
+"""The meta-gradient and the outcome of a meta-batch, part by part where that saves memory."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -7,8 +7,7 @@ import tensorflow as tf
 
 from keras_imaml.algorithms import Algorithm, MetaGradient
 from keras_imaml.algorithms.algorithm import add_gradients
-from keras_imaml.batching.chunks import over_chunks, part_size, tasks_at_once
-from keras_imaml.distribution.pipelines import pipelines, run_lanes
+from keras_imaml.objectives.after_trunk import after_trunk
 from keras_imaml.objectives.task_objective import TaskObjective
 
 
@@ -37,40 +36,26 @@ def meta_gradient(
     Of the result, `per_task` is left empty if the tasks are split: it would take the memory of as
     many copies of the weights as there are tasks.
     """
-    limit, lanes = _limits(objective, tasks_per_chunk)
-    if lanes == 1 and part_size(objective.tasks.count, limit) is None:
+    objective = objective.planned(tasks_per_chunk)
+    if not objective.plan.splits(objective.tasks.count):
         return _through_trunk(algorithm, objective, variables)
     missing: set[int] = set()  # variables without a gradient, noted when the graph is built
 
-    def whole(part: TaskObjective) -> tuple[Any, list[tf.Tensor]]:
+    def of_part(part: TaskObjective) -> tuple[Any, list[tf.Tensor]]:
         meta = _through_trunk(algorithm, part, variables)
-        missing.update(i for i, g in enumerate(meta.gradients) if g is None)
-        means = [
+        missing.update(i for i, g in enumerate(meta.sums) if g is None)
+        sums = [
             tf.zeros(v.shape, v.dtype) if g is None else tf.convert_to_tensor(g)
-            for v, g in zip(variables, meta.gradients, strict=True)
+            for v, g in zip(variables, meta.sums, strict=True)
         ]
-        means += [meta.diagnostics[name] for name in algorithm.diagnostics]
-        share = tf.reduce_sum(tf.cast(meta.valid, objective.dtype))
-        sums = [share, *(tf.cast(share, mean.dtype) * mean for mean in means)]
-        return ((meta.query_losses, meta.query_outputs, meta.valid),), sums
+        return (meta.query_losses, meta.query_outputs, meta.valid, meta.figures), sums
 
-    scalars = [tf.zeros([], objective.dtype) for _ in algorithm.diagnostics]
-    zeros = [tf.zeros([], objective.dtype), *(tf.zeros(v.shape, v.dtype) for v in variables)]
-    ((losses, outputs, valid),), (count, *sums) = run_lanes(
-        lambda lane: _run_chunks(whole, lane, limit, [*zeros, *scalars]), objective, lanes
-    )
-    means = [total / tf.cast(tf.maximum(count, 1), total.dtype) for total in sums]
-    gradients, diagnostics = means[: len(variables)], means[len(variables) :]
-    return _finite(
-        MetaGradient(
-            gradients=[None if i in missing else g for i, g in enumerate(gradients)],
-            per_task=None,
-            query_losses=losses,
-            query_outputs=outputs,
-            valid=valid,
-            diagnostics=dict(zip(algorithm.diagnostics, diagnostics, strict=True)),
-        )
-    )
+    figures = dict.fromkeys(algorithm.diagnostics, objective.dtype)
+    dtypes = (objective.dtype, objective.output_dtypes(), tf.bool, figures)
+    zeros = [tf.zeros(v.shape, v.dtype) for v in variables]
+    results, sums = objective.plan.map_reduce(of_part, objective, (), dtypes, zeros)
+    known = [None if i in missing else g for i, g in enumerate(sums)]
+    return _finite(MetaGradient(known, None, *results))
 
 
 def outcome(
@@ -81,20 +66,19 @@ def outcome(
 ) -> Outcome:
     """Adapt (or not) to at most `tasks_per_chunk` tasks at a time; evaluate the query sets."""
     one = _adapted if adapt else _unadapted
-    return _in_parts(lambda part: (one(algorithm, part),), objective, tasks_per_chunk)[0]
+    return _of_each(objective, tasks_per_chunk, lambda part: one(algorithm, part))[0]
 
 
 def outcomes(
     algorithm: Algorithm, objective: TaskObjective, tasks_per_chunk: int | None
-) -> tuple[Outcome, Outcome]:
+) -> list[Outcome]:
     """The outcome without adaptation, and that with it."""
-    both = _in_parts(
-        lambda part: (_unadapted(algorithm, part), _adapted(algorithm, part)),
+    return _of_each(
         objective,
         tasks_per_chunk,
-        count=2,
+        lambda part: _unadapted(algorithm, part),
+        lambda part: _adapted(algorithm, part),
     )
-    return both[0], both[1]
 
 
 def _adapted(algorithm: Algorithm, part: TaskObjective) -> Outcome:
@@ -111,22 +95,21 @@ def _at(part: TaskObjective, phi: tf.Tensor, valid: tf.Tensor) -> Outcome:
     return Outcome(losses, outputs, valid & tf.math.is_finite(losses))
 
 
-def _in_parts(
-    function: Callable[[TaskObjective], tuple[Outcome, ...]],
+def _of_each(
     objective: TaskObjective,
     tasks_per_chunk: int | None,
-    count: int = 1,
+    *functions: Callable[[TaskObjective], Outcome],
 ) -> list[Outcome]:
-    """Call `function`, which gives `count` outcomes, for parts of a meta-batch."""
-    limit, lanes = _limits(objective, tasks_per_chunk)
+    """What each of some functions gives for a meta-batch; they share the trunk."""
 
-    def whole(part: TaskObjective) -> tuple[Any, list[tf.Tensor]]:
-        return tuple(tuple(found) for found in function(part.after_trunk())), []
+    def of_part(part: TaskObjective) -> tuple[Any, list[tf.Tensor]]:
+        part = after_trunk(part)
+        return [tuple(function(part)) for function in functions], []
 
-    found, _ = run_lanes(
-        lambda lane: _run_chunks(whole, lane, limit, count=count), objective, lanes
-    )
-    return [Outcome(*one) for one in found]
+    objective = objective.planned(tasks_per_chunk)
+    dtypes = [(objective.dtype, objective.output_dtypes(), tf.bool)] * len(functions)
+    results, _ = objective.plan.map_reduce(of_part, objective, (), dtypes)
+    return [Outcome(*one) for one in results]
 
 
 def _through_trunk(
@@ -136,20 +119,18 @@ def _through_trunk(
     if objective.outer.trunk is None:
         return _finite(algorithm.meta_gradient(objective, variables))
     with tf.GradientTape() as tape:
-        after_trunk = objective.after_trunk()
-    meta = algorithm.meta_gradient(after_trunk, [*variables, *after_trunk.trunk_outputs])
-    own, slopes = meta.gradients[: len(variables)], meta.gradients[len(variables) :]
-    reached = [
-        (f, g) for f, g in zip(after_trunk.trunk_outputs, slopes, strict=True) if g is not None
-    ]
+        rest = after_trunk(objective)
+    meta = algorithm.meta_gradient(rest, [*variables, *rest.trunk_outputs])
+    own, slopes = meta.sums[: len(variables)], meta.sums[len(variables) :]
+    reached = [(f, g) for f, g in zip(rest.trunk_outputs, slopes, strict=True) if g is not None]
     if not reached:
-        return _finite(meta._replace(gradients=own))
+        return _finite(meta._replace(sums=own))
     before = tape.gradient(
         [feature for feature, _ in reached],
         list(variables),
         output_gradients=[slope for _, slope in reached],
     )
-    return _finite(meta._replace(gradients=list(map(add_gradients, own, before))))
+    return _finite(meta._replace(sums=list(map(add_gradients, own, before))))
 
 
 def _finite(meta: MetaGradient) -> MetaGradient:
@@ -158,7 +139,7 @@ def _finite(meta: MetaGradient) -> MetaGradient:
     Tasks that are not valid add nothing to it, but broken meta-parameters do: a learned lambda of
     NaN, weights that overflow.
     """
-    values = [g.values if isinstance(g, tf.IndexedSlices) else g for g in meta.gradients]
+    values = [g.values if isinstance(g, tf.IndexedSlices) else g for g in meta.sums]
     checks = [tf.reduce_all(tf.math.is_finite(v)) for v in values if v is not None]
     finite = tf.reduce_all(tf.stack(checks))
 
@@ -167,43 +148,4 @@ def _finite(meta: MetaGradient) -> MetaGradient:
             return tf.IndexedSlices(clear(g.values), g.indices, g.dense_shape)
         return None if g is None else tf.where(finite, g, tf.zeros_like(g))
 
-    return meta._replace(gradients=[clear(g) for g in meta.gradients], valid=meta.valid & finite)
-
-
-def _run_chunks(
-    function: Callable[[TaskObjective], tuple[Any, list[tf.Tensor]]],
-    objective: TaskObjective,
-    limit: int | None,
-    zeros: Sequence[tf.Tensor] = (),
-    count: int = 1,
-) -> tuple[Any, list[tf.Tensor]]:
-    """Call `function` for parts of at most `limit` tasks; see `over_chunks`.
-
-    It gives `count` times the losses, outputs and soundness of tasks, and sums.
-    """
-    tasks = objective.tasks.count
-    size = part_size(tasks, limit)
-    if size is None:
-        return function(objective)
-    dtypes = (objective.dtype, objective.output_dtypes(), tf.bool)
-    return over_chunks(
-        lambda first: function(objective.part(first, size)),
-        tasks,
-        size,
-        (dtypes,) * count,
-        zeros,
-    )
-
-
-def _limits(objective: TaskObjective, tasks_per_chunk: int | None) -> tuple[int | None, int]:
-    """The most tasks of a pipeline at a time (None: any number), and how many pipelines."""
-    tasks = objective.tasks.count
-    lanes = min(pipelines(), tasks) if isinstance(tasks, int) else pipelines()
-    if tasks_per_chunk is not None:
-        lanes = min(lanes, tasks_per_chunk)  # which counts the tasks of all pipelines together
-        return tasks_per_chunk // lanes, lanes
-    if lanes == 1 or not isinstance(tasks, int):
-        return None, lanes
-    rows = tf.nest.flatten(objective.tasks.support_x)[0].shape[1]
-    share = -(-tasks // lanes)
-    return tasks_at_once(objective.inner.network.model, share, rows), lanes
+    return meta._replace(sums=[clear(g) for g in meta.sums], valid=meta.valid & finite)

@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from keras_imaml._compat.half_precision import warn_of_emulation
-from keras_imaml._compat.lora import UnmergedLora, enable_lora, lora_settings
+from keras_imaml._compat.lora import UnmergedLora, lora_settings
 from keras_imaml._compat.random_streams import RandomStreams, own_generator
 from keras_imaml._compat.shared_constants import shared_constants
 from keras_imaml._utils.configurable import constructor_call
@@ -19,9 +19,11 @@ from keras_imaml.batching.layer_checks import check_layers
 from keras_imaml.batching.layer_updates import check_stateless
 from keras_imaml.distribution import replicas
 from keras_imaml.layers.task_batch_normalization import normalizes_by_batch
+from keras_imaml.learner.first_step import FirstStep
 from keras_imaml.learner.meta_batch import Outcome, meta_gradient, outcome
 from keras_imaml.learner.objective_builder import ObjectiveBuilder
 from keras_imaml.learner.progress import Progress
+from keras_imaml.learner.saved_learner import SavedLearner
 from keras_imaml.learner.step_functions import StepFunctions
 from keras_imaml.learner.step_metrics import (
     check_metric_names,
@@ -32,15 +34,7 @@ from keras_imaml.learner.step_metrics import (
 from keras_imaml.learner.task_adaptation import TaskAdaptation
 from keras_imaml.learner.weight_summary import weights_table
 from keras_imaml.learner.with_algorithm import with_algorithm
-from keras_imaml.meta_parameters.parameters import (
-    Adapt,
-    Parameters,
-    adapted_indices,
-    at_indices,
-    freeze,
-    frozen_indices,
-    warn_of_constraints,
-)
+from keras_imaml.meta_parameters.parameters import Adapt, Parameters, warn_of_constraints
 from keras_imaml.objectives.learned_loss import LearnedLoss
 from keras_imaml.objectives.task_objective import TaskObjective
 
@@ -48,12 +42,13 @@ _TRACED = ("model", "algorithm", "learned_loss", "tasks_per_chunk")
 
 
 @keras.saving.register_keras_serializable(package="keras_imaml")
-class MetaLearner(TaskAdaptation, StepFunctions):
+class MetaLearner(TaskAdaptation, StepFunctions, SavedLearner, keras.Model):
     """Learn weights from which a network adapts to a new task from a few examples.
 
     A thin wrapper: `fit` reads meta-batches, an `algorithm` turns each into a meta-gradient, the
     optimizer applies it. One element of the data is `((support_x, support_y), (query_x, query_y))`
-    with a leading task axis; every task of a meta-batch has as many examples as the others.
+    with a leading task axis. Tasks of unequal size are padded, and the sets have weights as third
+    entries, `[tasks, examples]`, with 0 where there is no example.
 
     Args:
         model: The network that adapts; any built Keras model. Its layers train in place: after
@@ -159,6 +154,7 @@ class MetaLearner(TaskAdaptation, StepFunctions):
         loss: Any = None,
         metrics: Any = None,
         jit_compile: bool = False,
+        check_curvature: bool = True,
         **kwargs: Any,
     ) -> None:
         """Configure the learner for `fit` and `evaluate`.
@@ -169,8 +165,10 @@ class MetaLearner(TaskAdaptation, StepFunctions):
             optimizer: A Keras optimizer for the outer level. Defaults to `"adam"`.
             loss: A Keras loss, of both the support and the query set.
             metrics: Keras metrics of the query predictions after adaptation.
-            jit_compile: Whether to compile the step with XLA; slower on CPUs for convolutions,
-                and wrong there for max pooling. Defaults to `False`.
+            jit_compile: Whether to use XLA; wrong for max pooling on CPUs. Defaults to `False`.
+            check_curvature: Whether to check the second derivatives that the algorithm takes, once,
+                on the first task of the first step. Not with `jit_compile` or half precision.
+                Defaults to `True`.
             **kwargs: Other arguments of `keras.Model.compile`.
         """
         if loss is None:
@@ -191,11 +189,9 @@ class MetaLearner(TaskAdaptation, StepFunctions):
             )
             self.optimizer.build(self.trainable_variables)
         self._objectives.set_loss(self._compile_loss, loss)
+        self.checks_curvature = check_curvature = bool(check_curvature)
+        self.first_step = FirstStep(self, self._objectives, check_curvature)
         self._forget_graphs()
-
-    def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compile as a saved learner was; Keras calls this when it loads one."""
-        self.compile(**keras.saving.deserialize_keras_object(config))
 
     def fit(
         self,
@@ -207,8 +203,8 @@ class MetaLearner(TaskAdaptation, StepFunctions):
     ) -> keras.callbacks.History:
         """Train on meta-batches, as `keras.Model.fit` does.
 
-        The progress bar shows the loss and the metrics; the diagnostics of the algorithm are in
-        the history, and wherever other callbacks put them. Tasks are drawn, so nothing is shuffled.
+        The progress bar shows the loss and the metrics; the history has the diagnostics of the
+        algorithm, too. Tasks are drawn, so nothing is shuffled.
         """
         if verbose in ("auto", 1, 2) and not isinstance(callbacks, keras.callbacks.CallbackList):
             level = 1 if verbose == "auto" else int(verbose)
@@ -243,13 +239,12 @@ class MetaLearner(TaskAdaptation, StepFunctions):
     def with_algorithm(self, algorithm: Algorithm | None = None, **changes: Any) -> "MetaLearner":
         """Another learner of the same network, which adapts otherwise.
 
-        It shares the network, so that both see what either learns, and is compiled alike with a
-        fresh optimizer. Learned numbers, such as lambda and step sizes, are copied.
+        It shares the network and is compiled alike, with a fresh optimizer. Learned numbers, such
+        as lambda and step sizes, are copied.
 
         Args:
-            algorithm: The algorithm. What it takes of `learner.algorithm`, such as its
-                `proximal_strength`, is copied with its values. Defaults to `None`: a copy of the
-                algorithm in use.
+            algorithm: The algorithm. What it takes of `learner.algorithm` is copied with its
+                values. Defaults to `None`: a copy of the algorithm in use.
             **changes: Arguments of the algorithm in use to change, and `steps` of its inner
                 solver. `steps=0` does not adapt, for a baseline.
 
@@ -258,20 +253,14 @@ class MetaLearner(TaskAdaptation, StepFunctions):
         ```python
         learner = ki.MetaLearner(ki.models.MLP(1), ki.IMAML(ki.ProximalStrength(learned=True)))
         learner.compile(optimizer="adam", loss="mse")
-        tasks = ki.data.sinusoid("test").batch(20)
-        for steps in (0, 16, 64):
-            print(ki.evaluate(learner.with_algorithm(steps=steps), tasks, num_tasks=100))
+        without_adaptation = learner.with_algorithm(steps=0)
         ```
         """
         return with_algorithm(self, algorithm, **changes)
 
     @property
     def queries_interact(self) -> bool:
-        """Whether a prediction depends on the other queries of its task.
-
-        So if tasks adapt to them, or if `transductive`, and a layer normalizes by the examples at
-        hand.
-        """
+        """Whether predictions depend on the task's other queries: by adaptation or statistics."""
         seen = self.transductive and normalizes_by_batch(self.model)
         return self.algorithm.adapts_to_queries or seen
 
@@ -295,11 +284,8 @@ class MetaLearner(TaskAdaptation, StepFunctions):
         With any other argument than `print_fn`, Keras' table of the network's layers follows.
 
         Args:
-            line_length: As for `keras.Model.summary`. Defaults to `None`.
-            positions: As for `keras.Model.summary`. Defaults to `None`.
             print_fn: Called with the text. Defaults to `None`, which is `print`.
-            **kwargs: As for `keras.Model.summary`: `expand_nested`, `show_trainable` and
-                `layer_range`.
+            line_length, positions, **kwargs: As for `keras.Model.summary`.
         """
         (print_fn or print)(weights_table(self))
         if kwargs or line_length is not None or positions is not None:
@@ -313,10 +299,10 @@ class MetaLearner(TaskAdaptation, StepFunctions):
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """One step of the outer level."""
         objective, real = self._objectives.of_replica(data, True, self.transductive)
+        self.first_step.keep((objective.tasks.support_x, objective.tasks.support_y))
         variables = self.trainable_variables
         meta = meta_gradient(self.algorithm, objective, variables, self.tasks_per_chunk)
-        valid = tf.reduce_sum(tf.cast(meta.valid, tf.float32))
-        gradients = replicas.for_optimizer(meta.gradients, valid, self.optimizer)
+        gradients = replicas.for_optimizer(meta.sums, meta.count, self.optimizer)
         # An optimizer that scales losses (for half precision) divides what it is given.
         gradients = [_scaled(self.optimizer, g) for g in gradients]
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
@@ -345,48 +331,6 @@ class MetaLearner(TaskAdaptation, StepFunctions):
             first: The number of its first task in the meta-batch of all replicas. Defaults to `0`.
         """
         return self._objectives.objective(data, training, self.transductive, first)
-
-    def get_config(self) -> dict[str, Any]:
-        """The arguments of the constructor. A predicate for `adapt` becomes a list of places."""
-        adapt: Any = self.adapt_spec
-        if callable(adapt):
-            adapt = adapted_indices(self.parameters)
-        return {
-            "model": keras.saving.serialize_keras_object(self.model),
-            "algorithm": keras.saving.serialize_keras_object(self.algorithm),
-            "adapt": adapt,
-            "transductive": self.transductive,
-            "tasks_per_chunk": self.tasks_per_chunk,
-            "learned_loss": keras.saving.serialize_keras_object(self.learned_loss),
-            "lora": lora_settings(self.model),
-            "frozen": frozen_indices(self.model),
-            "name": self.name,
-        }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "MetaLearner":
-        """The inverse of `get_config`."""
-        config = dict(config)
-        for name in ("model", "algorithm", "learned_loss"):
-            config[name] = keras.saving.deserialize_keras_object(config.get(name), custom_objects)
-        enable_lora(config["model"], config.pop("lora", []))
-        freeze(config["model"], config.pop("frozen", []))
-        adapt = config["adapt"]
-        if isinstance(adapt, (list, tuple)) and isinstance(adapt[0], int):
-            config["adapt"] = at_indices(config["model"], adapt)
-        return cls(**config)
-
-    def save_own_variables(self, store: Any) -> None:
-        """What a file holds beside the layers: where draws without a seed go on."""
-        super().save_own_variables(store)
-        store["unseeded"] = self.random_streams.unseeded.state.numpy()
-
-    def load_own_variables(self, store: Any) -> None:
-        """The inverse of `save_own_variables`."""
-        held = {name: store[name] for name in store.keys()}  # noqa: SIM118
-        if "unseeded" in held:
-            self.random_streams.unseeded.state.assign(held.pop("unseeded"))
-        super().load_own_variables(held)
 
     def _forget_graphs(self) -> None:
         self._traced_for = object()  # another one where graphs are of another learner, as it were

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_imaml._compat.loss_scaling import losses_per_replica
 from keras_imaml._compat.random_streams import RandomStreams
 from keras_imaml._utils.outputs import targets_of_outputs
 from keras_imaml._utils.structures import as_tensors, with_none
@@ -14,8 +15,10 @@ from keras_imaml.batching.layer_checks import check_layers
 from keras_imaml.batching.trunk import split
 from keras_imaml.batching.trunk_network import TrunkNetwork
 from keras_imaml.distribution import replicas
-from keras_imaml.learner.input_checks import check_element, check_shapes
+from keras_imaml.learner.input_checks import check_element, check_shapes, check_weighted
+from keras_imaml.learner.weighted_loss import weighted_loss
 from keras_imaml.meta_parameters.parameters import Parameters
+from keras_imaml.objectives.after_trunk import after_trunk
 from keras_imaml.objectives.learned_loss import LearnedLoss
 from keras_imaml.objectives.task_objective import NetworkAndLoss, TaskObjective
 from keras_imaml.objectives.tasks import Tasks
@@ -45,7 +48,7 @@ class ObjectiveBuilder:
         self.model = model
         self.parameters = parameters
         self.learned_loss = learned_loss
-        self._adapts_by = adapts_by
+        self.adapts_by = adapts_by
         self._algorithm = algorithm
         self._streams = streams
         self._make_networks()
@@ -53,7 +56,7 @@ class ObjectiveBuilder:
 
     def follow_trainable(self) -> None:
         """Let weights that were frozen or unfrozen since change their part."""
-        for network in (self.model, self._adapts_by):
+        for network in (self.model, self.adapts_by):
             check_layers(network)
         if self.parameters.split_anew(self._algorithm.check_follows):
             self._make_networks()
@@ -87,42 +90,60 @@ class ObjectiveBuilder:
             transductive: Whether layers normalize a query set by its own statistics.
             first: The number of its first task in the meta-batch of all replicas. Defaults to `0`.
         """
-        self.parameters.check_unchanged()
-        (support_x, support_y), (query_x, query_y) = self._checked(data)
-        tasks = Tasks(support_x, support_y, query_x, query_y)
-        numbers = first + tf.range(tasks.count)
-        return TaskObjective(*self._levels, tasks, training, transductive, numbers)
+        support, query = self._checked(data)
+        return self._of_checked(support, query, training, transductive, first)
 
     def of_replica(
         self, data: Any, training: bool, transductive: bool
     ) -> tuple[TaskObjective, tf.Tensor]:
         """The objective of what a replica gets, which may be no task at all, and which are real."""
-        data, real = replicas.pad_empty_batch(self._checked(data))
+        (support, query), real = replicas.pad_empty_batch(self._checked(data))
         first = replicas.tasks_before(tf.reduce_sum(tf.cast(real, tf.int32)))
-        objective = self.objective(data, training, transductive, first)
-        objective.valid &= real
-        return objective, real
+        objective = self._of_checked(support, query, training, transductive, first)
+        valid = objective.tasks.valid & real
+        return objective.on(objective.tasks._replace(valid=valid)), real
 
     def single(
-        self, support_x: Any, support_y: Any, query_x: Any, transductive: bool
+        self, support_x: Any, support_y: Any, query_x: Any, transductive: bool, weights: Any = ()
     ) -> TaskObjective:
         """The objective of one task without a task axis, behind the trunk."""
-        support_x, support_y, query_x = tf.nest.map_structure(
-            lambda x: x[None],
-            (
-                as_tensors(support_x, "support_x"),
-                as_tensors(support_y, "support_y"),
-                as_tensors(query_x, "query_x"),
-            ),
+        support = (
+            as_tensors(support_x, "support_x"),
+            as_tensors(support_y, "support_y"),
+            as_tensors(weights, "sample_weight"),
         )
+        query = (as_tensors(query_x, "query_x"), (), ())
+        support, query = tf.nest.map_structure(lambda x: x[None], (support, query))
         self.parameters.check_unchanged()
-        tasks = Tasks(support_x, support_y, query_x, ())
-        check_shapes(self.model, tasks)
-        return TaskObjective(*self._levels, tasks, False, transductive).after_trunk()
+        check_shapes(self.model, support, query)
+        tasks = self._tasks(support, query)
+        return after_trunk(TaskObjective(*self._levels, tasks, False, transductive))
+
+    def _of_checked(
+        self, support: tuple, query: tuple, training: bool, transductive: bool, first: Any
+    ) -> TaskObjective:
+        self.parameters.check_unchanged()
+        tasks = self._tasks(support, query)
+        tasks = tasks._replace(numbers=first + tf.range(tasks.count))
+        return TaskObjective(*self._levels, tasks, training, transductive)
+
+    def _tasks(self, support: tuple, query: tuple) -> Tasks:
+        """The meta-batch. If one set has weights of examples, those of the other are ones."""
+        sets = []
+        weighted = tf.is_tensor(support[2]) or tf.is_tensor(query[2])
+        if weighted:
+            check_weighted(self.model)
+        for x, _, weights in (support, query):
+            if tf.is_tensor(weights):
+                weights = tf.cast(weights, self.parameters.dtype)
+            elif weighted and tf.nest.flatten(x):
+                weights = tf.ones(tf.shape(tf.nest.flatten(x)[0])[:2], self.parameters.dtype)
+            sets.append(weights)
+        return Tasks(*support[:2], *query[:2], *sets)
 
     def _checked(self, data: Any) -> Any:
         support, query = as_tensors(check_element(data))  # eager mode brings arrays as they are
-        check_shapes(self.model, Tasks(*support, *query))
+        check_shapes(self.model, support, query)
         return support, query
 
     def _make_networks(self) -> None:
@@ -134,20 +155,23 @@ class ObjectiveBuilder:
         self.trunk = parts and TrunkNetwork(parts.trunk, parameters, streams)
         self._outer_network = TaskNetwork(parts.rest if parts else model, parameters, streams)
         self._inner_network = (
-            TaskNetwork(self._adapts_by, parameters, streams)
+            TaskNetwork(self.adapts_by, parameters, streams)
             if self.learned_loss
             else self._outer_network
         )
 
-    def _loss_of_one(self, y: Any, outputs: Any) -> tf.Tensor:
+    def _loss_of_one(self, y: Any, outputs: Any, weights: tf.Tensor | None = None) -> tf.Tensor:
         compiled = self._compile_loss
         names = getattr(self.model, "output_names", None)
         y = targets_of_outputs(with_none(y), outputs, names, self._loss)
         if not compiled.built:
             compiled.build(y, outputs)
         # A stateless scope keeps the per-output trackers of Keras out of the inner loop.
-        with keras.StatelessScope(), replicas.losses_per_replica():
-            loss = compiled(y, outputs)
+        with keras.StatelessScope(), losses_per_replica():
+            if weights is None:
+                loss = compiled(y, outputs)
+            else:
+                loss = weighted_loss(compiled, self._loss, y, outputs, weights, names)
         if loss.shape.rank:
             raise ValueError(
                 "Invalid value for `loss`. Expected one number for all examples of a task, such as "
@@ -156,7 +180,14 @@ class ObjectiveBuilder:
             )
         return loss
 
-    def _learned_loss_of_one(self, y: Any, residual: Any) -> tf.Tensor:
+    def inner_loss(self, y: Any, outputs: Any) -> tf.Tensor:
+        """The loss by which one task adapts, from its labels and the outputs of `adapts_by`."""
+        loss = self._learned_loss_of_one if self.learned_loss else self._loss_of_one
+        return loss(y, outputs)
+
+    def _learned_loss_of_one(
+        self, y: Any, residual: Any, weights: tf.Tensor | None = None
+    ) -> tf.Tensor:
         del y  # labels are not looked at
         assert self.learned_loss is not None
-        return self.learned_loss.value(residual)
+        return self.learned_loss.value(residual, weights)

@@ -2,28 +2,37 @@
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import tensorflow as tf
 
+from keras_imaml._compat.datasets import element_spec
+from keras_imaml._compat.keras_attributes import compiled_metrics, given_metrics
 from keras_imaml._compat.keras_graph import output_spec
 from keras_imaml._utils.outputs import check_targets_of_metrics, targets_of_outputs
 from keras_imaml._utils.structures import symbolic
 from keras_imaml.distribution import replicas
+from keras_imaml.learner.first_step import FirstStep
 from keras_imaml.learner.input_checks import check_element, check_end, check_examples
 from keras_imaml.learner.tuple_batches import with_tuples
 from keras_imaml.meta_parameters.parameters import Parameters
 
+if TYPE_CHECKING:
+    from keras import Model as _Model
+else:  # a mixin is no model by itself: `MetaLearner` alone has `keras.Model` as a base
+    _Model = object
 
-class StepFunctions(keras.Model):
-    """Makes `train_step` and `test_step` graphs: on every replica, with variables made before.
 
-    The base of `MetaLearner`, whose `model` is the network that adapts.
+class StepFunctions(_Model):
+    """A mixin of `MetaLearner`, which makes graphs of its `train_step` and `test_step`.
+
+    They run on every replica, with variables that are made before.
     """
 
     model: keras.Model
     parameters: Parameters
+    first_step: FirstStep
     train_function: Any
     test_function: Any
 
@@ -31,6 +40,14 @@ class StepFunctions(keras.Model):
         """See `keras.Model.fit`; data without an end needs a number of steps."""
         args, kwargs = with_tuples(args), with_tuples(kwargs)
         given = _arguments(keras.Model.fit, self, args, kwargs)
+        if given.get("class_weight") is not None:
+            raise ValueError(
+                "Invalid value for `class_weight`. Expected None: the classes of a task are "
+                "numbered for this task alone, and its support and query set would both need the "
+                "weights. Give elements with weights of examples instead: ((support_x, support_y, "
+                "support_weights), (query_x, query_y, query_weights)). Received: class_weight="
+                f"{given['class_weight']!r}"
+            )
         check_end("x", given.get("x"), "steps_per_epoch", given.get("steps_per_epoch"))
         validation = given.get("validation_data")
         check_end("validation_data", validation, "validation_steps", given.get("validation_steps"))
@@ -83,11 +100,13 @@ class StepFunctions(keras.Model):
         def run(iterator: Any) -> Any:
             parts = (self._compile_loss, self._compile_metrics)
             if not all(part is None or part.built for part in parts):
-                spec = replicas.element_spec(iterator)
+                spec = element_spec(iterator)
                 if spec is not None:
                     with self.distribute_strategy.scope():
                         self._build_metrics(spec)
-            return function(iterator)
+            logs = function(iterator)
+            self.first_step.check()
+            return logs
 
         return run
 
@@ -95,15 +114,14 @@ class StepFunctions(keras.Model):
         """Do nothing: Keras would take a meta-batch from the iterator and mix its tasks."""
 
     def _build_metrics(self, spec: Any) -> None:
-        (_, _), (x, y) = check_element(spec)
+        _, (x, y, _) = check_element(spec)
         # The query sets of all tasks, one after another.
         outputs = output_spec(self.model, symbolic(x, first_axis=2))
         names = self.output_names
         y = targets_of_outputs(symbolic(y, first_axis=2), outputs, names, self.loss)
-        compiled = self._compile_metrics
-        if compiled is not None:
-            for metrics in (compiled._user_metrics, compiled._user_weighted_metrics):
-                check_targets_of_metrics(metrics, y, outputs, names)
+        compiled = compiled_metrics(self)
+        for metrics in () if compiled is None else given_metrics(compiled):
+            check_targets_of_metrics(metrics, y, outputs, names)
         for part in (self._compile_loss, self._compile_metrics):
             if part is not None and not part.built:
                 part.build(y, outputs)

@@ -6,9 +6,11 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_imaml._compat.keras_attributes import compiled_loss, loss_tracker
 from keras_imaml._utils.outputs import targets_of_outputs
 from keras_imaml._utils.structures import with_none
 from keras_imaml.learner.meta_batch import Outcome
+from keras_imaml.learner.weighted_loss import weighted_loss
 from keras_imaml.objectives.task_objective import TaskObjective
 
 _OF_TASKS = ("bad_tasks", "transductive")  # beside those of the algorithm
@@ -56,15 +58,25 @@ def update_metrics(
         tf.reduce_sum(tf.cast(mask, tf.float32)) for mask in (valid, real, real & ~valid)
     )
 
+    present = objective.tasks.present(query=True)
+
     def flat(x: tf.Tensor) -> tf.Tensor:
+        if present is not None:
+            return tf.boolean_mask(x, present & valid[:, None])
         kept = tf.boolean_mask(x, valid)
         return tf.reshape(kept, tf.concat([[-1], tf.shape(kept)[2:]], axis=0))
 
     y, outputs = tf.nest.map_structure(flat, (objective.tasks.query_y, outputs))
-    y = targets_of_outputs(with_none(y), outputs, learner.output_names, learner.loss)
-    learner._loss_tracker.update_state(tf.boolean_mask(losses, valid))
-    if learner._compile_loss.metrics:
-        learner._compile_loss(y, outputs)  # updates the mean loss of each output
+    names = learner.output_names
+    y = targets_of_outputs(with_none(y), outputs, names, learner.loss)
+    weights = None if present is None else flat(objective.tasks.query_weights)
+    loss_tracker(learner).update_state(tf.boolean_mask(losses, valid))
+    compiled = compiled_loss(learner)
+    if compiled.metrics:  # updates the mean loss of each output
+        if weights is None:
+            compiled(y, outputs)
+        else:
+            weighted_loss(compiled, learner.loss, y, outputs, weights, names)
     means = learner.diagnostics
     for name, value in diagnostics.items():
         _add(
@@ -75,7 +87,7 @@ def update_metrics(
     _add(means["bad_tasks"], bad_tasks, real_tasks)
     _add(means["transductive"], tf.constant(float(learner.queries_interact)), tf.constant(1.0))
     unused = set(means) - {*diagnostics, *_OF_TASKS}
-    logs = learner.compute_metrics(None, y, outputs)
+    logs = learner.compute_metrics(None, y, outputs, weights)
     return nan_loss_if_all_invalid({name: v for name, v in logs.items() if name not in unused})
 
 

@@ -1,25 +1,32 @@
 """What a learner does with one task: adapt, predict, export."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_imaml._utils.structures import as_tensors
 from keras_imaml._utils.tracing import TracedByRank
+from keras_imaml._utils.validation import check_compiled
 from keras_imaml.algorithms import Algorithm
 from keras_imaml.export.adapted_model import adapted_model
 from keras_imaml.export.saved_model import export_learner
 from keras_imaml.inner import InnerSolution
-from keras_imaml.learner.input_checks import check_labels
+from keras_imaml.learner.input_checks import check_labels, check_weights
 from keras_imaml.learner.objective_builder import ObjectiveBuilder
 from keras_imaml.meta_parameters.parameters import Parameters
 from keras_imaml.objectives.learned_loss import LearnedLoss
 from keras_imaml.objectives.task_objective import TaskObjective
 
+if TYPE_CHECKING:
+    from keras import Model as _Model
+else:  # a mixin is no model by itself: `MetaLearner` alone has `keras.Model` as a base
+    _Model = object
 
-class TaskAdaptation(keras.Model):
-    """The part of `MetaLearner` that serves single tasks, without a task axis."""
+
+class TaskAdaptation(_Model):
+    """A mixin of `MetaLearner`, which serves single tasks, without a task axis."""
 
     model: keras.Model
     algorithm: Algorithm
@@ -35,6 +42,7 @@ class TaskAdaptation(keras.Model):
         support_y: Any = None,
         name: str | None = None,
         unlabelled_x: Any = None,
+        sample_weight: Any = None,
     ) -> keras.Model:
         """Adapt to one task.
 
@@ -44,17 +52,26 @@ class TaskAdaptation(keras.Model):
             name: The name of the new model. Defaults to the network's name.
             unlabelled_x: Inputs of the task without targets, `[examples, ...]`, which
                 `keras_imaml.SelfTraining` needs and no other algorithm takes.
+            sample_weight: Weights of the support examples, `[examples]`, as in Keras; an example
+                of weight 0 is not there. Defaults to `None`: all have the weight 1.
 
         Returns:
             A plain Keras model with the adapted weights, independent of this learner: no layer of
             this package is left in it. `TaskBatchNormalization` has become `BatchNormalization`
             with the statistics of the support set.
         """
-        phi = self.adapt_weights(support_x, support_y, unlabelled_x)
+        phi = self.adapt_weights(support_x, support_y, unlabelled_x, sample_weight)
+        if sample_weight is not None:
+            present = np.asarray(sample_weight) > 0
+            support_x = keras.tree.map_structure(lambda x: np.asarray(x)[present], support_x)
         return adapted_model(self.model, self.parameters, phi, support_x, name)
 
     def adapt_weights(
-        self, support_x: Any, support_y: Any = None, unlabelled_x: Any = None
+        self,
+        support_x: Any,
+        support_y: Any = None,
+        unlabelled_x: Any = None,
+        sample_weight: Any = None,
     ) -> tf.Tensor:
         """The adapted weights for one task, flat: `[size]`.
 
@@ -62,12 +79,13 @@ class TaskAdaptation(keras.Model):
             support_x: Inputs of the support set, `[examples, ...]`.
             support_y: Their targets, `[examples, ...]`; not needed with a learned loss.
             unlabelled_x: As for `adapt`.
+            sample_weight: As for `adapt`.
 
         Raises:
             ValueError: If the inner loop diverges, labels are missing, or unlabeled inputs are
                 missing or not looked at.
         """
-        self._assert_compile_called("adapt")
+        check_compiled(self, "adapt")
         self.parameters.check_unchanged()
         if support_y is None:
             if self.learned_loss is None:
@@ -84,13 +102,15 @@ class TaskAdaptation(keras.Model):
                 "keras_imaml.SelfTraining(...) adapts to inputs without targets. Received: "
                 f"unlabelled_x with algorithm={self.algorithm!r}"
             )
+        weights = () if sample_weight is None else check_weights(sample_weight)
         parts = (
             as_tensors(support_x, "support_x"),
             as_tensors(support_y, "support_y"),
             as_tensors(unlabelled_x, "unlabelled_x"),
+            weights,
         )
         if self.learned_loss is None:
-            check_labels(self.model, self.loss, parts[1])
+            check_labels(self.model, self.loss, parts[1], weights)
         if self._adaptation is None:
             self._adaptation = TracedByRank(self._adapt_one)
         try:
@@ -106,21 +126,26 @@ class TaskAdaptation(keras.Model):
             )
         return phi
 
-    def adapt_and_predict(self, support_x: Any, support_y: Any, query_x: Any) -> Any:
+    def adapt_and_predict(
+        self, support_x: Any, support_y: Any, query_x: Any, sample_weight: Any = None
+    ) -> Any:
         """Adapt to one task and predict its query set, in one graph.
 
         Args:
             support_x: Inputs of the support set, `[examples, ...]`.
             support_y: Their targets.
             query_x: Inputs of the query set, `[queries, ...]`.
+            sample_weight: As for `adapt`.
 
         Returns:
             The network's outputs for the query set, `[queries, ...]`; NaN if the inner loop
             diverged, or the task holds NaN or infinity.
         """
-        return self.solve(support_x, support_y, query_x)[1]
+        return self.solve(support_x, support_y, query_x, sample_weight)[1]
 
-    def solve(self, support_x: Any, support_y: Any, query_x: Any) -> tuple[InnerSolution, Any]:
+    def solve(
+        self, support_x: Any, support_y: Any, query_x: Any, sample_weight: Any = None
+    ) -> tuple[InnerSolution, Any]:
         """As `adapt_and_predict`, and how the inner problem was solved.
 
         Returns:
@@ -128,15 +153,17 @@ class TaskAdaptation(keras.Model):
             outputs for the query set. `valid` says whether all of the task is finite; if it is
             not, the outputs are NaN.
         """
-        self._assert_compile_called("adapt_and_predict")
+        check_compiled(self, "adapt_and_predict")
         if support_y is None:
             raise ValueError(
                 "Invalid value for `support_y`. Expected the targets of the support set (or `()` "
                 "with a learned loss, which needs none). Received: support_y=None"
             )
         if self.learned_loss is None and tf.executing_eagerly():
-            check_labels(self.model, self.loss, as_tensors(support_y, "support_y"))
-        objective = self._single(support_x, support_y, query_x)
+            labels = as_tensors(support_y, "support_y")
+            check_labels(self.model, self.loss, labels, sample_weight)
+        weights = () if sample_weight is None else check_weights(sample_weight)
+        objective = self._single(support_x, support_y, query_x, weights)
         solution = self.algorithm.adapt(objective)
         valid = solution.valid & objective.valid
         outputs = keras.tree.map_structure(
@@ -156,13 +183,15 @@ class TaskAdaptation(keras.Model):
         """Write a SavedModel that adapts; see `keras_imaml.export.saved_model.export_learner`."""
         export_learner(self, filepath, format, verbose, input_signature, **kwargs)
 
-    def _single(self, support_x: Any, support_y: Any, query_x: Any) -> TaskObjective:
-        return self._objectives.single(support_x, support_y, query_x, self.transductive)
+    def _single(
+        self, support_x: Any, support_y: Any, query_x: Any, weights: Any = ()
+    ) -> TaskObjective:
+        return self._objectives.single(support_x, support_y, query_x, self.transductive, weights)
 
     def _adapt_one(
-        self, support_x: Any, support_y: Any, unlabelled_x: Any
+        self, support_x: Any, support_y: Any, unlabelled_x: Any, weights: Any
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        objective = self._single(support_x, support_y, unlabelled_x)
+        objective = self._single(support_x, support_y, unlabelled_x, weights)
         adapted = self.algorithm.adapt(objective)
         return adapted.phi[0], (adapted.valid & objective.valid)[0]
 

@@ -1,5 +1,6 @@
 """The weights of a learner by what happens to them, as a table in plain text."""
 
+import textwrap
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -9,6 +10,9 @@ ADAPTED = "adapts, from a meta-learned start"
 SHARED = "meta-learned, the same for all tasks"
 FIXED = "fixed"
 ALL = (ADAPTED, SHARED, FIXED)
+
+_WIDTH = 100  # columns of a terminal
+_OWNER = 46  # of them for the names of layers
 
 
 class Row(NamedTuple):
@@ -45,13 +49,19 @@ def weights_table(learner: Any) -> str:
     """What `MetaLearner.summary` prints."""
     rows = weight_rows(learner)
     lines = [("Weights", "Numbers", "What happens to them")]
-    lines += [(row.owner, f"{row.numbers:,}", row.role) for row in rows]
+    lines += [(_shortened(row.owner), f"{row.numbers:,}", row.role) for row in rows]
     totals = {role: sum(r.numbers for r in rows if r.role == role) for role in ALL}
     lines += [("", "", ""), *(("Total", f"{number:,}", role) for role, number in totals.items())]
     first, second = (max(len(line[column]) for line in lines) for column in (0, 1))
     head = f"MetaLearner {learner.name!r}: {learner.model.name!r} by {learner.algorithm!r}"
+    heads = textwrap.wrap(head, _WIDTH, subsequent_indent="    ", break_on_hyphens=False)
     body = [f"{a:<{first}}  {b:>{second}}  {c}".rstrip() for a, b, c in lines]
-    return "\n".join([head, "", *body])
+    return "\n".join([*heads, "", *body])
+
+
+def _shortened(path: str) -> str:
+    """The end of a long path: what comes before is the same for many layers."""
+    return path if len(path) <= _OWNER else f"...{path[3 - _OWNER :]}"
 
 
 def _owned(learner: Any) -> Iterator[tuple[str, keras.Variable]]:

@@ -6,6 +6,12 @@ from typing import Any
 
 import keras
 
+from keras_imaml._compat.keras_attributes import (
+    compiled_loss,
+    compiled_metrics,
+    given_loss_weights,
+    given_metrics,
+)
 from keras_imaml.algorithms import Algorithm
 
 
@@ -54,23 +60,18 @@ def _changed(learner: Any, changes: dict[str, Any]) -> Algorithm:
 
 
 def _compile_like(other: Any, learner: Any) -> None:
-    compiled = learner._compile_metrics
-    metrics, weighted = (
-        None if compiled is None else keras.tree.map_structure(_fresh, part)
-        for part in (
-            getattr(compiled, "_user_metrics", None),
-            getattr(compiled, "_user_weighted_metrics", None),
-        )
-    )
+    compiled = compiled_metrics(learner)
+    metrics, weighted = (None, None) if compiled is None else given_metrics(compiled)
     other.compile(
         optimizer=_fresh(learner.optimizer),
         loss=learner.loss,
-        metrics=metrics,
-        weighted_metrics=weighted,
-        loss_weights=learner._compile_loss._user_loss_weights,
+        metrics=keras.tree.map_structure(_fresh, metrics),
+        weighted_metrics=keras.tree.map_structure(_fresh, weighted),
+        loss_weights=given_loss_weights(compiled_loss(learner)),
         jit_compile=learner.jit_compile,
         run_eagerly=learner.run_eagerly,
         steps_per_execution=learner.steps_per_execution,
+        check_curvature=learner.checks_curvature,
     )
 
 

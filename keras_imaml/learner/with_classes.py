@@ -2,6 +2,7 @@
 
 import keras
 
+from keras_imaml._compat.keras_attributes import all_layers
 from keras_imaml._utils.validation import check_integer
 from keras_imaml.export.layer_state import copy_other_state
 from keras_imaml.layers import TiedDense
@@ -32,7 +33,7 @@ def with_classes(learner: MetaLearner, classes: int) -> MetaLearner:
     ```
     """
     classes = check_integer("classes", classes, minimum=2)
-    heads = [layer for layer in learner.model._flatten_layers() if isinstance(layer, TiedDense)]
+    heads = [layer for layer in all_layers(learner.model) if isinstance(layer, TiedDense)]
     if len(heads) != 1:
         raise ValueError(
             "Invalid value for `learner`. Expected a network with one keras_imaml.layers."

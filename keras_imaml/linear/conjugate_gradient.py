@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from keras_imaml._utils.configurable import Configurable
+from keras_imaml._utils.loops import while_active
 from keras_imaml._utils.validation import check_choice, check_integer, check_number
 from keras_imaml._utils.vectors import dot, length, norm, rounding, select
 from keras_imaml.linear.solution import LinearSolution, Operator, Status
@@ -93,15 +94,7 @@ class ConjugateGradient(Configurable):
         """See `LinearSolver.solve`."""
         system = _normalized(operator, rhs, preconditioner or tf.identity)
         start = self._start(system)
-        end = _State(
-            *tf.while_loop(
-                lambda *loop: tf.reduce_any(_State(*loop).active),
-                lambda *loop: self._step(system, start, _State(*loop)),
-                start,
-                maximum_iterations=self.max_steps,
-                parallel_iterations=1,
-            )
-        )
+        end = while_active(lambda s: self._step(system, start, s), start, self.max_steps)
         return _chosen(system, end)
 
     def _start(self, system: _System) -> _State:

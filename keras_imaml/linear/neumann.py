@@ -1,14 +1,25 @@
 """The Neumann series: a fixed number of fixed steps."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import keras
 import tensorflow as tf
 
 from keras_imaml._utils.configurable import Configurable
+from keras_imaml._utils.loops import while_active
 from keras_imaml._utils.validation import check_integer, check_number
 from keras_imaml._utils.vectors import dot, norm, select
 from keras_imaml.linear.solution import LinearSolution, Operator, Status
+
+
+class _State(NamedTuple):
+    x: tf.Tensor
+    r: tf.Tensor  # its residual
+    best_x: tf.Tensor  # the sum with the smallest residual so far
+    best_norm: tf.Tensor
+    steps: tf.Tensor
+    active: tf.Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_imaml")
@@ -62,36 +73,25 @@ class Neumann(Configurable):
         b = select(solvable, rhs / size[:, None], tf.zeros_like(rhs))
         scale = self._scale(operator, b, precondition)
 
-        def body(step: tf.Tensor, x: tf.Tensor, r: tf.Tensor, *best: tf.Tensor) -> tuple:
-            best_x, best_norm, steps = best
-            active = best_norm > self.tolerance
-            x = select(active, x + precondition(r) / scale, x)
-            r = select(active, b - operator(x), r)
-            better = active & (norm(r) < best_norm)
-            return (
-                step + 1,
-                x,
-                r,
-                select(better, x, best_x),
-                tf.where(better, norm(r), best_norm),
-                steps + tf.cast(active, tf.int32),
+        def add_term(s: _State) -> _State:
+            x = select(s.active, s.x + precondition(s.r) / scale, s.x)
+            r = select(s.active, b - operator(x), s.r)
+            better = s.active & (norm(r) < s.best_norm)
+            best_norm = tf.where(better, norm(r), s.best_norm)
+            return _State(
+                x=x,
+                r=r,
+                best_x=select(better, x, s.best_x),
+                best_norm=best_norm,
+                steps=s.steps + tf.cast(s.active, tf.int32),
+                active=best_norm > self.tolerance,
             )
 
-        start = tf.zeros_like(b)
-        _, _, _, x, residual, steps = tf.while_loop(
-            lambda step, x, r, best_x, best_norm, steps: tf.reduce_any(best_norm > self.tolerance),
-            body,
-            (
-                tf.constant(0),
-                start,
-                b,
-                start,
-                tf.cast(solvable, size.dtype),
-                tf.zeros(tf.shape(rhs)[:1], tf.int32),
-            ),
-            maximum_iterations=self.max_steps,
-            parallel_iterations=1,
-        )
+        zero, best_norm = tf.zeros_like(b), tf.cast(solvable, size.dtype)
+        none = tf.zeros(tf.shape(rhs)[:1], tf.int32)
+        start = _State(zero, b, zero, best_norm, none, best_norm > self.tolerance)
+        end = while_active(add_term, start, self.max_steps)
+        x, residual, steps = end.best_x, end.best_norm, end.steps
         status = tf.where(residual <= self.tolerance, int(Status.CONVERGED), int(Status.MAX_STEPS))
         # A task that found nothing better than zero has diverged, or has products of NaN.
         stuck = solvable & (residual >= 1)

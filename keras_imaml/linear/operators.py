@@ -28,6 +28,27 @@ class HessianProduct:
 
 
 @dataclass(frozen=True)
+class Damped:
+    """`v -> (A + damping I) v`, of the same structure as `A`.
+
+    Attributes:
+        operator: `A`.
+        damping: `[tasks]`, not negative.
+    """
+
+    operator: Linear
+    damping: tf.Tensor
+
+    def __call__(self, v: tf.Tensor) -> tf.Tensor:
+        return self.operator(v) + self.damping[:, None] * v
+
+    @property
+    def is_positive_definite(self) -> bool | None:
+        """What `A` says of itself. A plain function counts as definite (see `LinearSolver`)."""
+        return getattr(self.operator, "is_positive_definite", True)
+
+
+@dataclass(frozen=True)
 class GaussNewtonProduct:
     """`v -> (J' S J + P + lambda I) v`; outputs are flat, `[tasks, outputs of a support set]`.
 

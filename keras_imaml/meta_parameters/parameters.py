@@ -8,6 +8,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_imaml._compat.keras_attributes import tensorflow_variable
+
 Adapt = Callable[[keras.Variable], bool] | str | Sequence[str] | None
 
 
@@ -229,7 +231,9 @@ def freeze(model: keras.Model, indices: Sequence[int]) -> None:
 
 
 def _check_differentiable(trainable: Sequence[keras.Variable]) -> None:
-    created_frozen = [v.path for v in trainable if not getattr(v._value, "trainable", True)]
+    created_frozen = [
+        v.path for v in trainable if not getattr(tensorflow_variable(v), "trainable", True)
+    ]
     if created_frozen:
         raise ValueError(
             "Weights that were made with trainable=False are trainable now, and TensorFlow does "

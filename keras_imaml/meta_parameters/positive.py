@@ -46,7 +46,7 @@ class PositiveParameter(ShownAsCall, keras.layers.Layer):
             self.initial = check_number(self.role, initial, 0.0, exclusive=True, reason=self.reason)
         self.learned = bool(learned)
         self.repeats: list[int] | None = None
-        self._kept: tuple[Any, Any] | None = None  # what another one learned, and for which groups
+        self.kept: tuple[Any, Any] | None = None  # what another one learned, and for which groups
 
     def prepare(self, parameters: Parameters) -> None:
         """Create the variable for these parameters (the learner calls this once)."""
@@ -64,7 +64,7 @@ class PositiveParameter(ShownAsCall, keras.layers.Layer):
             values = np.full(shape, self.initial)
         if isinstance(self.initial, dict):
             self._check_names([group.name for group in groups])
-        logarithms = np.log(values) if self._kept is None else self._kept_for(groups)
+        logarithms = np.log(values) if self.kept is None else self._kept_for(groups)
         self.groups = groups
         self.logarithm = self.add_weight(
             name=f"log_{self.role}",
@@ -79,18 +79,18 @@ class PositiveParameter(ShownAsCall, keras.layers.Layer):
         """A parameter for another learner, with the settings and the values of this one."""
         twin = type(self).from_config({**self.get_config(), "name": self.name})
         if hasattr(self, "logarithm"):
-            twin._kept = (
+            twin.kept = (
                 keras.ops.convert_to_numpy(self.logarithm),
                 None if self.per == "model" else self.groups,
             )
         else:
-            twin._kept = self._kept
+            twin.kept = self.kept
         memo[id(self)] = twin
         return twin
 
     def _kept_for(self, groups: Any) -> Any:
-        assert self._kept is not None
-        logarithms, of_groups = self._kept
+        assert self.kept is not None
+        logarithms, of_groups = self.kept
         if of_groups is not None and [g.size for g in of_groups] != [g.size for g in groups]:
             raise ValueError(
                 f"Invalid value for `{self.role}`. Expected a network whose adapted weights are "

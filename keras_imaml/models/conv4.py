@@ -35,16 +35,17 @@ def Conv4(  # noqa: N802
         downsample: `"stride"`: convolutions with stride 2 (Omniglot); `"average"` or `"max"`:
             pooling after the activation (mini-ImageNet). Defaults to `"stride"`.
         activation: Any Keras activation. Defaults to `"relu"`.
-        tied_head: Whether the head is a `keras_imaml.layers.TiedDense`, which meta-learns nothing
-            of single classes. Defaults to `False`.
-        cosine: Whether the head sees only the direction of an image's features: they are scaled to
-            length 10, and the last block has no activation, so that they have both signs. A head
-            that is not tied has weights of length 1 for each class. Defaults to `False`.
-        centered: Whether the head sees how an image's features differ from their mean over the
-            examples at hand: suits `MetaLearner(transductive=True)`, for the mean of a few support
-            examples says little of that of the queries. Defaults to `False`.
-        fixed_statistics: Whether every task is normalized by the same statistics, those of
-            `keras_imaml.record_statistics`, and not by those of its examples. Defaults to `False`.
+        tied_head: Whether the head is a `keras_imaml.layers.TiedDense`, whose classes start a task
+            equal. Defaults to `False`.
+        cosine: Whether the head sees only the direction of an image's features. They are scaled to
+            length 10, and the last block has no activation, so that features have both signs. The
+            weights of each class have length 1, unless the head is tied. Defaults to `False`.
+        centered: Whether a `keras_imaml.layers.Centering` comes before the head. Use it with
+            `MetaLearner(transductive=True)`: the mean of a few support examples is a poor estimate
+            of the queries' mean. Defaults to `False`.
+        fixed_statistics: Whether every task is normalized by the statistics that
+            `keras_imaml.record_statistics` stores, instead of those of its own examples. Defaults
+            to `False`.
         dtype: The layers' dtype or policy. Defaults to Keras' global policy.
         name: The model's name. Defaults to `"conv4"`.
 

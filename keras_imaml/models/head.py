@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from keras_imaml.layers import TaskBatchNormalization, TiedDense
+from keras_imaml.layers import Centering, TiedDense
 
 _FEATURE_NORM = 10.0  # bounds the logits of a cosine head
 
@@ -27,13 +27,7 @@ def head(x: Any, classes: int, tied: bool, cosine: bool, dtype: Any, centered: b
         name = "flat" if cosine or centered else "features"
         x = keras.layers.Flatten("channels_last", dtype=x.dtype, name=name)(x)
     if centered:
-        x = TaskBatchNormalization(
-            divide=False,
-            center=False,
-            scale=False,
-            dtype=dtype,
-            name="centered" if cosine else "features",
-        )(x)
+        x = Centering(dtype=dtype, name="centered" if cosine else "features")(x)
     if cosine:
         x = keras.layers.UnitNormalization(dtype=dtype, name="directions")(x)
         x = keras.layers.Rescaling(_FEATURE_NORM, dtype=dtype, name="features")(x)

@@ -28,8 +28,8 @@ def ResNet12(  # noqa: N802
 ) -> keras.Model:
     """Four residual stages of three convolutions, and a linear head on their mean.
 
-    A stage is three 3 x 3 convolutions, each normalized, beside a 1 x 1 convolution; their sum is
-    activated and pooled, which halves the image. Normalization is by the examples of the task.
+    A stage adds three 3 x 3 convolutions and a 1 x 1 convolution, each normalized. The activated
+    sum is pooled, which halves the image. Normalization uses the examples of the task.
 
     Args:
         classes: Number of logits.
@@ -37,20 +37,20 @@ def ResNet12(  # noqa: N802
             stage that halves it. Channels are last, whatever `keras.config.image_data_format()`
             says. Defaults to `(84, 84, 3)`.
         filters: Features of the convolutions of each stage. Defaults to `(64, 160, 320, 640)`, the
-            wide network of Lee et al.; `(64, 128, 256, 512)` is in use as well.
+            wide network of Lee et al.; `(64, 128, 256, 512)` is common too.
         downsample: How a stage halves the image: `"max"` or `"average"`. Defaults to `"max"`.
         activation: Any Keras activation. Defaults to `None`: leaky ReLU of slope 0.1.
-        tied_head: Whether the head is a `keras_imaml.layers.TiedDense`, which meta-learns nothing
-            of single classes. Defaults to `False`.
-        cosine: Whether the head sees only the direction of an image's features: they are scaled to
-            length 10, and the last stage ends without its activation, so that they have both
-            signs. A head that is not tied has weights of length 1 for each class. Defaults to
-            `False`.
-        centered: Whether the head sees how an image's features differ from their mean over the
-            examples at hand: suits `MetaLearner(transductive=True)`, for the mean of a few support
-            examples says little of that of the queries. Defaults to `False`.
-        fixed_statistics: Whether every task is normalized by the same statistics, those of
-            `keras_imaml.record_statistics`, and not by those of its examples. Defaults to `False`.
+        tied_head: Whether the head is a `keras_imaml.layers.TiedDense`, whose classes start a task
+            equal. Defaults to `False`.
+        cosine: Whether the head sees only the direction of an image's features. They are scaled to
+            length 10, and the last stage has no activation, so that features have both signs. The
+            weights of each class have length 1, unless the head is tied. Defaults to `False`.
+        centered: Whether a `keras_imaml.layers.Centering` comes before the head. Use it with
+            `MetaLearner(transductive=True)`: the mean of a few support examples is a poor estimate
+            of the queries' mean. Defaults to `False`.
+        fixed_statistics: Whether every task is normalized by the statistics that
+            `keras_imaml.record_statistics` stores, instead of those of its own examples. Defaults
+            to `False`.
         dtype: The layers' dtype or policy. Defaults to Keras' global policy.
         name: The model's name. Defaults to `"resnet12"`.
 

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from keras_imaml._compat.keras_graph import nodes_of
 from keras_imaml._utils.configurable import ShownAsCall
+from keras_imaml._utils.weights import mean_over_present
 
 
 @keras.saving.register_keras_serializable(package="keras_imaml")
@@ -86,9 +87,18 @@ class LearnedLoss(ShownAsCall, keras.layers.Layer):
         self.built = True
         return keras.Model(model.inputs, residual, name=f"{model.name}_learned_loss")
 
-    def value(self, residual: Any) -> tf.Tensor:
-        """The loss from the outputs of h_psi, `[examples, ..., outputs]`: a scalar."""
-        return tf.reduce_mean(tf.reduce_sum(tf.square(residual), axis=-1))
+    def value(self, residual: Any, weights: tf.Tensor | None = None) -> tf.Tensor:
+        """The loss from the outputs of h_psi: a scalar.
+
+        Args:
+            residual: `[examples, ..., outputs]`.
+            weights: `[examples]`, 0 where there is no example. Defaults to `None`: all are there.
+        """
+        squares = tf.reduce_sum(tf.square(residual), axis=-1)
+        if weights is None:
+            return tf.reduce_mean(squares)
+        each = tf.reduce_mean(squares, axis=list(range(1, squares.shape.rank)))
+        return mean_over_present(each, weights)
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of the constructor."""

@@ -9,18 +9,134 @@ from keras_imaml._utils.vectors import finite, select
 
 
 class Tasks(NamedTuple):
-    """A meta-batch: each entry holds one row (or one structure of rows) a task."""
+    """A meta-batch: each entry holds one row (or one structure of rows) a task.
+
+    Attributes:
+        support_x: Inputs of the support sets, `[tasks, examples, ...]`.
+        support_y: Their targets.
+        query_x: Inputs of the query sets.
+        query_y: Their targets.
+        support_weights: `[tasks, examples]`, the weights of support examples; 0 where there is no
+            example. Defaults to `()`: all of them are there, with weight 1.
+        query_weights: Those of the query examples.
+        valid: `[tasks]`, bool: tasks that count. Filled in by `checked`.
+        numbers: `[tasks]`, integers: the number of each task in the meta-batch of all replicas,
+            which its random numbers depend on. Defaults to `()`: counted from 0 on.
+    """
 
     support_x: Any
     support_y: Any
     query_x: Any
     query_y: Any
+    support_weights: Any = ()
+    query_weights: Any = ()
+    valid: Any = ()
+    numbers: Any = ()
 
     @property
     def count(self) -> Any:
         """The number of tasks; an integer where it is known when the graph is built."""
         first, *_ = tf.nest.flatten(self.support_x)
         return first.shape[0] if first.shape[0] is not None else tf.shape(first)[0]
+
+    def checked(self) -> "Tasks":
+        """The same tasks, with zeros for those that hold NaN or infinity, which become invalid.
+
+        They cannot spoil then what tasks compute together. A task without examples, or with
+        weights below zero, is invalid too. Where an example is not there, a copy of the first one
+        that is stands in its place: whatever a layer makes of it is as finite as the task.
+        """
+        if tf.is_tensor(self.valid):
+            return self
+        if tf.is_tensor(self.support_weights) or tf.is_tensor(self.query_weights):
+            return self._filled().finite_ones(self._weights_are_valid())
+        return self.finite_ones(tf.ones([self.count], tf.bool))
+
+    def present(self, query: bool) -> tf.Tensor | None:
+        """`[tasks, examples]`, bool: which examples of a set are there; None: all of them."""
+        weights = self.query_weights if query else self.support_weights
+        return weights > 0 if tf.is_tensor(weights) else None
+
+    def finite_ones(self, valid: tf.Tensor) -> "Tasks":
+        """The same with zeros for tasks that are not in `valid [tasks]`, or not finite."""
+        floats = [part for part in tf.nest.flatten(self[:4]) if part.dtype.is_floating]
+        valid = tf.reduce_all(tf.stack([valid, *map(finite, floats)]), axis=0)
+        numbers = self.numbers if tf.is_tensor(self.numbers) else tf.range(self.count)
+        return self._replace(**self._cleared(valid), valid=valid, numbers=numbers)
+
+    def _weights_are_valid(self) -> tf.Tensor:
+        """`[tasks]`, bool: weights that are finite, none below zero, and one above."""
+        given = [w for w in (self.support_weights, self.query_weights) if tf.is_tensor(w)]
+        one_by_one = [
+            tf.reduce_all((w >= 0) & tf.math.is_finite(w), axis=1) & tf.reduce_any(w > 0, axis=1)
+            for w in given
+        ]
+        return tf.reduce_all(tf.stack(one_by_one), axis=0)
+
+    def _filled(self) -> "Tasks":
+        """Copies of the first example that is there in the place of those that are not."""
+        parts = {}
+        for name in ("support", "query"):
+            present = self.present(query=name == "query")
+            if present is None:
+                continue
+            for part in (f"{name}_x", f"{name}_y"):
+                parts[part] = fill(getattr(self, part), present)
+            weights = getattr(self, f"{name}_weights")
+            usable = present & tf.math.is_finite(weights)
+            parts[f"{name}_weights"] = tf.where(usable, weights, tf.zeros_like(weights))
+        return self._replace(**parts)
+
+    def part(self, first: int | tf.Tensor, count: int) -> "Tasks":
+        """`count` tasks from number `first` on."""
+        return tf.nest.map_structure(lambda x: slice_tasks(x, first, count), self)
+
+    def without(self, invalid: tf.Tensor) -> "Tasks":
+        """The tasks with zeros in the place of some, which become invalid.
+
+        Args:
+            invalid: `[tasks]`, bool.
+        """
+        valid = self.valid & ~invalid
+        return self._replace(**self._cleared(~invalid), valid=valid)
+
+    def _cleared(self, valid: tf.Tensor) -> dict[str, Any]:
+        return {name: clear(getattr(self, name), valid) for name in self._fields[:4]}
+
+    def merged(self) -> "Tasks":
+        """The same tasks with support and query examples together as the support set."""
+        both = "as the algorithm adapts to both in one set"
+        return self._replace(
+            support_x=join_sets(self.support_x, self.query_x, both),
+            support_y=join_sets(self.support_y, self.query_y, both),
+            support_weights=join_sets(self.support_weights, self.query_weights, both),
+        )
+
+
+def fill(part: Any, present: tf.Tensor) -> Any:
+    """Each task's first example that is there, in the place of those that are not.
+
+    Zeros where a task has none.
+
+    Args:
+        part: A structure of tensors, `[tasks, examples, ...]`.
+        present: `[tasks, examples]`, bool.
+    """
+    rows = tf.range(tf.shape(present)[1])[None]
+    first = tf.argmax(present, axis=1, output_type=tf.int32)[:, None]
+    rows = tf.where(present, rows, first)
+    some = tf.reduce_any(present, axis=1)
+
+    def filled(x: tf.Tensor) -> tf.Tensor:
+        x = select(some, x, tf.zeros_like(x))
+        return tf.ensure_shape(tf.gather(x, rows, axis=1, batch_dims=1), x.shape)
+
+    return keras.tree.map_structure(filled, part)
+
+
+def slice_tasks(x: tf.Tensor, first: int | tf.Tensor, count: int) -> tf.Tensor:
+    """`count` rows of `x` from number `first` on, of a shape that is known in advance."""
+    return tf.ensure_shape(x[first : first + count], [count, *x.shape[1:]])
 
 
 def join_sets(support: Any, query: Any, why: str) -> Any:
@@ -52,13 +168,9 @@ def join_sets(support: Any, query: Any, why: str) -> Any:
     return tf.nest.map_structure(join, support, query)
 
 
-def finite_tasks(tasks: Tasks) -> tf.Tensor:
-    parts = [part for part in tf.nest.flatten(tuple(tasks)) if part.dtype.is_floating]
-    all_tasks = tf.ones([tasks.count], tf.bool)
-    return tf.reduce_all(tf.stack([all_tasks, *map(finite, parts)]), axis=0)
-
-
 def clear(part: Any, valid: tf.Tensor) -> Any:
+    """Zeros in the place of tasks that are not valid, in numbers that may hold NaN."""
+
     def cleared(x: tf.Tensor) -> tf.Tensor:
         return select(valid, x, tf.zeros_like(x)) if x.dtype.is_floating else x
 

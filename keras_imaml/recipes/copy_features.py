@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_imaml.layers.task_batch_normalization import only_centers
+from keras_imaml.layers.centering import only_centers
 
 
 def copy_features(source: keras.Model, target: keras.Model) -> list[str]:
@@ -15,7 +15,7 @@ def copy_features(source: keras.Model, target: keras.Model) -> list[str]:
         source: A built model.
         target: A built model. `source` must have its layers with weights, in the same shapes.
             Exceptions are the last one, the head, which is not changed, and a
-            `TaskBatchNormalization` that only centers by batch statistics.
+            `keras_imaml.layers.Centering` by batch statistics.
 
     Returns:
         The names of the layers that were set.

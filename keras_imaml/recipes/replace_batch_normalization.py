@@ -4,6 +4,7 @@ from typing import Any
 
 import keras
 
+from keras_imaml._compat.keras_attributes import all_layers
 from keras_imaml.export.layer_state import copy_other_state
 from keras_imaml.layers.task_batch_normalization import TaskBatchNormalization
 
@@ -41,7 +42,7 @@ def replace_batch_normalization(model: keras.Model) -> keras.Model:
             f"layers can be replaced. Received: {type(model).__name__}"
         )
     copy = keras.models.clone_model(model, clone_function=_replaced, recursive=True)
-    wrapped = [layer.path for layer in copy._flatten_layers() if _is_stock(layer)]
+    wrapped = [layer.path for layer in all_layers(copy) if _is_stock(layer)]
     if wrapped:
         raise ValueError(
             "Invalid value for `model`. Expected BatchNormalization layers of the network itself "

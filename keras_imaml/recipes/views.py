@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from keras_imaml._compat.keras_graph import called_again, nodes_of, structure_of
 from keras_imaml.layers import View
-from keras_imaml.layers.task_batch_normalization import only_centers
+from keras_imaml.layers.centering import only_centers
 
 
 def views_of_photographs(size: int | None = None) -> list[View]:

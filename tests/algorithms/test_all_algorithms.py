@@ -81,7 +81,9 @@ def test_one_algorithm_serves_one_learner(algorithm):
         ki.MetaLearner(ki.models.MLP(), algorithm)
 
 
-STRONGLY_CONVEX = ki.inner.GradientDescent(momentum="strongly_convex", nesterov=True)
+STRONGLY_CONVEX = ki.inner.GradientDescent(
+    learning_rate=0.1, momentum="strongly_convex", nesterov=True
+)
 LEARNED_RATE = ki.inner.GradientDescent(learning_rate=ki.LearningRate(0.1))
 
 

@@ -27,7 +27,7 @@ def prepared(algorithm, problem, **settings):
     ("transductive", "recompute"),
     [
         (True, False),
-        (False, True),
+        pytest.param(False, True, marks=pytest.mark.slow),
         pytest.param(True, True, marks=pytest.mark.slow),
         pytest.param(False, False, marks=pytest.mark.slow),
     ],
@@ -53,7 +53,7 @@ def test_equals_finite_differences(transductive, recompute):
         assert float(np.sum(gradient * direction)) == pytest.approx(measured, rel=1e-5, abs=1e-8)
 
 
-@pytest.mark.parametrize("momentum", [0.0, 0.6])
+@pytest.mark.parametrize("momentum", [pytest.param(0.0, marks=pytest.mark.slow), 0.6])
 def test_recomputation_gives_the_same_gradient(run, momentum):
     problem = problems.LinearRegression()
 
@@ -121,10 +121,10 @@ def test_learned_rates_train_and_stay_positive():
 @pytest.mark.parametrize(
     ("settings", "adapt"),
     [
-        ({}, "head"),
         *(
             pytest.param(*case, marks=pytest.mark.slow)
             for case in (
+                ({}, "head"),
                 ({}, ["dense_1", "head"]),
                 ({"recompute": True}, "head"),
                 ({"first_order": True}, ["dense_1", "head"]),

@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_imaml.algorithms.pseudo_labels import pseudo_label_losses, pseudo_labels
+from keras_imaml.algorithms.pseudo_labels import (
+    WithPseudoLabels,
+    pseudo_label_losses,
+    pseudo_labels,
+)
+from tests import problems
 
 
 def logits(tasks=3, examples=12, classes=4, scale=3.0, dtype="float64"):
@@ -77,3 +82,22 @@ def test_places_of_an_example_are_guessed_as_examples_are(run, balanced):
     np.testing.assert_allclose(labels, tf.reshape(expected, places.shape), rtol=1e-12)
     losses = run(pseudo_label_losses, labels, places)
     np.testing.assert_allclose(losses, pseudo_label_losses(expected, flat), rtol=1e-12)
+
+
+def test_labels_add_their_loss_of_the_query_outputs_to_the_support_loss():
+    problem = problems.Images()
+    objective = problems.objective_of(problem)
+    phi = objective.parameters.broadcast(objective.parameters.theta(), 2)
+    labels = tf.nn.softmax(tf.constant(np.random.default_rng(3).normal(size=(2, 9, 3))))
+    labelled = WithPseudoLabels(objective, labels)
+    added = labelled.support_losses(phi) - objective.support_losses(phi)
+    expected = pseudo_label_losses(labels, objective.query(phi).outputs)
+    np.testing.assert_allclose(added, expected, rtol=1e-9)
+    # What is made of it keeps the labels of its tasks.
+    second = labelled.part(1, 1)
+    np.testing.assert_allclose(
+        second.support_losses(phi[1:]), labelled.support_losses(phi)[1:], rtol=1e-9
+    )
+    cleared = labelled.without(tf.constant([True, False]))
+    assert cleared.valid.numpy().tolist() == [False, True]
+    assert np.all(cleared.labels[0].numpy() == 0) and np.all(cleared.labels[1].numpy() > 0)

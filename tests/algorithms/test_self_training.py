@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import keras_imaml as ki
-from keras_imaml.algorithms.pseudo_labels import pseudo_label_losses, pseudo_labels
+from keras_imaml.algorithms.pseudo_labels import WithPseudoLabels, pseudo_labels
 from tests import learners, problems
 
 
@@ -48,7 +48,7 @@ def test_the_meta_gradient_equals_finite_differences_at_given_guesses(make, adap
 
     def objective():
         plain = problems.objective_of(problem, adapt, transductive)
-        return plain.with_pseudo_labels(labels, pseudo_label_losses)
+        return WithPseudoLabels(plain, labels)
 
     algorithm = make()
     algorithm.prepare(objective().parameters)
@@ -81,7 +81,7 @@ def test_each_round_guesses_anew_and_solves_from_theta(run, rounds, balanced):
     for _ in range(rounds):
         logits = objective.query(algorithm.algorithm.adapt(labelled).phi).outputs
         labels = pseudo_labels(logits, 0.5, balanced)
-        labelled = objective.with_pseudo_labels(labels, pseudo_label_losses)
+        labelled = WithPseudoLabels(objective, labels)
     # The inner objective, written out: descent from theta on support and guessed query loss.
     phi = algorithm.inner_problem(objective).start()
     for _ in range(4):

@@ -54,6 +54,7 @@ NETWORKS = {
     "only scaled": stack(CONV, part(NORM, center=False)),
     "only shifted": stack(CONV, part(NORM, scale=False)),
     "only centered": stack(CONV, part(NORM, divide=False)),
+    "centered": stack(CONV, part(ki.layers.Centering)),
     "fixed statistics": stack(CONV, part(NORM, fixed=True)),
     "normalized features": stack(part(layers.Flatten), part(layers.Dense, 3), part(NORM)),
     "max pooling": stack(CONV, part(layers.MaxPooling2D, 2), part(layers.Flatten)),
@@ -146,6 +147,24 @@ def test_statistics_of_the_first_examples(name):
     )
     by_rule = network(phi, x, True, 2).outputs
     vectorized = network._vectorized(phi, x, True, 2, tf.range(x.shape[0])).outputs
+    np.testing.assert_allclose(by_rule, vectorized, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["normalization", "normalized features", "only centered"])
+def test_statistics_of_the_examples_that_count(name):
+    model = NETWORKS[name]("float64")
+    parameters = Parameters(model)
+    network, phi, x = (
+        TaskNetwork(model, parameters),
+        weights_of_tasks(parameters),
+        inputs_of_tasks(),
+    )
+    counted = np.random.default_rng(4).uniform(size=x.shape[:2]) < 0.5
+    counted[:, 1] = True
+    counted = tf.constant(counted)
+    by_rule = network(phi, x, True, counted=counted).outputs
+    numbers = tf.range(x.shape[0])
+    vectorized = network._vectorized(phi, x, True, None, numbers, counted).outputs
     np.testing.assert_allclose(by_rule, vectorized, rtol=1e-9, atol=1e-12)
 
 

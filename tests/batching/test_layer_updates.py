@@ -40,6 +40,20 @@ class CounterOfTensorFlow(layers.Layer):
         return x
 
 
+class OfTensorFlow(layers.Layer):
+    """Changes a variable or a table by other operations than an assignment of all of it."""
+
+    def __init__(self, change, **settings):
+        super().__init__(**settings)
+        self.change = change
+        self.held = tf.Variable(tf.zeros([2]), trainable=False)
+        self.table = tf.lookup.experimental.MutableHashTable(tf.int64, tf.float32, 0.0)
+
+    def call(self, x):
+        self.change(self)
+        return x
+
+
 class Monitored(layers.Layer):
     def __init__(self, **settings):
         super().__init__(**settings)
@@ -101,10 +115,22 @@ WITHIN = {
     "loop": in_a_loop,
     "case_in_a_condition": in_a_case_in_a_condition,
 }
+FIRST = tf.constant([0], tf.int64)
+CHANGES = {
+    "scatter": lambda own: own.held.scatter_add(tf.IndexedSlices(tf.ones([1]), FIRST)),
+    "scatter_nd": lambda own: own.held.scatter_nd_update([[1]], [1.0]),
+    "slice": lambda own: own.held[0].assign(1.0),
+    "subtraction": lambda own: own.held.assign_sub([1.0, 1.0]),
+    "table": lambda own: own.table.insert(FIRST, [1.0]),
+}
 UPDATES = {  # name: (the layer, what the message calls it)
     "running_mean": (lambda: RunningMean(name="own"), "own"),
     "counter": (lambda: Counter(name="own"), "own"),
     "counter_of_tensorflow": (lambda: CounterOfTensorFlow(name="own"), "own"),
+    **{
+        name: (lambda change=change: OfTensorFlow(change, name="own"), "own")
+        for name, change in CHANGES.items()
+    },
     "metric": (lambda: Monitored(name="own"), "own"),
     "nested": (lambda: Within(name="own"), "own/counter"),
     "spectral": (lambda: layers.SpectralNormalization(layers.Dense(4), name="own"), "own"),

@@ -42,11 +42,17 @@ def no_warning():
 
 # On processors convolutions of float64 take another path.
 CONVOLUTIONS = [name for name in VECTORIZED if "conv" in name or "_1d" in name or "_2d" in name]
+QUICK = [(name, "float32") for name in VECTORIZED if name != "bidirectional"]
+QUICK += [("conv_2d", "float64"), ("depthwise_2d", "float64"), ("max_pooling_2d", "float64")]
 
 
 @pytest.mark.parametrize(
     ("name", "dtype"),
-    [(name, "float32") for name in VECTORIZED] + [(name, "float64") for name in CONVOLUTIONS],
+    [
+        case if case in QUICK else pytest.param(*case, marks=pytest.mark.slow)
+        for case in [(name, "float32") for name in VECTORIZED]
+        + [(name, "float64") for name in CONVOLUTIONS]
+    ],
 )
 def test_all_tasks_together_equal_one_after_the_other(name, dtype):
     with no_warning():

@@ -150,7 +150,7 @@ CONVOLUTIONS = [
 ]
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("dtype", ["float64", pytest.param("float32", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("settings", CONVOLUTIONS, ids=str)
 def test_convolutions_equal_task_by_task_evaluation(settings, dtype):
     settings = {"filters": 4, "kernel_size": 3, "dtype": dtype, **settings}

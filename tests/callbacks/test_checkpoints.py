@@ -1,27 +1,10 @@
 """Checkpoints: what they hold, and what happens when they cannot be read or written."""
 
-import keras
 import numpy as np
 import pytest
 
 import keras_imaml as ki
-
-
-def learner(hidden=(8,), optimizer="adam", seed=0):
-    keras.utils.set_random_seed(seed)
-    made = ki.MetaLearner(
-        ki.models.MLP(hidden=hidden),
-        ki.IMAML(
-            proximal_strength=ki.ProximalStrength(1.0, learned=True),
-            inner=ki.inner.GradientDescent(steps=2, learning_rate=0.01),
-        ),
-    )
-    made.compile(optimizer=optimizer, loss="mse")
-    return made
-
-
-def tasks(start=0):
-    return ki.data.sinusoid(shot=5, query=5, start=start * 4).batch(4, drop_remainder=True)
+from tests.callbacks.sinusoid_runs import learner, tasks
 
 
 def variables(made):
@@ -80,7 +63,14 @@ def test_saving_twice_at_one_step_writes_once(tmp_path):
     assert (tmp_path / "ckpt-1.index").stat().st_mtime_ns == before
 
 
-@pytest.mark.parametrize("other", [{"hidden": (9,)}, {"hidden": (8, 8)}, {"optimizer": "sgd"}])
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"hidden": (9,)},
+        pytest.param({"hidden": (8, 8)}, marks=pytest.mark.slow),
+        {"optimizer": "sgd"},
+    ],
+)
 def test_a_checkpoint_of_another_learner_is_refused(tmp_path, other):
     made = learner()
     train(made, ki.callbacks.Checkpoints(made, str(tmp_path)), 0, 1)

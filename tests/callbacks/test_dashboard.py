@@ -12,7 +12,7 @@ import keras_imaml as ki
 from keras_imaml.callbacks import dashboard as dashboard_module
 from keras_imaml.callbacks.probe import Probe
 from tests import learners
-from tests.callbacks import test_checkpoints
+from tests.callbacks import sinusoid_runs
 from tests.event_files import Run
 
 
@@ -209,7 +209,7 @@ def test_algorithms_without_a_linear_system(tmp_path, algorithm, own):
 
 @pytest.mark.slow
 def test_a_regression_has_a_loss_and_no_accuracy(tmp_path):
-    made, tasks = test_checkpoints.learner(), test_checkpoints.tasks()
+    made, tasks = sinusoid_runs.learner(), sinusoid_runs.tasks()
     dashboard = ki.callbacks.Dashboard(tmp_path, tasks)
     made.fit(tasks, steps_per_epoch=2, epochs=2, verbose=0, callbacks=[dashboard])
     for name in ("probe", "probe_before"):
@@ -220,7 +220,7 @@ def test_a_regression_has_a_loss_and_no_accuracy(tmp_path):
 
 
 def test_a_resumed_run_goes_on_at_its_step_and_needs_no_probe(tmp_path):
-    made, tasks = test_checkpoints.learner(), test_checkpoints.tasks()
+    made, tasks = sinusoid_runs.learner(), sinusoid_runs.tasks()
     for _ in range(2):
         dashboard = ki.callbacks.Dashboard(tmp_path, every=2)
         made.fit(tasks, steps_per_epoch=2, verbose=0, callbacks=[dashboard])

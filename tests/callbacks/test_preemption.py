@@ -8,7 +8,7 @@ import keras
 import pytest
 
 import keras_imaml as ki
-from tests.callbacks.test_checkpoints import learner, tasks
+from tests.callbacks.sinusoid_runs import learner, tasks
 
 
 class _SignalAt(keras.callbacks.Callback):

@@ -5,7 +5,7 @@ from tensorflow.core.util import event_pb2
 from tensorflow.python.lib.io import tf_record
 
 import keras_imaml as ki
-from tests.callbacks.test_checkpoints import learner, tasks
+from tests.callbacks.sinusoid_runs import learner, tasks
 
 
 def test_each_epoch_leaves_a_picture(tmp_path):

@@ -8,6 +8,8 @@ from keras import layers
 
 import keras_imaml as ki
 from keras_imaml._compat.lora import low_rank_products
+from keras_imaml.export.adapted_model import adapted_model
+from keras_imaml.meta_parameters.parameters import Parameters
 from tests.batched import check, check_curvature, graph
 
 TASKS, WORDS, VOCABULARY, WIDTH = 3, 5, 11, 8
@@ -240,6 +242,30 @@ def test_quantized_layers_come_back_as_they_were(tmp_path, suffix, mode, quantiz
     np.testing.assert_allclose(other.model(x), learner.model(x), rtol=1e-6, atol=1e-7)
     assert other.model.get_layer("wide").quantization_mode == mode
     assert np.abs(other.model.get_layer("wide").lora_kernel_b).max() > 0.1
+
+
+@pytest.mark.parametrize("mode", ["int8", "int4"])
+def test_a_quantized_model_of_one_task_refuses_to_be_rounded(tmp_path, mode):
+    network = quantized(mode, True)
+    parameters = Parameters(network)
+    model = adapted_model(network, parameters, parameters.theta() + 0.1, words()[0], None)
+    for save, name in ((model.save, "model.keras"), (model.save_weights, "model.weights.h5")):
+        with pytest.raises(ValueError, match="The layer '.*words'.*model.export.*learner.save"):
+            save(tmp_path / name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["int8", "int4"])
+def test_a_quantized_model_of_one_task_is_exported_as_it_is(tmp_path, mode):
+    learner = learner_of(quantized(mode, True), algorithm=ki.MAML(ki.inner.GradientDescent(1)))
+    (support_x, support_y), (query_x, _) = meta_batch(1)
+    model = learner.adapt(support_x[0], support_y[0])
+    model.export(tmp_path / "model", verbose=False)
+    loaded = tf.saved_model.load(str(tmp_path / "model"))
+    served = loaded.serve(query_x[0])
+    np.testing.assert_allclose(served, model(query_x[0]), rtol=1e-6)
+    expected = learner.adapt_and_predict(support_x[0], support_y[0], query_x[0])
+    np.testing.assert_allclose(served, expected, rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.slow

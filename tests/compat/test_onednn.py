@@ -14,7 +14,7 @@ from keras_imaml._compat import grouped_convolution, onednn
 @pytest.mark.parametrize(
     ("before", "code", "after"),
     [
-        (None, "import keras_imaml", "1"),
+        pytest.param(None, "import keras_imaml", "1", marks=pytest.mark.slow),
         pytest.param("0", "import keras_imaml", "0", marks=pytest.mark.slow),
         pytest.param(None, "import tensorflow, keras_imaml", "None", marks=pytest.mark.slow),
     ],

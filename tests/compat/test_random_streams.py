@@ -88,7 +88,14 @@ def test_one_task_alone_is_not_folded_and_draws_the_same():
     np.testing.assert_allclose(alone[0], rows[4], rtol=1e-5)
 
 
-@pytest.mark.parametrize("part", [layers.Dropout(0.5), Noise(), Noise(seed=3)])
+@pytest.mark.parametrize(
+    "part",
+    [
+        layers.Dropout(0.5),
+        pytest.param(Noise(), marks=pytest.mark.slow),
+        Noise(seed=3),
+    ],
+)
 def test_streams_advance_and_start_again_from_the_seed(part):
     def drawn(seed):
         keras.utils.set_random_seed(seed)
@@ -226,7 +233,7 @@ def test_chunks_and_pipelines_draw_what_the_whole_does(monkeypatch, limit, lanes
         return meta_gradient(learner.algorithm, objective, learner.trainable_variables, limit)
 
     whole = graph(lambda: meta(None))
-    monkeypatch.setattr("keras_imaml.learner.meta_batch.pipelines", lambda: lanes)
+    monkeypatch.setattr("keras_imaml.objectives.meta_batch_plan.pipelines", lambda: lanes)
     parts = graph(lambda: meta(limit))
     np.testing.assert_allclose(parts.query_losses, whole.query_losses, rtol=1e-9)
     for a, b in zip(parts.gradients, whole.gradients, strict=True):

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 import keras_imaml as ki
 from keras_imaml._compat import second_derivatives
-from keras_imaml.batching.layer_checks import exact_moments
+from keras_imaml._compat.second_derivatives import exact_moments
 from tests import batched
 from tests.second_derivatives import (
     ADDED,

@@ -182,9 +182,13 @@ def test_the_number_of_tasks_may_be_unknown():
         bound = inner._replace(objective=objective)
         return GaussNewton().linearize(lambda: bound, phi, []).product(v)
 
-    signature = [tf.TensorSpec([None, *t.shape[1:]], t.dtype) for t in (phi, v, *problem.tensors)]
+    signature = [
+        tf.TensorSpec([None, *t.shape[1:]], t.dtype) for t in (phi, v, *problem.tensors[:4])
+    ]
     traced = tf.function(product, input_signature=signature, autograph=False)
-    np.testing.assert_allclose(traced(phi, v, *problem.tensors), expected, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(
+        traced(phi, v, *problem.tensors[:4]), expected, rtol=1e-9, atol=1e-12
+    )
 
 
 def test_a_regularizer_of_weights_that_do_not_adapt_does_not_count(run):

@@ -27,7 +27,19 @@ def test_equals_finite_differences_of_the_gradient(kind):
     assert networks.relative_error(av, finite_differences(inner, phi, v)) < 1e-6
     # Symmetric, task by task.
     np.testing.assert_allclose(np.sum(u * av, 1), np.sum(v * au, 1), rtol=1e-10)
-    # The same network in single precision.
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        kind if kind in ("dense", "max_pooling") else pytest.param(kind, marks=pytest.mark.slow)
+        for kind in networks.LAYERS
+    ],
+)
+def test_single_precision_equals_double(kind):
+    inner, phi = networks.inner_problem(networks.network(kind))
+    _, v = networks.directions(phi)
+    (av,) = networks.products(graph, Hessian(), inner, phi, [v])
     single, _ = networks.inner_problem(networks.network(kind, "float32"))
     (product,) = networks.products(
         graph, Hessian(), single, tf.cast(phi, tf.float32), [tf.cast(v, tf.float32)]
@@ -36,7 +48,10 @@ def test_equals_finite_differences_of_the_gradient(kind):
     assert networks.relative_error(product, av) < 1e-3
 
 
-@pytest.mark.parametrize("kind", ["task_batch_normalization", "layer_normalization"])
+@pytest.mark.parametrize(
+    "kind",
+    ["task_batch_normalization", pytest.param("layer_normalization", marks=pytest.mark.slow)],
+)
 def test_is_the_same_eagerly(kind):
     inner, phi = networks.inner_problem(networks.network(kind))
     vectors = networks.directions(phi, 1)
@@ -46,7 +61,8 @@ def test_is_the_same_eagerly(kind):
 
 
 @pytest.mark.parametrize(
-    "downsample", ["stride", pytest.param("average", marks=pytest.mark.slow), "max"]
+    "downsample",
+    ["stride", *(pytest.param(name, marks=pytest.mark.slow) for name in ("average", "max"))],
 )
 def test_conv4_equals_finite_differences(downsample):
     settings = {} if downsample == "stride" else {"activation": "gelu"}

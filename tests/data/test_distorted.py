@@ -100,7 +100,13 @@ def test_every_image_is_distorted_by_itself_and_labels_stay():
     np.testing.assert_array_equal(t, np.repeat(range(5), 2))
 
 
-@pytest.mark.parametrize("settings", [{}, {"mirror": True, "light": 0.3, "edges": "reflected"}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param({}, marks=pytest.mark.slow),
+        {"mirror": True, "light": 0.3, "edges": "reflected"},
+    ],
+)
 def test_a_stream_goes_on_where_it_was(settings):
     whole = first(
         ki.data.distorted(ki.data.glyphs("train", classes=20, seed=3), **settings, seed=3), 4

@@ -58,6 +58,7 @@ def test_bad_split_is_refused():
         mini_imagenet("val")
 
 
+@pytest.mark.slow
 def test_the_published_images(published_data):
     tasks = mini_imagenet("validation", way=16, query=4, data_dir=published_data, image_size=20)
     (support_x, _), (query_x, _) = next(tasks.as_numpy_iterator())

@@ -56,6 +56,9 @@ def path(solver_of, steps, inner):
 class Function:
     """An inner problem of one weight a task, given by G itself."""
 
+    strength = tf.constant(0.0, tf.float64)
+    theta = property(lambda self: self._start[0])
+
     def __init__(self, value, start):
         self._value = value
         self._start = tf.constant(start, tf.float64)[:, None]

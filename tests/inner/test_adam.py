@@ -102,7 +102,7 @@ def test_a_broken_task_is_not_sound_and_leaves_the_others(run):
 @pytest.mark.parametrize(
     "arguments",
     [
-        {"steps": 0},
+        {"steps": -1},
         {"learning_rate": 0.0},
         {"beta_1": 1.0},
         {"beta_2": 1.5},

@@ -53,12 +53,18 @@ def test_solvers_report_where_they_began_and_where_they_were_last(name):
     assert (found.value < found.initial_value).numpy().all()
 
 
+def descent(steps, rate, *momentum, **settings):
+    """With a step size that is not compared with lambda when the algorithm is made."""
+    rate = ki.LearningRate(rate, "model", learned=False)
+    return ki.inner.GradientDescent(steps, rate, *momentum, **settings)
+
+
 EXPLODING = {  # the support loss ends between 1e8 and 1e30
-    "imaml": lambda: ki.IMAML(1.0, ki.inner.GradientDescent(4, 1e2)),
-    "imaml, one step": lambda: ki.IMAML(1.0, ki.inner.GradientDescent(1, 1e6)),
-    "imaml, hessian": lambda: ki.IMAML(1.0, ki.inner.GradientDescent(2, 1e4), curvature="hessian"),
+    "imaml": lambda: ki.IMAML(1.0, descent(4, 1e2)),
+    "imaml, one step": lambda: ki.IMAML(1.0, descent(1, 1e6)),
+    "imaml, hessian": lambda: ki.IMAML(1.0, descent(2, 1e4), curvature="hessian"),
     "imaml, adam": lambda: ki.IMAML(1.0, ki.inner.Adam(3, 1e6)),
-    "imaml, nesterov": lambda: ki.IMAML(1.0, ki.inner.GradientDescent(4, 1e2, 0.9, nesterov=True)),
+    "imaml, nesterov": lambda: ki.IMAML(1.0, descent(4, 1e2, 0.9, nesterov=True)),
     "maml": lambda: ki.MAML(ki.inner.GradientDescent(4, 1e2)),
     "maml, one step": lambda: ki.MAML(ki.inner.GradientDescent(1, 1e6)),
     "maml, recomputed": lambda: ki.MAML(ki.inner.GradientDescent(4, 1e2), recompute=True),
@@ -66,8 +72,40 @@ EXPLODING = {  # the support loss ends between 1e8 and 1e30
     "fomaml": lambda: ki.MAML(ki.inner.GradientDescent(4, 1e2), first_order=True),
     "reptile": lambda: ki.Reptile(ki.inner.GradientDescent(4, 1e2)),
     "reptile, adam": lambda: ki.Reptile(ki.inner.Adam(3, 1e6)),
-    "released": lambda: ki.algorithms.ReleasedIMAML(1.0, ki.inner.GradientDescent(4, 1e2)),
+    "released": lambda: ki.algorithms.ReleasedIMAML(1e-3, ki.inner.GradientDescent(4, 1e2)),
 }
+
+
+LAST_STEP = {  # of two steps, the second one diverges
+    "maml": lambda inner: ki.MAML(inner),
+    "maml, recomputed": lambda inner: ki.MAML(inner, recompute=True),
+    "fomaml": lambda inner: ki.MAML(inner, first_order=True),
+    "reptile": lambda inner: ki.Reptile(inner),
+    "imaml": lambda inner: ki.IMAML(1.0, inner),
+}
+
+
+class Leap(ki.inner.GradientDescent):
+    """A last step that is a million times longer."""
+
+    def rule(self, problem):
+        rule, last = super().rule(problem), self.steps - 1
+
+        def update(step, gradient):
+            (change,) = rule.update(step, gradient)
+            return (tf.where(tf.equal(step, last), 1e6, 1.0) * change,)
+
+        return rule._replace(update=update)
+
+
+@pytest.mark.parametrize("name", LAST_STEP)
+def test_a_last_step_that_explodes_is_seen(name):
+    made, data = regression(LAST_STEP[name](Leap(3, 0.01))), batch()
+    before = made.get_weights()
+    assert float(made.train_step(data)["bad_tasks"]) == 1
+    for a, b in zip(before, made.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert float(made.test_step(data)["bad_tasks"]) == 1
 
 
 def regression(algorithm):
@@ -147,7 +185,7 @@ def test_solved_tasks_are_sound(algorithm):
 
 
 def test_adapt_refuses_a_task_that_diverges():
-    made = regression(ki.IMAML(1.0, ki.inner.GradientDescent(4, 1e2)))
+    made = regression(ki.IMAML(1.0, descent(4, 1e2)))
     (x, y), (q, _) = batch()
     with pytest.raises(ValueError, match="diverged.*lower the inner learning rate"):
         made.adapt(x[0], y[0])

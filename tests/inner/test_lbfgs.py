@@ -164,7 +164,7 @@ def test_a_task_without_an_acceptable_step_stays():
 @pytest.mark.parametrize(
     "arguments",
     [
-        {"steps": 0},
+        {"steps": -1},
         {"memory": 0},
         {"first_step": 0.0},
         {"backtracks": 1.5},

@@ -169,7 +169,7 @@ def test_a_task_without_an_acceptable_step_stays():
 @pytest.mark.parametrize(
     "arguments",
     [
-        {"steps": 0},
+        {"steps": -1},
         {"linear_steps": 0},
         {"curvature": "fisher"},
         {"damping": -0.1},

@@ -15,24 +15,46 @@ def debugger():
     tf.debugging.disable_check_numerics()
 
 
+def descent(**settings):
+    return ki.inner.GradientDescent(2, 0.1, **settings)
+
+
+ALGORITHMS = {
+    "conjugate gradient": lambda: ki.IMAML(
+        inner=descent(), linear=ki.linear.ConjugateGradient(max_steps=2)
+    ),
+    "neumann": lambda: ki.IMAML(inner=descent(), linear=ki.linear.Neumann(2)),
+    "nystrom": lambda: ki.IMAML(inner=descent(), linear=ki.linear.Nystrom(2)),
+    "dual": lambda: ki.IMAML(inner=descent(), linear=ki.linear.Dual()),
+    "hessian": lambda: ki.IMAML(inner=descent(), curvature="hessian"),
+    "strength of each layer": lambda: ki.IMAML(
+        ki.ProximalStrength(1.0, per="layer", learned=True), descent()
+    ),
+    "momentum": lambda: ki.IMAML(inner=descent(momentum=0.5, nesterov=True)),
+    "tolerance": lambda: ki.IMAML(inner=descent(tolerance=0.5)),
+    "adam": lambda: ki.IMAML(inner=ki.inner.Adam(2)),
+    "newton": lambda: ki.IMAML(inner=ki.inner.NewtonCG(2)),
+    "lbfgs": lambda: ki.IMAML(inner=ki.inner.LBFGS(2)),
+    "released": lambda: ki.algorithms.ReleasedIMAML(1.0, descent()),
+    "maml": lambda: ki.MAML(descent()),
+    "recomputed": lambda: ki.MAML(descent(), recompute=True),
+    "first order": lambda: ki.MAML(descent(), first_order=True),
+    "reptile": lambda: ki.Reptile(),
+    "self-training": lambda: ki.SelfTraining(ki.IMAML(inner=descent())),
+}
+
+
 @pytest.mark.slow  # the debugger checks each operation, and tracing takes longer
-@pytest.mark.parametrize(
-    "linear",
-    [
-        ki.linear.ConjugateGradient(max_steps=2),
-        ki.linear.Neumann(2),
-        ki.linear.Nystrom(2),
-        ki.linear.Dual(),
-    ],
-)
-def test_a_healthy_run_is_not_stopped(linear, debugger):
-    network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
-    algorithm = ki.IMAML(inner=ki.inner.GradientDescent(1, 0.1), linear=linear)
-    learner = ki.MetaLearner(network, algorithm)
-    learner.compile("sgd", "mse")
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_a_healthy_run_is_not_stopped(name, debugger):
+    network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3, "relu")])
+    network.add(keras.layers.Dense(2))
+    learner = ki.MetaLearner(network, ALGORITHMS[name]())
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    learner.compile("sgd", loss, ["accuracy"])
     x = np.random.default_rng(0).normal(size=(1, 2, 2)).astype("float32")
-    data = ((x, x[..., :1]), (x, x[..., :1]))
+    y = np.array([[0, 1]], "int32")
+    data = ((x, y), (x, y))
     assert np.isfinite(learner.fit(*data, verbose=0).history["loss"]).all()
-    assert np.isfinite(learner.evaluate(*data, verbose=0, return_dict=True)["loss"])
-    outputs = learner.adapt_and_predict(x[0], x[0, :, :1], x[0])
-    assert np.isfinite(outputs).all()
+    tasks = tf.data.Dataset.from_tensors(data)
+    assert ki.evaluate(learner, tasks, 1, verbose=0, per_task=True)["valid"].all()

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import keras_imaml as ki
-from benchmarks.tracing import NETWORKS, learner_of
+from benchmarks.cost.tracing import NETWORKS, learner_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*one task after the other")
 

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 import keras_imaml as ki
-from tests import learners
+from tests import learners, problems
 
 
 @pytest.fixture
@@ -126,3 +126,55 @@ def test_one_task_has_no_interval(learner):
     result = ki.evaluate(learner, dataset(episodes()).batch(5), num_tasks=1, verbose=False)
     assert np.isnan(result.ci95) and np.isnan(result.loss_ci95)
     assert "(1 task, non-transductive, interval unknown)" in str(result)
+
+
+def test_a_table_of_the_tasks_with_their_certificates():
+    """On linear regression, where both residuals have a closed form."""
+    problem = problems.LinearRegression(tasks=4, dtype="float64")
+    steps, rate, strength = 3, 0.05, 0.5
+    inner = ki.inner.GradientDescent(steps, rate)
+    linear = ki.linear.ConjugateGradient(max_steps=2, tolerance=0.0)
+    learner = ki.MetaLearner(problem.model, ki.IMAML(strength, inner, linear))
+    learner.compile(loss=keras.losses.MeanSquaredError(dtype="float64"), metrics=["mae"])
+    x, y, query_x, query_y = problem.data[:4]
+    query_x[3, 0, 0] = np.nan
+    data = dataset(((x, y), (query_x, query_y))).batch(2)
+    table = ki.evaluate(learner, data, num_tasks=4, verbose=0, per_task=True)
+    assert {column.shape for column in table.values()} == {(4,)}  # as pandas.DataFrame takes it
+    assert {"loss", "loss_before", "metric/mae", "before/metric/mae"} <= set(table)
+    np.testing.assert_array_equal(table["valid"], [True, True, True, False])
+    phi = theta = np.broadcast_to(problem.theta, (4, 6))
+    norms = []
+    for step in range(steps + 1):
+        gradient = np.einsum("tij,tj->ti", problem.hessian, phi) - problem.linear
+        gradient = gradient + strength * (phi - theta)
+        norms.append(np.linalg.norm(gradient, axis=1))
+        phi = phi - rate * gradient if step < steps else phi
+    np.testing.assert_allclose(table["inner_residual"][:3], (norms[-1] / norms[0])[:3], rtol=1e-9)
+    assert all(np.isnan(column[3]) for name, column in table.items() if name != "valid")
+    system = problem.hessian + strength * np.eye(6)
+    rhs = np.nan_to_num(problem.query_gradient(phi))
+    for task in range(3):  # two steps of conjugate gradient: the best of a plane
+        plane = np.stack([rhs[task], system[task] @ rhs[task]], 1)
+        small, right = plane.T @ system[task] @ plane, plane.T @ rhs[task]
+        left = rhs[task] - system[task] @ (plane @ np.linalg.solve(small, right))
+        expected = np.linalg.norm(left) / np.linalg.norm(rhs[task])
+        assert table["linear_residual"][task] == pytest.approx(expected, rel=1e-6)
+    short = ki.evaluate(learner, data, num_tasks=3, verbose=0)
+    assert short.loss == pytest.approx(table["loss"][:3].mean())
+
+
+@pytest.mark.parametrize("algorithm", [pytest.param(ki.MAML, marks=pytest.mark.slow), ki.Reptile])
+def test_certificates_of_other_algorithms_are_at_the_end_of_the_inner_loop(algorithm):
+    problem = problems.LinearRegression(tasks=2, dtype="float64")
+    learner = ki.MetaLearner(problem.model, algorithm(ki.inner.GradientDescent(2, 0.05)))
+    learner.compile(loss=keras.losses.MeanSquaredError(dtype="float64"))
+    x, y, *query = problem.data[:4]
+    table = ki.evaluate(learner, dataset(((x, y), tuple(query))).batch(2), 2, 0, per_task=True)
+    theta = np.broadcast_to(problem.theta, (2, 6))
+    slope = lambda phi: np.einsum("tij,tj->ti", problem.hessian, phi) - problem.linear  # noqa: E731
+    phi = theta - 0.05 * slope(theta)
+    phi = phi - 0.05 * slope(phi)
+    expected = np.linalg.norm(slope(phi), axis=1) / np.linalg.norm(slope(theta), axis=1)
+    np.testing.assert_allclose(table["inner_residual"], expected, rtol=1e-9)
+    assert ("inner_steps" in table) == (algorithm is ki.MAML)

@@ -19,13 +19,24 @@ GOOD = {
 
 
 def tasks(**changed):
-    return [tf.zeros(shape, dtype) for shape, dtype in {**GOOD, **changed}.values()]
+    """Support and query sets; weights only where they are given."""
+    entries = {**GOOD, **changed}
+    parts = {name: tf.zeros(shape, dtype) for name, (shape, dtype) in entries.items()}
+    return tuple(
+        tuple(parts.get(f"{name}_{part}", ()) for part in ("x", "y", "weights"))
+        for name in ("support", "query")
+    )
 
 
 def test_what_fits_is_taken():
-    check_shapes(MODEL, tasks())
-    check_shapes(MODEL, [*tasks()[:3], ()])
-    assert check_element((tasks()[:2], tasks()[2:], None))
+    support, query = tasks()
+    check_shapes(MODEL, support, query)
+    check_shapes(MODEL, support, (query[0], (), ()))
+    found = check_element((support[:2], query[:2], None))
+    assert [len(part) for part in found] == [3, 3] and found[0][2] == ()
+    weighted = tasks(support_weights=((2, 3), "float32"), query_weights=((2, 6), "int32"))
+    check_shapes(MODEL, *weighted)
+    assert tf.is_tensor(check_element((*weighted, None))[1][2])
 
 
 @pytest.mark.parametrize(
@@ -39,11 +50,15 @@ def test_what_fits_is_taken():
         ({"query_x": ((2, 6, 5), "float32")}, r"`query_x`. Expected examples of shape \(4,\)"),
         ({"support_x": ((2, 3, 4), "bool")}, "`support_x`. Expected numbers"),
         ({"query_y": ((2, 6), "string")}, "`query_y`. Expected numbers"),
+        ({"query_weights": ((2, 5), "float32")}, "`query_weights`. Expected as many examples.*6"),
+        ({"support_weights": ((2, 3, 1), "float32")}, "`support_weights`. Expected numbers of sh"),
+        ({"support_weights": ((2, 3), "string")}, "`support_weights`. Expected numbers of shape"),
+        ({"query_weights": ((3, 6), "float32")}, "`query_weights`. Expected as many tasks.*2"),
     ],
 )
 def test_what_does_not_fit_is_named(changed, message):
     with pytest.raises(ValueError, match=f"Invalid value for {message}.*Received"):
-        check_shapes(MODEL, tasks(**changed))
+        check_shapes(MODEL, *tasks(**changed))
 
 
 @pytest.mark.parametrize("labels", [[0, 1, 3], [-1, 0, 1]])

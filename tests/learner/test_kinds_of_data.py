@@ -105,7 +105,7 @@ def test_examples_of_another_length_are_refused_where_sets_are_joined(name):
     y = np.zeros((2, 3, 2), "float32")
     objective = learner.objective(((short, y), (long, y)), training=True)
     phi = learner.parameters.broadcast(learner.parameters.theta(), 2)
-    join = (lambda: objective.query(phi)) if len(layers) == 3 else objective.merged
+    join = (lambda: objective.query(phi)) if len(layers) == 3 else objective.tasks.merged
     with pytest.raises(ValueError, match="Expected examples of the same shape.*Pad"):
         join()
 

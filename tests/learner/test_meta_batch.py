@@ -1,5 +1,6 @@
 """A meta-batch in parts gives what it gives as a whole."""
 
+import dataclasses
 from unittest import mock
 
 import keras
@@ -10,10 +11,11 @@ import tensorflow as tf
 import keras_imaml as ki
 from keras_imaml.algorithms.query_gradient import query_gradient
 from keras_imaml.batching import TaskLoss, TaskNetwork
-from keras_imaml.batching.chunks import part_size, tasks_at_once
-from keras_imaml.learner import meta_batch as splitting
+from keras_imaml.batching.caches import tasks_in_caches
 from keras_imaml.learner.meta_batch import meta_gradient, outcome
 from keras_imaml.meta_parameters.parameters import Parameters
+from keras_imaml.objectives import meta_batch_plan
+from keras_imaml.objectives.meta_batch_plan import MetaBatchPlan
 from keras_imaml.objectives.task_objective import NetworkAndLoss, TaskObjective
 from keras_imaml.objectives.tasks import Tasks
 from tests import problems
@@ -42,7 +44,7 @@ def both(case, tensors=None, split=2, lanes=1):
     @tf.function(autograph=False)
     def step(limit, lanes):
         objective = problems.objective_of(problem, adapt=adapt, tensors=tensors)
-        with mock.patch.object(splitting, "pipelines", return_value=lanes):
+        with mock.patch.object(meta_batch_plan, "pipelines", return_value=lanes):
             return meta_gradient(algorithm, objective, variables, limit)
 
     return step(None, 1), step(split, lanes)
@@ -84,10 +86,14 @@ def test_a_bad_task_counts_in_no_part():
     ("case", "lanes"),
     [
         ("imaml", 4),
-        ("shared_weights", 2),
         *(
             pytest.param(case, lanes, marks=pytest.mark.slow)
-            for case, lanes in (("maml", 4), ("reptile", 4), ("shared_weights", 4))
+            for case, lanes in (
+                ("maml", 4),
+                ("reptile", 4),
+                ("shared_weights", 2),
+                ("shared_weights", 4),
+            )
         ),
     ],
 )
@@ -106,7 +112,7 @@ def test_pipelines_of_tasks_that_are_not_counted_before(case):
     variables = [*problem.model.trainable_variables, *algorithm.trainable_variables]
 
     def step(lanes, tensors):
-        with mock.patch.object(splitting, "pipelines", return_value=lanes):
+        with mock.patch.object(meta_batch_plan, "pipelines", return_value=lanes):
             objective = problems.objective_of(problem, adapt=adapt, tensors=tensors)
             return meta_gradient(algorithm, objective, variables, None)
 
@@ -143,8 +149,12 @@ def objective_of_zeros(tasks):
     ],
 )
 def test_chunks_count_the_tasks_of_all_pipelines(monkeypatch, tasks, limit, lanes, expected):
-    monkeypatch.setattr(splitting, "pipelines", lambda: lanes)
-    assert splitting._limits(objective_of_zeros(tasks), limit) == expected
+    monkeypatch.setattr(meta_batch_plan, "pipelines", lambda: lanes)
+    plan = objective_of_zeros(tasks).planned(limit).plan
+    at_once, number = expected
+    assert plan.lanes == number
+    in_lane = tasks // number
+    assert plan.at_once(in_lane) == (None if at_once in (None, in_lane) else at_once)
 
 
 @pytest.mark.parametrize("adapt", [True, False])
@@ -161,20 +171,35 @@ def test_the_outcome_is_that_of_the_whole(adapt):
         np.testing.assert_allclose(tf.cast(a, "float64"), tf.cast(b, "float64"), rtol=1e-9)
 
 
-def test_part_sizes_divide_the_number_of_tasks():
-    assert part_size(16, None) is None
-    assert part_size(16, 16) is None
-    assert part_size(16, 5) == 4
-    assert part_size(7, 3) == 1
-    assert part_size(tf.constant(6), 3) == 1  # known only when the graph runs
+@pytest.mark.parametrize(
+    ("plan", "tasks", "at_once"),
+    [
+        (MetaBatchPlan(), 16, None),
+        (MetaBatchPlan(limit=16), 16, None),
+        (MetaBatchPlan(limit=5), 16, 4),
+        (MetaBatchPlan(limit=3), 7, 1),  # whatever it costs
+        (MetaBatchPlan(fits=3), 7, 1),
+        (MetaBatchPlan(fits=5), 7, None),  # single tasks would be far smaller than the caches
+        (MetaBatchPlan(fits=16), 16, None),
+        (MetaBatchPlan(1, None, None, 4).for_queries, 16, 4),
+    ],
+)
+def test_parts_divide_the_number_of_tasks(plan, tasks, at_once):
+    assert plan.at_once(tasks) == at_once
+    assert plan.splits(tasks) == (at_once is not None)
 
 
-def test_large_activations_are_evaluated_a_few_tasks_at_a_time():
+def test_numbers_that_are_known_when_the_graph_runs():
+    assert MetaBatchPlan(limit=3).at_once(tf.constant(6)) == 1
+    assert MetaBatchPlan(fits=3).at_once(tf.constant(6)) is None
+
+
+def test_caches_hold_a_few_tasks_of_large_activations():
     network = ki.models.Conv4(5)
-    assert tasks_at_once(network, 16, 75) == 1
-    assert tasks_at_once(network, 16, 5) in (8, 16)
-    assert tasks_at_once(ki.models.MLP(), 256, 10) == 256
-    assert tasks_at_once(network, 16, None) == 16
+    assert tasks_in_caches(network, 75) == 1
+    assert 8 <= tasks_in_caches(network, 5) <= 16
+    assert tasks_in_caches(ki.models.MLP(), 10) > 256
+    assert tasks_in_caches(network, None) is None
 
 
 @pytest.mark.slow
@@ -202,22 +227,21 @@ def test_sizes_that_mean_nothing_are_refused(value):
 
 @pytest.mark.parametrize("at_once", [1, 2])
 @pytest.mark.parametrize("adapt", [None, "head"])
-def test_query_sets_in_chunks_give_the_same_gradient(monkeypatch, at_once, adapt):
+def test_query_sets_in_chunks_give_the_same_gradient(at_once, adapt):
     problem = problems.Images(tasks=4, dtype="float32")
     objective = problems.objective_of(problem, adapt=adapt)
     phi = objective.parameters.broadcast(objective.parameters.theta(), 4)
     phi += 0.01 * tf.random.stateless_normal(phi.shape, [1, 2])
     valid = tf.constant([True, True, False, True])
 
-    def gradient():
+    def gradient(plan):
         variables = problem.model.trainable_variables
+        planned = dataclasses.replace(objective, plan=plan)
         return tf.function(
-            lambda: query_gradient(objective, phi, valid, variables), autograph=False
+            lambda: query_gradient(planned, phi, valid, variables), autograph=False
         )()
 
-    whole = gradient()
-    monkeypatch.setattr("keras_imaml.algorithms.query_gradient.tasks_at_once", lambda *_: at_once)
-    chunks = gradient()
+    whole, chunks = gradient(MetaBatchPlan()), gradient(MetaBatchPlan(queries_fit=at_once))
     assert chunks.valid.numpy().tolist() == [True, True, False, True]
     np.testing.assert_allclose(whole.losses, chunks.losses, rtol=1e-5)
     np.testing.assert_allclose(whole.outputs, chunks.outputs, rtol=1e-4, atol=1e-5)

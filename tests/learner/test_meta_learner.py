@@ -149,7 +149,7 @@ def test_a_step_is_traced_once(monkeypatch):
     assert traces == {"train": 1, "test": 1}
 
 
-@pytest.mark.parametrize("adapt", [None, "head"])
+@pytest.mark.parametrize("adapt", [pytest.param(None, marks=pytest.mark.slow), "head"])
 def test_a_task_with_nan_is_counted_and_left_out(adapt):
     clean, spoilt = vectors(tasks=8), vectors(tasks=8)
     spoilt[0][0][3, 1, 2] = np.nan
@@ -299,7 +299,7 @@ def cubed_error(y, z):
         pytest.param("mae", keras.metrics.MeanSquaredError(), marks=pytest.mark.slow),
         (keras.losses.CategoricalCrossentropy(from_logits=True), "accuracy"),
         pytest.param("categorical_hinge", "categorical_accuracy", marks=pytest.mark.slow),
-        (cubed_error, "cosine_similarity"),
+        pytest.param(cubed_error, "cosine_similarity", marks=pytest.mark.slow),
     ],
     ids=["mse", "mae", "cross_entropy", "hinge", "a_function"],
 )
@@ -465,7 +465,7 @@ def test_elements_of_another_structure_are_refused():
 
 
 def test_an_adaptation_that_diverges_is_reported():
-    learner = small(algorithm=learners.imaml(steps=50, proximal_strength=1e6))
+    learner = small(algorithm=ki.IMAML(1e-3, inner=ki.inner.GradientDescent(50, 1e3)))
     support, _ = vectors()
     with pytest.raises(ValueError, match="diverged.*lower the inner learning rate"):
         learner.adapt(support[0][0], support[1][0])
@@ -496,7 +496,8 @@ def test_a_predicate_chooses_the_same_weights_after_loading(tmp_path, build):
 
 def test_the_loss_is_nan_where_every_task_is_bad():
     """Not 0, which would be the best of all."""
-    diverging = ki.IMAML(1.0, ki.inner.GradientDescent(30, 1e6))
+    rate = ki.LearningRate(1e6, "model", learned=False)
+    diverging = ki.IMAML(1.0, ki.inner.GradientDescent(30, rate))
     learner = learners.compiled(ki.models.MLP(1), diverging, loss="mse", metrics=())
     tasks = ki.data.sinusoid("train", seed=0).batch(4)
     history = learner.fit(

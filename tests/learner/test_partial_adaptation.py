@@ -5,14 +5,14 @@ import sys
 
 import pytest
 
-from benchmarks.workers import ROOT
+from benchmarks.machine import ROOT
 
 TINY = ["--blocks=1", "--width=64", "--vocabulary=50", "--length=4", "--inner_steps=1"]
 
 
 @pytest.mark.slow
 def test_every_part_is_measured():
-    command = [sys.executable, "-m", "benchmarks.partial_adaptation", *TINY, "--repeats=1"]
+    command = [sys.executable, "-m", "benchmarks.cost.partial_adaptation", *TINY, "--repeats=1"]
     done = subprocess.run(
         [*command, "--adapt=head,lora,lora_merged"], cwd=ROOT, capture_output=True, text=True
     )
@@ -27,7 +27,7 @@ def test_every_part_is_measured():
 @pytest.mark.slow
 def test_a_backbone_of_keras_hub_adapts():
     pytest.importorskip("keras_hub")
-    command = [sys.executable, "-m", "benchmarks.partial_adaptation", *TINY, "--repeats=1"]
+    command = [sys.executable, "-m", "benchmarks.cost.partial_adaptation", *TINY, "--repeats=1"]
     done = subprocess.run(
         [*command, "--adapt=norm", "--encoder=keras_hub"], cwd=ROOT, capture_output=True, text=True
     )
@@ -36,6 +36,6 @@ def test_a_backbone_of_keras_hub_adapts():
 
 
 def test_unknown_parts_are_refused():
-    command = [sys.executable, "-m", "benchmarks.partial_adaptation", "--adapt=feet"]
+    command = [sys.executable, "-m", "benchmarks.cost.partial_adaptation", "--adapt=feet"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode != 0 and "Received: ['feet']" in done.stdout + done.stderr

@@ -2,7 +2,7 @@
 
 import keras
 
-from tests.callbacks.test_checkpoints import learner, tasks
+from tests.callbacks.sinusoid_runs import learner, tasks
 
 
 def test_diagnostics_are_in_the_history_and_not_on_the_bar(capsys):

@@ -5,7 +5,13 @@ import numpy as np
 from keras import layers
 
 import keras_imaml as ki
-from keras_imaml.learner.weight_summary import ADAPTED, FIXED, SHARED, weight_rows
+from keras_imaml.learner.weight_summary import (
+    ADAPTED,
+    FIXED,
+    SHARED,
+    weight_rows,
+    weights_table,
+)
 
 
 def network():
@@ -53,3 +59,13 @@ def test_the_totals_are_those_of_keras():
 def test_it_is_printed(capsys):
     ki.MetaLearner(network(), ki.Reptile()).summary()
     assert "by Reptile(inner=Adam(steps=8" in capsys.readouterr().out
+
+
+def test_lines_fit_a_terminal():
+    inner = keras.Sequential(
+        [keras.Input((2,)), keras.layers.Dense(2, name="d" * 60)], name="m" * 60
+    )
+    algorithm = ki.SelfTraining(ki.IMAML(inner=ki.inner.NewtonCG()))
+    text = weights_table(ki.MetaLearner(inner, algorithm))
+    assert max(map(len, text.splitlines())) <= 100
+    assert "NewtonCG(" in text and "ddd  " in text

@@ -94,7 +94,7 @@ def test_changes_that_are_none_are_refused():
 
 SOLVERS = {
     "gradient descent": ki.inner.GradientDescent(0),
-    "momentum": ki.inner.GradientDescent(0, momentum=0.5),
+    "momentum": ki.inner.GradientDescent(0, 0.1, momentum=0.5),
     "adam": ki.inner.Adam(0),
     "newton": ki.inner.NewtonCG(0),
     "lbfgs": ki.inner.LBFGS(0),

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from keras_imaml import linear
 from keras_imaml.linear import Status
-from keras_imaml.linear.operators import HessianProduct
+from keras_imaml.linear.operators import Damped, HessianProduct
 from tests.linear.systems import dense, of_low_rank, products, residuals, systems
 
 
@@ -260,6 +260,18 @@ def test_the_exact_hessian_is_not_trusted_where_residuals_rise():
     np.testing.assert_array_equal(result.solution[1], definite.solution[1])
     assert HessianProduct(tf.identity).is_positive_definite is None
     assert of_low_rank()[0].is_positive_definite is True
+
+
+@pytest.mark.parametrize(
+    ("operator", "definite"),
+    [(HessianProduct(tf.identity), None), (of_low_rank()[0], True), (tf.identity, True)],
+)
+def test_damping_keeps_the_structure(operator, definite):
+    damped = Damped(operator, tf.constant([0.5, 2.0], tf.float64))
+    assert damped.is_positive_definite is definite
+    if operator is tf.identity:
+        v = tf.constant([[1.0, 2.0], [3.0, 4.0]], tf.float64)
+        np.testing.assert_allclose(damped(v), [[1.5, 3.0], [9.0, 12.0]])
 
 
 def test_a_first_order_start_survives_products_of_nan(run):

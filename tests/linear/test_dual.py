@@ -13,7 +13,10 @@ from tests import problems
 from tests.linear.systems import dense, of_images, of_low_rank, residuals
 
 
-@pytest.mark.parametrize(("dtype", "accuracy"), [("float64", 1e-10), ("float32", 1e-6)])
+@pytest.mark.parametrize(
+    ("dtype", "accuracy"),
+    [("float64", 1e-10), pytest.param("float32", 1e-6, marks=pytest.mark.slow)],
+)
 def test_equals_conjugate_gradient_run_to_convergence(dtype, accuracy):
     linearize, rhs = of_images(dtype)
     tolerance = 1e-14 if dtype == "float64" else 1e-7

@@ -54,11 +54,11 @@ def test_numbers_of_examples_may_be_unknown():
         parameters = objective.parameters
         return objective.query(parameters.broadcast(parameters.theta(), 2)).outputs
 
-    signature = [tf.TensorSpec([2, None, *t.shape[2:]], t.dtype) for t in problem.tensors]
+    signature = [tf.TensorSpec([2, None, *t.shape[2:]], t.dtype) for t in problem.tensors[:4]]
     traced = tf.function(predict, input_signature=signature, autograph=False)
-    expected = predict(*problem.tensors)
+    expected = predict(*problem.tensors[:4])
     assert expected.shape == (2, 9, 3)
-    np.testing.assert_allclose(traced(*problem.tensors), expected, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(traced(*problem.tensors[:4]), expected, rtol=1e-9, atol=1e-12)
 
 
 def test_with_transduction_a_query_example_sees_the_others(run):
@@ -157,21 +157,6 @@ def test_the_gradient_is_that_of_the_value():
     np.testing.assert_allclose(
         inner.gradient(phi), tape.gradient(value, phi), rtol=1e-9, atol=1e-12
     )
-
-
-def test_guesses_add_their_loss_of_the_query_outputs_to_the_support_loss():
-    problem = problems.LinearRegression()
-    objective = problems.objective_of(problem)
-    phi = objective.parameters.broadcast(objective.parameters.theta(), 3)
-    labels = tf.constant(np.random.default_rng(3).normal(size=(3, 7, 1)))
-
-    def loss(labels, outputs):
-        return tf.reduce_sum((labels - outputs) ** 4, axis=[1, 2])
-
-    guessed = objective.with_pseudo_labels(labels, loss)
-    added = guessed.support_losses(phi) - objective.support_losses(phi)
-    np.testing.assert_allclose(added, loss(labels, objective.query(phi).outputs), rtol=1e-9)
-    assert not objective.adapts_to_queries
 
 
 def test_regularizers_enter_both_losses():

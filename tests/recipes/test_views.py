@@ -99,7 +99,7 @@ def test_views_may_be_smaller_than_the_images(network):
 
 
 def test_all_tasks_together_equal_one_after_the_other():
-    model = ki.models.ResNet12(2, (6, 6, 2), (2, 3), dtype="float64")
+    model = ki.models.ResNet12(2, (6, 6, 2), (2,), dtype="float64")
     check(graph, ki.seen_in_views(model, ki.views_of_photographs()), inputs_of_tasks())
 
 

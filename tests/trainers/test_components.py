@@ -76,10 +76,14 @@ def test_the_defaults_as_flags_are_the_defaults(part, option, tmp_path):
             ki.inner.NewtonCG(steps=3, warm_start=True),
         ),
         (
-            ["--inner.momentum=strongly_convex", "--inner.nesterov=true"],
-            ki.inner.GradientDescent(momentum="strongly_convex", nesterov=True),
+            ["--inner.momentum=strongly_convex", "--inner.learning_rate=0.1"],
+            ki.inner.GradientDescent(learning_rate=0.1, momentum="strongly_convex"),
         ),
-        (["--inner.momentum", "0.5"], ki.inner.GradientDescent(momentum=0.5)),
+        (["--inner.learning_rate=auto"], ki.inner.GradientDescent()),
+        (
+            ["--inner.momentum", "0.5", "--inner.learning_rate=0.2"],
+            ki.inner.GradientDescent(learning_rate=0.2, momentum=0.5),
+        ),
         (["--linear=neumann", "--linear.scale=3"], ki.linear.Neumann(scale=3.0)),
         (["--linear=neumann", "--linear.scale=none"], ki.linear.Neumann()),
     ],

@@ -1,15 +1,17 @@
 """The command lines, as a user runs them."""
 
+import contextlib
 import importlib
+import io
 import json
 import os
-import pathlib
 import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from unittest import mock
 
 import keras
 import numpy as np
@@ -18,6 +20,7 @@ import tensorflow as tf
 from absl import flags
 
 import keras_imaml as ki
+from tests.trainers.commands import ROOT, call, command
 from trainers import (
     adapt,
     command_line,
@@ -30,7 +33,6 @@ from trainers import (
     train,
 )
 
-ROOT = pathlib.Path(__file__).absolute().parents[2]
 PRESETS = sorted((ROOT / "trainers" / "presets").rglob("*.flags"))
 SMALL = [
     "--data=sinusoid",
@@ -40,17 +42,25 @@ SMALL = [
     "--steps_per_epoch=3",
     "--validation_tasks=4",
     "--test_tasks=8",
+    "--noprobe",
 ]
 
 
-def command(name, *flags):
-    return [sys.executable, "-m", f"trainers.{name}", *map(str, flags)]
-
-
-def call(name, *flags, **settings):
-    return subprocess.run(
-        command(name, *flags), cwd=ROOT, capture_output=True, text=True, check=False, **settings
-    )
+def call_here(name, *flags):
+    """The same in this process, whose threads stay as they are: without a start of TensorFlow."""
+    program = {"train": train, "evaluate": evaluate, "adapt": adapt, "export": export}[name]
+    code, out, err = 0, io.StringIO(), io.StringIO()
+    keras.backend.clear_session(free_memory=False)  # layers get the names of a new process
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(mock.patch.object(ki, "parallel_tasks"))
+        stack.enter_context(contextlib.redirect_stdout(out))
+        stack.enter_context(contextlib.redirect_stderr(err))
+        try:
+            command_line.run(program.PROGRAM, list(map(str, flags)))
+        except SystemExit as stopped:
+            code = stopped.code
+    command = [name, *flags]
+    return subprocess.CompletedProcess(command, code, out.getvalue(), err.getvalue())
 
 
 def interrupted(line, name, *flags):
@@ -227,7 +237,7 @@ def test_training_by_hand(tmp_path):
 @pytest.mark.slow
 def test_train_evaluate_and_resume(tmp_path):
     run = tmp_path / "run"
-    first = call("train", f"--run_dir={run}", *SMALL, "--steps=4")
+    first = call("train", f"--run_dir={run}", *SMALL, "--steps=4", "--probe")
     assert first.returncode == 0, first.stderr
     assert "TensorBoard:" in first.stdout
     assert f"SavedModel: {run}/saved_model" in first.stdout
@@ -240,30 +250,30 @@ def test_train_evaluate_and_resume(tmp_path):
     assert set(result["versions"]) == {"keras_imaml", "keras", "tensorflow", "python"}
     assert list((run / "logs").rglob("events*"))
 
-    again = call("train", f"--run_dir={run}", *SMALL, "--steps=7")
+    again = call_here("train", f"--run_dir={run}", *SMALL, "--steps=7")
     assert again.returncode == 0, again.stderr
     assert "Going on from step 4" in again.stdout
-    whole = call("train", f"--run_dir={tmp_path / 'whole'}", *SMALL, "--steps=7")
+    whole = call_here("train", f"--run_dir={tmp_path / 'whole'}", *SMALL, "--steps=7")
     assert whole.returncode == 0, whole.stderr
     resumed, straight = (
         json.loads((folder / "result.json").read_text()) for folder in (run, tmp_path / "whole")
     )
     assert resumed["loss"] == straight["loss"]
 
-    evaluated = call("evaluate", f"--run_dir={run}", "--tasks=8", "--inner.steps=2")
+    evaluated = call_here("evaluate", f"--run_dir={run}", "--tasks=8", "--inner.steps=2")
     assert evaluated.returncode == 0, evaluated.stderr
     assert json.loads((run / "evaluation_test.json").read_text())["loss"] == resumed["loss"]
-    fewer = call("evaluate", f"--run_dir={run}", "--tasks=4")
+    fewer = call_here("evaluate", f"--run_dir={run}", "--tasks=4")
     assert fewer.returncode == 0, fewer.stderr
     assert "Left as it is" in fewer.stdout
     assert json.loads((run / "evaluation_test.json").read_text())["tasks"] == 8
 
     (run / "result.json").unlink()
-    third = call("train", f"--run_dir={run}", *SMALL, "--steps=7")  # nothing is left to train
+    third = call_here("train", f"--run_dir={run}", *SMALL, "--steps=7")  # nothing is left to train
     assert third.returncode == 0, third.stderr
     assert json.loads((run / "result.json").read_text())["loss"] == resumed["loss"]
 
-    other = call("train", f"--run_dir={run}", *SMALL, "--steps=7", "--data.shot=3")
+    other = call_here("train", f"--run_dir={run}", *SMALL, "--steps=7", "--data.shot=3")
     assert other.returncode == 2
     assert "other settings" in other.stderr
     assert "--data.shot=3" in other.stderr
@@ -316,15 +326,18 @@ def test_adapt_to_class_folders(tmp_path):
         "--data.query=2",
         "--tasks_per_step=2",
         "--steps=2",
+        "--noprobe",
     ]
-    trained = call(
+    trained = call_here(
         "train", f"--run_dir={run}", *flags, "--test_tasks=4", "--validation_tasks=0",
         "--inner.learning_rate=0.3", "--algorithm.proximal_strength=0.1",
     )  # fmt: skip
     assert trained.returncode == 0, trained.stderr
     class_folders(images, ["ash", "beech", "cedar"])
     output = tmp_path / "adapted"
-    adapted = call("adapt", f"--run_dir={run}", f"--support_dir={images}", f"--output={output}")
+    adapted = call_here(
+        "adapt", f"--run_dir={run}", f"--support_dir={images}", f"--output={output}"
+    )
     assert adapted.returncode == 0, adapted.stderr
     assert (output / "labels.txt").read_text().split() == ["ash", "beech", "cedar"]
     code = (
@@ -336,17 +349,19 @@ def test_adapt_to_class_folders(tmp_path):
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert "(2, 3)" in loaded.stdout
-    taken = call("adapt", f"--run_dir={run}", f"--support_dir={images}", f"--output={__file__}")
+    taken = call_here(
+        "adapt", f"--run_dir={run}", f"--support_dir={images}", f"--output={__file__}"
+    )
     assert taken.returncode == 2
     assert "is a file, expected a folder" in taken.stderr
-    other = call("evaluate", f"--run_dir={run}", "--data.way=4", "--tasks=2")
+    other = call_here("evaluate", f"--run_dir={run}", "--data.way=4", "--tasks=2")
     assert other.returncode == 2
     assert "the head of this run has 3 classes" in other.stderr
     shutil.rmtree(images / "ash")
-    wrong = call("adapt", f"--run_dir={run}", f"--support_dir={images}", f"--output={output}")
+    wrong = call_here("adapt", f"--run_dir={run}", f"--support_dir={images}", f"--output={output}")
     assert wrong.returncode == 2
     assert "expected 3 folders" in wrong.stderr
-    wrong = call(
+    wrong = call_here(
         "adapt", f"--run_dir={run}", f"--support_dir={images}", "--output=a", "--format=onnx"
     )
     assert wrong.returncode == 2
@@ -356,6 +371,7 @@ def test_adapt_to_class_folders(tmp_path):
 @pytest.mark.slow
 def test_a_residual_network_is_trained_by_a_flag(tmp_path):
     small = [
+        "--noprobe",
         "--model.filters=2",
         "--data.way=2",
         "--tasks_per_step=2",
@@ -363,7 +379,7 @@ def test_a_residual_network_is_trained_by_a_flag(tmp_path):
         "--test_tasks=4",
     ]
     flags = ["--model=resnet12", "--model.downsample=max", "--adapt=head", "--validation_tasks=0"]
-    made = call("train", f"--run_dir={tmp_path / 'run'}", *flags, *small)
+    made = call_here("train", f"--run_dir={tmp_path / 'run'}", *flags, *small)
     assert made.returncode == 0, made.stderr
     assert "--model=resnet12" in (tmp_path / "run" / "flags.txt").read_text()
     assert json.loads((tmp_path / "run" / "result.json").read_text())["tasks"] == 4
@@ -372,6 +388,7 @@ def test_a_residual_network_is_trained_by_a_flag(tmp_path):
 @pytest.mark.slow
 def test_a_run_begins_with_the_features_of_a_classifier(tmp_path):
     small = [
+        "--noprobe",
         "--model.filters=4",
         "--data.way=3",
         "--tasks_per_step=1",
@@ -380,20 +397,20 @@ def test_a_run_begins_with_the_features_of_a_classifier(tmp_path):
     ]
     shared = [*small, "--adapt=head", "--transductive", "--validation_tasks=0"]
     supervised = ["--algorithm=supervised", "--training_way=16", "--data.query=2"]
-    refused = call(
+    refused = call_here(
         "train", f"--run_dir={tmp_path / 'other'}", *shared, *supervised, "--model.classes=60"
     )
     assert refused.returncode == 2
     (classes,) = re.findall(r"--model.classes=60: expected (\d+)", refused.stderr)
     features, run = tmp_path / "features", tmp_path / "run"
-    made = call(
+    made = call_here(
         "train", f"--run_dir={features}", *shared, *supervised, f"--model.classes={classes}"
     )
     assert made.returncode == 0, made.stderr
-    evaluated = call("evaluate", f"--run_dir={features}", "--data.way=2", "--tasks=2")
+    evaluated = call_here("evaluate", f"--run_dir={features}", "--data.way=2", "--tasks=2")
     assert evaluated.returncode == 0, evaluated.stderr
     rate = "--outer.learning_rate=1e-12"  # so that the weights stay those it began with
-    made = call(
+    made = call_here(
         "train", f"--run_dir={run}", *shared, "--model.tied_head", f"--features={features}", rate
     )
     assert made.returncode == 0, made.stderr
@@ -402,7 +419,7 @@ def test_a_run_begins_with_the_features_of_a_classifier(tmp_path):
     )
     assert isinstance(ours.layers[-1], ki.layers.TiedDense)
     wrong = ["--model.tied_head", "--model.filters=3", f"--features={features}"]
-    refused = call("train", f"--run_dir={tmp_path / 'wrong'}", *shared, *wrong)
+    refused = call_here("train", f"--run_dir={tmp_path / 'wrong'}", *shared, *wrong)
     assert refused.returncode == 2
     assert "Expected a layer 'conv_1' with weights of the shapes" in refused.stderr
     for name in ("conv_1", "norm_4"):
@@ -416,6 +433,7 @@ def test_a_run_begins_with_the_features_of_a_classifier(tmp_path):
 def test_a_run_normalises_by_training_images(tmp_path):
     """Those recorded when it begins; any run can be evaluated so."""
     small = [
+        "--noprobe",
         "--model.filters=4",
         "--tasks_per_step=1",
         "--steps=2",
@@ -424,16 +442,16 @@ def test_a_run_normalises_by_training_images(tmp_path):
     ]
     shared = [*small, "--data.way=3", "--adapt=head", "--transductive", "--validation_tasks=0"]
     first, second = (f"--run_dir={tmp_path / name}" for name in ("first", "second"))
-    refused = call("train", first, *shared, "--model.fixed_statistics")
+    refused = call_here("train", first, *shared, "--model.fixed_statistics")
     assert refused.returncode == 2
     assert "--model.fixed_statistics needs --features to train" in refused.stderr
     assert not (tmp_path / "first").exists()
-    assert call("train", first, *shared).returncode == 0
+    assert call_here("train", first, *shared).returncode == 0
     for views in ([], ["--views", "--data.image_size=36", "--view_size=28"]):
-        evaluated = call("evaluate", first, "--model.fixed_statistics", "--tasks=4", *views)
+        evaluated = call_here("evaluate", first, "--model.fixed_statistics", "--tasks=4", *views)
         assert evaluated.returncode == 0, evaluated.stderr
         assert "4 tasks, non-transductive" in evaluated.stdout
-    made = call(
+    made = call_here(
         "train", second, *shared, "--model.fixed_statistics", f"--features={tmp_path / 'first'}"
     )
     assert made.returncode == 0, made.stderr
@@ -441,28 +459,28 @@ def test_a_run_normalises_by_training_images(tmp_path):
     held = ours.get_layer("norm_1").moving_variance.numpy()
     assert ours.get_layer("norm_1").fixed and not np.allclose(held, 1)
     as_it_is = ["--steps=0", "--model.fixed_statistics", f"--features={tmp_path / 'first'}"]
-    made = call("train", f"--run_dir={tmp_path / 'third'}", *shared, *as_it_is)
+    made = call_here("train", f"--run_dir={tmp_path / 'third'}", *shared, *as_it_is)
     assert made.returncode == 0, made.stderr
     assert "after 0 steps" in made.stdout
-    again = call("train", f"--run_dir={tmp_path / 'third'}", *shared, *as_it_is)
+    again = call_here("train", f"--run_dir={tmp_path / 'third'}", *shared, *as_it_is)
     assert again.returncode == 0, again.stderr
-    evaluated = call("evaluate", f"--run_dir={tmp_path / 'third'}", "--tasks=4")
+    evaluated = call_here("evaluate", f"--run_dir={tmp_path / 'third'}", "--tasks=4")
     assert evaluated.returncode == 0, evaluated.stderr
-    refused = call("train", f"--run_dir={tmp_path / 'fourth'}", *shared, "--steps=0")
+    refused = call_here("train", f"--run_dir={tmp_path / 'fourth'}", *shared, "--steps=0")
     assert refused.returncode == 2 and "--steps=0 needs --features" in refused.stderr
-    evaluated = call("evaluate", second, "--tasks=4")  # by those of the run, not recorded anew
+    evaluated = call_here("evaluate", second, "--tasks=4")  # by those of the run, not recorded anew
     assert evaluated.returncode == 0, evaluated.stderr
     assert "4 tasks, non-transductive" in evaluated.stdout
     fifth = f"--run_dir={tmp_path / 'fifth'}"
-    made = call("train", fifth, *shared, *as_it_is, "--model.centered")
+    made = call_here("train", fifth, *shared, *as_it_is, "--model.centered")
     assert made.returncode == 0, made.stderr
     for mode in ("transductive", "non-transductive"):
         flag = "--notransductive" if mode == "non-transductive" else "--transductive"
-        evaluated = call("evaluate", fifth, "--tasks=4", flag)
+        evaluated = call_here("evaluate", fifth, "--tasks=4", flag)
         assert f"(4 tasks, {mode}" in evaluated.stdout, evaluated.stderr
-    refused = call("evaluate", second, "--model.centered", "--tasks=4")
+    refused = call_here("evaluate", second, "--model.centered", "--tasks=4")
     assert refused.returncode == 2 and "does not fit" in refused.stderr
-    refused = call("evaluate", second, "--nomodel.fixed_statistics", "--tasks=4")
+    refused = call_here("evaluate", second, "--nomodel.fixed_statistics", "--tasks=4")
     assert refused.returncode == 2
     assert "the run was trained with --model.fixed_statistics" in refused.stderr
 
@@ -472,15 +490,18 @@ def test_a_run_with_a_tied_head_is_evaluated_adapted_and_exported_for_other_ways
     run = tmp_path / "run"
     flags = ["--model.tied_head", "--adapt=head", "--inner=newton_cg", "--linear=dual"]
     small = [
+        "--noprobe",
         "--model.filters=4",
         "--data.way=6",
         "--tasks_per_step=2",
         "--steps=2",
         "--test_tasks=4",
     ]
-    made = call("train", f"--run_dir={run}", "--validation_tasks=0", *flags, *small)
+    made = call_here("train", f"--run_dir={run}", "--validation_tasks=0", *flags, *small)
     assert made.returncode == 0, made.stderr
-    evaluated = call("evaluate", f"--run_dir={run}", "--data.way=3", "--data.shot=2", "--tasks=4")
+    evaluated = call_here(
+        "evaluate", f"--run_dir={run}", "--data.way=3", "--data.shot=2", "--tasks=4"
+    )
     assert evaluated.returncode == 0, evaluated.stderr
     record = json.loads((run / "evaluation_test_way=3_shot=2.json").read_text())
     assert (record["settings"]["data.way"], record["tasks"]) == (3, 4)
@@ -490,12 +511,12 @@ def test_a_run_with_a_tied_head_is_evaluated_adapted_and_exported_for_other_ways
         "--wrapper.balanced",
         "--algorithm.proximal_strength=1",
     ]
-    guessed = call("evaluate", f"--run_dir={run}", "--data.way=3", "--tasks=4", *guesses)
+    guessed = call_here("evaluate", f"--run_dir={run}", "--data.way=3", "--tasks=4", *guesses)
     assert guessed.returncode == 0, guessed.stderr
     name = "way=3_algorithm.proximal_strength=1.0_wrapper=self_training_wrapper.rounds=2"
     record = json.loads((run / f"evaluation_test_{name}_wrapper.balanced=True.json").read_text())
     assert record["transductive"]  # for the queries see one another
-    exported = call(
+    exported = call_here(
         "export",
         f"--run_dir={run}",
         "--data.way=3",
@@ -514,10 +535,10 @@ def test_a_run_with_a_tied_head_is_evaluated_adapted_and_exported_for_other_ways
         *("adapt", f"--run_dir={run}", f"--support_dir={tmp_path / 'mine'}"),
         *(f"--output={tmp_path / 'models' / 'ab.tflite'}", "--format=litert"),
     ]
-    unlabelled = call(*adapting, "--wrapper=self_training")
+    unlabelled = call_here(*adapting, "--wrapper=self_training")
     assert unlabelled.returncode == 2
     assert "needs unlabelled images" in unlabelled.stderr
-    adapted = call(*adapting)
+    adapted = call_here(*adapting)
     assert adapted.returncode == 0, adapted.stderr
     assert (tmp_path / "models" / "ab.tflite").stat().st_size > 1000
     assert (tmp_path / "models" / "ab.labels.txt").read_text().split() == ["a", "b"]

@@ -44,7 +44,7 @@ SHOWN = [
     "IMAML()",
     "IMAML(ProximalStrength({'default': 1.0}, per='layer', learned=True), inner.NewtonCG())",
     "IMAML(0.5, inner.LBFGS(3), linear.Neumann(), curvature='hessian')",
-    "IMAML(0.5, inner.GradientDescent(2, momentum=0.5, nesterov=True), linear.Nystrom())",
+    "IMAML(0.5, inner.GradientDescent(2, 0.1, momentum=0.5, nesterov=True), linear.Nystrom())",
     "IMAML(linear=linear.Dual())",
     "MAML(inner.GradientDescent(3, LearningRate(0.2, per='weight')), recompute=True)",
     "Reptile(inner.Adam(2))",

@@ -1,10 +1,16 @@
 """What is known of a Keras loss by looking at it."""
 
+import functools
+
 import keras
 import pytest
 
 from keras_imaml._utils.keras_losses import has_class_numbers, loss_name, takes_logits
 from tests import learners
+
+
+def sparse_penalty(y, z):
+    return keras.ops.mean(keras.ops.abs(y - z))
 
 
 @pytest.mark.parametrize(
@@ -17,6 +23,12 @@ from tests import learners
         (["mse", learners.cross_entropy()], False),
         ({"color": learners.cross_entropy(), "size": "mse"}, True),
         ([None, "mse"], False),
+        ("crossentropy", False),
+        (keras.losses.SparseCategoricalCrossentropy(name="classes"), True),
+        (keras.losses.MeanSquaredError(name="sparse"), False),
+        (sparse_penalty, False),
+        (functools.partial(keras.losses.sparse_categorical_crossentropy, from_logits=True), True),
+        (keras.losses.CategoricalGeneralizedCrossEntropy(q=0.5), True),
     ],
 )
 def test_which_losses_take_class_numbers(loss, expected):

@@ -1,0 +1,1 @@
+"""How well learners classify: results of runs, and their tables and plots."""

@@ -1,0 +1,1 @@
+"""What a setting costs: memory, steps, waiting and growth."""

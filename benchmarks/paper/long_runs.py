@@ -1,0 +1,134 @@
+r"""The paper's own setting, to the end: a queue of long runs that may be interrupted at any time.
+
+    python -m benchmarks.paper.long_runs --data_dir=DIR --output_dir=DIR
+    python -m benchmarks.paper.long_runs --output_dir=DIR --list
+
+All weights of Conv4-64 adapt, on class-disjoint images of 28 pixels (mini-ImageNet: 84). The runs
+take their turns, each at the lowest priority. A second call resumes from the last checkpoints.
+`--list` prints what is done and what is left. Keep `--output_dir` outside of the checkout.
+"""
+
+import json
+import pathlib
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from absl import app, flags
+
+FLAGS = flags.FLAGS
+
+_DESCENT = (
+    "--transductive",
+    "--algorithm.proximal_strength=0.05",
+    "--outer.clip_norm=1",
+)
+_NEWTON = (*_DESCENT, "--inner=newton_cg", "--inner.steps=5")
+_MAML = ("--transductive", "--outer.clip_norm=1", "--inner.steps=5", "--inner.learning_rate=0.4")
+
+
+class Run(NamedTuple):
+    """A run of `trainers.train`.
+
+    Attributes:
+        preset: The name of a flag file.
+        steps: Meta-steps.
+        flags: More flags.
+    """
+
+    preset: str
+    steps: int
+    flags: tuple[str, ...]
+
+
+RUNS: dict[str, Run] = {
+    "omniglot_5way_1shot/gradient_descent": Run("omniglot_5way_1shot", 15000, _DESCENT),
+    "omniglot_5way_1shot/newton_cg": Run("omniglot_5way_1shot", 15000, _NEWTON),
+    "omniglot_5way_1shot/fomaml": Run(
+        "omniglot_5way_1shot", 15000, (*_MAML, "--algorithm=maml", "--algorithm.first_order")
+    ),
+    "omniglot_5way_1shot/maml": Run("omniglot_5way_1shot", 15000, (*_MAML, "--algorithm=maml")),
+    "omniglot_20way_1shot/gradient_descent": Run(
+        "omniglot_20way_1shot", 15000, (*_DESCENT, "--tasks_per_step=4")
+    ),
+    "mini_imagenet_5way_1shot/gradient_descent": Run(
+        "mini_imagenet_5way_1shot", 15000, ("--transductive",)
+    ),
+}
+
+
+class Progress(NamedTuple):
+    """How far a run has come: meta-steps at its last checkpoint, and whether it has ended."""
+
+    steps: int
+    ended: bool
+
+
+def progress(folder: pathlib.Path) -> Progress:
+    """Read how far the run in `folder` has come."""
+    checkpoint = folder / "checkpoints" / "checkpoint"
+    newest = None
+    if checkpoint.exists():
+        text = checkpoint.read_text(encoding="utf-8")
+        newest = re.search(r'^model_checkpoint_path: ".*ckpt-(\d+)"', text, re.MULTILINE)
+    return Progress(int(newest[1]) if newest else 0, (folder / "result.json").exists())
+
+
+def table(output: pathlib.Path, seeds: Sequence[int]) -> str:
+    """A line for each run: steps of all steps, and the accuracy of those that have ended."""
+    lines = []
+    for name, run in RUNS.items():
+        for seed in seeds:
+            folder = output / name / f"seed_{seed}"
+            steps, ended = progress(folder)
+            state = f"{steps} of {run.steps} steps"
+            if ended:
+                result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+                state = f"ended: {100 * result['accuracy']:.2f} ± {100 * result['ci95']:.2f} %"
+            lines.append(f"{name + f' seed {seed}':50} {state}")
+    return "\n".join(lines)
+
+
+def command(name: str, seed: int, folder: pathlib.Path, data_dir: str) -> list[str]:
+    """The command line of a run."""
+    run = RUNS[name]
+    return [
+        *("nice", "-n", "19", sys.executable, "-m", "trainers.train"),
+        f"--flagfile=trainers/presets/{run.preset}.flags",
+        *run.flags,
+        f"--steps={run.steps}",
+        f"--seed={seed}",
+        f"--data_dir={data_dir}",
+        f"--run_dir={folder}",
+    ]
+
+
+def main(_: Sequence[str]) -> None:
+    output = pathlib.Path(FLAGS.output_dir).expanduser().resolve()
+    seeds = [int(seed) for seed in FLAGS.seeds]
+    if not FLAGS.list:
+        if FLAGS.data_dir is None:
+            raise app.UsageError("--data_dir is missing: the folder that holds the data sets.")
+        for name in FLAGS.only or RUNS:
+            for seed in seeds:
+                folder = output / name / f"seed_{seed}"
+                if not progress(folder).ended:
+                    # A signal ends the run after its meta-step, and this queue with it.
+                    subprocess.run(command(name, seed, folder, FLAGS.data_dir), check=True)
+    print(table(output, seeds))
+
+
+def define_flags() -> None:
+    """Not at import: flags of the trainers have the same names."""
+    flags.DEFINE_string("output_dir", None, "Folder of all runs.", required=True)
+    flags.DEFINE_string("data_dir", None, "Folder of the data sets.")
+    flags.DEFINE_list("seeds", ["0"], "Seeds.")
+    flags.DEFINE_list("only", [], "Runs, by name. All of them if it is empty.")
+    flags.DEFINE_bool("list", False, "Print what is done and what is left, and train nothing.")
+
+
+if __name__ == "__main__":
+    define_flags()
+    app.run(main)

@@ -1,0 +1,1 @@
+"""How long a meta-step takes, beside other frameworks and part by part."""

@@ -1,0 +1,31 @@
+"""A `tf.data.Dataset` with methods of its own, and the element that one replica gets.
+
+Tested with TensorFlow 2.20 and 2.21. Without the private parts, Python raises an `AttributeError`
+when a data set is made.
+"""
+
+from typing import Any
+
+import tensorflow as tf
+
+
+class WrappedDataset(tf.data.Dataset):
+    """A data set with the elements of another, for classes that change its methods."""
+
+    def __init__(self, dataset: tf.data.Dataset) -> None:
+        self._dataset = dataset
+        super().__init__(dataset._variant_tensor)
+
+    def _inputs(self) -> list[tf.data.Dataset]:
+        return [self._dataset]
+
+    @property
+    def element_spec(self) -> Any:
+        """The type of an element."""
+        return self._dataset.element_spec
+
+
+def element_spec(iterator: Any) -> Any:
+    """The spec of the elements that one replica gets, or None if it is unknown."""
+    spec = getattr(iterator, "element_spec", None)
+    return tf.nest.map_structure(lambda part: getattr(part, "_value_specs", (part,))[0], spec)

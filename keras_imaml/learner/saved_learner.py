@@ -1,0 +1,88 @@
+"""What a file holds of a learner, and how it becomes one again."""
+
+from typing import TYPE_CHECKING, Any
+
+import keras
+
+from keras_imaml._compat.lora import enable_lora, lora_settings
+from keras_imaml._compat.random_streams import RandomStreams
+from keras_imaml.algorithms import Algorithm
+from keras_imaml.meta_parameters.parameters import (
+    Adapt,
+    Parameters,
+    adapted_indices,
+    at_indices,
+    freeze,
+    frozen_indices,
+)
+from keras_imaml.objectives.learned_loss import LearnedLoss
+
+if TYPE_CHECKING:
+    from keras import Model as _Model
+else:  # a mixin is no model by itself: `MetaLearner` alone has `keras.Model` as a base
+    _Model = object
+
+
+class SavedLearner(_Model):
+    """A mixin of `MetaLearner`, which writes and reads its settings."""
+
+    model: keras.Model
+    algorithm: Algorithm
+    adapt_spec: Adapt
+    parameters: Parameters
+    learned_loss: LearnedLoss | None
+    tasks_per_chunk: int | None
+    transductive: bool
+    random_streams: RandomStreams
+    checks_curvature: bool
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments of the constructor. A predicate for `adapt` becomes a list of places."""
+        adapt: Any = self.adapt_spec
+        if callable(adapt):
+            adapt = adapted_indices(self.parameters)
+        return {
+            "model": keras.saving.serialize_keras_object(self.model),
+            "algorithm": keras.saving.serialize_keras_object(self.algorithm),
+            "adapt": adapt,
+            "transductive": self.transductive,
+            "tasks_per_chunk": self.tasks_per_chunk,
+            "learned_loss": keras.saving.serialize_keras_object(self.learned_loss),
+            "lora": lora_settings(self.model),
+            "frozen": frozen_indices(self.model),
+            "name": self.name,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
+        """The inverse of `get_config`."""
+        config = dict(config)
+        for name in ("model", "algorithm", "learned_loss"):
+            config[name] = keras.saving.deserialize_keras_object(config.get(name), custom_objects)
+        enable_lora(config["model"], config.pop("lora", []))
+        freeze(config["model"], config.pop("frozen", []))
+        adapt = config["adapt"]
+        if isinstance(adapt, (list, tuple)) and isinstance(adapt[0], int):
+            config["adapt"] = at_indices(config["model"], adapt)
+        return cls(**config)
+
+    def save_own_variables(self, store: Any) -> None:
+        """What a file holds beside the layers: where draws without a seed go on."""
+        super().save_own_variables(store)
+        store["unseeded"] = self.random_streams.unseeded.state.numpy()
+
+    def load_own_variables(self, store: Any) -> None:
+        """The inverse of `save_own_variables`."""
+        held = {name: store[name] for name in store.keys()}  # noqa: SIM118
+        if "unseeded" in held:
+            self.random_streams.unseeded.state.assign(held.pop("unseeded"))
+        super().load_own_variables(held)
+
+    def get_compile_config(self) -> dict[str, Any]:
+        """See `keras.Model.get_compile_config`."""
+        config = super().get_compile_config()
+        return config and {**config, "check_curvature": self.checks_curvature}
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compile as a saved learner was; Keras calls this when it loads one."""
+        self.compile(**keras.saving.deserialize_keras_object(config))

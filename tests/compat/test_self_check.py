@@ -1,0 +1,90 @@
+"""A silent change of TensorFlow or Keras is noticed when a learner is made."""
+
+import contextlib
+import random
+
+import keras
+import pytest
+import tensorflow as tf
+
+import keras_imaml as ki
+from keras_imaml._compat import lora, second_derivatives, self_check, squeezing
+
+EVERY = {**self_check.CHECKS, **self_check.LORA_CHECKS}
+
+
+@contextlib.contextmanager
+def nothing(*_, **__):
+    yield []
+
+
+@pytest.fixture
+def untried(monkeypatch):
+    monkeypatch.setattr(self_check, "_passed", set())
+
+
+def resizing_of_stock_tensorflow(monkeypatch):
+    registry = second_derivatives._registry
+    (stock,) = registry["ResizeBilinear"]["type"].args
+    entry = {**registry["ResizeBilinear"], "type": stock}
+    monkeypatch.setitem(registry, "ResizeBilinear", entry)
+
+
+# What each check would see after a silent change.
+CHANGES = {
+    "second derivatives of normalization": lambda m: m.setattr(
+        self_check, "exact_moments", nothing
+    ),
+    "second derivatives of resized images": resizing_of_stock_tensorflow,
+    "random numbers of tasks": lambda m: m.setattr(self_check, "draws_refused", nothing),
+    "losses on several replicas": lambda m: m.setattr(self_check, "scaling_noted", nothing),
+    "losses of some of the examples": lambda m: m.setattr(self_check, "with_mask", lambda x, _: x),
+    "custom gradients in a network": lambda m: m.setattr(
+        self_check, "custom_gradients_noted", nothing
+    ),
+    "variables that a layer reads past Keras": lambda m: m.setattr(
+        self_check, "read_in", lambda _: []
+    ),
+    "Python functions in a network": lambda m: m.setattr(self_check, "python_noted", nothing),
+    "the axis of a single task": lambda m: m.setattr(squeezing, "is_available", False),
+    "layers with LoRA": lambda m: m.setitem(
+        lora._ours, keras.layers.Dense, lambda layer, x, training=None: 2 * x
+    ),
+}
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_what_holds_here_passes(name):
+    assert EVERY[name]()
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_a_change_is_refused_by_name(name, monkeypatch, untried):
+    CHANGES[name](monkeypatch)
+    with pytest.raises(RuntimeError, match=f"{name} would be wrong.*pip install.*Received: keras"):
+        self_check.check_once(lora=True)
+
+
+def test_a_learner_is_what_asks_and_asks_once(monkeypatch, untried):
+    asked = []
+    monkeypatch.setattr(self_check, "CHECKS", {"this": lambda: not asked.append(1)})
+    for _ in range(2):
+        ki.MetaLearner(ki.models.MLP(1, (2,)), ki.IMAML())
+    assert asked == [1]
+
+
+def test_nothing_of_the_caller_changes(untried):
+    def names():
+        return [keras.layers.Dense(1, "relu", kernel_initializer="ones").name, random.random()]
+
+    keras.utils.set_random_seed(0)
+    names()
+    expected = names()
+    keras.utils.set_random_seed(0)
+    names()
+    with tf.distribute.MirroredStrategy(["CPU:0"]).scope(), tf.GradientTape() as tape:
+        self_check.check_once(lora=True)
+    after = names()
+    assert after[1] == expected[1]
+    assert int(after[0].split("_")[1]) == int(expected[0].split("_")[1]) + 2
+    assert tape.watched_variables() == ()

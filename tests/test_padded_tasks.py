@@ -1,0 +1,142 @@
+"""A padded task equals the task without padding, to rounding, by every algorithm and solver."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_imaml as ki
+from keras_imaml.layers.task_batch_normalization import statistics_of_first
+from keras_imaml.learner.meta_batch import meta_gradient
+from tests import learners, padded
+
+inner, linear = ki.inner, ki.linear
+ALGORITHMS = {
+    "imaml": lambda: ki.IMAML(1.0),
+    "learned_lambda": lambda: ki.IMAML(ki.ProximalStrength(1.0, learned=True)),
+    "hessian": lambda: ki.IMAML(4.0, curvature="hessian"),
+    "dual": lambda: ki.IMAML(1.0, linear=linear.Dual()),
+    "nystrom": lambda: ki.IMAML(1.0, linear=linear.Nystrom(rank=8)),
+    "neumann": lambda: ki.IMAML(1.0, linear=linear.Neumann()),
+    "adam": lambda: ki.IMAML(1.0, inner=inner.Adam(4)),
+    "newton_cg": lambda: ki.IMAML(1.0, inner=inner.NewtonCG(2)),
+    "lbfgs": lambda: ki.IMAML(1.0, inner=inner.LBFGS(3)),
+    "maml": lambda: ki.MAML(inner.GradientDescent(2)),
+    "recompute": lambda: ki.MAML(inner.GradientDescent(2), recompute=True),
+    "fomaml": lambda: ki.MAML(inner.GradientDescent(2), first_order=True),
+    "reptile": lambda: ki.Reptile(),
+    "supervised": lambda: ki.algorithms.Supervised(),
+    "released": lambda: ki.algorithms.ReleasedIMAML(0.1),
+    "self_training": lambda: ki.SelfTraining(ki.IMAML(1.0), rounds=2),
+    "balanced": lambda: ki.SelfTraining(ki.IMAML(1.0), rounds=2, balanced=True),
+}
+QUICK = {("dual", None, False), ("maml", "head", False), ("balanced", "head", True)}
+CASES = [
+    (name, adapt, transductive)
+    for name in ALGORITHMS
+    for adapt, transductive in ((None, False), (None, True), ("head", False), ("head", True))
+    if adapt is None or name not in ("reptile", "released")
+]
+
+
+@pytest.fixture(autouse=True)
+def in_double_precision():
+    keras.config.set_floatx("float64")
+    yield
+    keras.config.set_floatx("float32")
+
+
+def close(a, b, scale=1.0):
+    np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12 * scale)
+
+
+def meta(learner, data, tasks_per_chunk=None):
+    variables = learner.trainable_variables
+
+    def step():
+        objective = learner.objective(data, training=True)
+        return meta_gradient(learner.algorithm, objective, variables, tasks_per_chunk)
+
+    return tf.function(step, autograph=False)()
+
+
+def assert_same(of_tasks, of_padded):
+    assert of_padded.valid.numpy().tolist() == [True, True]
+    close(of_padded.query_losses, of_tasks.query_losses)
+    present = of_padded.query_outputs[padded.PRESENT["query"]]
+    close(present, np.concatenate(list(of_tasks.query_outputs)))
+    for a, b in zip(of_padded.gradients, of_tasks.gradients, strict=True):
+        assert (a is None) == (b is None)
+        if a is not None:
+            close(a, b)
+    if of_padded.per_task is not None:
+        close(of_padded.per_task, of_tasks.per_task)
+
+
+@pytest.mark.parametrize(
+    ("name", "adapt", "transductive"),
+    [
+        pytest.param(
+            *case, marks=() if case in QUICK else pytest.mark.slow, id="-".join(map(str, case))
+        )
+        for case in CASES
+    ],
+)
+def test_a_padded_task_is_the_task(name, adapt, transductive):
+    learner = padded.learner_of(ALGORITHMS[name](), adapt=adapt, transductive=transductive)
+    data = padded.tasks()
+    assert_same(meta(learner, data), meta(learner, padded.padded(data)))
+
+
+def test_parts_and_weights_of_one_make_no_difference():
+    """In chunks of one task; and weights that say that all examples are there."""
+    learner = padded.learner_of(ki.IMAML(1.0))
+    data = padded.tasks()
+    of_tasks = meta(learner, data)
+    assert_same(of_tasks, meta(learner, padded.padded(data), tasks_per_chunk=1))
+    ones = tuple((x, y, np.ones(y.shape)) for x, y in data)
+    weighted = meta(learner, ones)
+    close(weighted.query_losses, of_tasks.query_losses)
+    close(weighted.per_task, of_tasks.per_task)
+
+
+@pytest.mark.parametrize("name", ["imaml", pytest.param("self_training", marks=pytest.mark.slow)])
+def test_weighted_examples_among_places_without_any(name):
+    learner = padded.learner_of(ALGORITHMS[name]())
+    data = padded.tasks(weighted=True)
+    of_tasks = meta(learner, data)
+    assert_same(of_tasks, meta(learner, padded.padded(data)))
+    plain = meta(learner, padded.tasks())
+    assert np.abs(of_tasks.query_losses - plain.query_losses).max() > 1e-3  # weights do count
+
+
+@pytest.mark.parametrize(
+    ("adapt", "transductive"),
+    [
+        (None, False),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in ((None, True), ("head", False), ("head", True))
+        ),
+    ],
+)
+def test_padded_images(adapt, transductive):
+    """All tasks side by side as channels of one image, and a trunk in stages."""
+    keras.utils.set_random_seed(0)
+    model = learners.small(classes=2, shape=(4, 4, 1), activation="tanh", dtype="float64")
+    learner = ki.MetaLearner(model, ki.IMAML(1.0), adapt=adapt, transductive=transductive)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    learner.compile(keras.optimizers.SGD(0.1), loss)
+    data = padded.tasks(shape=(4, 4, 1))
+    assert_same(meta(learner, data), meta(learner, padded.padded(data)))
+
+
+@pytest.mark.parametrize("settings", [{"divide": False}, {"axis": 1}, {"fixed": True}])
+def test_normalization_counts_the_examples_that_are_there(settings):
+    layer = ki.layers.TaskBatchNormalization(**settings)
+    x = np.random.default_rng(0).normal(size=(6, 3, 5))
+    layer.build(x.shape)
+    present = padded.PRESENT["support"][0]
+    with statistics_of_first(None, tf.constant(present)):
+        result = layer(x)
+    close(result.numpy()[present], layer(x[present]))
