@@ -39,7 +39,7 @@ def check_element(data: Any) -> Any:
         if len(data) == 1 and isinstance(data[0], (list, tuple)):
             data = tuple(data[0])  # all of it was given as `x`
     try:
-        support, query = (_with_weights(*part) for part in data)
+        support, query = (_with_weights(*_parts(part)) for part in _parts(data))
     except (TypeError, ValueError):
         raise ValueError(
             "Invalid element of the data. Expected ((support_x, support_y), (query_x, query_y)), "
@@ -48,6 +48,13 @@ def check_element(data: Any) -> Any:
             f"gives. Received: {keras.tree.map_structure(_shown, data)}"
         ) from None
     return support, query
+
+
+def _parts(structure: Any) -> Any:
+    """What is in a structure; a tensor is none, though it may be unpacked row by row."""
+    if getattr(structure, "shape", None) is not None:
+        raise TypeError
+    return structure
 
 
 def _with_weights(x: Any, y: Any, weights: Any = None) -> tuple[Any, Any, Any]:
