@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import keras_imaml as ki
 from keras_imaml.meta_parameters.parameters import Group, Parameters, warn_of_constraints
 
 
@@ -173,3 +174,5 @@ def test_constraints_of_adapted_weights_are_said_to_hold_for_theta_alone():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warn_of_constraints(Parameters(network, adapt="head"))
+        tied = keras.Sequential([keras.Input((2,)), ki.layers.TiedDense(2)])
+        warn_of_constraints(Parameters(tied))  # its own constraint is meant for theta
