@@ -12,6 +12,7 @@ versions ?= lowest-direct highest pre-release
 
 VENV := .venv
 PEERS := .venv-peers
+DOCS := .venv-docs
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check
 
@@ -92,12 +93,12 @@ format: $(VENV)/installed-dev ## Sort imports, fix what can be fixed, and format
 	$(BIN)/ruff format
 
 .PHONY: docs
-docs: $(VENV)/installed-dev ## Build the documentation site into build/site; a broken link is an error.
-	$(BIN)/mkdocs build
+docs: $(DOCS)/installed ## Build the documentation site into build/site; a broken link is an error.
+	$(DOCS)/bin/mkdocs build
 
 .PHONY: docs-serve
-docs-serve: $(VENV)/installed-dev ## Show the site on this machine while you write it.
-	$(BIN)/mkdocs serve
+docs-serve: $(DOCS)/installed ## Show the site on this machine while you write it.
+	$(DOCS)/bin/mkdocs serve
 
 .PHONY: notebooks
 notebooks: $(VENV)/installed-dev ## Run the guides and write their notebooks (guides="learn_lambda ...").
@@ -143,6 +144,13 @@ $(VENV)/installed-dev: setup.py | $(BIN)/pip
 	@echo "Installing keras_imaml[dev] into $(VENV): TensorFlow takes a few minutes the first time"
 	@$(PIP) install --quiet --quiet --editable '.[dev]'
 	@touch $(VENV)/installed $@
+
+# The site is built without TensorFlow.
+$(DOCS)/installed: docs/requirements.txt
+	@echo "Installing the tools of the site into $(DOCS)"
+	@$(PYTHON) -m venv $(DOCS)
+	@$(DOCS)/bin/pip --disable-pip-version-check install --quiet --quiet --requirement $<
+	@touch $@
 
 # The folder ignores itself: it is neither source nor linted.
 $(PEERS)/installed: benchmarks/speed/peers/requirements.txt | $(BIN)/pip

@@ -23,13 +23,9 @@ def readme() -> str:
     return file.read_text(encoding="utf-8") if file.exists() else ""
 
 
-DOCS = [
-    "ipykernel>=6.29",
-    "jupytext>=1.16",
-    "mkdocs-material>=9.5",
-    "mkdocstrings[python]>=0.26",
-    "nbclient>=0.10",
-]
+# The site reads sources and notebooks, and runs nothing: `make docs` installs these alone. Ruff
+# breaks the lines of signatures.
+DOCS = (ROOT / "docs" / "requirements.txt").read_text(encoding="utf-8").split()
 
 setup(
     name="keras-imaml",
@@ -76,8 +72,11 @@ setup(
             "ai-edge-litert>=1.2",
             "cosmic-ray>=8.3",
             "hypothesis>=6.100",
+            "ipykernel>=6.29",
+            "jupytext>=1.16",
             "keras-tuner>=1.4.7",
             "kubernetes-validate>=1.29",
+            "nbclient>=0.10",
             "onnxruntime>=1.20",
             "pytest>=9.0",
             "pytest-cov>=6.0",

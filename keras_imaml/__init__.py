@@ -35,6 +35,9 @@ from keras_imaml.meta_parameters.learning_rate import LearningRate as LearningRa
 from keras_imaml.meta_parameters.proximal_strength import ProximalStrength as ProximalStrength
 from keras_imaml.export.serving import serving_request as serving_request
 from keras_imaml.recipes.record_statistics import record_statistics as record_statistics
+from keras_imaml.recipes.replace_batch_normalization import (
+    replace_batch_normalization as replace_batch_normalization,
+)
 from keras_imaml.version import __version__ as __version__
 from keras_imaml.recipes.views import seen_in_views as seen_in_views
 from keras_imaml.recipes.views import views_of_drawings as views_of_drawings

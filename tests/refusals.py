@@ -150,7 +150,7 @@ REFUSALS = [
     Refusal(
         "trainable `BatchNormalization`",
         "its running averages mix tasks",
-        "`ki.layers.TaskBatchNormalization`, or freeze it",
+        "`ki.replace_batch_normalization`, or freeze it",
         lambda: _by_learner(_network(layers.BatchNormalization(name="culprit"))),
         ("culprit", "keras_imaml.layers.TaskBatchNormalization", "trainable = False"),
     ),

@@ -29,6 +29,7 @@ NAMES = [
     "evaluate",
     "parallel_tasks",
     "record_statistics",
+    "replace_batch_normalization",
     "seen_in_views",
     "serving_request",
     "strategy",
@@ -106,6 +107,20 @@ def find(name):
 def test_public_names_are_there_and_documented(name):
     value = find(name)
     assert isinstance(value, str | dict) or len(inspect.getdoc(value)) > 20
+
+
+# Protocols and records, which the guides and docs/architecture.md show in use.
+SHOWN_ELSEWHERE = {
+    *("algorithms.Algorithm", "algorithms.MetaGradient", "curvature.Curvature"),
+    *("curvature.GaussNewton", "curvature.Hessian", "curvature.Linearization"),
+    *("inner.InnerProblem", "inner.InnerSolution", "inner.InnerSolver"),
+    *("linear.LinearSolution", "linear.LinearSolver"),
+}
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if n not in SHOWN_ELSEWHERE])
+def test_public_names_have_an_example(name):  # tests/test_documented_examples.py runs it
+    assert not callable(find(name)) or "```python" in inspect.getdoc(find(name))
 
 
 def test_no_other_names_are_public():

@@ -1,6 +1,6 @@
 r"""Export a run as a SavedModel that adapts: support and query examples in, logits out.
 
-    python -m trainers.export --run_dir=runs/glyphs --output=saved_models/glyphs
+    python -m trainers.export --run_dir=runs/glyphs --output=exports/glyphs
 
 --request writes a task of the test classes as a request to TensorFlow Serving, ready to post. A run
 with --model.tied_head is exported for any --data.way. With --notransductive (recommended where

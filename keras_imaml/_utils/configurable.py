@@ -32,7 +32,20 @@ class ShownAsCall:
 
 
 class Configurable:
-    """`get_config` and `from_config` of a frozen dataclass: its fields, nested objects included."""
+    """`get_config` and `from_config` of a frozen dataclass: its fields, nested objects included.
+
+    Example:
+
+    ```python
+    import dataclasses
+
+    @dataclasses.dataclass(frozen=True)
+    class OneStep(ki.inner.Configurable):
+        rate: float = 0.1
+
+    OneStep.from_config(OneStep(rate=0.5).get_config())  # OneStep(rate=0.5)
+    ```
+    """
 
     def get_config(self) -> dict[str, Any]:
         """The fields, in a form that JSON can hold."""

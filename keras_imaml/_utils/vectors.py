@@ -18,6 +18,12 @@ def norm(a: tf.Tensor) -> tf.Tensor:
 
     Scaled by the largest entry, so that squares of tiny or huge entries neither vanish nor
     overflow; NaN where an entry is NaN, infinity where one is infinite.
+
+    Example:
+
+    ```python
+    ki.inner.norm(tf.constant([[3.0, 4.0], [0.0, 2.0]]))  # [5, 2]
+    ```
     """
     largest = tf.reduce_max(tf.abs(a), axis=-1)
     scale = tf.where((largest > 0) & tf.math.is_finite(largest), largest, tf.ones_like(largest))
@@ -32,7 +38,14 @@ def select(mask: tf.Tensor, a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
 
 
 def finite(a: tf.Tensor) -> tf.Tensor:
-    """Which tasks have finite entries only: `[tasks, ...]` -> `[tasks]`, bool."""
+    """Which tasks have finite entries only: `[tasks, ...]` -> `[tasks]`, bool.
+
+    Example:
+
+    ```python
+    ki.inner.finite(tf.constant([[1.0, 2.0], [1.0, np.nan]]))  # [True, False]
+    ```
+    """
     entries = tf.math.is_finite(a)
     return tf.reduce_all(entries, axis=list(range(1, a.shape.rank)))
 

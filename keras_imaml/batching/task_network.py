@@ -97,10 +97,11 @@ class TaskLoss:
 
     def __call__(self, y: Any, outputs: Any, weights: Any = ()) -> tf.Tensor:
         """`y`, `outputs` and `weights`, each `[tasks, examples, ...]`, give `[tasks]`."""
-        given = (weights,) if tf.is_tensor(weights) else ()
-        return tf.cast(self._losses(y, outputs, *given), self.dtype)
+        return tf.cast(self._losses(y, outputs, weights), self.dtype)
 
-    def _vectorized(self, *parts: Any) -> tf.Tensor:
+    def _vectorized(self, y: Any, outputs: Any, weights: Any) -> tf.Tensor:
+        parts = (y, outputs, weights) if tf.is_tensor(weights) else (y, outputs)
+
         def one_task(parts_of_one: tuple) -> tf.Tensor:
             with captures_noted() as captures:
                 value = self.loss(*parts_of_one)

@@ -216,7 +216,8 @@ class Dashboard(keras.callbacks.Callback):
         return {metric.name for metric in metrics if isinstance(metric, keras.metrics.Mean)}
 
     def _write_hparams(self) -> None:
-        from tensorboard.plugins.hparams import api as hp  # takes as long as this package
+        # Takes as long as this package. `api` would ask for `tf.keras`, which need not be Keras 3.
+        from tensorboard.plugins.hparams import summary_v2 as hp
 
         metrics = [hp.Metric(tag, group=run or None) for tag, run in _RESULTS.items()]
         with self._files.of("").as_default():
@@ -286,7 +287,8 @@ class Dashboard(keras.callbacks.Callback):
         (*support, support_weights), (*query, query_weights) = self.probe.data
         drawable = all(tf.is_tensor(part) for part in (*support, *query))
         drawable = drawable and support[0].shape.rank == 5 and support[0].shape[-1] in (1, 3)
-        if measurements.predictions is None or not drawable:
+        # A picture is of one class an example, not one a pixel.
+        if measurements.predictions is None or measurements.predictions.ndim != 2 or not drawable:
             return
         with self._files.of("probe").as_default():
             for i in range(min(self.pictures, len(support[0]))):

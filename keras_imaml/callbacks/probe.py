@@ -73,13 +73,15 @@ class Probe:
             )
         self._functions: dict[Any, Any] = {}
         self._learner: Any = None
+        self._traced_for: Any = None
 
     def measure(self, learner: Any) -> Measurements:
         """Measure `learner` as it is now."""
-        if learner is not self._learner:
-            self._learner, self._functions = learner, {}
+        if learner is not self._learner or learner._traced_for is not self._traced_for:
+            # Another one, or one that was compiled anew: with another loss, or frozen layers.
+            self._learner, self._traced_for, self._functions = learner, learner._traced_for, {}
         before, first_order = self._call(_before), self._call(_first_order)
-        traced = _meta_gradient in self._functions
+        is_traced = _meta_gradient in self._functions
         start = time.perf_counter()
         gradient = self._call(_meta_gradient)["gradient"].numpy()
         seconds = time.perf_counter() - start
@@ -90,7 +92,7 @@ class Probe:
             "meta_gradient/norm": lengths[0],
             "meta_gradient/first_order_cosine": gradient @ flat / max(np.prod(lengths), 1e-30),
         }
-        if traced:  # the first call spends its time on the graph
+        if is_traced:  # the first call spends its time on the graph
             after["time/step_ms"] = 1e3 * seconds
         residuals: list[tuple[int, float]] = []
         if isinstance(learner.algorithm, IMAML):

@@ -2,9 +2,17 @@
 
 import tensorflow as tf
 
+EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
+"""Of files that are read, in any case."""
+NOT_READ = (".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2", ".psd", ".svg", ".raw", ".ico")
+"""Of images that TensorFlow does not decode."""
+
 
 def decode(encoded: tf.Tensor, image_size: int, channels: int) -> tf.Tensor:
-    """Decodes PNG, JPEG, BMP or GIF (its first frame) and resizes to a square.
+    """Decodes PNG, JPEG, BMP, GIF or WebP and resizes to a square.
+
+    Palettes and CMYK become RGB, 16 bits become 8, and transparency is ignored. Of an animated
+    GIF or PNG the first frame is taken; an animated WebP is an error.
 
     Args:
         encoded: Scalar string tensor, the content of a file.
@@ -24,7 +32,7 @@ def decode(encoded: tf.Tensor, image_size: int, channels: int) -> tf.Tensor:
     ```
     """
     # Decode to RGB first, because not every format decodes to gray directly.
-    image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
+    image = _to_rgb(encoded)
     if channels == 1:
         image = tf.image.rgb_to_grayscale(image)
     size = (image_size, image_size)
@@ -42,3 +50,43 @@ def decode(encoded: tf.Tensor, image_size: int, channels: int) -> tf.Tensor:
 
     fits = tf.logical_and(height == image_size, width == image_size)
     return tf.ensure_shape(tf.cond(fits, lambda: image, resized), (*size, channels))
+
+
+def _to_rgb(encoded: tf.Tensor) -> tf.Tensor:
+    """The first image of a file, `[height, width, 3]`, uint8."""
+    header = tf.io.decode_raw(tf.strings.substr(encoded, 0, 64), tf.uint8)
+    header = tf.concat([header, tf.zeros([64], tf.uint8)], axis=0)[:64]
+
+    def has(at: int, text: bytes) -> tf.Tensor:
+        return tf.reduce_all(tf.equal(header[at : at + len(text)], list(text)))
+
+    def stock() -> tf.Tensor:
+        return tf.io.decode_image(encoded, channels=3, expand_animations=False)
+
+    def number(at: int) -> tf.Tensor:
+        return tf.io.decode_raw(tf.strings.substr(encoded, at, 4), tf.int32)[0]
+
+    def with_palette() -> tf.Tensor:  # TensorFlow takes the numbers of the colors for gray
+        begin = 14 + number(14)
+        colors = tf.strings.substr(encoded, begin, number(10) - begin)
+        colors = tf.reshape(tf.io.decode_raw(colors, tf.uint8), [-1, 4])[:, 2::-1]
+        return tf.gather(colors, tf.cast(stock()[..., 0], tf.int32))
+
+    def refused() -> tf.Tensor:  # TensorFlow 2.21 writes past the end of its memory
+        with tf.control_dependencies([tf.debugging.Assert(False, ["An animated WebP file"])]):
+            return tf.zeros([1, 1, 3], tf.uint8)
+
+    def maybe_transparent() -> tf.Tensor:  # WebP is decoded with the channels that it has
+        return tf.io.decode_image(encoded, channels=0, expand_animations=False)[..., :3]
+
+    is_webp = has(0, b"RIFF") & has(8, b"WEBP")
+    is_animated = is_webp & has(12, b"VP8X") & tf.equal(header[20] // 2 % 2, 1)
+    image = tf.case(
+        [
+            (has(0, b"BM") & has(28, b"\x08\x00"), with_palette),
+            (is_animated, refused),
+            (is_webp, maybe_transparent),
+        ],
+        default=stock,
+    )
+    return tf.ensure_shape(image, (None, None, 3))

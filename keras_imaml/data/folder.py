@@ -8,10 +8,9 @@ import tensorflow as tf
 
 from keras_imaml._utils.progress_bar import WaitingBar
 from keras_imaml._utils.validation import check_integer
-from keras_imaml.data.decoding import decode
+from keras_imaml.data.decoding import EXTENSIONS, NOT_READ, decode
 from keras_imaml.data.episodes import Endless, ExamplePool
 
-EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
 _ALIASES = {"validation": ("validation", "val", "valid")}
 
 
@@ -83,8 +82,8 @@ def load_examples(
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Reads the images of class folders into memory, classes and files in sorted order.
 
-    Files with other extensions than .png, .jpg, .jpeg, .bmp and .gif are skipped, and so are
-    hidden files and folders.
+    Files with other extensions than .png, .jpg, .jpeg, .bmp, .gif and .webp (in any case) are
+    skipped, and so are hidden files and folders. Other kinds of images, such as TIFF, are refused.
 
     Args:
         path: Folder with one folder for each class.
@@ -96,7 +95,7 @@ def load_examples(
         channels)`, int32 of shape `(n,)` that counts the classes from 0, and their names.
 
     Raises:
-        ValueError: If a folder is missing or empty, or a file is not an image.
+        ValueError: If a folder is missing or empty, or a file is not an image that can be read.
 
     Example:
 
@@ -184,6 +183,14 @@ def _files_by_class(root: pathlib.Path) -> dict[str, list[pathlib.Path]]:
             "Invalid value for `path`. Expected one folder for each class, with its images inside. "
             f"Received: path={str(root)!r}, which has no folders"
         )
+    for folder in folders.values():
+        for file in sorted(folder.iterdir()):
+            if file.suffix.lower() in NOT_READ and _is_visible(file):
+                raise ValueError(
+                    f"Invalid value for `path`. Expected images of the kinds "
+                    f"{', '.join(EXTENSIONS)}: convert or remove others, which would be left out. "
+                    f"Received: {str(file)!r}"
+                )
     files_of = {
         name: sorted(
             file

@@ -91,7 +91,14 @@ def strategy(
 
 
 def is_chief(of: tf.distribute.Strategy) -> bool:
-    """Whether this process is the one that writes files: any, but on several machines the first."""
+    """Whether this process is the one that writes files: any, but on several machines the first.
+
+    Example:
+
+    ```python
+    ki.distribution.is_chief(tf.distribute.get_strategy())  # True
+    ```
+    """
     resolver = of.cluster_resolver
     multi = isinstance(of, tf.distribute.MultiWorkerMirroredStrategy) and resolver is not None
     if not multi or not resolver.cluster_spec().as_dict():

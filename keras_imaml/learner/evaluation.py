@@ -41,6 +41,15 @@ class Evaluation:
         metrics: For each metric of `compile` a dictionary: `"value"`, the mean over tasks of the
             metric of their query sets, its `"ci95"`, and `"before"` adaptation. Lists of numbers
             for a metric that is a vector. A task where it is NaN is left out of it.
+
+    Example:
+
+    ```python
+    learner = ki.MetaLearner(ki.models.MLP(1), ki.IMAML())
+    learner.compile(loss="mse")
+    evaluation = ki.evaluate(learner, ki.data.sinusoid("test").batch(4), num_tasks=4)
+    print(evaluation, evaluation.loss_before)
+    ```
     """
 
     tasks: int

@@ -34,7 +34,7 @@ from keras_imaml.learner.step_metrics import (
 from keras_imaml.learner.task_adaptation import TaskAdaptation
 from keras_imaml.learner.weight_summary import weights_table
 from keras_imaml.learner.with_algorithm import with_algorithm
-from keras_imaml.meta_parameters.parameters import Adapt, Parameters
+from keras_imaml.meta_parameters.parameters import Adapt, Parameters, warn_of_constraints
 from keras_imaml.objectives.learned_loss import LearnedLoss
 from keras_imaml.objectives.task_objective import TaskObjective
 
@@ -128,6 +128,7 @@ class MetaLearner(TaskAdaptation, StepFunctions, SavedLearner, keras.Model):
             check_layers(adapts_by)
             check_stateless(adapts_by)
         self.parameters = Parameters(model, adapt, learned_loss and learned_loss.network)
+        warn_of_constraints(self.parameters)
         algorithm.prepare(self.parameters)
         self.algorithm = algorithm
         self.adapt_spec = adapt
@@ -284,7 +285,9 @@ class MetaLearner(TaskAdaptation, StepFunctions, SavedLearner, keras.Model):
 
         Args:
             print_fn: Called with the text. Defaults to `None`, which is `print`.
-            line_length, positions, **kwargs: As for `keras.Model.summary`.
+            line_length: As for `keras.Model.summary`.
+            positions: As for `keras.Model.summary`.
+            **kwargs: As for `keras.Model.summary`.
         """
         (print_fn or print)(weights_table(self))
         if kwargs or line_length is not None or positions is not None:
@@ -332,6 +335,7 @@ class MetaLearner(TaskAdaptation, StepFunctions, SavedLearner, keras.Model):
         return self._objectives.objective(data, training, self.transductive, first)
 
     def _forget_graphs(self) -> None:
+        self._traced_for = object()  # another one where graphs are of another learner, as it were
         self._adaptation: TracedByRank | None = None
         self._evaluation: Any = None  # of `keras_imaml.evaluate`
 

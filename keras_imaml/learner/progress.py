@@ -40,8 +40,13 @@ class Progress(keras.callbacks.ProgbarLogger):
         super().on_train_batch_end(batch, self._shown(logs))
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Show the logs that are not hidden."""
-        super().on_epoch_end(epoch, self._shown(logs))
+        """Show the logs that are not hidden; after an epoch that was cut short, how far it came."""
+        seen, target = getattr(self, "seen", 0), getattr(self, "target", None)
+        bar = getattr(self, "progbar", None)
+        if bar is not None and target is not None and 0 < seen < target:
+            bar.update(seen, list(self._shown(logs).items()), finalize=True)
+        else:
+            super().on_epoch_end(epoch, self._shown(logs))
 
     def _shown(self, logs: dict[str, Any] | None) -> dict[str, Any]:
         return {

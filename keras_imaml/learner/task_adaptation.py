@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_imaml._utils.structures import as_tensors
+from keras_imaml._utils.structures import as_tensors, with_none
 from keras_imaml._utils.tracing import TracedByRank
 from keras_imaml._utils.validation import check_compiled
 from keras_imaml.algorithms import Algorithm
@@ -63,7 +63,8 @@ class TaskAdaptation(_Model):
         phi = self.adapt_weights(support_x, support_y, unlabelled_x, sample_weight)
         if sample_weight is not None:
             present = np.asarray(sample_weight) > 0
-            support_x = keras.tree.map_structure(lambda x: np.asarray(x)[present], support_x)
+            given = as_tensors(support_x, "support_x")
+            support_x = with_none(tf.nest.map_structure(lambda x: x[present], given))
         return adapted_model(self.model, self.parameters, phi, support_x, name)
 
     def adapt_weights(

@@ -11,7 +11,14 @@ Operator = Callable[[tf.Tensor], tf.Tensor]
 
 
 class Status(enum.IntEnum):
-    """How a linear solve ended, for one task; `Status(value).advice` says what to do about it."""
+    """How a linear solve ended, for one task; `Status(value).advice` says what to do about it.
+
+    Example:
+
+    ```python
+    print(ki.linear.Status(2).name, ki.linear.Status(2).advice)
+    ```
+    """
 
     CONVERGED = 0
     MAX_STEPS = 1

@@ -1,5 +1,6 @@
 """Which weights of a network adapt to a task, and their flat form `phi [tasks, size]`."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -181,6 +182,26 @@ class Parameters:
     def broadcast(self, theta: tf.Tensor, tasks: int | tf.Tensor) -> tf.Tensor:
         """`theta [size]` as the starting point of every task, `[tasks, size]`."""
         return tf.broadcast_to(theta, tf.stack([tasks, self.size]))
+
+
+def warn_of_constraints(parameters: Parameters) -> None:
+    """Say that constraints of weights hold for the meta-learned ones alone."""
+    held = [
+        variable.path
+        for variable in parameters.adapted
+        if (constraint := getattr(variable, "constraint", None)) is not None
+        # That of `TiedDense` is for theta alone.
+        and not (getattr(constraint, "__module__", None) or "").startswith("keras_imaml.")
+    ]
+    if held:
+        warnings.warn(
+            f"Weights that adapt have constraints: {held}. They hold for the meta-learned weights, "
+            "which the outer optimizer changes, and not for those that are adapted to a task: an "
+            "inner step is not projected, since the meta-gradient would not follow. Let them not "
+            "adapt (`adapt=...`), or compute the weight in the layer, such as "
+            "keras.ops.softplus(w) for one that is positive.",
+            stacklevel=3,
+        )
 
 
 def adapted_indices(parameters: Parameters) -> list[int]:

@@ -12,12 +12,26 @@ from keras_imaml.layers.centering import only_centers
 
 
 def views_of_photographs(size: int | None = None) -> list[View]:
-    """The image and a magnified one, each also mirrored, `size` pixels wide and high."""
+    """The image and a magnified one, each also mirrored, `size` pixels wide and high.
+
+    Example:
+
+    ```python
+    [view(np.zeros((1, 84, 84, 3))).shape for view in ki.views_of_photographs(64)]
+    ```
+    """
     return [View(mirrored, zoom, size=size) for zoom in (1.0, 7 / 6) for mirrored in (False, True)]
 
 
 def views_of_drawings(size: int | None = None) -> list[View]:
-    """The image, and moved by a pixel along each diagonal, `size` pixels wide and high."""
+    """The image, and moved by a pixel along each diagonal, `size` pixels wide and high.
+
+    Example:
+
+    ```python
+    [view(np.zeros((1, 28, 28, 1))).shape for view in ki.views_of_drawings()]
+    ```
+    """
     moves = [(0, 0), (1, 1), (1, -1), (-1, 1), (-1, -1)]
     return [View(down=down, right=right, size=size) for down, right in moves]
 

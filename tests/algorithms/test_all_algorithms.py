@@ -10,7 +10,7 @@ from tests import problems
 
 ALGORITHMS = {
     "imaml": lambda: ki.IMAML(1.0, ki.inner.GradientDescent(steps=3)),
-    "released_imaml": lambda: ki.algorithms.ReleasedIMAML(1.0, ki.inner.GradientDescent(steps=3)),
+    "released_imaml": lambda: ki.algorithms.ReleasedIMAML(1.0, ki.inner.GradientDescent(3, 0.1)),
     "maml": lambda: ki.MAML(ki.inner.GradientDescent(steps=3)),
     "maml_recomputed": lambda: ki.MAML(ki.inner.GradientDescent(steps=3), recompute=True),
     "meta_sgd": lambda: ki.MAML(ki.inner.GradientDescent(3, ki.LearningRate(0.1))),

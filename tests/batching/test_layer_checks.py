@@ -99,7 +99,7 @@ def with_layer(layer):
 
 
 def test_trainable_batch_normalization_is_refused_by_name_at_any_depth():
-    with pytest.raises(ValueError, match="inner/culprit.*TaskBatchNormalization.*trainable"):
+    with pytest.raises(ValueError, match="inner/culprit.*replace_batch_normalization.*trainable"):
         check_layers(with_layer(layers.BatchNormalization(name="culprit")))
 
 
@@ -113,3 +113,13 @@ def test_trainable_batch_normalization_is_refused_by_name_at_any_depth():
 )
 def test_other_layers_are_accepted(layer):
     check_layers(with_layer(layer))
+
+
+@pytest.mark.parametrize("name", ["my net", "net (v2)", "nétz", "a:b"])
+def test_names_of_which_tensorflow_builds_no_graph_are_refused(name):
+    of_network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)], name=name)
+    of_layer = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, name=name)])
+    for network in (of_network, of_layer):
+        with pytest.raises(ValueError, match="without spaces and parentheses"):
+            check_layers(network)
+    check_layers(keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)], name="net-v.2_a"))

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 import keras_imaml as ki
 from keras_imaml.callbacks import dashboard as dashboard_module
+from keras_imaml.callbacks.probe import Probe
 from tests import learners
 from tests.callbacks import sinusoid_runs
 from tests.event_files import Run
@@ -295,6 +296,41 @@ def test_a_metric_that_is_a_vector_has_a_curve_for_each_entry(tmp_path):
     found = Run(tmp_path)
     for tag, value in {"f1/1": 0.5, "f1_before/1": 0.125, "auc": 0.75, "auc_before": 0.5}.items():
         assert found.points(f"result/metrics/{tag}") == {0: value}
+
+
+def test_a_label_a_pixel_has_curves_and_no_picture(tmp_path):
+    network = keras.Sequential([keras.Input((3, 3, 1)), keras.layers.Conv2D(2, 1)])
+    learner = ki.MetaLearner(network, ki.MAML(ki.inner.GradientDescent(1)))
+    learner.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    numbers = np.random.default_rng(0)
+    x = numbers.uniform(size=(2, 2, 3, 3, 1)).astype("float32")
+    y = numbers.integers(0, 2, (2, 2, 3, 3))
+    tasks = tf.data.Dataset.from_tensors(((x, y), (x, y)))
+    learner.fit(tasks, verbose=0, callbacks=[ki.callbacks.Dashboard(tmp_path, tasks)])
+    probe = Run(tmp_path / "probe")
+    assert "adaptation/accuracy" in probe.tags()
+    assert not probe.tags("images")
+
+
+def test_settings_need_no_keras_of_tensorflow(tmp_path, monkeypatch):
+    # `api` reads `tf.keras`, which cannot be imported where TF_USE_LEGACY_KERAS is set.
+    monkeypatch.setitem(sys.modules, "tensorboard.plugins.hparams.api", None)
+    dashboard = ki.callbacks.Dashboard(tmp_path, hparams={"rate": 0.5})
+    dashboard.set_model(learners.compiled(network(), ki.Reptile()))
+    dashboard._write_hparams()
+    assert Run(tmp_path).tags("hparams")
+
+
+def test_a_probe_makes_its_graphs_anew_for_a_learner_that_is_compiled_anew():
+    tasks = data()
+    learner = learners.compiled(network(), ki.Reptile())
+    probe = Probe(tasks)
+    first = probe.measure(learner).before
+    assert probe.measure(learner).before == first
+    doubled = learners.cross_entropy()
+    learner.compile("adam", lambda y, z: 2 * doubled(y, z))
+    tag = next(tag for tag in first if tag.endswith("loss_before") or "loss" in tag)
+    assert probe.measure(learner).before[tag] == pytest.approx(2 * first[tag], rel=1e-5)
 
 
 @pytest.mark.slow

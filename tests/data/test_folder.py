@@ -102,7 +102,7 @@ def test_a_folder_without_classes_is_named(tmp_path):
 
 def test_a_class_without_images_is_named(animals):
     (animals / "dog").mkdir()
-    (animals / "dog" / "picture.tiff").write_bytes(b"")
+    (animals / "dog" / "picture.txt").write_bytes(b"")
     with pytest.raises(ValueError, match=r"\.png, \.jpg.*dog', which has none"):
         from_folder(animals)
 

@@ -87,6 +87,16 @@ def test_optional_inputs_may_be_none():
     np.testing.assert_allclose(model([X[0], None]), found, rtol=1e-5)
 
 
+def test_weights_go_with_inputs_that_are_none():
+    learner = learner_of(pair(optional=True), ki.IMAML(inner=ki.inner.GradientDescent(1)))
+    weights = np.float32([[1, 1, 0]] * 2)
+    one = ((X, None), Y, weights)
+    assert np.isfinite(learner.fit((one, one), verbose=0).history["loss"]).all()
+    model = learner.adapt([X[0], None], Y[0], sample_weight=weights[0])
+    expected = learner.adapt([X[0, :2], None], Y[0, :2])
+    np.testing.assert_allclose(model([X[0], None]), expected([X[0], None]), rtol=1e-5)
+
+
 @pytest.mark.parametrize("call", ["predict", "predict_on_batch"])
 def test_predictions_of_tasks_are_refused_in_our_words(call):
     with pytest.raises(ValueError, match=r"learner.adapt\(support_x, support_y\).predict"):

@@ -1,5 +1,7 @@
 """The progress bar shows the loss and the metrics, and no diagnostics."""
 
+import keras
+
 from tests.callbacks.sinusoid_runs import learner, tasks
 
 
@@ -24,3 +26,14 @@ def test_quiet_is_quiet(capsys):
 def test_a_line_an_epoch(capsys):
     learner().fit(tasks(), steps_per_epoch=2, epochs=2, verbose=2)
     assert capsys.readouterr().out.count("loss:") == 2
+
+
+def test_the_bar_of_an_epoch_that_is_cut_short_says_how_far_it_came(capsys):
+    class StopAt(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            self.model.stop_training = batch == 1
+
+    learner().fit(tasks(), steps_per_epoch=5, verbose=1, callbacks=[StopAt()])
+    shown = capsys.readouterr().out
+    assert "2/5" in shown
+    assert "5/5" not in shown

@@ -95,6 +95,38 @@ def test_the_losses_are_those_of_keras(name):
     assert {k: found[k] for k in expected} == pytest.approx(expected, rel=1e-5)
 
 
+def padded(part):
+    """With two examples more, which are not there."""
+
+    def one(x):
+        if x is None:
+            return None
+        nothing = np.nan if x.dtype.kind == "f" else -1
+        return np.concatenate([x, np.full_like(x[:, :2], nothing)], axis=1)
+
+    return keras.tree.map_structure(one, part)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in CASES],
+)
+def test_a_padded_task_is_the_task(name):
+    kind, loss, y, metrics = CASES[name]
+    learner = learner_of(network(kind), loss, metrics)
+    expected = learner.test_on_batch(((X, y), (X, y)), return_dict=True)
+    weights = np.float32([[1, 1, 1, 1, 0, 0]] * 2)
+    one = (padded(X), padded(y), weights)
+    found = learner.test_on_batch((one, one), return_dict=True)
+    assert found == pytest.approx(expected, rel=1e-5)
+    task = [of_task(part, 0) for part in one]
+    np.testing.assert_allclose(
+        learner.adapt_weights(task[0], task[1], sample_weight=task[2]),
+        learner.adapt_weights(X[0], of_task(y, 0)),
+        rtol=1e-5,
+    )
+
+
 @pytest.mark.parametrize(
     "algorithm",
     [ki.IMAML, *(pytest.param(a, marks=pytest.mark.slow) for a in (ki.MAML, ki.Reptile))],

@@ -1,11 +1,14 @@
 """Which weights adapt, and their flat form."""
 
+import warnings
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_imaml.meta_parameters.parameters import Group, Parameters
+import keras_imaml as ki
+from keras_imaml.meta_parameters.parameters import Group, Parameters, warn_of_constraints
 
 
 def network():
@@ -156,3 +159,20 @@ def test_groups_are_layers_in_the_order_of_phi():
         ("head", 10),
     ]
     assert [g.size for g in Parameters(network(), "kernel").groups] == [12, 8]
+
+
+def test_constraints_of_adapted_weights_are_said_to_hold_for_theta_alone():
+    network = keras.Sequential(
+        [
+            keras.Input((2,)),
+            keras.layers.Dense(2, kernel_constraint="non_neg", name="held"),
+            keras.layers.Dense(1, name="head"),
+        ]
+    )
+    with pytest.warns(UserWarning, match=r"held/kernel'\]. They hold for the meta-learned"):
+        warn_of_constraints(Parameters(network))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_of_constraints(Parameters(network, adapt="head"))
+        tied = keras.Sequential([keras.Input((2,)), ki.layers.TiedDense(2)])
+        warn_of_constraints(Parameters(tied))  # its own constraint is meant for theta
