@@ -100,7 +100,8 @@ def test_an_exploding_inner_loop_leaves_finite_weights(algorithm):
     keras.utils.set_random_seed(0)
     inputs = keras.Input((8, 8, 1))
     outputs = keras.layers.Dense(3)(keras.layers.Flatten()(inputs))
-    made = ki.MetaLearner(keras.Model(inputs, outputs), ALGORITHMS[algorithm](steps=200, rate=1e4))
+    rate = ki.LearningRate(1e4, "model", learned=False)  # which is not compared with lambda
+    made = ki.MetaLearner(keras.Model(inputs, outputs), ALGORITHMS[algorithm](steps=200, rate=rate))
     made.compile(keras.optimizers.SGD(0.1), "mse")
     (x, _), (q, _) = learners.images()
     batch = (x, np.ones((*x.shape[:2], 3), "float32")), (q, np.ones((*q.shape[:2], 3), "float32"))

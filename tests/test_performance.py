@@ -53,13 +53,13 @@ def test_training_and_evaluation_are_traced_once(monkeypatch):
     learner = small()
     traced = []
     builder = learner._objectives
-    objective = builder.objective  # is made when a step is traced
+    of_replica = builder.of_replica  # is called when a step is traced
 
-    def noting(data, training, *others):
+    def noting(data, training, transductive):
         traced.append(training)
-        return objective(data, training, *others)
+        return of_replica(data, training, transductive)
 
-    monkeypatch.setattr(builder, "objective", noting)
+    monkeypatch.setattr(builder, "of_replica", noting)
     for _ in range(2):
         learner.fit(
             tasks(2),

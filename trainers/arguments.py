@@ -128,7 +128,8 @@ def called(factory: Callable, arguments: dict[str, Any], **given: Any) -> Any:
         if parts:
             (part,) = _objects(parameter.annotation)
             plain = values.get(name, parameter.default)
-            values[name] = part(plain, **parts)
+            # A word, such as `auto`, is no number to begin with: the object has a default.
+            values[name] = part(**parts) if isinstance(plain, str) else part(plain, **parts)
     missing = [p.name for p in _parameters(factory) if p.default is _REQUIRED]
     missing = [name for name in missing if name not in values]
     if missing:

@@ -60,6 +60,10 @@ BOOLEANS = frozenset(
 _DEFAULTS: dict[str, dict[str, str]] = {
     "dataset": {"shot": "1", "query": "15", "channels": "1", "image_size": "0"},
     "inner_solver": {"inner_steps": "16", "inner_learning_rate": "0.1", "inner_momentum": "0.9"},
+    "inner_steps": {"inner_learning_rate": "0.1"},
+    "inner_momentum": {"inner_learning_rate": "0.1"},
+    "learn_inner_rate": {"inner_learning_rate": "0.1"},
+    "strongly_convex_momentum": {"inner_learning_rate": "0.1"},
     "linear_solver": {"linear_steps": "5"},
 }
 # Values that ask for nothing, and may be given where no component knows the flag.

@@ -62,7 +62,11 @@ class GradientDescent(Configurable):
     def __post_init__(self) -> None:
         check_integer("steps", self.steps, minimum=0)
         if isinstance(self.learning_rate, str):
-            check_choice("learning_rate", self.learning_rate, (AUTO,))
+            if self.learning_rate != AUTO:
+                raise ValueError(
+                    "Invalid value for `learning_rate`. Expected a number above 0, 'auto', or a "
+                    f"keras_imaml.LearningRate. Received: learning_rate={self.learning_rate!r}"
+                )
             if self.momentum:
                 raise ValueError(
                     "Invalid value for `momentum`. Expected 0.0 with learning_rate='auto', which "

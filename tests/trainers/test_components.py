@@ -101,7 +101,7 @@ def test_an_object_that_is_an_argument_is_made_of_flags():
     assert (strength.initial, strength.per, strength.learned) == (0.5, "layer", False)
     rate = settings_of("--algorithm=maml", "--inner.learning_rate.per=weight").make("inner")
     assert (rate.learning_rate.per, rate.learning_rate.learned) == ("weight", True)
-    assert settings_of("--algorithm=maml").make("inner").learning_rate == 0.1
+    assert settings_of("--algorithm=maml").make("inner").learning_rate == "auto"
 
 
 def test_sequences_and_names_are_made_of_flags():

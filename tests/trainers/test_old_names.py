@@ -112,17 +112,26 @@ def test_runs_of_old_times_are_read(file):
             ["--inner_solver=lbfgs", "--inner_learning_rate=0.3"],
             ["--inner=lbfgs", "--inner.steps=16", "--inner.first_step=0.3"],
         ),
-        (["--inner_solver=nesterov"], ["--inner.nesterov", "--inner.momentum=0.9"]),
+        (
+            ["--inner_solver=nesterov"],
+            ["--inner.nesterov", "--inner.momentum=0.9", "--inner.learning_rate=0.1"],
+        ),
         (
             ["--inner_momentum=0.5", "--inner_solver=nesterov"],
-            ["--inner.nesterov", "--inner.momentum=0.5"],
+            ["--inner.nesterov", "--inner.momentum=0.5", "--inner.learning_rate=0.1"],
         ),
         (
             ["--strongly_convex_momentum", "--inner_solver=nesterov", "--inner_momentum=0.5"],
-            ["--inner.nesterov", "--inner.momentum=strongly_convex"],
+            [
+                *("--inner.nesterov", "--inner.momentum=strongly_convex"),
+                "--inner.learning_rate=0.1",
+            ],
         ),
-        (["--inner_momentum=0.5"], []),
-        (["--inner_solver=nesterov", "--inner_solver=gradient_descent"], []),
+        (["--inner_momentum=0.5"], ["--inner.learning_rate=0.1"]),
+        (
+            ["--inner_solver=nesterov", "--inner_solver=gradient_descent"],
+            ["--inner.learning_rate=0.1"],
+        ),
         (["--linear_solver=nystrom"], ["--linear=nystrom", "--linear.rank=5"]),
         (["--linear_solver=dual", "--linear_steps=7"], ["--linear=dual"]),
         (
@@ -136,7 +145,10 @@ def test_runs_of_old_times_are_read(file):
         (["--algorithm=fomaml", "--algorithm=imaml"], []),
         (
             ["--learn_inner_rate=weight", "--algorithm=maml"],
-            ["--algorithm=maml", "--inner.learning_rate.per=weight"],
+            [
+                *("--algorithm=maml", "--inner.learning_rate.per=weight"),
+                "--inner.learning_rate=0.1",
+            ],
         ),
         (
             ["--proximal_per=layer", "--learn_proximal_strength"],
@@ -168,7 +180,7 @@ def test_runs_of_old_times_are_read(file):
         ),
         (["--outer_clip_norm=0", "--outer_weight_decay=0.1"], ["--outer.weight_decay=0.1"]),
         (["--notied_head", "--nomixed_precision", "--statistics=task", "--image_size=0"], []),
-        (["--inner_steps", "3"], ["--inner.steps=3"]),
+        (["--inner_steps", "3"], ["--inner.steps=3", "--inner.learning_rate=0.1"]),
     ],
 )
 def test_an_old_command_line_is_a_new_one(old, new):

@@ -104,7 +104,7 @@ def in_process(capsys, program, *flags):
         (["--inner.stepz=1"], "did you mean --inner.steps?"),
         (["stray"], "unexpected arguments"),
         (["--steps=many"], "flag --steps=many: expected a whole number"),
-        (["--inner.learning_rate=much"], "expected a number"),
+        (["--inner.learning_rate=much"], "Expected a number above 0, 'auto'"),
         (["--model.tied_head=perhaps"], "tied_head"),
         (["--run_dir="], "--run_dir is missing"),
         (["--flagfile=none.flags"], "no such file"),
@@ -139,7 +139,11 @@ def in_process(capsys, program, *flags):
         (["--algorithm=reptile", "--learned_loss"], "Invalid value for `learned_loss`"),
         (["--algorithm=reptile", "--adapt=head"], "Invalid value for `adapt`"),
         (
-            ["--algorithm=reptile", "--inner.momentum=strongly_convex"],
+            [
+                "--algorithm=reptile",
+                "--inner.momentum=strongly_convex",
+                "--inner.learning_rate=0.1",
+            ],
             "the inner objective has none",
         ),
         (["--algorithm=reptile", "--wrapper=self_training"], "--wrapper=self_training: Invalid"),
