@@ -16,7 +16,7 @@ def pytest_collection_finish():
     """Look for garbage less often, and not in what was imported: that is a fifth of the time."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(100_000, 20, 50)
+    gc.set_threshold(200_000, 50, 100)
 
 
 @pytest.fixture(autouse=True)

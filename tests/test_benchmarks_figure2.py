@@ -38,6 +38,7 @@ def test_the_problem_has_the_condition_number_and_minimizer_that_it_says():
     np.testing.assert_allclose(gradient, 0, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_every_error_is_below_its_bounds(rows):
     assert len(rows) == 3 * len(GRID)
     assert regression.violations(rows) == []

@@ -220,6 +220,7 @@ def test_what_is_kept_names_no_place(text, kept):
     assert keep_run.without_place(text) == kept
 
 
+@pytest.mark.slow
 def test_a_run_is_kept_with_the_results_of_those_that_it_began_with(tmp_path):
     first, before, run = (tmp_path / name for name in ("first", "before", "run"))
     own = {"steps_per_epoch": 100}

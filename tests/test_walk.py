@@ -60,6 +60,7 @@ def calls_of_a_step():
     return calls
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 has no co_qualname")
 def test_a_step_takes_the_documented_way():
     rows, calls = documented(), calls_of_a_step()

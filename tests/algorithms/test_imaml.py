@@ -41,7 +41,7 @@ def meta_gradients(run, algorithm, problem, adapt=None, transductive=True, tenso
 
 
 @pytest.mark.parametrize("curvature", CURVATURES)
-@pytest.mark.parametrize("per", ["model", "layer", "weight"])
+@pytest.mark.parametrize("per", ["model", "layer", pytest.param("weight", marks=pytest.mark.slow)])
 def test_equals_the_closed_form_on_a_quadratic(run, curvature, per):
     problem = problems.LinearRegression()
     initial = {"default": 0.7} if per == "layer" else 0.7
@@ -91,6 +91,7 @@ def _query(algorithm, problem, adapt, transductive):
     return objective.query_losses(algorithm.adapt(objective).phi)[0]
 
 
+@pytest.mark.slow
 def test_equals_unrolled_maml_in_the_limit_of_many_steps():
     problem = problems.LinearRegression()
     objective = problems.objective_of(problem)
@@ -120,7 +121,9 @@ def test_without_curvature_it_is_the_query_gradient(run, curvature):
     np.testing.assert_allclose(meta.diagnostics["first_order_cosine"], 1.0, rtol=1e-10)
 
 
-@pytest.mark.parametrize("curvature", CURVATURES)
+@pytest.mark.parametrize(
+    "curvature", ["gauss_newton", pytest.param("hessian", marks=pytest.mark.slow)]
+)
 def test_large_strength_is_first_order(curvature):
     run = lambda f, *a: tf.function(f, autograph=False)(*a)  # noqa: E731
     problem = problems.Images()

@@ -69,7 +69,13 @@ def derivatives(evaluate):
     return compute
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name in ("scan", "switch") else name
+        for name in FUNCTIONS
+    ],
+)
 def test_derivatives_are_those_of_each_task_alone(name):
     function, reason = FUNCTIONS[name]
     model = network(function)

@@ -24,7 +24,7 @@ ALGORITHMS = {
     "fomaml": lambda: ki.MAML(ki.inner.GradientDescent(3), first_order=True),
 }
 MIDDLE = ["norm", "head"]
-QUICK = [("imaml", "head", False), ("fomaml", "head", False)]
+QUICK = [("imaml", "head", False)]
 CASES = [(algorithm, "head", False) for algorithm in ALGORITHMS]
 CASES += [
     (name, MIDDLE, transductive) for name in ("imaml", "maml") for transductive in (True, False)
@@ -137,6 +137,7 @@ def test_evaluation_and_adaptation_are_those_of_the_whole_network(monkeypatch):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_trunk_is_not_in_the_inner_loop(monkeypatch):
     """Convolutions of a step, in the loops and outside: as many as without an inner loop."""
 
@@ -151,6 +152,7 @@ def test_the_trunk_is_not_in_the_inner_loop(monkeypatch):
     assert convolutions(True) == 0
 
 
+@pytest.mark.slow
 def test_the_trunk_learns(monkeypatch):
     learner = learner_of("imaml", "head", True, monkeypatch, dtype="float32")
     before = [v.numpy() for v in learner.model.trainable_variables]
@@ -293,6 +295,7 @@ def test_several_inputs_and_outputs(algorithm, monkeypatch):
         np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_dropout_before_the_head_is_drawn_as_in_the_whole_network(monkeypatch):
     rng = np.random.default_rng(0)
     draw = lambda n: (  # noqa: E731

@@ -33,6 +33,7 @@ def test_nothing_to_restore_is_step_zero(tmp_path):
     assert ki.callbacks.Checkpoints(learner(), str(tmp_path / "none")).restore() == 0
 
 
+@pytest.mark.slow
 def test_seconds_add_up_over_runs(tmp_path):
     made = learner()
     checkpoints = ki.callbacks.Checkpoints(made, str(tmp_path))

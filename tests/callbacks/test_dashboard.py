@@ -298,6 +298,7 @@ def test_a_metric_that_is_a_vector_has_a_curve_for_each_entry(tmp_path):
         assert found.points(f"result/metrics/{tag}") == {0: value}
 
 
+@pytest.mark.slow
 def test_a_label_a_pixel_has_curves_and_no_picture(tmp_path):
     network = keras.Sequential([keras.Input((3, 3, 1)), keras.layers.Conv2D(2, 1)])
     learner = ki.MetaLearner(network, ki.MAML(ki.inner.GradientDescent(1)))

@@ -244,7 +244,7 @@ def test_quantized_layers_come_back_as_they_were(tmp_path, suffix, mode, quantiz
     assert np.abs(other.model.get_layer("wide").lora_kernel_b).max() > 0.1
 
 
-@pytest.mark.parametrize("mode", ["int8", "int4"])
+@pytest.mark.parametrize("mode", ["int8", pytest.param("int4", marks=pytest.mark.slow)])
 def test_a_quantized_model_of_one_task_refuses_to_be_rounded(tmp_path, mode):
     network = quantized(mode, True)
     parameters = Parameters(network)

@@ -65,7 +65,14 @@ def test_equals_the_dense_product(loss):
         )
 
 
-@pytest.mark.parametrize("kind", ["relu", "max_pooling", "task_batch_normalization"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param("relu", marks=pytest.mark.slow),
+        pytest.param("max_pooling", marks=pytest.mark.slow),
+        "task_batch_normalization",
+    ],
+)
 def test_is_symmetric_and_at_least_the_strength(kind):
     inner, phi = networks.inner_problem(networks.network(kind))
     vectors = networks.directions(phi, 6)

@@ -19,7 +19,15 @@ def graph(function, *arguments):
     return tf.function(function, autograph=False)(*arguments)
 
 
-@pytest.mark.parametrize("kind", networks.LAYERS)
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(kind, marks=pytest.mark.slow)
+        if kind in ("gelu", "softplus", "dense")
+        else kind
+        for kind in networks.LAYERS
+    ],
+)
 def test_equals_finite_differences_of_the_gradient(kind):
     inner, phi = networks.inner_problem(networks.network(kind))
     u, v = networks.directions(phi)

@@ -38,7 +38,14 @@ def small(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize(("split", "classes"), [("train", 64), ("validation", 16), ("test", 20)])
+@pytest.mark.parametrize(
+    ("split", "classes"),
+    [
+        pytest.param("train", 64, marks=pytest.mark.slow),
+        pytest.param("validation", 16, marks=pytest.mark.slow),
+        ("test", 20),
+    ],
+)
 def test_a_split_holds_its_classes_and_all_their_images(small, split, classes):
     names = sorted(name for each in SPLITS for name in read_split("cifar_fs", each))
     tasks = cifar_fs(split, way=classes, shot=1, query=3, data_dir=small)

@@ -228,6 +228,7 @@ def test_a_normalization_that_is_used_twice_inside_another_model_is_refused():
         learners.compiled(keras.Model(inputs, used_twice()(inputs))).adapt(support_x, support_y)
 
 
+@pytest.mark.slow
 def test_it_is_quantized_as_any_model():
     learner = learners.compiled(ki.models.MLP(3, (8,), hidden=(16,)), learners.imaml(), loss="mse")
     x, y, q = (

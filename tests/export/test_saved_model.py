@@ -213,6 +213,7 @@ def test_an_adapted_model_runs_on_small_devices(tmp_path, name, run, tied):
     )
 
 
+@pytest.mark.slow
 def test_names_of_what_is_served_follow_the_losses(tmp_path):
     inputs = keras.Input((4,))
     outputs = {

@@ -71,6 +71,7 @@ def test_labels_have_the_shapes_that_training_takes(name):
     assert {n for n, _ in _columns("support_y", specs)} == {s.name for s in tf.nest.flatten(specs)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["list", pytest.param("dict", marks=pytest.mark.slow)])
 def test_labels_by_name_come_in_any_order(tmp_path, kind):
     learner = learner_of(two(kind), {"b": "mse", "z": cross_entropy()})

@@ -70,6 +70,7 @@ def test_a_data_set_of_lists_trains_and_hears_of_epochs():
     assert batches.ended >= 2
 
 
+@pytest.mark.slow
 def test_inputs_may_be_lists():
     learner = learner_of(pair())
     both = [X[0], 2 * X[0]]

@@ -171,7 +171,9 @@ def test_a_task_with_nan_is_counted_and_left_out(adapt):
 
 
 @pytest.mark.parametrize("adapt", [pytest.param(None, marks=pytest.mark.slow), "head"])
-@pytest.mark.parametrize("part", [0, 1], ids=["support", "query"])
+@pytest.mark.parametrize(
+    "part", [pytest.param(0, id="support", marks=pytest.mark.slow), pytest.param(1, id="query")]
+)
 def test_a_task_that_overflows_leaves_the_weights_finite(adapt, part):
     batch = vectors(tasks=8)
     batch[part][0][3] *= 1e30

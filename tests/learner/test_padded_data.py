@@ -34,6 +34,7 @@ def both(weighted=False):
     return data, padded.padded(data)
 
 
+@pytest.mark.slow
 def test_steps_evaluations_and_metrics_are_those_of_the_tasks():
     results = []
     for data in both(weighted=True):

@@ -35,7 +35,7 @@ def away(matrices, rhs, x):
     return np.sqrt(np.abs(np.einsum("ti,tij,tj->t", error, matrices, error)))
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", SOLVERS)
 def test_whatever_the_system_the_answer_is_finite_and_says_how_good_it_is(name, dtype):
     solver = SOLVERS[name]()

@@ -103,7 +103,7 @@ def test_the_adapted_model_is_plain_keras(network, centered):
     np.testing.assert_allclose(adapted(support), expected, rtol=1e-6, atol=1e-8)
 
 
-@pytest.mark.parametrize("fixed", [True, False])
+@pytest.mark.parametrize("fixed", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_centered_query_set_is_seen_as_one_or_by_the_support_set(network, fixed):
     settings = {"cosine": True, "centered": True, "tied_head": True}
     model = network(fixed_statistics=fixed, dtype="float64", **settings)

@@ -119,6 +119,7 @@ def test_gauss_newton_and_the_dual_see_the_learned_loss_as_least_squares():
         np.testing.assert_allclose(by_iteration, exactly, rtol=1e-6, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_labels_of_the_support_set_are_not_looked_at():
     (support_x, _), query = episodes()
     learner = learner_of(converged())

@@ -182,6 +182,7 @@ def test_wrong_flags_are_refused_in_one_line(tmp_path, capsys, flags, reason):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_nothing_else_is_printed(tmp_path):
     result = call("train", f"--run_dir={tmp_path / 'run'}", "--inner.beta_1=0.5")
     assert (result.returncode, result.stdout) == (2, "")
@@ -222,6 +223,7 @@ def test_presets_are_valid_flags(preset):
     assert not command.notes  # of old names
 
 
+@pytest.mark.slow
 def test_training_by_hand(tmp_path):
     """The settings are plain objects, and no flag is read."""
     chosen = settings.Settings(
