@@ -4,6 +4,7 @@ import gc
 import os
 import pathlib
 import signal
+import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
@@ -16,7 +17,7 @@ def pytest_collection_finish():
     """Look for garbage less often, and not in what was imported: that is a fifth of the time."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(200_000, 50, 100)
+    gc.set_threshold(100_000, 20, 50)
 
 
 @pytest.fixture(autouse=True)
@@ -46,8 +47,10 @@ def _seeded():
     import keras
 
     keras.utils.set_random_seed(0)
+    start = time.perf_counter()
     yield
-    keras.backend.clear_session(free_memory=False)  # collecting garbage takes 0.3 s a test
+    # Collecting garbage takes 0.3 s: only after tests that may have left much of it.
+    keras.backend.clear_session(free_memory=time.perf_counter() - start > 10)
 
 
 @pytest.fixture(params=["eager", "graph"])

@@ -37,6 +37,7 @@ CASES = [
     for name in ALGORITHMS
     for adapt, transductive in ((None, False), (None, True), ("head", False), ("head", True))
     if adapt is None or name not in ("reptile", "released")
+    if (adapt, transductive) in ((None, False), ("head", True)) or name == "imaml"
 ]
 
 

@@ -229,7 +229,7 @@ def _check_class_numbers(classes: int | None, loss: Any, labels: tf.Tensor, weig
     if labels.dtype == tf.string:
         _refuse("support_y", "class numbers", f"{labels.dtype.name} of shape {labels.shape}")
     numbers = tf.cast(labels, tf.float64)
-    if np.shape(weights) and np.shape(weights)[0] == labels.shape[0]:
+    if np.shape(weights) and np.shape(weights)[:1] == tuple(labels.shape[:1]):
         numbers = tf.boolean_mask(numbers, np.asarray(weights) > 0)
     low, high = (float(reduce(numbers)) for reduce in (tf.reduce_min, tf.reduce_max))
     if not (low >= 0 and high < classes):

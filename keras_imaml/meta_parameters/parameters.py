@@ -190,8 +190,11 @@ def warn_of_constraints(parameters: Parameters) -> None:
         variable.path
         for variable in parameters.adapted
         if (constraint := getattr(variable, "constraint", None)) is not None
-        # That of `TiedDense` is for theta alone.
+        # Those of `TiedDense` and of the cosine head of this package's models are for theta alone.
         and not (getattr(constraint, "__module__", None) or "").startswith("keras_imaml.")
+        and not (
+            isinstance(constraint, keras.constraints.UnitNorm) and variable.path == "head/kernel"
+        )
     ]
     if held:
         warnings.warn(

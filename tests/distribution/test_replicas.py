@@ -60,7 +60,7 @@ def test_two_devices_learn_what_one_learns(alone, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [2, 3])
+@pytest.mark.parametrize("workers", [2])
 def test_workers_learn_what_one_device_learns(workers, alone, tmp_path):
     ports = free_ports(workers)
     started = [

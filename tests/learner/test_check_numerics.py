@@ -45,7 +45,7 @@ ALGORITHMS = {
 
 
 @pytest.mark.slow  # the debugger checks each operation, and tracing takes longer
-@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize("name", sorted(set(ALGORITHMS) - {"momentum", "released", "recomputed"}))
 def test_a_healthy_run_is_not_stopped(name, debugger):
     network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3, "relu")])
     network.add(keras.layers.Dense(2))

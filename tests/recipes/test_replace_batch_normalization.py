@@ -60,7 +60,7 @@ def test_what_cannot_be_replaced_is_refused():
 APPLICATIONS = {
     "MobileNetV2": {"alpha": 0.35},
     "MobileNetV3Small": {"include_preprocessing": False},
-    "EfficientNetB0": {},
+    "MobileNet": {"alpha": 0.25},
     "ResNet50V2": {},
 }
 

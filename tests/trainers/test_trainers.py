@@ -543,7 +543,7 @@ def test_a_run_with_a_tied_head_is_evaluated_adapted_and_exported_for_other_ways
     ]
     unlabelled = call_here(*adapting, "--wrapper=self_training")
     assert unlabelled.returncode == 2
-    assert "needs unlabelled images" in unlabelled.stderr
+    assert "needs unlabeled images" in unlabelled.stderr
     adapted = call_here(*adapting)
     assert adapted.returncode == 0, adapted.stderr
     assert (tmp_path / "models" / "ab.tflite").stat().st_size > 1000
