@@ -46,6 +46,7 @@ def test_conjugate_gradient_solves_in_as_many_steps_as_unknowns():
     np.testing.assert_allclose(product(solution), rhs, rtol=1e-8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("small", [WAVES, pytest.param(IMAGES, marks=pytest.mark.slow)])
 def test_our_worker_computes_the_meta_gradient_of_the_problem_file(small, tmp_path):
     path = str(tmp_path / "problem.npz")

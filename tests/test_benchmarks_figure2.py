@@ -45,6 +45,7 @@ def test_every_error_is_below_its_bounds(rows):
     assert all(row["relative_error"] <= row["relative_theory"] for row in rows)
 
 
+@pytest.mark.slow
 def test_an_error_above_a_bound_is_told(rows):
     wrong = {**rows[0], "share_of_bound": 1.5, "share_of_theory": float("nan")}
     told = regression.violations([*rows, wrong])

@@ -91,6 +91,7 @@ def recomputed(steps=4):
     return ki.MAML(ki.inner.GradientDescent(steps), recompute=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", [imaml, pytest.param(recomputed, marks=pytest.mark.slow)])
 def test_the_graph_does_not_grow_with_inner_steps(algorithm):
     few, many = (size_of_graph(small(algorithm(steps))) for steps in (2, 500))

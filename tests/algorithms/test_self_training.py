@@ -190,6 +190,7 @@ def test_parts_and_eager_mode_give_the_same_step(settings):
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_order_of_queries_makes_no_difference():
     learner = learners.compiled(algorithm=ki.SelfTraining(learners.imaml(), balanced=True))
     (x, y), (query_x, _) = learners.images()

@@ -307,6 +307,7 @@ class AddsLoss(layers.Layer):
         return keras.ops.tanh(x @ self.kernel)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("adapt", [None, pytest.param("head", marks=pytest.mark.slow)])
 def test_losses_that_layers_add_count_as_those_of_regularizers(adapt):
     """They are there only once the layer has run, and belong to both levels as well."""

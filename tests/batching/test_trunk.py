@@ -103,6 +103,7 @@ def test_parts_of_the_meta_batch(monkeypatch, algorithm):
         np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-11)
 
 
+@pytest.mark.slow
 def test_a_bad_task_leaves_the_others_alone(monkeypatch):
     learner = learner_of("imaml", "head", True, monkeypatch)
     (support_x, support_y), (query_x, query_y) = tasks(count=3)
@@ -342,6 +343,7 @@ def test_where_there_is_nothing_to_gain_the_network_stays_whole(adapt):
     assert parts_of(model, adapt) is None
 
 
+@pytest.mark.slow
 def test_meta_batches_of_unknown_size():
     learner = ki.MetaLearner(network("float32"), ki.IMAML(0.5), adapt="head")
     learner.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))

@@ -141,6 +141,7 @@ def operations(build, dtype, tasks=3, rows=None):
     return [operation.type for operation in graph.get_operations()]
 
 
+@pytest.mark.slow
 def test_the_fused_kernel_runs_where_it_can():
     assert operations(convolutions, "float32").count("FusedBatchNormV3") == 3 * 2
     assert operations(convolutions, "float32", tasks=64).count("FusedBatchNormV3") == 0

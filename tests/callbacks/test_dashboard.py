@@ -322,6 +322,7 @@ def test_settings_need_no_keras_of_tensorflow(tmp_path, monkeypatch):
     assert Run(tmp_path).tags("hparams")
 
 
+@pytest.mark.slow
 def test_a_probe_makes_its_graphs_anew_for_a_learner_that_is_compiled_anew():
     tasks = data()
     learner = learners.compiled(network(), ki.Reptile())

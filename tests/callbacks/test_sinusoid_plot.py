@@ -1,6 +1,7 @@
 """The picture of adaptation to waves."""
 
 import numpy as np
+import pytest
 from tensorflow.core.util import event_pb2
 from tensorflow.python.lib.io import tf_record
 
@@ -8,6 +9,7 @@ import keras_imaml as ki
 from tests.callbacks.sinusoid_runs import learner, tasks
 
 
+@pytest.mark.slow
 def test_each_epoch_leaves_a_picture(tmp_path):
     plot = ki.callbacks.SinusoidPlot(ki.data.sinusoid("validation", query=50), str(tmp_path))
     learner().fit(tasks(), steps_per_epoch=1, epochs=2, verbose=0, callbacks=[plot])

@@ -33,6 +33,7 @@ def stderr_of(program, **environment):
     return done.stderr.splitlines()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("level", "shown"),
     [("2", WORDS), pytest.param("0", NOISE + WORDS, marks=pytest.mark.slow)],

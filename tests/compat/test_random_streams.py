@@ -214,6 +214,7 @@ def test_the_meta_gradient_is_that_of_finite_differences(adapt):
     problems.check_by_differences(lambda: meta()[1], learner.trainable_variables, gradients)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("limit", "lanes", "adapt"),
     [

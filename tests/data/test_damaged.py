@@ -41,6 +41,7 @@ def with_half_an_image(record):
     return example.SerializeToString()
 
 
+@pytest.mark.slow
 def test_a_file_that_ends_in_a_record(copy):
     folder, file = copy
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])

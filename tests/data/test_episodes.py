@@ -104,6 +104,7 @@ def test_elements_differ():
     assert len(drawn) == 50
 
 
+@pytest.mark.slow
 def test_streams_with_one_seed_are_unrelated():
     pool = numbered_pool()
     train, test = (take(episodes(pool, stream=s), 200) for s in ("train", "test"))
@@ -118,6 +119,7 @@ def test_first_elements_are_what_they_always_were():
     assert ids_of(query_x).tolist() == [102, 107, 1106, 1102]
 
 
+@pytest.mark.slow
 def test_classes_labels_and_examples_are_drawn_uniformly():
     pool = numbered_pool()
     ids = np.array([ids_of(support[0]) for support, _ in take(episodes(pool, shot=1), 2400)])

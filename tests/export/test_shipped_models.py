@@ -32,6 +32,7 @@ def test_it_adapts_to_test_classes(name, way, published_data):
     assert accuracy(name, episodes, 40) > (0.975 if way == 5 else 0.955)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "way", "tasks"),
     [

@@ -146,6 +146,7 @@ def test_the_others_learn_as_if_a_diverged_task_were_not_there():
         np.testing.assert_allclose(a, b, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_weights_that_all_tasks_share_learn_nothing_of_a_last_step_that_diverges():
     """Their query gradient does not go through the linear system that leaves tasks out."""
 

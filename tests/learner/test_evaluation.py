@@ -33,6 +33,7 @@ def dataset(data):
     return tf.data.Dataset.from_tensor_slices(data)
 
 
+@pytest.mark.slow
 def test_figures_equal_those_of_one_task_at_a_time(learner):
     data = episodes()
     result = ki.evaluate(learner, dataset(data).batch(4), num_tasks=10, verbose=False)

@@ -63,7 +63,11 @@ def assert_equal(whole, parts):
 
 
 @pytest.mark.parametrize(
-    "case", ["imaml", "maml", "reptile", pytest.param("shared_weights", marks=pytest.mark.slow)]
+    "case",
+    [
+        "imaml",
+        *(pytest.param(c, marks=pytest.mark.slow) for c in ("maml", "reptile", "shared_weights")),
+    ],
 )
 def test_the_meta_gradient_is_that_of_the_whole(case):
     whole, parts = both(case)
@@ -102,6 +106,7 @@ def test_pipelines_side_by_side_give_what_one_gives(case, lanes):
     assert_equal(*both(case, split=None, lanes=lanes))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["imaml", pytest.param("shared_weights", marks=pytest.mark.slow)])
 def test_pipelines_of_tasks_that_are_not_counted_before(case):
     """4 pipelines for 1, 3 or 6 tasks: some have nothing to do."""

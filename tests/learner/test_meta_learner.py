@@ -343,6 +343,7 @@ def two_targets(batch, structure):
     return tuple((x, targets(x, y)) for x, y in batch)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("structure", [dict, pytest.param(list, marks=pytest.mark.slow)])
 def test_networks_of_several_outputs(structure):
     losses = {"kind": learners.cross_entropy(), "size": "mse"}
@@ -367,6 +368,7 @@ def test_networks_of_several_outputs(structure):
     )
 
 
+@pytest.mark.slow
 def test_a_scale_of_the_loss_does_not_change_a_step():
     results = []
     for scale in (None, 1024.0):

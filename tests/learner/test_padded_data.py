@@ -80,6 +80,7 @@ def test_a_task_without_examples_or_with_senseless_weights_is_invalid(which, wei
         assert np.all(np.isfinite(weights))
 
 
+@pytest.mark.slow
 def test_a_bad_task_is_counted_and_adds_nothing():
     data = padded.padded(padded.tasks())
     empty = tuple((x, y, np.where([[True], [False]], 0.0, w)) for x, y, w in data)

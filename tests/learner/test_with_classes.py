@@ -13,6 +13,7 @@ def learner(tied_head=True, **settings):
     return learners.compiled(model, learners.imaml(**settings))
 
 
+@pytest.mark.slow
 def test_it_has_the_same_weights_and_adapts():
     three = learner(proximal_strength=ki.ProximalStrength(0.5, per="layer", learned=True))
     three.fit(learners.dataset(learners.images()), steps_per_epoch=2, verbose=0)

@@ -129,6 +129,7 @@ def test_labels_of_the_support_set_are_not_looked_at():
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "algorithm", [lambda: ki.IMAML(1.0), pytest.param(lambda: ki.MAML(), marks=pytest.mark.slow)]
 )
