@@ -203,6 +203,7 @@ def test_a_loss_of_zero_changes_nothing(algorithm):
     assert_unchanged(before, after)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strength", [1e-6, 1e6])
 def test_a_strength_at_the_edges_learns(strength):
     keras.utils.set_random_seed(0)

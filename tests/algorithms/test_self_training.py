@@ -63,6 +63,7 @@ def test_the_meta_gradient_equals_finite_differences_at_given_guesses(make, adap
     problems.check_by_differences(loss, variables, meta.gradients)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rounds", "balanced"),
     [(1, False), pytest.param(3, True, marks=pytest.mark.slow)],

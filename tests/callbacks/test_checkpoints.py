@@ -15,6 +15,7 @@ def train(made, checkpoints, step, steps):
     made.fit(tasks(step), steps_per_epoch=steps, verbose=0, callbacks=[checkpoints])
 
 
+@pytest.mark.slow
 def test_a_resumed_run_equals_one_that_was_never_stopped(tmp_path):
     whole = learner()
     train(whole, ki.callbacks.Checkpoints(whole, str(tmp_path / "whole")), 0, 6)

@@ -219,6 +219,7 @@ def test_a_regression_has_a_loss_and_no_accuracy(tmp_path):
         assert not run.tags("images")
 
 
+@pytest.mark.slow
 def test_a_resumed_run_goes_on_at_its_step_and_needs_no_probe(tmp_path):
     made, tasks = sinusoid_runs.learner(), sinusoid_runs.tasks()
     for _ in range(2):

@@ -79,6 +79,7 @@ def test_parts_of_a_transformer_adapt_as_task_by_task(adapt):
     check(graph, model, words(), "float64", adapt)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("low_rank_weights_of_float64")
 def test_products_with_the_hessian_equal_finite_differences():
     check_curvature(low_rank(transformer("float64")), words(), is_lora, atol=1e-6)

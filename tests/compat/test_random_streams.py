@@ -241,6 +241,7 @@ def test_chunks_and_pipelines_draw_what_the_whole_does(monkeypatch, limit, lanes
         np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_steps_of_fit_draw_anew_and_evaluation_leaves_the_seeds():
     learner = drawing(algorithm=ki.MAML(ki.inner.GradientDescent(1), first_order=True))
     learner.optimizer.learning_rate = 0.0

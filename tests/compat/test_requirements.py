@@ -27,6 +27,7 @@ def test_keras_2_is_refused_with_the_remedy(monkeypatch):
         requirements.check()
 
 
+@pytest.mark.slow
 def test_the_check_is_the_first_thing_that_an_import_does():
     script = """
 import sys, types

@@ -80,6 +80,7 @@ def test_no_task_of_a_fresh_network_ends_higher_than_it_began(hidden):
     assert np.all(solution.value < 0.99 * solution.initial_value)
 
 
+@pytest.mark.slow
 def test_it_ends_as_low_as_the_best_of_many_fixed_step_sizes():
     problem = problems.Images(activation="softplus")
     inner = inner_problem(problem, strength=0.2)

@@ -80,6 +80,7 @@ def test_only_bad_tasks_are_refused(learner):
         ki.evaluate(learner, dataset(bad).batch(5), num_tasks=10, verbose=False)
 
 
+@pytest.mark.slow
 def test_a_regression_has_no_accuracy():
     made = ki.MetaLearner(ki.models.MLP(), ki.IMAML(inner=ki.inner.GradientDescent(steps=2)))
     made.compile(optimizer="adam", loss="mse")

@@ -79,6 +79,7 @@ def test_episodes_of_arrays_train():
     assert np.isfinite(history["loss"]).all()
 
 
+@pytest.mark.slow
 def test_the_loss_of_sinusoids_falls():
     tasks = ki.data.sinusoid(shot=10, query=10, seed=0).batch(16, drop_remainder=True)
     learner = ki.MetaLearner(
@@ -149,6 +150,7 @@ def test_a_step_is_traced_once(monkeypatch):
     assert traces == {"train": 1, "test": 1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("adapt", [pytest.param(None, marks=pytest.mark.slow), "head"])
 def test_a_task_with_nan_is_counted_and_left_out(adapt):
     clean, spoilt = vectors(tasks=8), vectors(tasks=8)

@@ -89,6 +89,7 @@ def assert_equal(found, expected):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("network", "algorithm", "adapt", "by"),
     [
