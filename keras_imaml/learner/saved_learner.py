@@ -1,12 +1,13 @@
 """What a file holds of a learner, and how it becomes one again."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 
 from keras_imaml._compat.lora import enable_lora, lora_settings
 from keras_imaml._compat.random_streams import RandomStreams
 from keras_imaml.algorithms import Algorithm
+from keras_imaml.learner.mixin import ModelMixin
 from keras_imaml.meta_parameters.parameters import (
     Adapt,
     Parameters,
@@ -17,13 +18,8 @@ from keras_imaml.meta_parameters.parameters import (
 )
 from keras_imaml.objectives.learned_loss import LearnedLoss
 
-if TYPE_CHECKING:
-    from keras import Model as _Model
-else:  # a mixin is no model by itself: `MetaLearner` alone has `keras.Model` as a base
-    _Model = object
 
-
-class SavedLearner(_Model):
+class SavedLearner(ModelMixin):
     """A mixin of `MetaLearner`, which writes and reads its settings."""
 
     model: keras.Model

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -15,16 +15,12 @@ from keras_imaml._utils.structures import symbolic
 from keras_imaml.distribution import replicas
 from keras_imaml.learner.first_step import FirstStep
 from keras_imaml.learner.input_checks import check_element, check_end, check_examples
+from keras_imaml.learner.mixin import ModelMixin
 from keras_imaml.learner.tuple_batches import with_tuples
 from keras_imaml.meta_parameters.parameters import Parameters
 
-if TYPE_CHECKING:
-    from keras import Model as _Model
-else:  # a mixin is no model by itself: `MetaLearner` alone has `keras.Model` as a base
-    _Model = object
 
-
-class StepFunctions(_Model):
+class StepFunctions(ModelMixin):
     """A mixin of `MetaLearner`, which makes graphs of its `train_step` and `test_step`.
 
     They run on every replica, with variables that are made before.

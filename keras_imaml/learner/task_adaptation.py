@@ -1,6 +1,6 @@
 """What a learner does with one task: adapt, predict, export."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import numpy as np
@@ -14,18 +14,14 @@ from keras_imaml.export.adapted_model import adapted_model
 from keras_imaml.export.saved_model import export_learner
 from keras_imaml.inner import InnerSolution
 from keras_imaml.learner.input_checks import check_labels, check_weights
+from keras_imaml.learner.mixin import ModelMixin
 from keras_imaml.learner.objective_builder import ObjectiveBuilder
 from keras_imaml.meta_parameters.parameters import Parameters
 from keras_imaml.objectives.learned_loss import LearnedLoss
 from keras_imaml.objectives.task_objective import TaskObjective
 
-if TYPE_CHECKING:
-    from keras import Model as _Model
-else:  # a mixin is no model by itself: `MetaLearner` alone has `keras.Model` as a base
-    _Model = object
 
-
-class TaskAdaptation(_Model):
+class TaskAdaptation(ModelMixin):
     """A mixin of `MetaLearner`, which serves single tasks, without a task axis."""
 
     model: keras.Model
