@@ -136,15 +136,16 @@ def test_a_subclass_of_a_layer_has_no_rule():
     check(graph, model, inputs_of_tasks(shape=(3,)))
 
 
-@pytest.mark.parametrize("name", ["normalization", "normalized features", "only centered"])
-def test_statistics_of_the_first_examples(name):
+def network_of_tasks(name):
+    """A network in double precision, with weights and inputs for each task."""
     model = NETWORKS[name]("float64")
     parameters = Parameters(model)
-    network, phi, x = (
-        TaskNetwork(model, parameters),
-        weights_of_tasks(parameters),
-        inputs_of_tasks(),
-    )
+    return TaskNetwork(model, parameters), weights_of_tasks(parameters), inputs_of_tasks()
+
+
+@pytest.mark.parametrize("name", ["normalization", "normalized features", "only centered"])
+def test_statistics_of_the_first_examples(name):
+    network, phi, x = network_of_tasks(name)
     by_rule = network(phi, x, True, 2).outputs
     vectorized = network._vectorized(phi, x, True, 2, tf.range(x.shape[0])).outputs
     np.testing.assert_allclose(by_rule, vectorized, rtol=1e-9, atol=1e-12)
@@ -152,13 +153,7 @@ def test_statistics_of_the_first_examples(name):
 
 @pytest.mark.parametrize("name", ["normalization", "normalized features", "only centered"])
 def test_statistics_of_the_examples_that_count(name):
-    model = NETWORKS[name]("float64")
-    parameters = Parameters(model)
-    network, phi, x = (
-        TaskNetwork(model, parameters),
-        weights_of_tasks(parameters),
-        inputs_of_tasks(),
-    )
+    network, phi, x = network_of_tasks(name)
     counted = np.random.default_rng(4).uniform(size=x.shape[:2]) < 0.5
     counted[:, 1] = True
     counted = tf.constant(counted)

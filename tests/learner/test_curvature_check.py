@@ -7,18 +7,9 @@ import tensorflow as tf
 
 import keras_imaml as ki
 from benchmarks.cost.tracing import learner_of
+from tests.curvature.slopes import stopped, straight
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*one task after the other")
-
-
-@tf.custom_gradient
-def returns_nothing_twice(x):
-    return 2 * x, lambda dy: 2 * tf.stop_gradient(dy)
-
-
-@tf.custom_gradient
-def bends_nothing(x):
-    return tf.sin(3 * x), lambda dy: 3 * dy * tf.stop_gradient(tf.cos(3 * x))
 
 
 def squares(y, z):
@@ -26,7 +17,7 @@ def squares(y, z):
 
 
 def squares_once(y, z):
-    return tf.reduce_mean(returns_nothing_twice(tf.square(y - z)) * tf.exp(z))
+    return tf.reduce_mean(stopped(tf.square(y - z)) * tf.exp(z))
 
 
 def learner_with(function, algorithm, loss=squares):
@@ -68,7 +59,7 @@ def test_what_is_right_passes(name):
 
 @pytest.mark.parametrize("name", QUICK_AND_SLOW)
 def test_a_derivative_that_ends_is_found(name):
-    learner = learner_with(returns_nothing_twice, ALGORITHMS[name]())
+    learner = learner_with(stopped, ALGORITHMS[name]())
     with pytest.raises(ValueError, match=r"Jacobian.*first_order=True.*'outputs'"):
         ki.check_curvature(learner, tf.data.Dataset.from_tensors(tasks()))
 
@@ -76,8 +67,8 @@ def test_a_derivative_that_ends_is_found(name):
 @pytest.mark.slow
 def test_a_bend_that_is_left_out_is_found_where_it_counts():
     with pytest.raises(ValueError, match="differ from differences of the gradient"):
-        ki.check_curvature(learner_with(bends_nothing, ki.MAML()), tasks())
-    assert ki.check_curvature(learner_with(bends_nothing, ki.IMAML()), tasks())
+        ki.check_curvature(learner_with(straight, ki.MAML()), tasks())
+    assert ki.check_curvature(learner_with(straight, ki.IMAML()), tasks())
 
 
 def test_a_loss_without_a_second_derivative_is_found():
@@ -88,7 +79,7 @@ def test_a_loss_without_a_second_derivative_is_found():
 
 @pytest.mark.parametrize("algorithm", [ki.Reptile, lambda: ki.MAML(first_order=True)])
 def test_there_is_nothing_to_check_without_second_derivatives(algorithm):
-    assert ki.check_curvature(learner_with(returns_nothing_twice, algorithm()), tasks()) == {}
+    assert ki.check_curvature(learner_with(stopped, algorithm()), tasks()) == {}
 
 
 def test_half_precision_is_refused():
