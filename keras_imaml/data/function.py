@@ -18,7 +18,8 @@ def from_function(
     Args:
         draw: A function from a `numpy.random.Generator` to one task, `((support_x, support_y),
             (query_x, query_y))`: arrays without a task axis, or structures of them such as a dict
-            of inputs. Shapes, dtypes and structure must be the same for every task.
+            of inputs. A third entry, an integer, is the task's number of inner steps. Shapes,
+            dtypes and structure must be the same for every task.
         seed: Non-negative integer. Use different ones for training, validation and test. Defaults
             to 0.
         start: Number of episodes to skip at no cost, such as those of an earlier run. Defaults
@@ -46,11 +47,11 @@ def from_function(
     start = check_integer("start", start, minimum=0)
     first_task = draw(np.random.default_rng([seed, start]))
     try:
-        (_, _, *_), (_, _, *_) = first_task
-        lists = [part for pair in first_task for part in pair if isinstance(part, list)]
+        (_, _, *_), (_, _, *_), *_ = first_task
+        lists = [part for pair in first_task[:2] for part in pair if isinstance(part, list)]
         if lists:
             raise TypeError(f"a list, {lists[0]!r}: make it an array, or a tuple of arrays")
-        spec = tf.nest.map_structure(_spec, tuple(map(tuple, first_task)))
+        spec = tf.nest.map_structure(_spec, _with_tuples(first_task))
     except (TypeError, ValueError) as error:
         raise ValueError(
             "Invalid value for `draw`. Expected it to return arrays ((support_x, support_y), "
@@ -60,7 +61,7 @@ def from_function(
     def episodes() -> Iterator[Any]:
         number = start
         while True:
-            task = tuple(map(tuple, draw(np.random.default_rng([seed, number]))))
+            task = _with_tuples(draw(np.random.default_rng([seed, number])))
             if (found := tf.nest.map_structure(_spec, task)) != spec:
                 raise ValueError(
                     "Invalid task from `draw`. Expected shapes and dtypes like those of the first, "
@@ -70,6 +71,11 @@ def from_function(
             number += 1
 
     return Endless(tf.data.Dataset.from_generator(episodes, output_signature=spec))
+
+
+def _with_tuples(task: Any) -> Any:
+    support, query, *steps = task
+    return (tuple(support), tuple(query), *steps)
 
 
 def _spec(part: Any) -> tf.TensorSpec:

@@ -223,7 +223,7 @@ class _Evaluation:
 
     def __call__(self, data: Any) -> dict[str, tf.Tensor]:
         """The figures by name, `[tasks, ...]`."""
-        _, (query_x, query_y, _) = check_element(data)
+        _, (query_x, query_y, _), _ = check_element(data)
         self._metrics.build(query_x, query_y)
         return self.graphs(data)
 

@@ -20,6 +20,7 @@ from keras_imaml.batching.layer_updates import check_stateless
 from keras_imaml.distribution import replicas
 from keras_imaml.layers.task_batch_normalization import normalizes_by_batch
 from keras_imaml.learner.first_step import FirstStep
+from keras_imaml.learner.input_checks import check_steps_compile
 from keras_imaml.learner.meta_batch import Outcome, meta_gradient, outcome
 from keras_imaml.learner.objective_builder import ObjectiveBuilder
 from keras_imaml.learner.progress import Progress
@@ -48,7 +49,8 @@ class MetaLearner(TaskAdaptation, StepFunctions, SavedLearner, keras.Model):
     A thin wrapper: `fit` reads meta-batches, an `algorithm` turns each into a meta-gradient, the
     optimizer applies it. One element of the data is `((support_x, support_y), (query_x, query_y))`
     with a leading task axis. Tasks of unequal size are padded, and the sets have weights as third
-    entries, `[tasks, examples]`, with 0 where there is no example.
+    entries, `[tasks, examples]`, with 0 where there is no example. A third part of the element,
+    `[tasks]`, integers, gives each task its own number of inner steps.
 
     Args:
         model: The network that adapts; any built Keras model. Its layers train in place: after
@@ -301,6 +303,7 @@ class MetaLearner(TaskAdaptation, StepFunctions, SavedLearner, keras.Model):
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """One step of the outer level."""
         objective, real = self._objectives.of_replica(data, True, self.transductive)
+        check_steps_compile(self, objective.tasks.steps)
         self.first_step.keep((objective.tasks.support_x, objective.tasks.support_y))
         variables = self.trainable_variables
         meta = meta_gradient(self.algorithm, objective, variables, self.tasks_per_chunk)

@@ -15,7 +15,12 @@ from keras_imaml.batching.layer_checks import check_layers
 from keras_imaml.batching.trunk import split
 from keras_imaml.batching.trunk_network import TrunkNetwork
 from keras_imaml.distribution import replicas
-from keras_imaml.learner.input_checks import check_element, check_shapes, check_weighted
+from keras_imaml.learner.input_checks import (
+    check_element,
+    check_shapes,
+    check_takes_steps,
+    check_weighted,
+)
 from keras_imaml.learner.weighted_loss import weighted_loss
 from keras_imaml.meta_parameters.parameters import Parameters
 from keras_imaml.objectives.after_trunk import after_trunk
@@ -90,16 +95,16 @@ class ObjectiveBuilder:
             transductive: Whether layers normalize a query set by its own statistics.
             first: The number of its first task in the meta-batch of all replicas. Defaults to `0`.
         """
-        support, query = self._checked(data)
-        return self._of_checked(support, query, training, transductive, first)
+        support, query, steps = self._checked(data)
+        return self._of_checked(support, query, steps, training, transductive, first)
 
     def of_replica(
         self, data: Any, training: bool, transductive: bool
     ) -> tuple[TaskObjective, tf.Tensor]:
         """The objective of what a replica gets, which may be no task at all, and which are real."""
-        (support, query), real = replicas.pad_empty_batch(self._checked(data))
+        (support, query, steps), real = replicas.pad_empty_batch(self._checked(data))
         first = replicas.tasks_before(tf.reduce_sum(tf.cast(real, tf.int32)))
-        objective = self._of_checked(support, query, training, transductive, first)
+        objective = self._of_checked(support, query, steps, training, transductive, first)
         valid = objective.tasks.valid & real
         return objective.on(objective.tasks._replace(valid=valid)), real
 
@@ -120,11 +125,20 @@ class ObjectiveBuilder:
         return after_trunk(TaskObjective(*self._levels, tasks, False, transductive))
 
     def _of_checked(
-        self, support: tuple, query: tuple, training: bool, transductive: bool, first: Any
+        self,
+        support: tuple,
+        query: tuple,
+        steps: Any,
+        training: bool,
+        transductive: bool,
+        first: Any,
     ) -> TaskObjective:
         self.parameters.check_unchanged()
         tasks = self._tasks(support, query)
         tasks = tasks._replace(numbers=first + tf.range(tasks.count))
+        if tf.is_tensor(steps):
+            check_takes_steps(self._algorithm.inner)
+            tasks = tasks._replace(steps=tf.cast(steps, tf.int32))
         return TaskObjective(*self._levels, tasks, training, transductive)
 
     def _tasks(self, support: tuple, query: tuple) -> Tasks:
@@ -142,9 +156,9 @@ class ObjectiveBuilder:
         return Tasks(*support[:2], *query[:2], *sets)
 
     def _checked(self, data: Any) -> Any:
-        support, query = as_tensors(check_element(data))  # eager mode brings arrays as they are
-        check_shapes(self.model, support, query)
-        return support, query
+        support, query, steps = as_tensors(check_element(data))  # eager mode brings arrays
+        check_shapes(self.model, support, query, steps)
+        return support, query, steps
 
     def _make_networks(self) -> None:
         # A joint set is normalized as one, and a learned loss reads activations of the trunk.

@@ -110,7 +110,7 @@ class StepFunctions(ModelMixin):
         """Do nothing: Keras would take a meta-batch from the iterator and mix its tasks."""
 
     def _build_metrics(self, spec: Any) -> None:
-        _, (x, y, _) = check_element(spec)
+        _, (x, y, _), _ = check_element(spec)
         # The query sets of all tasks, one after another.
         outputs = output_spec(self.model, symbolic(x, first_axis=2))
         names = self.output_names

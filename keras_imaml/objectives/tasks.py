@@ -22,6 +22,8 @@ class Tasks(NamedTuple):
         valid: `[tasks]`, bool: tasks that count. Filled in by `checked`.
         numbers: `[tasks]`, integers: the number of each task in the meta-batch of all replicas,
             which its random numbers depend on. Defaults to `()`: counted from 0 on.
+        steps: `[tasks]`, int32: the number of inner steps of each task, in the place of that of
+            the inner solver. Defaults to `()`: all take the solver's.
     """
 
     support_x: Any
@@ -32,6 +34,7 @@ class Tasks(NamedTuple):
     query_weights: Any = ()
     valid: Any = ()
     numbers: Any = ()
+    steps: Any = ()
 
     @property
     def count(self) -> Any:
@@ -42,15 +45,17 @@ class Tasks(NamedTuple):
     def checked(self) -> "Tasks":
         """The same tasks, with zeros for those that hold NaN or infinity, which become invalid.
 
-        They cannot spoil then what tasks compute together. A task without examples, or with
-        weights below zero, is invalid too. Where an example is not there, a copy of the first one
-        that is stands in its place: whatever a layer makes of it is as finite as the task.
+        They cannot spoil then what tasks compute together. A task without examples, with weights
+        below zero, or with a number of steps below zero, is invalid too. Where an example is not
+        there, a copy of the first one that is stands in its place: whatever a layer makes of it is
+        as finite as the task.
         """
         if tf.is_tensor(self.valid):
             return self
+        counts = self.steps >= 0 if tf.is_tensor(self.steps) else tf.ones([self.count], tf.bool)
         if tf.is_tensor(self.support_weights) or tf.is_tensor(self.query_weights):
-            return self._filled().finite_ones(self._weights_are_valid())
-        return self.finite_ones(tf.ones([self.count], tf.bool))
+            return self._filled().finite_ones(self._weights_are_valid() & counts)
+        return self.finite_ones(counts)
 
     def present(self, query: bool) -> tf.Tensor | None:
         """`[tasks, examples]`, bool: which examples of a set are there; None: all of them."""

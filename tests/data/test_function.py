@@ -65,3 +65,12 @@ def test_a_task_of_another_shape_is_named():
     with pytest.raises(tf.errors.OpError, match="Invalid task from `draw`"):
         for _ in ki.data.from_function(growing).take(40):
             pass
+
+
+def test_a_third_part_is_the_number_of_inner_steps():
+    def draw(rng):
+        x = rng.normal(size=(3, 1)).astype("float32")
+        return [(x, x), (x, x), int(rng.integers(1, 9))]
+
+    _, _, steps = next(iter(ki.data.from_function(draw).batch(4)))
+    assert steps.shape == (4,) and steps.dtype.is_integer
