@@ -16,7 +16,7 @@ from keras_imaml._compat.recurrence import unrolled_recurrence
 from keras_imaml._compat.second_derivatives import exact_moments
 from keras_imaml._compat.squeezing import task_axis_kept
 from keras_imaml._utils.structures import with_none
-from keras_imaml._utils.tracing import traced
+from keras_imaml._utils.tracing import Traced
 from keras_imaml.batching.layer_checks import check_masks
 from keras_imaml.batching.layer_rules import LayerRules
 from keras_imaml.batching.layer_updates import CallChecked
@@ -49,7 +49,7 @@ def traced_when_eager(function: Callable[..., Any]) -> Callable[..., Any]:
 
     Vectorization traces what it vectorizes; executing eagerly it would do so at every call.
     """
-    graph = traced(function, reduce_retracing=True)
+    graph = Traced(function, reduce_retracing=True)
     return lambda *arguments: (graph if tf.executing_eagerly() else function)(*arguments)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_imaml._utils.accuracy import accuracies, predicted_classes
-from keras_imaml._utils.tracing import traced
+from keras_imaml._utils.tracing import Traced
 from keras_imaml._utils.vectors import dot, norm, select
 from keras_imaml.algorithms import IMAML, Algorithm, MetaGradient
 from keras_imaml.algorithms.algorithm import masked_mean
@@ -112,7 +112,7 @@ class Probe:
     def _call(self, function: Any) -> Any:
         if function not in self._functions:
             learner = self._learner
-            graph = traced(lambda data: function(learner, learner.objective(data, training=False)))
+            graph = Traced(lambda data: function(learner, learner.objective(data, training=False)))
             self._functions[function] = graph.get_concrete_function(self.data)
         return self._functions[function](*tf.nest.flatten(self.data))
 
@@ -165,7 +165,7 @@ def _linear_system(learner: Any, objective: TaskObjective) -> dict[str, tf.Tenso
     residuals: Any = tf.zeros([0])
     if steps:
         # A graph of its own, which the solves share: building one for each takes seconds.
-        product = traced(linearization.product)
+        product = Traced(linearization.product)
         inverse = lambda r: r / strength  # noqa: E731
         every = residual_curve(algorithm.linear, product, rhs, inverse, steps)
         residuals = tf.map_fn(lambda residual: masked_mean(residual, query.valid), every)

@@ -12,7 +12,7 @@ import keras
 import tensorflow as tf
 
 from keras_imaml._compat.keras_attributes import clipped, tensorflow_variable
-from keras_imaml._utils.tracing import traced
+from keras_imaml._utils.tracing import Traced
 
 _OF_COMPILE = (keras.optimizers.Optimizer, keras.metrics.Metric)
 _CLIPS = ("clipnorm", "global_clipnorm", "clipvalue")
@@ -210,15 +210,15 @@ def step_function(
         logs = strategy.run(step, args=(next(iterator),))
         return {k: strategy.experimental_local_results(v)[0] for k, v in logs.items()}
 
-    if not eagerly:  # the graph takes the iterator: a smaller last batch needs no new trace
-        on_all = traced(on_all, reduce_retracing=True)
+    # The graph takes the iterator: a smaller last batch needs no new trace.
+    run = on_all if eagerly else Traced(on_all, reduce_retracing=True)
 
     def function(iterator: Any) -> dict[str, Any]:
         with lost_worker_reported():
-            logs = on_all(iterator)
+            logs = run(iterator)
             for _ in range(steps_per_call - 1):
                 try:
-                    logs = on_all(iterator)
+                    logs = run(iterator)
                 except (StopIteration, tf.errors.OutOfRangeError):
                     break
             return logs

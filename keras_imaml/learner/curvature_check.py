@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_imaml._utils.tracing import traced
+from keras_imaml._utils.tracing import Traced
 from keras_imaml._utils.validation import check_compiled
 from keras_imaml.curvature.gauss_newton import GaussNewton, differentiable, losses_and_slope
 from keras_imaml.curvature.hessian import Hessian
@@ -72,7 +72,7 @@ def check_curvature(learner: Any, data: Any) -> dict[str, float]:
     if isinstance(data, tf.data.Dataset):
         data = next(iter(data))
     exact = getattr(algorithm, "curvature", "hessian") == "hessian"
-    found = traced(lambda: _errors(learner, algorithm, data, exact))()
+    found = Traced(lambda: _errors(learner, algorithm, data, exact))()
     errors = {name: float(error) for name, error in found.items()}
     bad = [name for name, error in errors.items() if not error <= _TOLERANCES[name]]
     if bad:
