@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from keras_imaml._compat.half_precision import warn_of_emulation
+from keras_imaml._compat.keras_attributes import compiled_loss
 from keras_imaml._compat.lora import UnmergedLora, lora_settings
 from keras_imaml._compat.random_streams import RandomStreams, own_generator
 from keras_imaml._compat.shared_constants import shared_constants
@@ -190,7 +191,7 @@ class MetaLearner(TaskAdaptation, StepFunctions, SavedLearner, keras.Model):
                 optimizer=optimizer, loss=loss, metrics=metrics, jit_compile=jit_compile, **kwargs
             )
             self.optimizer.build(self.trainable_variables)
-        self._objectives.set_loss(self._compile_loss, loss)
+        self._objectives.set_loss(compiled_loss(self), loss)
         self.checks_curvature = check_curvature = bool(check_curvature)
         self.first_step = FirstStep(self, self._objectives, check_curvature)
         self._forget_graphs()
