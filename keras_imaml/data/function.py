@@ -62,10 +62,10 @@ def from_function(
         number = start
         while True:
             task = _with_tuples(draw(np.random.default_rng([seed, number])))
-            if (found := tf.nest.map_structure(_spec, task)) != spec:
+            if (spec_of_task := tf.nest.map_structure(_spec, task)) != spec:
                 raise ValueError(
                     "Invalid task from `draw`. Expected shapes and dtypes like those of the first, "
-                    f"{spec}. Received: {found} for number {number}"
+                    f"{spec}. Received: {spec_of_task} for number {number}"
                 )
             yield task
             number += 1

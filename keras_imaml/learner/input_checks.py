@@ -62,9 +62,9 @@ def _check_steps(steps: Any) -> None:
     if not (known and tf.as_dtype(dtype).is_integer and tf.TensorShape(shape).rank in (None, 1)):
         raise ValueError(
             "Invalid value for `sample_weight`, the third part of an element. Expected None, or "
-            "the numbers of inner steps of the tasks, integers of shape (tasks,). Support and query "
-            "examples have weights of their own, as ((support_x, support_y, support_weights), "
-            f"(query_x, query_y, query_weights)). Received: {type(steps).__name__} of "
+            "the numbers of inner steps of the tasks, integers of shape (tasks,). Support and "
+            "query examples have weights of their own, as ((support_x, support_y, "
+            f"support_weights), (query_x, query_y, query_weights)). Received: {type(steps).__name__} of "
             f"{dtype} and shape {shape}"
         )
 
@@ -190,10 +190,12 @@ def check_shapes(
             if shape.rank is not None and 0 in shape[2:]:
                 _refuse(name, "examples that are not empty", shape)
     shapes["steps"] = [x.shape for x in tf.nest.flatten(steps)]
-    every = [(name, shape) for name, part in shapes.items() for shape in part if shape.rank]
-    for name, shape in every:
-        if not shape[:1].is_compatible_with(every[0][1][:1]):
-            _refuse(name, f"as many tasks as in {every[0][0]}, {every[0][1][0]}", shape)
+    named_shapes = [(name, shape) for name, part in shapes.items() for shape in part if shape.rank]
+    for name, shape in named_shapes:
+        if not shape[:1].is_compatible_with(named_shapes[0][1][:1]):
+            _refuse(
+                name, f"as many tasks as in {named_shapes[0][0]}, {named_shapes[0][1][0]}", shape
+            )
     for name in ("support", "query"):
         inputs = f"{name}_x"
         for targets in (f"{name}_y", f"{name}_weights"):

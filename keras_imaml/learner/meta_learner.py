@@ -264,8 +264,8 @@ class MetaLearner(TaskAdaptation, StepFunctions, SavedLearner, keras.Model):
     @property
     def queries_interact(self) -> bool:
         """Whether predictions depend on the task's other queries: by adaptation or statistics."""
-        seen = self.transductive and normalizes_by_batch(self.model)
-        return self.algorithm.adapts_to_queries or seen
+        by_statistics = self.transductive and normalizes_by_batch(self.model)
+        return self.algorithm.adapts_to_queries or by_statistics
 
     @property
     def output_names(self) -> list[str] | None:

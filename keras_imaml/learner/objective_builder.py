@@ -164,10 +164,10 @@ class ObjectiveBuilder:
         # A joint set is normalized as one, and a learned loss reads activations of the trunk.
         model, parameters, streams = self.model, self.parameters, self._streams
         optional = any(getattr(x, "optional", False) for x in getattr(model, "inputs", None) or ())
-        whole = self.learned_loss or self._algorithm.joins_examples or optional
-        parts = None if whole else split(model, parameters)
+        undivided = self.learned_loss or self._algorithm.joins_examples or optional
+        parts = None if undivided else split(model, parameters)
         self.trunk = parts and TrunkNetwork(parts.trunk, parameters, streams)
-        self._outer_network = TaskNetwork(parts.rest if parts else model, parameters, streams)
+        self._outer_network = TaskNetwork(parts.remainder if parts else model, parameters, streams)
         self._inner_network = (
             TaskNetwork(self.adapts_by, parameters, streams)
             if self.learned_loss

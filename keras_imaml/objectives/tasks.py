@@ -110,11 +110,11 @@ class Tasks(NamedTuple):
 
     def merged(self) -> "Tasks":
         """The same tasks with support and query examples together as the support set."""
-        both = "as the algorithm adapts to both in one set"
+        reason = "as the algorithm adapts to both in one set"
         return self._replace(
-            support_x=join_sets(self.support_x, self.query_x, both),
-            support_y=join_sets(self.support_y, self.query_y, both),
-            support_weights=join_sets(self.support_weights, self.query_weights, both),
+            support_x=join_sets(self.support_x, self.query_x, reason),
+            support_y=join_sets(self.support_y, self.query_y, reason),
+            support_weights=join_sets(self.support_weights, self.query_weights, reason),
         )
 
 
