@@ -64,8 +64,8 @@ def _check_steps(steps: Any) -> None:
             "Invalid value for `sample_weight`, the third part of an element. Expected None, or "
             "the numbers of inner steps of the tasks, integers of shape (tasks,). Support and "
             "query examples have weights of their own, as ((support_x, support_y, "
-            f"support_weights), (query_x, query_y, query_weights)). Received: {type(steps).__name__} of "
-            f"{dtype} and shape {shape}"
+            f"support_weights), (query_x, query_y, query_weights)). Received: "
+            f"{type(steps).__name__} of {dtype} and shape {shape}"
         )
 
 
