@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_imaml._utils.validation import check_integer
-from keras_imaml.data.episodes import Endless
+from keras_imaml.data.streams import Endless
 
 
 def from_function(

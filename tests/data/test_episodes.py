@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_imaml.data.episodes import ExamplePool, split_key, stream_of_episodes, uniform
+from keras_imaml.data.episodes import ExamplePool
+from keras_imaml.data.streams import split_key, stream_of_episodes, uniform
 
 
 def numbered_pool(counts=(8,) * 12, size=4):
