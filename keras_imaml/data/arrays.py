@@ -45,8 +45,8 @@ def from_arrays(
             these labels, and `dataset.classes` is their number. Defaults to `False`.
         sampler: How ranges are drawn from: `"uniform"`, or `"meta_dataset"` for the rules of
             Meta-Dataset, with `way=(5, 50), shot=(1, 100), query=10`. Defaults to `"uniform"`.
-        buckets: With ranges, about how many sizes meta-batches have: `batch` then puts tasks of
-            similar size together. Defaults to 1: all are padded to the largest size.
+        buckets: With ranges, into how many parts `batch` sorts tasks, so that a meta-batch holds
+            tasks of similar size. Defaults to 1: all are padded to the largest size.
 
     Returns:
         An infinite `tf.data.Dataset` of `((support_x, support_y), (query_x, query_y))`: x is

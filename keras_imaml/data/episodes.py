@@ -107,7 +107,7 @@ class ExamplePool:
                 Defaults to `False`.
             sampler: `"uniform"`, or `"meta_dataset"` for the rules of
                 `keras_imaml.data.task_sizes.MetaDatasetRule`. Defaults to `"uniform"`.
-            buckets: About how many sizes the meta-batches of tasks of any size have. Defaults to 1.
+            buckets: Into how many parts tasks of any size are sorted. Defaults to 1.
 
         Returns:
             An infinite `tf.data.Dataset` of `((support_x, support_y), (query_x, query_y))`, class
@@ -128,7 +128,8 @@ class ExamplePool:
             self._check_unequal(rule)
             episodes = draw.unequal(rule, random_keys(seed, stream), start, buckets)
         episodes.classes = len(self.counts) * (4 if rotations else 1)
-        episodes.way = check_sizes("way", way, 2) if rule is None else rule.way
+        if not class_labels:
+            episodes.way = check_sizes("way", way, 2) if rule is None else rule.way
         return episodes
 
     def _check(self, way: Any, shot: Any, query: Any) -> tuple[int, int, int]:

@@ -89,7 +89,8 @@ class Endless(WrappedDataset):
     Attributes:
         classes: Number of classes that the examples are drawn from, with rotated classes counted
             separately, as `class_labels=True` does. `None` if it is unknown.
-        way: The fewest and the most classes of a task. `None` if it is unknown.
+        way: The fewest and the most classes of a task, which its labels count. `None` if that is
+            unknown.
     """
 
     def __init__(self, dataset: tf.data.Dataset) -> None:

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from keras_imaml._utils.validation import check_integer
@@ -11,16 +10,17 @@ from keras_imaml.data.streams import Endless, counted, random_keys, stream_optio
 
 Draw = Callable[[tf.Tensor, Any, Any], Any]
 
-_SORTED = 4  # meta-batches of each bucket that are sorted together
-_SURVEYED = 4  # groups of sorted meta-batches that tell the sizes of buckets
+_SORTED = 8  # meta-batches of each bucket that are sorted together
+_SIZES = 32  # of a set of padded meta-batches, at most: each new one costs a little
 
 
 class UnequalTasks(Endless):
     """An endless stream of tasks of unequal size.
 
     An element is `((support_x, support_y, support_weights), (query_x, query_y, query_weights))`,
-    padded to the largest task. With buckets, `batch` puts tasks of similar size together and pads
-    them to the size of a bucket. Every task appears as often as without, in another order.
+    padded to the largest task. With buckets, `batch` puts tasks of similar size together, and pads
+    a meta-batch to its largest task, or a little more: each set has one of at most 32 sizes. Every
+    task appears as often as without, in another order.
 
     Args:
         draw: From the number of a task, and the rows of its padded support and query set, to an
@@ -28,7 +28,9 @@ class UnequalTasks(Endless):
         sizes: From the number of a task to the examples that its two sets have, int32 `[2]`.
         largest: The most that they may have.
         start: Number of the first task.
-        buckets: About how many sizes meta-batches have. Defaults to `1`: all have the largest.
+        buckets: Into how many parts tasks are divided by the size of their support set, before
+            they are sorted by that of their query set. Defaults to `1`: no order, and a size that
+            the graph knows.
     """
 
     def __init__(
@@ -68,17 +70,14 @@ class UnequalTasks(Endless):
                 f"Received: start={self.start}"
             )
         together = _SORTED * self._buckets
-        rows = tf.constant(self._rows_of_buckets(tasks, together))
         window, done = divmod(self.start // tasks, together)
 
         def sorted_tasks(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            numbers, needed = self._sorted(number, tasks, together)
-            fits = tf.reduce_all(needed[:, None] <= rows[None], axis=-1)
-            padded = tf.gather(rows, tf.argmax(tf.cast(fits, tf.int32), axis=1))
+            numbers, rows = self._sorted(number, tasks, together)
             order = tf.argsort(uniform(_order_key(number), [together]))
             return (
                 tf.reshape(tf.gather(numbers, order), [-1]),
-                tf.repeat(tf.gather(padded, order), tasks, axis=0),
+                tf.repeat(tf.gather(rows, order), tasks, axis=0),
             )
 
         numbers = tf.data.Dataset.counter(window, dtype=tf.int64).map(sorted_tasks)
@@ -93,31 +92,19 @@ class UnequalTasks(Endless):
         return drawn.with_options(stream_options()).batch(tasks, drop_remainder=True, **kwargs)
 
     def _sorted(self, window: tf.Tensor, tasks: int, together: int) -> tuple[tf.Tensor, tf.Tensor]:
-        """Numbers of tasks by size, `[together, tasks]`, and what each meta-batch needs."""
+        """Meta-batches of similar tasks: numbers `[together, tasks]`, rows `[together, 2]`."""
         count = tasks * together
         numbers = window * count + tf.range(count, dtype=tf.int64)
         sizes = tf.map_fn(self._sizes, numbers, fn_output_signature=tf.TensorSpec([2], tf.int32))
-        order = tf.argsort(tf.reduce_sum(sizes, axis=1), stable=True)
+        by_support = tf.argsort(sizes[:, 0], stable=True)
+        bucket = tf.range(count) // (count // self._buckets)
+        queries = tf.gather(sizes[:, 1], by_support)
+        order = tf.argsort(bucket * (self._largest[1] + 1) + queries, stable=True)
+        order = tf.gather(by_support, order)
         needed = tf.reshape(tf.gather(sizes, order), [together, tasks, 2])
-        return (
-            tf.reshape(tf.gather(numbers, order), [together, tasks]),
-            tf.reduce_max(needed, axis=1),
-        )
-
-    def _rows_of_buckets(self, tasks: int, together: int) -> np.ndarray:
-        """The rows of support and query sets in each bucket, from small to large.
-
-        The first meta-batches tell what sizes are common. The largest possible size comes last.
-        """
-        survey = tf.function(
-            lambda window: self._sorted(window, tasks, together)[1], autograph=False
-        )
-        windows = tf.range(_SURVEYED, dtype=tf.int64)
-        needed = np.concatenate([survey(window).numpy() for window in windows])
-        needed = needed[np.argsort(needed.sum(axis=1), kind="stable")]
-        parts = [part.max(axis=0) for part in np.array_split(needed, self._buckets)]
-        rows = np.maximum.accumulate([*parts, self._largest], axis=0)
-        return np.unique(rows, axis=0).astype(np.int32)
+        steps = tf.constant([-(-most // _SIZES) for most in self._largest])
+        rows = -(-tf.reduce_max(needed, axis=1) // steps) * steps
+        return tf.reshape(tf.gather(numbers, order), [together, tasks]), rows
 
 
 def _order_key(window: tf.Tensor) -> tf.Tensor:
