@@ -24,7 +24,7 @@ FLAGS = flags.FLAGS
 flags.DEFINE_list("way", ["2", "8"], "The fewest and the most classes of a task.")
 flags.DEFINE_list("shot", ["1", "9"], "Support examples of a class, in the same way.")
 flags.DEFINE_list("query", ["1", "9"], "Queries of a class.")
-flags.DEFINE_list("buckets", ["1", "4"], "Numbers of buckets.")
+flags.DEFINE_list("buckets", ["1", "4", "8"], "Numbers of buckets.")
 flags.DEFINE_list("adapt", ["all", "head"], "What adapts.")
 flags.DEFINE_integer("tasks", 8, "Tasks of a meta-batch.", lower_bound=1)
 flags.DEFINE_integer("filters", 16, "Filters of the network.", lower_bound=1)
