@@ -11,7 +11,7 @@ from keras_imaml.data.streams import Endless, counted, random_keys, stream_optio
 Draw = Callable[[tf.Tensor, Any, Any], Any]
 
 _SORTED = 8  # meta-batches of each bucket that are sorted together
-_SIZES = 32  # of a set of padded meta-batches, at most: each new one costs a little
+_SIZES = 64  # of a set of padded meta-batches, at most: each new one costs a little
 
 
 class UnequalTasks(Endless):
@@ -19,7 +19,7 @@ class UnequalTasks(Endless):
 
     An element is `((support_x, support_y, support_weights), (query_x, query_y, query_weights))`,
     padded to the largest task. With buckets, `batch` puts tasks of similar size together, and pads
-    a meta-batch to its largest task, or a little more: each set has one of at most 32 sizes. Every
+    a meta-batch to its largest task, or a little more: each set has one of at most 64 sizes. Every
     task appears as often as without, in another order.
 
     Args:

@@ -154,7 +154,7 @@ def test_a_learner_trains_and_is_evaluated_on_drawn_tasks_of_any_way():
 
 
 def test_a_head_with_weights_for_each_class_is_refused_for_drawn_ways():
-    learner = padded.learner_of(ki.IMAML(1.0, INNER), classes=4)
+    learner = padded.learner_of(ki.IMAML(1.0, INNER), classes=6)
     for use in (
         lambda: learner.fit(drawn(), steps_per_epoch=1),
         lambda: learner.evaluate(drawn(), steps=1),
