@@ -23,7 +23,6 @@ ALGORITHMS = {
     "self_training": lambda: ki.SelfTraining(ki.IMAML(1.0, INNER), rounds=2),
     "balanced": lambda: ki.SelfTraining(ki.IMAML(1.0, INNER), rounds=2, balanced=True),
 }
-QUICK = {("dual", None)}
 
 
 @pytest.fixture(autouse=True)
@@ -64,16 +63,8 @@ def one_task(number):
 CASES = [(name, adapt) for name in ALGORITHMS for adapt in (None, "head")]
 
 
-@pytest.mark.parametrize(
-    ("name", "adapt"),
-    [
-        pytest.param(
-            *case, marks=() if case in QUICK else pytest.mark.slow, id="-".join(map(str, case))
-        )
-        for case in CASES
-        if case != ("reptile", "head")
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "adapt"), [case for case in CASES if case != ("reptile", "head")])
 def test_a_task_of_fewer_classes_is_that_of_a_smaller_head(name, adapt):
     learner = learner_of(ALGORITHMS[name](), adapt=adapt)
     together = padded.meta(learner, padded.padded(data()))
@@ -93,7 +84,8 @@ def test_a_task_of_fewer_classes_is_that_of_a_smaller_head(name, adapt):
 )
 def test_the_meta_gradient_is_the_sum_of_those_of_the_tasks(curvature):
     strength = ki.ProximalStrength(4.0, learned=True)
-    learner = learner_of(ki.IMAML(strength, INNER, curvature=curvature))
+    linear = ki.linear.Dual() if curvature == "gauss_newton" else None
+    learner = learner_of(ki.IMAML(strength, INNER, linear, curvature))
     together = padded.meta(learner, padded.padded(data()))
     expected = [np.zeros(v.shape) for v in learner.trainable_variables]
     for number, way in enumerate(WAYS):
@@ -145,6 +137,7 @@ def drawn(**settings):
     )
 
 
+@pytest.mark.slow
 def test_a_learner_trains_and_is_evaluated_on_drawn_tasks_of_any_way():
     learner = learner_of(ki.IMAML(1.0, INNER))
     history = learner.fit(drawn(buckets=2), steps_per_epoch=2, verbose=0).history
@@ -162,8 +155,13 @@ def test_a_head_with_weights_for_each_class_is_refused_for_drawn_ways():
     ):
         with pytest.raises(ValueError, match=r"`way`.*tied_head=True.*way=\(2, 4\)"):
             use()
-    learner.fit(drawn(way=4), steps_per_epoch=1, verbose=0)  # one number of classes
-    learner.evaluate(drawn(class_labels=True), steps=1, verbose=0)  # labels of their own
+
+
+@pytest.mark.slow
+def test_such_a_head_takes_one_number_of_classes_and_labels_of_the_pool():
+    learner = padded.learner_of(ki.IMAML(1.0, INNER), classes=6)
+    learner.fit(drawn(way=4), steps_per_epoch=1, verbose=0)
+    learner.evaluate(drawn(class_labels=True), steps=1, verbose=0)
 
 
 def test_an_adapted_model_predicts_the_classes_of_its_task():
