@@ -89,7 +89,9 @@ class UnequalTasks(Endless):
             deterministic=True,
         )
         drawn = drawn.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
-        return drawn.with_options(stream_options()).batch(tasks, drop_remainder=True, **kwargs)
+        endless = Endless(drawn.with_options(stream_options()))
+        endless.classes, endless.way = self.classes, self.way
+        return endless.batch(tasks, **kwargs)
 
     def _sorted(self, window: tf.Tensor, tasks: int, together: int) -> tuple[tf.Tensor, tf.Tensor]:
         """Meta-batches of similar tasks: numbers `[together, tasks]`, rows `[together, 2]`."""

@@ -72,20 +72,40 @@ def leave_out(adapted: keras.Model, model: keras.Model, classes: int) -> None:
 
 
 def check_way(model: keras.Model, loss: Any, data: Any) -> None:
-    """Refuse tasks of different numbers of classes where all outputs would count.
+    """Refuse tasks of more classes than outputs, or of a number that all outputs do not fit.
 
     Raises:
         ValueError: With the way out.
     """
+    if softmax_cross_entropy(loss) is None:
+        _check_one_way(_ways(data))
+        return
+    outputs = getattr(model, "outputs", None) or []
+    for way in _ways(data):
+        if len(outputs) == 1 and way[1] > (outputs[0].shape[-1] or way[1]):
+            raise ValueError(
+                f"Invalid value for `way`. Expected at most {outputs[0].shape[-1]} classes, the "
+                "outputs of the network: draw fewer, or make a network of more; with a tied head "
+                f"keras_imaml.with_classes(learner, {way[1]}) does. Received: way={way}"
+            )
+    if not tied_head(model):
+        _check_one_way(_ways(data))
+
+
+def _ways(data: Any) -> list[tuple[int, int]]:
+    """The fewest and the most classes of the tasks of a data set, where it tells."""
     if not isinstance(data, tf.data.Dataset):
-        return
-    ways = [way for source in sources(data) if (way := getattr(source, "way", None)) is not None]
-    if all(low == high for low, high in ways) or kind_of_labels(model, loss):
-        return
-    raise ValueError(
-        "Invalid value for `way`. Expected one number of classes for this learner, or a network "
-        "that ends in a keras_imaml.layers.TiedDense with a bias, such as keras_imaml.models."
-        "Conv4(classes, tied_head=True), and keras.losses.SparseCategoricalCrossentropy("
-        "from_logits=True): any other head would predict classes that a task does not have. "
-        f"Received: way={ways[0]}"
-    )
+        return []
+    return [way for source in sources(data) if (way := getattr(source, "way", None)) is not None]
+
+
+def _check_one_way(ways: list[tuple[int, int]]) -> None:
+    for way in ways:
+        if way[0] != way[1]:
+            raise ValueError(
+                "Invalid value for `way`. Expected one number of classes for this learner, or a "
+                "network that ends in a keras_imaml.layers.TiedDense with a bias, such as "
+                "keras_imaml.models.Conv4(classes, tied_head=True), and keras.losses."
+                "SparseCategoricalCrossentropy(from_logits=True): any other head would predict "
+                f"classes that a task does not have. Received: way={way}"
+            )

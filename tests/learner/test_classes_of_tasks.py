@@ -150,11 +150,20 @@ def test_a_head_with_weights_for_each_class_is_refused_for_drawn_ways():
     learner = padded.learner_of(ki.IMAML(1.0, INNER), classes=6)
     for use in (
         lambda: learner.fit(drawn(), steps_per_epoch=1),
+        lambda: learner.fit(drawn(buckets=2), steps_per_epoch=1),
         lambda: learner.evaluate(drawn(), steps=1),
         lambda: ki.evaluate(learner, drawn(), num_tasks=4),
     ):
         with pytest.raises(ValueError, match=r"`way`.*tied_head=True.*way=\(2, 4\)"):
             use()
+
+
+def test_more_classes_than_outputs_are_refused():
+    for learner in (learner_of(ki.IMAML(1.0, INNER)), padded.learner_of(ki.IMAML(1.0, INNER))):
+        with pytest.raises(
+            ValueError, match=r"`way`\. Expected at most [24] classes.*way=\(5, 5\)"
+        ):
+            learner.evaluate(drawn(way=5), steps=1)
 
 
 @pytest.mark.slow
