@@ -34,16 +34,18 @@ def in_double_precision():
 def test_finite_differences_agree():
     """For every variable of the weigher, with the inner problem solved to the end."""
     keras.utils.set_random_seed(0)
-    layers = [keras.layers.Dense(2, "tanh"), keras.layers.Dense(1, "sigmoid")]
-    weigher = keras.Sequential([keras.Input((None, 2)), *layers])
+    exact = {"dtype": "float64"}
+    layers = [keras.layers.Dense(2, "tanh", **exact), keras.layers.Dense(1, "sigmoid", **exact)]
+    weigher = keras.Sequential([keras.Input((None, 2), **exact), *layers])
     algorithm = documented()(
         weigher,
         proximal_strength=1.0,
         inner=ki.inner.GradientDescent(200, 0.3),
         linear=ki.linear.Dual(),
     )
-    inputs = keras.Input((2,))
-    learner = ki.MetaLearner(keras.Model(inputs, keras.layers.Dense(2)(inputs)), algorithm)
+    inputs = keras.Input((2,), **exact)
+    network = keras.Model(inputs, keras.layers.Dense(2, **exact)(inputs))
+    learner = ki.MetaLearner(network, algorithm)
     learner.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     rng = np.random.default_rng(0)
     data = tuple((rng.normal(size=(2, n, 2)), rng.integers(2, size=(2, n))) for n in (6, 5))

@@ -34,11 +34,12 @@ def in_double_precision():
 
 def learner_of(algorithm, classes=4, loss=None, bias=True, **settings):
     keras.utils.set_random_seed(0)
-    inputs = keras.Input((2,))
-    x = keras.layers.Dense(3, activation="tanh", name="hidden")(inputs)
-    x = ki.layers.TaskBatchNormalization(name="norm")(x)
+    exact = {"dtype": "float64"}
+    inputs = keras.Input((2,), **exact)
+    x = keras.layers.Dense(3, activation="tanh", name="hidden", **exact)(inputs)
+    x = ki.layers.TaskBatchNormalization(name="norm", **exact)(x)
     head = ki.layers.TiedDense(
-        classes, kernel_initializer="glorot_uniform", use_bias=bias, name="head"
+        classes, kernel_initializer="glorot_uniform", use_bias=bias, name="head", **exact
     )
     learner = ki.MetaLearner(keras.Model(inputs, head(x)), algorithm, **settings)
     loss = loss or keras.losses.SparseCategoricalCrossentropy(from_logits=True)
