@@ -1,5 +1,6 @@
 """The pages: lines that fit a screen, American spelling, commands that exist, numbers that do."""
 
+import ast
 import pathlib
 import re
 import tokenize
@@ -163,3 +164,35 @@ def test_presets_of_commands_exist():
     }
     assert presets
     assert [name for name in presets if not (ROOT / name).exists()] == []
+
+
+# A name says what a variable holds.
+NO_NAMES = {
+    *("found", "there", "whole", "here", "made", "seen", "rest", "more", "others", "every", "what"),
+    *("where", "away", "along", "far", "near", "ahead", "behind", "again", "own", "back"),
+    *("theirs", "ours", "mine", "both", "something"),
+}
+PUBLIC_NAMES = {"keras_imaml/callbacks/dashboard.py: every"}
+
+
+def variables(tree):
+    """The names of arguments and variables that code sets."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.arg):
+            yield node.arg
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+
+
+def test_no_variable_is_an_adverb_or_a_pronoun():
+    assert NO_NAMES & {*variables(ast.parse("def f(far): made = [more for more in far]"))} == {
+        *("far", "made", "more")
+    }
+    named = {
+        f"{NAME(path)}: {name}"
+        for package in ("keras_imaml", "trainers", "benchmarks")
+        for path in (ROOT / package).rglob("*.py")
+        for name in variables(ast.parse(path.read_text(encoding="utf-8")))
+        if name in NO_NAMES
+    }
+    assert named == PUBLIC_NAMES

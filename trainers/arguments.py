@@ -107,8 +107,8 @@ def _walk(factory: Callable) -> Iterator[Argument]:
         text = described.get(parameter.name, "")
         yield Argument(parameter.name, hint, parameter.default, text)
         for part in _objects(hint):
-            _, *others = _arguments(part)
-            for other in others:  # None: a plain number does
+            _, *of_part = _arguments(part)
+            for other in of_part:  # None: a plain number does
                 name = f"{parameter.name}.{other.name}"
                 yield dataclasses.replace(other, name=name, default=None)
 
@@ -156,8 +156,8 @@ def _help(docstring: str) -> dict[str, str]:
     section = re.search(r"^Args:\n((?: .*\n?|\n)+)", docstring, re.MULTILINE)
     if not section:
         return {}
-    found = re.findall(r"^ {4}\**(\w+): (.*(?:\n {5,}.*)*)", section[1], re.MULTILINE)
-    return {name: " ".join(text.split()) for name, text in found}
+    entries = re.findall(r"^ {4}\**(\w+): (.*(?:\n {5,}.*)*)", section[1], re.MULTILINE)
+    return {name: " ".join(text.split()) for name, text in entries}
 
 
 def _alternatives(hint: Any) -> tuple[Any, ...]:

@@ -88,8 +88,8 @@ def run(program: Program, argv: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt as stopped:
         if debug:
             raise
-        again = ". The same command starts again, or resumes from a checkpoint."
-        print(f"\nInterrupted{str(stopped) or again}")
+        advice = ". The same command starts again, or resumes from a checkpoint."
+        print(f"\nInterrupted{str(stopped) or advice}")
         raise SystemExit(130) from None
     except Exception as error:
         if debug or not isinstance(

@@ -48,12 +48,12 @@ class Choice:
         if not module or not all(map(str.isidentifier, option.split("."))):
             raise ValueError(f"--{self.name}={option}: expected {self._expected(option)}")
         try:
-            made = getattr(importlib.import_module(module), name)
+            factory = getattr(importlib.import_module(module), name)
         except Exception as error:  # a module of a user's own may raise anything
             raise ValueError(f"--{self.name}={option}: {type(error).__name__}: {error}") from error
-        if not callable(made):
+        if not callable(factory):
             raise ValueError(f"--{self.name}={option}: expected a class or a function")
-        return made
+        return factory
 
     def arguments(self, option: str) -> dict[str, Argument]:
         """The arguments of an option that have flags."""

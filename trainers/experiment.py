@@ -103,7 +103,7 @@ def learner(settings: Settings, steps: int = 1, way: int | None = None) -> ki.Me
         model = _network(settings, classes, shape)
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         metrics = ["accuracy"]
-    made = ki.MetaLearner(
+    meta_learner = ki.MetaLearner(
         model,
         _algorithm(settings),
         adapt=list(settings.adapt) or None,
@@ -113,10 +113,10 @@ def learner(settings: Settings, steps: int = 1, way: int | None = None) -> ki.Me
     )
     optimizer = settings.make("outer", steps=steps)
     if optimizer.weight_decay:  # of kernels: biases, scales and step sizes are not to vanish
-        flat = [v for v in made.trainable_variables if len(v.shape) < 2]
+        flat = [v for v in meta_learner.trainable_variables if len(v.shape) < 2]
         optimizer.exclude_from_weight_decay(flat)
-    made.compile(optimizer=optimizer, loss=loss, metrics=metrics)
-    return made
+    meta_learner.compile(optimizer=optimizer, loss=loss, metrics=metrics)
+    return meta_learner
 
 
 def begin_with_features(settings: Settings, learner: ki.MetaLearner) -> None:
@@ -155,8 +155,8 @@ def restored(
         The learner, and its `Checkpoints`.
     """
     classes = of_run["model.classes"]
-    made = learner(settings, way=classes or most_classes(of_run))
-    checkpoints = ki.callbacks.Checkpoints(made, os.path.join(run_dir, "checkpoints"))
+    meta_learner = learner(settings, way=classes or most_classes(of_run))
+    checkpoints = ki.callbacks.Checkpoints(meta_learner, os.path.join(run_dir, "checkpoints"))
     if checkpoints.newest() is None:
         refuse(f"--run_dir={run_dir} holds no checkpoint: train it first")
     checkpoints.restore()
@@ -165,16 +165,16 @@ def restored(
         refuse("--nomodel.fixed_statistics: the run was trained with --model.fixed_statistics")
     what_is_seen = ("model.fixed_statistics", "data.image_size", "views", "view_size")
     if fixed and any(settings[name] != of_run[name] for name in what_is_seen):
-        _record_statistics(settings, made)
-    _check_learned(settings, of_run, made)
+        _record_statistics(settings, meta_learner)
+    _check_learned(settings, of_run, meta_learner)
     if way is not None and way != most_classes(of_run) and not classes:
         if not settings["model.tied_head"]:
             refuse(
                 f"--data.way={way}: the head of this run has {most_classes(of_run)} classes; runs "
                 "with --model.tied_head can have others"
             )
-        made = ki.with_classes(made, way)
-    return made, checkpoints
+        meta_learner = ki.with_classes(meta_learner, way)
+    return meta_learner, checkpoints
 
 
 def _check_learned(settings: Settings, of_run: Settings, learner: ki.MetaLearner) -> None:
@@ -238,10 +238,10 @@ def _are_drawings(shape: Any) -> bool:
 
 def _learned_loss(model: keras.Model) -> ki.LearnedLoss:
     """A perceptron on the flat activations of the network."""
-    seen = [layer for layer in model.layers[1:] if len(layer.output.shape) == 2]
-    width = sum(layer.output.shape[-1] for layer in seen)
+    layers = [layer for layer in model.layers[1:] if len(layer.output.shape) == 2]
+    width = sum(layer.output.shape[-1] for layer in layers)
     network = ki.models.MLP(8, (width,), hidden=(32, 32), activation="tanh", name="learned_loss")
-    return ki.LearnedLoss(network, [layer.name for layer in seen])
+    return ki.LearnedLoss(network, [layer.name for layer in layers])
 
 
 def _algorithm(settings: Settings) -> ki.algorithms.Algorithm:

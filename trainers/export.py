@@ -54,8 +54,8 @@ def export(
         os.makedirs(os.path.dirname(request) or ".", exist_ok=True)
         with open(request, "w", encoding="utf-8") as stream:
             stream.write(ki.serving_request(support_x, labels, query_x) + "\n")
-        what = "targets" if experiment.is_regression(settings) else "classes"
-        print(f"Request of one task: {request}; the {what} of its queries:", end=" ")
+        kind = "targets" if experiment.is_regression(settings) else "classes"
+        print(f"Request of one task: {request}; the {kind} of its queries:", end=" ")
         print(query_y.numpy().tolist())
 
 

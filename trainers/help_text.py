@@ -34,9 +34,9 @@ def text(program: Program, argv: Sequence[str] = ()) -> str:
     With `--helpfull`, those of all components.
     """
     full = any(word.lstrip("-") == "helpfull" for word in argv)
-    own = parsing.own_arguments(program)
-    rest = [word for word in argv if word.lstrip("-") not in ("help", "helpshort", "helpfull")]
-    chosen = parsing.chosen_by(tokens.read(rest, parsing.booleans(own)))
+    arguments = parsing.own_arguments(program)
+    words = [word for word in argv if word.lstrip("-") not in ("help", "helpshort", "helpfull")]
+    chosen = parsing.chosen_by(tokens.read(words, parsing.booleans(arguments)))
     (first, *_) = (inspect.getdoc(program.function) or "").splitlines()
     lines = [_cut(f"trainers.{program.name.removesuffix('.py')}: {first}")]
     if not full:
@@ -48,13 +48,13 @@ def text(program: Program, argv: Sequence[str] = ()) -> str:
         lines += [f"{group}:"]
         if group == "run":
             lines += _lines([parsing.RUN_DIR], full)
-            lines += _lines([a for a in own.values() if a.name in ("steps", "verbose")], full)
+            lines += _lines([a for a in arguments.values() if a.name in ("steps", "verbose")], full)
         parts = {"algorithm": ("algorithm", "wrapper")}.get(group, (group,))
         for part in (p for p in parts if p in CHOICES):
             lines += _component(part, chosen, full)
         lines += _lines((parsing.PLAIN[name] for name in names), full)
     lines += [f"{program.group}:"]
-    lines += _lines((a for a in own.values() if a.name not in ("steps", "verbose")), full)
+    lines += _lines((a for a in arguments.values() if a.name not in ("steps", "verbose")), full)
     if full:
         lines += ["machine:"]
         lines += _lines([*parsing.MACHINE.values(), parsing.DEBUG], full)
@@ -70,14 +70,14 @@ def _component(part: str, chosen: dict[str, str], full: bool) -> Iterator[str]:
         yield f"  (--algorithm={chosen['algorithm']} solves no linear system)"
         return
     named = f"  --{part}={chosen[part]}"
-    others = [option for option in options if option != chosen[part]]
+    alternatives = [option for option in options if option != chosen[part]]
     if full:
         yield named
-        yield from _wrapped(f"{choice.help} Or {', '.join(others)}.", 6)
+        yield from _wrapped(f"{choice.help} Or {', '.join(alternatives)}.", 6)
     else:
-        first, *more = _wrapped(f"or {', '.join(others)}", _COLUMN)
+        first, *lines = _wrapped(f"or {', '.join(alternatives)}", _COLUMN)
         yield f"{named:<{_COLUMN}}{first.lstrip()}"
-        yield from more
+        yield from lines
     for option in choice.options if full else (chosen[part],):
         if full:
             yield f"   of --{part}={option}:"

@@ -128,26 +128,26 @@ def notes(tokens: Sequence[Token]) -> list[str]:
         return []
     # Of a run folder there are many: a few are enough to say what is meant.
     shown = ", ".join(f"--{old} (now --{' or --'.join(new)})" for old, new in [*pairs.items()][:3])
-    more = f" and {len(pairs) - 3} more" if len(pairs) > 3 else ""
-    return [f"Read flags by their old names: {shown}{more}. --help lists the new ones"]
+    omitted = f" and {len(pairs) - 3} more" if len(pairs) > 3 else ""
+    return [f"Read flags by their old names: {shown}{omitted}. --help lists the new ones"]
 
 
 def translated(tokens: Sequence[Token], chosen: Mapping[str, str]) -> list[Token]:
     """The flags by their new names, for the components that are chosen."""
     context = _Context(chosen, {token.name: token.value or "" for token in tokens})
-    found: list[Token] = []
+    renamed: list[Token] = []
     for owner, defaults in _DEFAULTS.items():  # the first, so that any other flag is above them
         if owner in context.last:
             for name, value in defaults.items():
-                found += _renamed(Token(name, value, "old"), context)
+                renamed += _renamed(Token(name, value, "old"), context)
     for token in tokens:
         if is_old(token):
-            found += _renamed(token, context)
+            renamed += _renamed(token, context)
         elif token.name == "model" and "dataset" in context.last and not of_classes(chosen["data"]):
             continue  # the network of images, of which sinusoids had no use
         else:
-            found.append(token)
-    return found
+            renamed.append(token)
+    return renamed
 
 
 def _renamed(token: Token, context: _Context) -> list[Token]:

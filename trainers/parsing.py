@@ -28,9 +28,9 @@ MACHINE = arguments_of(Machine)
 
 def parse(program: Program, argv: Sequence[str]) -> Command:
     """The settings of a command line; a `ValueError` says in one line what is wrong with it."""
-    own = own_arguments(program)
+    of_program = own_arguments(program)
     refuse_undecoded(argv)
-    given = _expanded(tokens.read(argv, booleans(own)))
+    given = _expanded(tokens.read(argv, booleans(of_program)))
     run_dir = _last(given, "run_dir")
     if not run_dir:
         refuse("--run_dir is missing")
@@ -39,15 +39,15 @@ def parse(program: Program, argv: Sequence[str]) -> Command:
         file = os.path.join(run_dir, "flags.txt")
         if not os.path.isfile(file):
             refuse(f"--run_dir={run_dir} holds no flags.txt: expected the folder of a run")
-        given = [*tokens.of_file(file, booleans(own)), *given]
-    settings, values, notes = _settings(given, {**own, **MACHINE, "debug": DEBUG})
-    missing = [name for name in own if own[name].required and values[name] is None]
+        given = [*tokens.of_file(file, booleans(of_program)), *given]
+    settings, values, notes = _settings(given, {**of_program, **MACHINE, "debug": DEBUG})
+    missing = [name for name in of_program if of_program[name].required and values[name] is None]
     if missing:
         refuse(f"--{missing[0]} is missing")
     machine = Machine(**_known(values, MACHINE))
     rules.check(settings, machine)
     return Command(
-        settings, machine, run_dir, _known(values, own), tuple(notes), bool(values["debug"])
+        settings, machine, run_dir, _known(values, of_program), tuple(notes), bool(values["debug"])
     )
 
 
@@ -70,15 +70,15 @@ def own_arguments(program: Program) -> dict[str, Argument]:
     return arguments_of(program.function, _GIVEN)
 
 
-def booleans(own: Mapping[str, Argument]) -> set[str]:
+def booleans(of_program: Mapping[str, Argument]) -> set[str]:
     """Names of flags that may stand without a value."""
-    known = {**PLAIN, **MACHINE, **own, "debug": DEBUG}
-    found = {name for name, argument in known.items() if argument.is_bool} | old_names.BOOLEANS
+    known = {**PLAIN, **MACHINE, **of_program, "debug": DEBUG}
+    names = {name for name, argument in known.items() if argument.is_bool} | old_names.BOOLEANS
     for part, choice in CHOICES.items():
         for option in choice.options:
             arguments = choice.arguments(option).items()
-            found |= {f"{part}.{name}" for name, argument in arguments if argument.is_bool}
-    return found
+            names |= {f"{part}.{name}" for name, argument in arguments if argument.is_bool}
+    return names
 
 
 def chosen_by(given: Iterable[Token]) -> dict[str, str]:
@@ -113,7 +113,7 @@ def _expanded(given: Iterable[Token]) -> list[Token]:
 
 
 def _settings(
-    given: Sequence[Token], others: Mapping[str, Argument]
+    given: Sequence[Token], plain: Mapping[str, Argument]
 ) -> tuple[Settings, dict[str, Any], list[str]]:
     """The settings, the values of the other flags, and notes."""
     chosen = chosen_by(given)
@@ -127,7 +127,7 @@ def _settings(
             continue
         parts |= {f"{part}.{n}": a for n, a in choice.arguments(chosen[part]).items()}
         flags.DEFINE_string(part, None, choice.help, flag_values=defined)
-    for name, argument in {**parts, **PLAIN, **others, "run_dir": RUN_DIR}.items():
+    for name, argument in {**parts, **PLAIN, **plain, "run_dir": RUN_DIR}.items():
         argument.define(defined, name.removesuffix(argument.name))
     stray = [str(token) for token in kept if not token.name]
     if stray:
@@ -157,8 +157,8 @@ def _known(values: Mapping[str, Any], arguments: Mapping[str, Argument]) -> dict
 
 
 def _last(given: Iterable[Token], name: str) -> str | None:
-    found = [token.value for token in given if token.name == name]
-    return found[-1] if found else None
+    values = [token.value for token in given if token.name == name]
+    return values[-1] if values else None
 
 
 def _is_none(given: Iterable[Token], name: str) -> bool:
@@ -195,21 +195,21 @@ def _without_replaced(
 
 def _choices(given: Sequence[Token], part: str) -> list[tuple[int, str, str]]:
     """Where a component is chosen, what, and by which source."""
-    found: list[tuple[int, str, str]] = []
+    choices: list[tuple[int, str, str]] = []
     of_data: list[tuple[int, str, str]] = []  # a data set chooses a network, if none is chosen
     for place, token in enumerate(given):
         name, option = old_names.choice(token) or (token.name, token.value or "")
         if name == part:
-            found.append((place, option, token.source))
+            choices.append((place, option, token.source))
         elif name == "data" and part == "model":
             of_data.append((place, default_model(option), token.source))
-    return found or of_data
+    return choices or of_data
 
 
 def _option_for(token: Token, places: Sequence[tuple[int, str, str]], part: str) -> str:
     """The option of a component that the source of one of its flags has chosen."""
-    found = [option for _, option, source in places if source == token.source]
-    return found[-1] if found else chosen_by([])[part]
+    options = [option for _, option, source in places if source == token.source]
+    return options[-1] if options else chosen_by([])[part]
 
 
 def _unknown(token: Token, chosen: Mapping[str, str], known: Sequence[str]) -> str:

@@ -65,8 +65,8 @@ def holds_more(
     if not os.path.exists(path):
         return False
     with open(path, encoding="utf-8") as stream:
-        there = json.load(stream)
-    theirs = run_folder.values(parsing.settings_of_values(there["settings"]))
-    same = (there["wall_seconds"], theirs) == (wall_seconds, run_folder.values(settings))
+        result = json.load(stream)
+    of_result = run_folder.values(parsing.settings_of_values(result["settings"]))
+    same = (result["wall_seconds"], of_result) == (wall_seconds, run_folder.values(settings))
     tasks = evaluation.tasks + evaluation.bad_tasks
-    return same and there["tasks"] + there["bad_tasks"] > tasks
+    return same and result["tasks"] + result["bad_tasks"] > tasks

@@ -26,24 +26,24 @@ def settings_of_run(settings: Settings, run_dir: str) -> Settings:
     """The settings of the run itself; refuse such as would make another run of it."""
     file = os.path.join(run_dir, "flags.txt")
     of_run = settings_of_file(file)
-    ours, theirs = settings.values(), of_run.values()
-    names = [name for name in {**theirs, **ours} if name.partition(".")[0] == "model"]
+    asked, trained = settings.values(), of_run.values()
+    names = [name for name in {**trained, **asked} if name.partition(".")[0] == "model"]
     names = [*_OF_WEIGHTS, *(name for name in names if name not in _NOT_OF_WEIGHTS)]
-    changed = [name for name in names if ours.get(name) != theirs.get(name)]
+    changed = [name for name in names if asked.get(name) != trained.get(name)]
     if changed:
         refuse(
-            f"{_flags(changed, ours)}: {file} has {_flags(changed, theirs)}, and weights that are "
-            "trained cannot become others (how tasks are adapted to and what they are of can be "
-            "another: --inner.steps, --data.shot, --transductive)"
+            f"{_flags(changed, asked)}: {file} has {_flags(changed, trained)}, and weights that "
+            "are trained cannot become others (how tasks are adapted to and what they are of can "
+            "be another: --inner.steps, --data.shot, --transductive)"
         )
     return of_run
 
 
 def values(settings: Settings) -> dict[str, Any]:
     """The settings of a run by name, but for the place of the data, as JSON has them."""
-    found = settings.values()
-    found.pop("data_dir")
-    return {name: list(v) if isinstance(v, tuple) else v for name, v in found.items()}
+    by_name = settings.values()
+    by_name.pop("data_dir")
+    return {name: list(v) if isinstance(v, tuple) else v for name, v in by_name.items()}
 
 
 def as_flags(settings: Settings) -> str:
@@ -89,9 +89,9 @@ def keep_flags(settings: Settings, run_dir: str, first: bool = True) -> None:
     """
     file = os.path.join(run_dir, "flags.txt")
     if _is_trained(run_dir) and os.path.isfile(file):
-        theirs = settings_of_file(file)
-        _check_same(settings, theirs, run_dir)
-        first &= settings.data_dir not in (None, theirs.data_dir)
+        of_folder = settings_of_file(file)
+        _check_same(settings, of_folder, run_dir)
+        first &= settings.data_dir not in (None, of_folder.data_dir)
     if first:
         os.makedirs(run_dir, exist_ok=True)
         partial = f"{file}.partial"
@@ -105,15 +105,15 @@ def _is_trained(run_dir: str) -> bool:
     return os.path.isfile(os.path.join(run_dir, "checkpoints", "checkpoint"))
 
 
-def _check_same(settings: Settings, theirs: Settings, run_dir: str) -> None:
-    ours, kept = values(settings), values(theirs)
-    changed = [name for name in {**kept, **ours} if ours.get(name) != kept.get(name)]
+def _check_same(settings: Settings, of_folder: Settings, run_dir: str) -> None:
+    asked, kept = values(settings), values(of_folder)
+    changed = [name for name in {**kept, **asked} if asked.get(name) != kept.get(name)]
     # Of a component that is another one, the arguments say nothing more.
     changed = [n for n in changed if "." not in n or n.partition(".")[0] not in changed]
     if changed:
         refuse(
             f"--run_dir={run_dir} is of a run with other settings: it has {_flags(changed, kept)}, "
-            f"and here are {_flags(changed, ours)}. Use another folder, or the settings in its "
+            f"and here are {_flags(changed, asked)}. Use another folder, or the settings in its "
             "flags.txt"
         )
 

@@ -117,28 +117,28 @@ class Settings:
 
     def values(self) -> dict[str, Any]:
         """All settings by the names of their flags, defaults included."""
-        found: dict[str, Any] = {}
+        by_name: dict[str, Any] = {}
         for name, choice in CHOICES.items():
             if name == "linear" and not has_linear(self["algorithm"]):
                 continue
-            found[name] = self[name]
+            by_name[name] = self[name]
             for argument in choice.arguments(self[name]):
-                found[f"{name}.{argument}"] = self[f"{name}.{argument}"]
+                by_name[f"{name}.{argument}"] = self[f"{name}.{argument}"]
         for plain in dataclasses.fields(self):
             if plain.name not in CHOICES:
-                found[plain.name] = getattr(self, plain.name)
-        return found
+                by_name[plain.name] = getattr(self, plain.name)
+        return by_name
 
     def changes_from(self, other: "Settings") -> dict[str, Any]:
         """The values that differ from those of other settings, but for the place of the data.
 
         Of a component that is another one, only those that are not at their defaults.
         """
-        ours, theirs = self.values(), other.values()
+        values, base = self.values(), other.values()
         changed = {
             name: value
-            for name, value in ours.items()
-            if name != "data_dir" and (name not in theirs or value != theirs[name])
+            for name, value in values.items()
+            if name != "data_dir" and (name not in base or value != base[name])
         }
         for part in set(changed) & set(CHOICES):
             for name, argument in CHOICES[part].arguments(self[part]).items():

@@ -38,18 +38,18 @@ def read(argv: Sequence[str], booleans: Collection[str]) -> list[Token]:
         argv: The words of the command line, without the program.
         booleans: Names of flags that may stand without a value.
     """
-    found: list[Token] = []
+    flags_read: list[Token] = []
     words = collections.deque(argv)
     while words:
         word = words.popleft()
         name, equals, value = word.lstrip("-").partition("=")
         if not word.startswith("-") or not name:
-            found.append(Token("", word, COMMAND_LINE))
+            flags_read.append(Token("", word, COMMAND_LINE))
         elif name == "flagfile":
-            found += of_file(value if equals or not words else words.popleft(), booleans)
+            flags_read += of_file(value if equals or not words else words.popleft(), booleans)
         else:
-            found.append(_token(word, words, booleans, COMMAND_LINE))
-    return found
+            flags_read.append(_token(word, words, booleans, COMMAND_LINE))
+    return flags_read
 
 
 def of_file(path: str, booleans: Collection[str]) -> list[Token]:
@@ -59,14 +59,14 @@ def of_file(path: str, booleans: Collection[str]) -> list[Token]:
         raise ValueError(f"--flagfile={path}: no such file")
     lines = flags.FlagValues().read_flags_from_files([f"--flagfile={path}"])
     words = collections.deque(lines)
-    found = []
+    flags_read = []
     while words:
-        found.append(_token(words.popleft(), words, booleans, path))
-    return found
+        flags_read.append(_token(words.popleft(), words, booleans, path))
+    return flags_read
 
 
 def _token(
-    word: str, rest: collections.deque[str], booleans: Collection[str], source: str
+    word: str, words: collections.deque[str], booleans: Collection[str], source: str
 ) -> Token:
     name, equals, value = word.lstrip("-").partition("=")
     if equals:
@@ -75,6 +75,6 @@ def _token(
         return Token(name, "true", source)
     if name.startswith("no") and name[2:] in booleans:
         return Token(name[2:], "false", source)
-    if rest and not re.match(r"-+[^\d.]", rest[0]):  # a value, which may be a negative number
-        return Token(name, rest.popleft(), source)
+    if words and not re.match(r"-+[^\d.]", words[0]):  # a value, which may be a negative number
+        return Token(name, words.popleft(), source)
     return Token(name, None, source)

@@ -76,8 +76,8 @@ def train_and_evaluate(
     strategy = experiment.start(settings, given)
     first = ki.distribution.is_chief(strategy)
     if machine.distribution == "multi_worker":  # before they make variables together
-        others = {"steps": steps, "validation_tasks": validation_tasks}
-        ki.Workers(strategy).check_same("settings", str({**run_folder.values(settings), **others}))
+        numbers = {"steps": steps, "validation_tasks": validation_tasks}
+        ki.Workers(strategy).check_same("settings", str({**run_folder.values(settings), **numbers}))
     with strategy.scope():  # wrong settings show before any data is loaded
         learner = experiment.learner(settings, steps)
     run_folder.keep_flags(settings, run_dir, first)
@@ -100,8 +100,8 @@ def train_and_evaluate(
     if first and settings["data"] == "sinusoid":
         callbacks.append(ki.callbacks.SinusoidPlot(validation, logs))
     if step:
-        what = "Going on from" if step < steps else "Trained already, to"
-        print(f"{what} step {step} of {run_dir}", flush=True)
+        state = "Resuming from" if step < steps else "Trained already, to"
+        print(f"{state} step {step} of {run_dir}", flush=True)
     if step < steps:
         print(f"Training to step {steps}; the first step waits for its graph", flush=True)
     validated = experiment.batches(settings, validation) if validation_tasks else None
@@ -149,12 +149,12 @@ def _fit(
         # An epoch that was interrupted is finished first, and the last may be a short one.
         start = step * settings.tasks_per_step
         epoch, done = divmod(step, settings.steps_per_epoch)
-        whole = (steps - step) // settings.steps_per_epoch if done == 0 else 0
+        epochs = (steps - step) // settings.steps_per_epoch if done == 0 else 0
         learner.fit(
             experiment.batches(settings, experiment.tasks(settings, "train", start)),
             steps_per_epoch=min(settings.steps_per_epoch - done, steps - step),
             initial_epoch=epoch,
-            epochs=epoch + max(whole, 1),
+            epochs=epoch + max(epochs, 1),
             **options,
         )
         step = checkpoints.step

@@ -34,15 +34,15 @@ def table(split: str) -> Any:
     return ki.data.from_arrays(x.astype("float32"), labels, way=5, shot=2, query=5, seed=0)
 
 
-def _images(module: Any, size: int, channels: int, **more: Any) -> tuple[Callable, Callable]:
-    data = lambda split: module(split, way=5, shot=1, query=5, image_size=size, seed=0, **more)  # noqa: E731
+def _images(module: Any, size: int, channels: int, **settings: Any) -> tuple[Callable, Callable]:
+    data = lambda split: module(split, way=5, shot=1, query=5, image_size=size, seed=0, **settings)  # noqa: E731
     network = lambda: ki.models.Conv4(5, input_shape=(size, size, channels), filters=32)  # noqa: E731
     return data, network
 
 
 def problems(data_dir: str | None) -> dict[str, tuple[Callable, Callable]]:
     """By name: what draws the tasks of a split, and what builds the network."""
-    made = {
+    by_name = {
         "sinusoid": (
             lambda split: ki.data.sinusoid(split, shot=5, query=10, seed=0),
             lambda: ki.models.MLP(hidden=(40, 40)),
@@ -51,9 +51,9 @@ def problems(data_dir: str | None) -> dict[str, tuple[Callable, Callable]]:
         "glyphs": _images(ki.data.glyphs, 28, 1),
     }
     if data_dir:
-        made["omniglot"] = _images(ki.data.omniglot, 28, 1, data_dir=data_dir)
-        made["mini_imagenet"] = _images(ki.data.mini_imagenet, 32, 3, data_dir=data_dir)
-    return made
+        by_name["omniglot"] = _images(ki.data.omniglot, 28, 1, data_dir=data_dir)
+        by_name["mini_imagenet"] = _images(ki.data.mini_imagenet, 32, 3, data_dir=data_dir)
+    return by_name
 
 
 def measure(
@@ -70,19 +70,19 @@ def measure(
     meta_batches = data("train").batch(TASKS, drop_remainder=True)
     history = learner.fit(meta_batches, steps_per_epoch=steps, verbose=0).history
     evaluation = ki.evaluate(learner, data("validation").batch(TASKS), tasks, verbose=False)
-    found = {"loss": evaluation.loss, "bad_tasks": history["bad_tasks"][-1]}
-    return found if regression else {**found, "accuracy": evaluation.accuracy}
+    figures = {"loss": evaluation.loss, "bad_tasks": history["bad_tasks"][-1]}
+    return figures if regression else {**figures, "accuracy": evaluation.accuracy}
 
 
 def settings() -> dict[str, Callable[[], ki.IMAML]]:
     """The defaults, and the grid."""
-    made: dict[str, Callable[[], ki.IMAML]] = {"defaults": ki.IMAML}
+    algorithms: dict[str, Callable[[], ki.IMAML]] = {"defaults": ki.IMAML}
     for strength in STRENGTHS:
         for rate in RATES:
             name = f"lambda={strength:g} rate={rate}"
             solver = ki.inner.GradientDescent(learning_rate=rate)
-            made[name] = lambda s=strength, inner=solver: ki.IMAML(s, inner)  # type: ignore[misc]
-    return made
+            algorithms[name] = lambda s=strength, inner=solver: ki.IMAML(s, inner)  # type: ignore[misc]
+    return algorithms
 
 
 def main() -> None:

@@ -107,10 +107,10 @@ def complete(folder: pathlib.Path, name: str, seed: int) -> None:
     data_set = DATA_SETS[FLAGS.dataset]
     if not (folder / "result.json").exists():
         tasks = (f"--data={FLAGS.dataset}", f"--data.way={data_set.way}", *data_set.flags, *_TASKS)
-        own = (f"--steps={FLAGS.steps}", f"--test_tasks={FLAGS.tasks}", f"--seed={seed}")
+        of_line = (f"--steps={FLAGS.steps}", f"--test_tasks={FLAGS.tasks}", f"--seed={seed}")
         data = (f"--data_dir={FLAGS.data_dir}",) if FLAGS.data_dir else ()
-        where = (*data, f"--run_dir={folder}", "--verbose=2")
-        run("trainers.train", *tasks, *RUNS[name], *own, *where)
+        machine = (*data, f"--run_dir={folder}", "--verbose=2")
+        run("trainers.train", *tasks, *RUNS[name], *of_line, *machine)
     for way, shot in data_set.rows:
         if not evaluation(folder, data_set, way, shot).exists():
             task = (f"--data.way={way}", f"--data.shot={shot}", f"--tasks={FLAGS.tasks}")

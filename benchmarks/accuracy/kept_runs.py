@@ -32,9 +32,9 @@ def folders(runs: pathlib.Path) -> list[pathlib.Path]:
 def evaluations(runs: pathlib.Path) -> Iterator[Kept]:
     """All evaluations of all runs."""
     for run in folders(runs):
-        own = result_files.read(run / "result.json")
-        trained = parsing.settings_of_values(own["settings"])
-        parts = [own, *map(result_files.read, run.glob(FEATURES.format("*")))]
+        result = result_files.read(run / "result.json")
+        trained = parsing.settings_of_values(result["settings"])
+        parts = [result, *map(result_files.read, run.glob(FEATURES.format("*")))]
         hours = sum(part["wall_seconds"] * part["cores"] for part in parts) / 3600
         for file in sorted(run.glob("evaluation_test*.json")):
             record = result_files.read(file)

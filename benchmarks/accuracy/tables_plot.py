@@ -79,12 +79,12 @@ def _robustness(runs: pathlib.Path, path: pathlib.Path) -> bool:
     figure, axes = pyplot.subplots(
         1, len(panels), figsize=(5.5 * len(panels), 4.5), squeeze=False, layout="constrained"
     )
-    for ax, (name, found) in zip(axes[0], panels.items(), strict=True):
-        for label, points in found.items():
+    for ax, (name, lines) in zip(axes[0], panels.items(), strict=True):
+        for label, points in lines.items():
             x, y, error = zip(*points, strict=True)
             line = "none" if isinstance(x[0], str) else "-"
             ax.errorbar(x, y, yerr=error, capsize=2, linestyle=line, marker=".", label=label)
-        ticks = sorted({point[0] for points in found.values() for point in points})
+        ticks = sorted({point[0] for points in lines.values() for point in points})
         if not isinstance(ticks[0], str):
             ax.set_xscale("log")
             ax.set_xticks(ticks, [str(tick) for tick in ticks])

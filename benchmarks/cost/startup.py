@@ -70,8 +70,8 @@ def main(argv: Sequence[str]) -> None:
     drawn = _draw()
     print("\n| | tasks a second | drawn for one used |\n|---|---|---|")
     print(f"| the pipeline gives | {drawn:.0f} | |")
-    for what, rate in eaten.items():
-        print(f"| training takes, {what} | {rate:.0f} | {drawn / rate:.1f} |")
+    for kind, rate in eaten.items():
+        print(f"| training takes, {kind} | {rate:.0f} | {drawn / rate:.1f} |")
     reached = all(drawn >= _TIMES * rate for rate in eaten.values())
     print(f"\nat least {_TIMES:g} times what training takes: {'' if reached else 'not '}reached")
     raise SystemExit(not reached)

@@ -189,7 +189,7 @@ def _row(
     error = np.linalg.norm(gradient - problem.meta_gradient, axis=1)
     delta = np.linalg.norm(phi - problem.minimizer, axis=1)
     rate = inner_rate(solver, steps)
-    far = rate * problem.distance
+    movement = rate * problem.distance
     gradient_at_phi = problem.query_gradient_at(phi)
     smooth, jacobian = problem.query_smoothness, STRENGTH / SMALLEST  # L and ||lambda A^-1||
     if linear_steps:
@@ -198,7 +198,7 @@ def _row(
         delta_prime = np.linalg.norm(gradient - exact, axis=1)
         promised = jacobian * linear_rate(linear_steps) * np.linalg.norm(gradient_at_phi, axis=1)
         bound = jacobian * smooth * delta + delta_prime
-        theory = jacobian * smooth * far + promised
+        theory = jacobian * smooth * movement + promised
     else:
         # Not the Lemma's case, in its manner: phi_T - phi* = P (theta - phi*) with a polynomial P
         # of A, ||P|| <= rate, so that g = J'v with J = J* + P (I - J*), J* = lambda A^-1, and
@@ -207,7 +207,7 @@ def _row(
         margin = off * np.linalg.norm(problem.query_gradient, axis=1)
         delta_prime = np.full_like(delta, np.nan)
         bound = (jacobian + off) * smooth * delta + margin
-        theory = (jacobian + off) * smooth * far + margin
+        theory = (jacobian + off) * smooth * movement + margin
     slack = _ROUNDING * size
     return {
         "algorithm": "iMAML" if linear_steps else "MAML",

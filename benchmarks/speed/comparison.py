@@ -17,7 +17,7 @@ def record(
         flops: Operations of the matrix products of one meta-step.
         ceilings: Operations a second of a large matrix product, one a round.
     """
-    ours = statistics.median(milliseconds["ours"])
+    median_of_ours = statistics.median(milliseconds["ours"])
     ceiling = statistics.median(ceilings)
     floor = 1e3 * flops / ceiling
     rows = {}
@@ -28,7 +28,7 @@ def record(
             "median_ms": median,
             "min_ms": min(times),
             "max_ms": max(times),
-            "ratio_to_ours": median / ours,
+            "ratio_to_ours": median / median_of_ours,
             "ratio_by_round_min": min(by_round),
             "ratio_by_round_max": max(by_round),
             "times_the_floor": median / floor,

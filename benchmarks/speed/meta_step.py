@@ -95,10 +95,10 @@ def measure(letter: str, folder: str, versions: dict[str, str]) -> dict[str, Any
             worker = workers.Process(name, problem, folder, FLAGS.peers_python)
             started.append(worker)
             if name == "ours":
-                ours = worker.answer()
-                versions.update(ours.versions)
+                reference = worker.answer()
+                versions.update(reference.versions)
             else:
-                differences[name] = difference(worker, ours.gradient, versions)
+                differences[name] = difference(worker, reference.gradient, versions)
             if differences.get(name, 0.0) <= _TOLERANCE:
                 agreeing.append(worker)
             else:
@@ -110,12 +110,12 @@ def measure(letter: str, folder: str, versions: dict[str, str]) -> dict[str, Any
     return {
         "title": workload.title,
         "relative_differences": differences,
-        "diagnostics": ours.notes,
+        "diagnostics": reference.notes,
         **comparison.record(milliseconds, operations.meta_step_flops(workload), ceilings),
     }
 
 
-def difference(worker: workers.Process, ours: np.ndarray, versions: dict[str, str]) -> float:
+def difference(worker: workers.Process, reference: np.ndarray, versions: dict[str, str]) -> float:
     """How far the worker's meta-gradient is from ours; infinite if it has none."""
     try:
         answer = worker.answer()
@@ -123,7 +123,7 @@ def difference(worker: workers.Process, ours: np.ndarray, versions: dict[str, st
         print(f"  {error}  {worker.name} is not timed", flush=True)
         return float("inf")
     versions.update(answer.versions)
-    value = workers.relative_difference(answer.gradient, ours)
+    value = workers.relative_difference(answer.gradient, reference)
     print(f"  {worker.name}: meta-gradients differ by {value:.1e}", flush=True)
     if not value <= _TOLERANCE:
         print(f"  {worker.name} is not timed: that is more than {_TOLERANCE:g}", flush=True)

@@ -16,6 +16,7 @@
 # | `problem.gradient(phi)` | its gradient: `[tasks, size]` |
 # | `problem.proximal_gradient(phi)` | the part from the proximal term |
 # | `problem.theta`, `problem.strength` | theta `[size]`; lambda, a scalar or `[size]` |
+# | `problem.steps` | `[tasks]`, where tasks have their own numbers of steps; else None |
 #
 # and returns an `InnerSolution` ([the interface](../../keras_imaml/inner/solution.py)).
 #

@@ -32,7 +32,7 @@ class Operation(NamedTuple):
 
 def operations_since(graph: Any, start: int) -> Iterator[Operation]:
     """The operations of `graph` from number `start` on, and those of the functions they call."""
-    seen: set[str] = set()
+    visited: set[str] = set()
     for operation in graph.get_operations()[start:]:
         kind = operation.type
         slopes = any(
@@ -44,7 +44,7 @@ def operations_since(graph: Any, start: int) -> Iterator[Operation]:
         yield Operation(operation.name, kind, gradient, slopes)
         if called or kind in CONTROL_FLOW:
             attributes = operation.node_def.attr
-            yield from _within(graph, operation.name, attributes, slopes, seen)
+            yield from _within(graph, operation.name, attributes, slopes, visited)
 
 
 def _gradient_type(operation: tf.Operation) -> str:
@@ -55,12 +55,12 @@ def _gradient_type(operation: tf.Operation) -> str:
 
 
 def _within(
-    graph: Any, caller: str, attributes: Any, of_slopes: bool, seen: set[str]
+    graph: Any, caller: str, attributes: Any, of_slopes: bool, visited: set[str]
 ) -> Iterator[Operation]:
     for name in _functions_of(attributes):
-        if name in seen:
+        if name in visited:
             continue
-        seen.add(name)
+        visited.add(name)
         function = graph._get_function(name)
         if function is None:
             continue
@@ -71,7 +71,7 @@ def _within(
             yield Operation(path, node.op, gradient, of_slopes)
             if called or node.op in CONTROL_FLOW:
                 # Functions of functions are known to the graph of the caller.
-                yield from _within(graph, path, node.attr, of_slopes, seen)
+                yield from _within(graph, path, node.attr, of_slopes, visited)
 
 
 def _functions_of(attributes: Any) -> list[str]:

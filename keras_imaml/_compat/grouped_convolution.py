@@ -122,9 +122,9 @@ def supports_groups(dtype: tf.DType) -> bool:
                     warn_without()
                 return False
             single = [_backpropagate(x[..., g : g + 2], filters[..., g : g + 2]) for g in (0, 2)]
-            for ours, *parts in zip(grouped, *single, strict=True):
+            for value, *parts in zip(grouped, *single, strict=True):
                 plain = tf.concat(parts, axis=-1)
-                if not bool(tf.reduce_all(tf.abs(ours - plain) <= 0.01 * tf.abs(plain))):
+                if not bool(tf.reduce_all(tf.abs(value - plain) <= 0.01 * tf.abs(plain))):
                     return False
     return True
 
@@ -197,14 +197,14 @@ def _attributes(inputs: Any) -> dict[str, Any]:
 
 def folded(x: tf.Tensor) -> tf.Tensor:
     """`[T, a, b, c, d] -> [a, b, c, T d]`: images or filters of all tasks side by side."""
-    tasks, *rest, last = static_or_dynamic_shape(x)
-    return tf.reshape(tf.transpose(x, [1, 2, 3, 0, 4]), [*rest, tasks * last])
+    tasks, *middle, last = static_or_dynamic_shape(x)
+    return tf.reshape(tf.transpose(x, [1, 2, 3, 0, 4]), [*middle, tasks * last])
 
 
 def unfolded(y: tf.Tensor, tasks: Any) -> tf.Tensor:
     """The inverse of `folded`."""
-    *rest, last = static_or_dynamic_shape(y)
-    return tf.transpose(tf.reshape(y, [*rest, tasks, last // tasks]), [3, 0, 1, 2, 4])
+    *middle, last = static_or_dynamic_shape(y)
+    return tf.transpose(tf.reshape(y, [*middle, tasks, last // tasks]), [3, 0, 1, 2, 4])
 
 
 def static_or_dynamic_shape(x: tf.Tensor) -> list[Any]:

@@ -38,6 +38,11 @@ def tensorflow_variable(variable: keras.Variable) -> tf.Variable:
     return variable._value
 
 
+def kernel_variable(layer: keras.layers.Layer) -> keras.Variable:
+    """The kernel itself; `layer.kernel` is a sum with LoRA."""
+    return layer._kernel
+
+
 def arguments_of(loss: Any) -> dict[str, Any]:
     """The arguments of a Keras loss by name, those of its function among them."""
     return {**getattr(loss, "_fn_kwargs", {}), **vars(loss)}

@@ -113,8 +113,8 @@ class UnmergedLora(keras.layers.Layer):
 
 def _weights(layer: keras.layers.Layer) -> list[keras.Variable]:
     if layer.quantization_mode is not None:  # the sum has other scales, and is rounded
-        own = own_variables(layer)
-        return sorted(own, key=lambda variable: variable.name)
+        variables = own_variables(layer)
+        return sorted(variables, key=lambda variable: variable.name)
     if isinstance(layer, keras.layers.Embedding):
         return [layer._embeddings, layer.lora_embeddings_a, layer.lora_embeddings_b]
     return [layer._kernel, layer.lora_kernel_a, layer.lora_kernel_b]

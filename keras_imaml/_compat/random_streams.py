@@ -190,8 +190,8 @@ def _next(generator: keras.random.SeedGenerator, ordered: bool = True) -> tf.Ten
 
 def _global_seed_generator() -> keras.random.SeedGenerator:
     context = getattr(_context, "now", None)
-    own = None if context is None else context.streams.unseeded
-    return own or _stock_global()
+    generator = None if context is None else context.streams.unseeded
+    return generator or _stock_global()
 
 
 _by_task: Replacement = Replacement(

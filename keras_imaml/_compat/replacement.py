@@ -7,19 +7,19 @@ from typing import Any
 
 
 class Replacement(contextlib.ContextDecorator):
-    """A context manager that puts `ours` in place of `stock`, and the last to leave puts it back.
+    """A context manager that puts `patched` in place of `stock`; the last to leave puts it back.
 
     Blocks may be nested, and several threads may be inside at once.
 
     Args:
         put: Puts what it is given in the place.
-        ours: What is there within a block.
+        patched: What is there within a block.
         stock: What was there, and is again after the last block.
     """
 
-    def __init__(self, put: Callable[[Any], Any], ours: Any, stock: Any) -> None:
+    def __init__(self, put: Callable[[Any], Any], patched: Any, stock: Any) -> None:
         self._put = put
-        self._ours = ours
+        self._ours = patched
         self._stock = stock
         self._lock = threading.RLock()
         self._depth = 0

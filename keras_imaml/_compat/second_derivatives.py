@@ -101,8 +101,8 @@ def _lrn_grad(op: Any, v: tf.Tensor) -> tuple:
     dy, x, _ = op.inputs  # the third is a function of x
     alpha, beta = op.get_attr("alpha"), op.get_attr("beta")
     channels = tf.shape(x)[-1]
-    near = tf.cast(op.get_attr("depth_radius"), channels.dtype)
-    around = tf.linalg.band_part(tf.ones([channels, channels], x.dtype), near, near)
+    radius = tf.cast(op.get_attr("depth_radius"), channels.dtype)
+    around = tf.linalg.band_part(tf.ones([channels, channels], x.dtype), radius, radius)
     with tf.GradientTape() as tape:
         tape.watch([dy, x])
         n = op.get_attr("bias") + alpha * tf.einsum("bhwc,cd->bhwd", tf.square(x), around)
@@ -114,10 +114,10 @@ def _lrn_grad(op: Any, v: tf.Tensor) -> tuple:
 def _segment_grad(reduced: Callable[..., Any]) -> Callable[..., tuple]:
     def gradient(op: Any, v: tf.Tensor) -> tuple:
         slope, indices, segments, _ = op.inputs
-        back = reduced(
+        cotangent = reduced(
             data=v, indices=indices, segment_ids=segments, num_segments=tf.shape(slope)[0]
         )
-        return back, None, None, None
+        return cotangent, None, None, None
 
     return gradient
 
@@ -127,13 +127,13 @@ def _sparse_segment_grad(reduced: Callable[..., Any]) -> Callable[..., tuple]:
 
     def gradient(op: Any, v: tf.Tensor, _: Any) -> tuple:
         slope, indices, segments, _ = op.inputs
-        back = reduced(
+        cotangent = reduced(
             data=v,
             indices=tf.searchsorted(op.outputs[1], indices),
             segment_ids=segments,
             num_segments=tf.shape(slope)[0],
         )
-        return back, None, None, None
+        return cotangent, None, None, None
 
     return gradient
 

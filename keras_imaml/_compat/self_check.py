@@ -76,8 +76,8 @@ def _moments() -> bool:
         return tf.concat([mean, variance, normalized], axis=1)
 
     with exact_moments():
-        ours = _hessian_vector(by_keras, x)
-    return _close(ours, _hessian_vector(by_hand, x))
+        product = _hessian_vector(by_keras, x)
+    return _close(product, _hessian_vector(by_hand, x))
 
 
 def _resizing() -> bool:
@@ -155,8 +155,8 @@ def _lora() -> bool:
     layer.lora_kernel_a.assign([[0.5], [1.5]])
     layer.lora_kernel_b.assign([[2.0, -1.0]])
     with low_rank_products():
-        ours = layer(x)
-    return _close(ours, layer(x))
+        outputs = layer(x)
+    return _close(outputs, layer(x))
 
 
 def _hessian_vector(
@@ -180,8 +180,8 @@ def _counted(x: tf.Tensor) -> tf.Tensor:
     return tf.cast(tf.reshape(tf.range(tf.size(x)), tf.shape(x)), x.dtype)
 
 
-def _close(ours: tf.Tensor, expected: tf.Tensor) -> bool:
-    return bool(tf.reduce_max(tf.abs(ours - expected)) <= 1e-4 * tf.reduce_max(tf.abs(expected)))
+def _close(value: tf.Tensor, expected: tf.Tensor) -> bool:
+    return bool(tf.reduce_max(tf.abs(value - expected)) <= 1e-4 * tf.reduce_max(tf.abs(expected)))
 
 
 CHECKS: dict[str, Callable[[], bool]] = {

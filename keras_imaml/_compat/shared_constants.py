@@ -43,13 +43,13 @@ def _nothing() -> Iterator[None]:
     yield
 
 
-def _constant(value: Any, dtype: Any, shape: Any, *others: Any, **named: Any) -> tf.Tensor:
+def _constant(value: Any, dtype: Any, shape: Any, *arguments: Any, **named: Any) -> tf.Tensor:
     graph = tf.compat.v1.get_default_graph()
     content = _content(value) if dtype is None or tf.as_dtype(dtype).is_integer else None
     # Nodes on a certain device, or beside another node, are made there.
     placed = (*graph._device_function_stack.peek_objs(), *graph._colocation_stack.peek_objs())
     if content is None or placed or not graph.building_function:
-        return _stock(value, dtype, shape, *others, **named)
+        return _stock(value, dtype, shape, *arguments, **named)
     key = (content, dtype, None if shape is None else tuple(shape))
     cache = getattr(graph, _CACHE, None)
     if cache is None:
@@ -58,7 +58,7 @@ def _constant(value: Any, dtype: Any, shape: Any, *others: Any, **named: Any) ->
     if key not in cache:
         # What uses it next may come before what the first use had to wait for.
         with tf.control_dependencies(None):
-            cache[key] = _stock(value, dtype, shape, *others, **named)
+            cache[key] = _stock(value, dtype, shape, *arguments, **named)
     return cache[key]
 
 

@@ -14,7 +14,7 @@ class _State(Protocol):
 S = TypeVar("S", bound=_State)
 
 
-def while_active(body: Callable[[S], S], start: S, most_steps: int | None) -> S:
+def while_active(body: Callable[[S], S], start: S, most_steps: int | tf.Tensor | None) -> S:
     """Repeat `state = body(state)` while any task is active.
 
     Args:

@@ -15,7 +15,7 @@ class WaitingBar:
 
     Args:
         total: Number of units of work.
-        what: Title of the work, printed above the bar.
+        title: Of the work, printed above the bar.
         unit_name: Name of a unit.
         verbose: `"auto"`: as above. `1` or `True`: a bar from the start, also without a terminal.
             `0` or `False`: no bar. Defaults to `"auto"`.
@@ -32,7 +32,7 @@ class WaitingBar:
     """
 
     def __init__(
-        self, total: int, what: str, unit_name: str = "step", verbose: str | int = "auto"
+        self, total: int, title: str, unit_name: str = "step", verbose: str | int = "auto"
     ) -> None:
         if verbose != "auto" and verbose not in (0, 1):
             raise ValueError(
@@ -40,7 +40,7 @@ class WaitingBar:
                 f"Received: verbose={verbose!r}"
             )
         self.total = total
-        self.what = what
+        self.title = title
         self.unit_name = unit_name
         self._waits = verbose == "auto"
         self._shows = bool(verbose) and (not self._waits or _on_terminal())
@@ -55,7 +55,7 @@ class WaitingBar:
             if self._waits and time.monotonic() - self._since < DELAY_SECONDS:
                 return
             if self._waits:
-                print(self.what)
+                print(self.title)
             self._bar = keras.utils.Progbar(self.total, unit_name=self.unit_name)
         self._bar.update(done)
 

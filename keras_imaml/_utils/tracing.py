@@ -1,26 +1,50 @@
-"""Graphs for any number of examples, and their warnings of retracing."""
+"""Graphs for any number of examples, and a warning where one is traced again and again.
+
+TensorFlow's own warning counts the traces of all functions of one piece of code together, so that
+it comes where several learners have a graph each. It also counts a call while another thread
+traces. It does not count what `get_concrete_function` traces, which is all that is called here.
+"""
 
 import threading
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 
-from keras_imaml._compat.retracing import without_warning
 from keras_imaml._compat.shared_constants import shared_constants
 
+_MANY = 8  # traces of one function: sizes need two, ranks and dtypes of tasks are few
 
-def traced(function: Callable[..., Any], **settings: Any) -> Any:
-    """`tf.function` without AutoGraph and without warnings of retracing.
 
-    TensorFlow counts the traces of all functions with the same code together, so that it would
-    warn where several learners have one each. It also counts a call while another thread traces.
+class Traced:
+    """`tf.function` without AutoGraph, which says what it is traced for if that is often.
 
     Args:
         function: The function to trace.
         **settings: Other arguments of `tf.function`.
     """
-    return without_warning(tf.function(function, autograph=False, **settings))
+
+    def __init__(self, function: Callable[..., Any], **settings: Any) -> None:
+        self._graph = tf.function(function, autograph=False, **settings)
+        self._lock = threading.RLock()
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self.get_concrete_function(*arguments)(*arguments)
+
+    def get_concrete_function(self, *arguments: Any) -> Any:
+        """See `tf.function`; two threads get the same graph."""
+        with self._lock:
+            traces = self.traces
+            graph = self._graph.get_concrete_function(*arguments)
+            if traces < _MANY <= self.traces:
+                _warn_of_many(self.traces, arguments)
+        return graph
+
+    @property
+    def traces(self) -> int:
+        """The number of traces."""
+        return self._graph.experimental_get_tracing_count()
 
 
 class TracedByRank:
@@ -35,17 +59,32 @@ class TracedByRank:
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self._function = shared_constants()(function)
-        self._graphs: dict[Any, Any] = {}
+        self._graphs: dict[Any, Traced] = {}
         self._lock = threading.Lock()
 
     def __call__(self, *arguments: Any) -> Any:
         ranks = tuple(len(part.shape) for part in tf.nest.flatten(arguments))
         with self._lock:  # two threads would make two graphs
             if ranks not in self._graphs:
-                self._graphs[ranks] = traced(self._function, reduce_retracing=True)
+                self._graphs[ranks] = Traced(self._function, reduce_retracing=True)
+                if len(self._graphs) == _MANY:
+                    _warn_of_many(self.traces + 1, arguments)
         return self._graphs[ranks](*arguments)
 
     @property
     def traces(self) -> int:
         """The number of traces."""
-        return sum(g.experimental_get_tracing_count() for g in self._graphs.values())
+        return sum(graph.traces for graph in self._graphs.values())
+
+
+def _warn_of_many(traces: int, arguments: Any) -> None:
+    shown = tf.nest.map_structure(
+        lambda x: f"{x.dtype.name} {x.shape}" if tf.is_tensor(x) else type(x).__name__, arguments
+    )
+    warnings.warn(
+        f"keras_imaml has built {traces} graphs for one function, each of which takes as long as "
+        "a first call. Sizes need no graph of their own, but structures, dtypes and numbers of "
+        "axes do: give all tasks the same ones, such as float32 images and int32 labels. "
+        f"Received: {shown}",
+        stacklevel=4,
+    )

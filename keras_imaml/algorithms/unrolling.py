@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from keras_imaml._utils.vectors import norm
+from keras_imaml._utils.vectors import norm, select
 from keras_imaml.inner import GradientDescent, InnerSolution
-from keras_imaml.inner.descent import descent_solution
+from keras_imaml.inner.descent import Rule, descent_solution
+from keras_imaml.inner.step_counts import StepCounts
 from keras_imaml.objectives.inner_problem import InnerProblem
 
 Problem = Callable[[tf.Tensor], InnerProblem]
@@ -66,12 +67,13 @@ def recomputed(problem: Problem, start: tf.Tensor, solver: GradientDescent) -> P
     References:
         Chen et al., 2016: Training Deep Nets with Sublinear Memory Cost.
     """
-    if not solver.steps:
-        return taped(problem, start, solver)
     initial_problem = problem(start)
+    counts = StepCounts.of(initial_problem, solver.steps)
+    if counts.all_zero:
+        return taped(problem, start, solver)
     rule = solver.rule(initial_problem)
     point = (start, *rule.begin)
-    arrays = [tf.TensorArray(p.dtype, solver.steps, element_shape=p.shape) for p in point]
+    arrays = [tf.TensorArray(p.dtype, counts.most, element_shape=p.shape) for p in point]
 
     def forward(
         number: tf.Tensor,
@@ -83,28 +85,31 @@ def recomputed(problem: Problem, start: tf.Tensor, solver: GradientDescent) -> P
         point: tuple,
     ) -> tuple:
         arrays = [a.write(number, p) for a, p in zip(arrays, point, strict=True)]
-        support, gradient, change, *state = rule.step(initial_problem, number, *point)
-        size, value = norm(gradient), rule.objective_at_step(initial_problem, support, *point)
-        initial_norm = tf.where(tf.equal(number, 0), size, initial_norm)
-        initial_value = tf.where(tf.equal(number, 0), value, initial_value)
+        support, gradient, next_point = _next(rule, initial_problem, counts, number, point)
+        size = norm(gradient)
+        new_value = rule.objective_at_step(initial_problem, support, *point)
+        first = tf.equal(number, 0)
+        begins = counts.within(tf.fill(tf.shape(size), True), number) | first
         return (
             number + 1,
-            initial_norm,
-            size,
-            initial_value,
-            value,
+            tf.where(first, size, initial_norm),
+            tf.where(begins, size, final_norm),
+            tf.where(first, new_value, initial_value),
+            tf.where(begins, new_value, value),
             arrays,
-            (point[0] + change, *state),
+            next_point,
         )
 
     zero_norms = tf.zeros(tf.shape(start)[:1], start.dtype)
     _, initial_norm, final_norm, initial_value, value, arrays, (phi, *_) = tf.while_loop(
-        lambda number, *_: number < solver.steps,
+        lambda number, *_: number < counts.most,
         forward,
         (tf.constant(0), zero_norms, zero_norms, zero_norms, zero_norms, arrays, point),
         parallel_iterations=1,
     )
-    spent = tf.fill(tf.shape(start)[:1], solver.steps)
+    spent = counts.of_tasks
+    if spent is None:
+        spent = tf.fill(tf.shape(start)[:1], solver.steps)
 
     def pull_back(v: tf.Tensor, variables: Sequence[Any]) -> tuple[tf.Tensor, list[Any]]:
         def backward(number: tf.Tensor, cotangents: tuple, sums: list) -> tuple:
@@ -114,14 +119,14 @@ def recomputed(problem: Problem, start: tf.Tensor, solver: GradientDescent) -> P
                 tape.watch((point, start))
                 step_problem = problem(start)
                 step_problem.watch(tape)
-                _, _, change, *state = solver.rule(step_problem).step(step_problem, number, *point)
-                next_point = [point[0] + change, *state]
+                step_rule = solver.rule(step_problem)
+                *_, next_point = _next(step_rule, step_problem, counts, number, point)
             sources = [*point, start, *variables]
             parts = [
                 tf.zeros_like(source) if part is None else tf.convert_to_tensor(part)
                 for source, part in zip(
                     sources,
-                    tape.gradient(next_point, sources, output_gradients=list(cotangents)),
+                    tape.gradient(list(next_point), sources, output_gradients=list(cotangents)),
                     strict=True,
                 )
             ]
@@ -137,7 +142,7 @@ def recomputed(problem: Problem, start: tf.Tensor, solver: GradientDescent) -> P
             lambda number, *_: number >= 0,
             backward,
             (
-                tf.constant(solver.steps - 1),
+                tf.convert_to_tensor(counts.most - 1),
                 (v, *map(tf.zeros_like, rule.begin)),
                 [tf.zeros_like(v), *zeros],
             ),
@@ -145,7 +150,19 @@ def recomputed(problem: Problem, start: tf.Tensor, solver: GradientDescent) -> P
         )
         return for_start + cotangents[0], for_variables
 
-    value = value if solver.steps > 1 else None
+    value = value if isinstance(counts.most, int) and counts.most > 1 else None
     return Path(
         descent_solution(phi, spent, initial_norm, final_norm, initial_value, value), pull_back
     )
+
+
+def _next(
+    rule: Rule, problem: InnerProblem, counts: StepCounts, number: tf.Tensor, point: tuple
+) -> tuple[tf.Tensor, tf.Tensor, tuple[tf.Tensor, ...]]:
+    """One step from `(phi, *state)`: support losses, the gradient, and where the step leads."""
+    support, gradient, change, *state = rule.step(problem, number, *point)
+    next_point = (point[0] + change, *state)
+    if counts.of_tasks is not None:
+        moves = number < counts.of_tasks
+        next_point = tuple(select(moves, *pair) for pair in zip(next_point, point, strict=True))
+    return support, gradient, next_point

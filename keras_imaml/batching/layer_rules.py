@@ -230,10 +230,10 @@ def _normalization(
     else:  # only centered
         rows = meta.support_rows
         if meta.counted is not None:
-            seen = z * _shares(meta, x, z)
+            counted = z * _shares(meta, x, z)
         else:
-            seen = z if rows is None else first(z, rows, examples)
-        z += -tf.reduce_mean(seen, axes, keepdims=True)
+            counted = z if rows is None else first(z, rows, examples)
+        z += -tf.reduce_mean(counted, axes, keepdims=True)
         z = z if gamma is None else z * gamma
     z = z if beta is None else z + beta
     return x._replace(value=tf.cast(z, layer.compute_dtype))
@@ -307,8 +307,8 @@ def _global_pooling(layer: Any, meta: Meta, inputs: list[Activations]) -> Activa
 
 def _flatten(layer: Any, meta: Meta, inputs: list[Activations]) -> Activations:
     x = meta.unfolded(inputs[0])
-    tasks, examples, *rest = static_or_dynamic_shape(x)
-    size = -1 if any(tf.is_tensor(n) for n in rest) else tf.TensorShape(rest).num_elements()
+    tasks, examples, *axes = static_or_dynamic_shape(x)
+    size = -1 if any(tf.is_tensor(n) for n in axes) else tf.TensorShape(axes).num_elements()
     return Activations(tf.reshape(x, [tasks, examples, size]), folded=False)
 
 
@@ -325,9 +325,9 @@ def _rule_for(node: Any) -> Rule | None:
     rule = _RULES.get(kind) if type(layer).call is kind.call else None
     takes = keras.tree.flatten((arguments.args, arguments.kwargs))
     inputs = [x for x in takes if isinstance(x, keras.KerasTensor)]
-    others = [x for x in takes if not isinstance(x, keras.KerasTensor) and x is not None]
+    concrete = [x for x in takes if not isinstance(x, keras.KerasTensor) and x is not None]
     masked = any(has_mask(x) for x in [*inputs, *node.outputs])
-    if rule is None or others or masked or len(node.outputs) != 1 or "call" in vars(layer):
+    if rule is None or concrete or masked or len(node.outputs) != 1 or "call" in vars(layer):
         return None
     if getattr(layer, "lora_enabled", False) or getattr(layer, "quantization_mode", None):
         return None

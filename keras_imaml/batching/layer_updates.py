@@ -91,8 +91,8 @@ def _python_generators() -> tuple:
     """
     if threading.active_count() > 1:
         return ()
-    _, numbers, *rest = np.random.get_state()
-    return random.getstate(), np.asarray(numbers).tobytes(), *rest
+    _, numbers, *position = np.random.get_state()
+    return random.getstate(), np.asarray(numbers).tobytes(), *position
 
 
 def check_stateless(model: keras.Model) -> None:
@@ -106,13 +106,13 @@ def check_stateless(model: keras.Model) -> None:
             raise _changes(layer.path, "the states of a recurrent layer with stateful=True")
 
 
-def _changes(layer: str, what: str) -> ValueError:
+def _changes(layer: str, change: str) -> ValueError:
     return ValueError(
         f"The layer {layer!r} changes state while it is called. Tasks are evaluated together and "
         "several times a step, so that there is no one new value. Expected a layer that does not: "
         "with stateful=False, called with training=False, or whose variable is updated in a "
         "callback (keras.callbacks.LambdaCallback(on_train_batch_end=...)). "
-        f"Received: an assignment to {what}"
+        f"Received: an assignment to {change}"
     )
 
 

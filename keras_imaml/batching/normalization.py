@@ -59,20 +59,24 @@ def normalize_by_first(
 
     @tf.custom_gradient
     def forward(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor) -> tuple:
-        seen = first(x, rows, axis)
-        mean = tf.reduce_mean(seen, axes, keepdims=True)
-        variance = tf.reduce_mean(tf.square(seen + (-mean)), axes, keepdims=True)
+        counted = first(x, rows, axis)
+        mean = tf.reduce_mean(counted, axes, keepdims=True)
+        variance = tf.reduce_mean(tf.square(counted + (-mean)), axes, keepdims=True)
         inverse = tf.math.rsqrt(variance + epsilon)
         unit = (x + (-mean)) * inverse
 
         def gradient(dy: tf.Tensor) -> tuple[tf.Tensor, ...]:
             for_gamma = tf.reduce_sum(dy * unit, axes, keepdims=True)
             for_beta = tf.reduce_sum(dy, axes, keepdims=True)
-            count = _count(seen, tuple(axes))
+            count = _count(counted, tuple(axes))
             scale = gamma * inverse
             dx = scale * dy
-            back = (scale / count) * (for_beta + first(unit, rows, axis) * for_gamma)
-            return tf.concat([first(dx, rows, axis) - back, others(dx)], axis), for_gamma, for_beta
+            correction = (scale / count) * (for_beta + first(unit, rows, axis) * for_gamma)
+            return (
+                tf.concat([first(dx, rows, axis) - correction, others(dx)], axis),
+                for_gamma,
+                for_beta,
+            )
 
         return unit * gamma + beta, gradient
 

@@ -27,10 +27,10 @@ def weights_of_one_task(
         values: What they are within.
         streams: What layers draw from.
     """
-    own = RandomStreams(streams.unseeded)
+    task_streams = RandomStreams(streams.unseeded)
     with (
         TaskScope(list(zip(variables, values, strict=True)), collect_losses=True),
-        own.of_task(tf.constant(0), own.join()),
+        task_streams.of_task(tf.constant(0), task_streams.join()),
         exact_moments(),
         low_rank_products(),
         unrolled_recurrence(),

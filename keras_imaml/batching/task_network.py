@@ -16,7 +16,7 @@ from keras_imaml._compat.recurrence import unrolled_recurrence
 from keras_imaml._compat.second_derivatives import exact_moments
 from keras_imaml._compat.squeezing import task_axis_kept
 from keras_imaml._utils.structures import with_none
-from keras_imaml._utils.tracing import traced
+from keras_imaml._utils.tracing import Traced
 from keras_imaml.batching.layer_checks import check_masks
 from keras_imaml.batching.layer_rules import LayerRules
 from keras_imaml.batching.layer_updates import CallChecked
@@ -49,7 +49,7 @@ def traced_when_eager(function: Callable[..., Any]) -> Callable[..., Any]:
 
     Vectorization traces what it vectorizes; executing eagerly it would do so at every call.
     """
-    graph = traced(function, reduce_retracing=True)
+    graph = Traced(function, reduce_retracing=True)
     return lambda *arguments: (graph if tf.executing_eagerly() else function)(*arguments)
 
 
@@ -174,14 +174,15 @@ class TaskNetwork:
         numbers: tf.Tensor,
         counted: tf.Tensor | None = None,
     ) -> NetworkOutputs:
-        own = [] if phi is None else self.parameters.adapted
+        adapted = [] if phi is None else self.parameters.adapted
         shared = [*self.parameters.shared, *self.parameters.fixed]
         common = [tf.convert_to_tensor(v.value) for v in shared]
 
         def one_task(arguments: tuple) -> NetworkOutputs:
             weights, examples, number, *counted_row = arguments
             scope = TaskScope(
-                list(zip([*own, *shared], [*weights, *common], strict=True)), collect_losses=True
+                list(zip([*adapted, *shared], [*weights, *common], strict=True)),
+                collect_losses=True,
             )
             with (
                 reads_checked(self.model, self.parameters, scope, adapts=phi is not None),
@@ -205,10 +206,10 @@ class TaskNetwork:
             penalty = tf.add_n(losses) if losses else tf.zeros([], self.parameters.dtype)
             return NetworkOutputs(outputs, tf.cast(penalty, self.parameters.dtype))
 
-        every: tuple = ([] if phi is None else self.parameters.unravel(phi), x, numbers)
-        every += () if counted is None else (counted,)
+        per_task: tuple = ([] if phi is None else self.parameters.unravel(phi), x, numbers)
+        per_task += () if counted is None else (counted,)
         if tf.nest.flatten(x)[0].shape[0] == 1:  # nothing to fold: the network as it is
-            one = one_task(tf.nest.map_structure(lambda part: tf.squeeze(part, [0]), every))
+            one = one_task(tf.nest.map_structure(lambda part: tf.squeeze(part, [0]), per_task))
             return tf.nest.map_structure(lambda part: tf.expand_dims(part, 0), one)
         with grouped_convolutions(), draws_of_each_task(), task_axis_kept():
-            return self._for_all_tasks(one_task, every)
+            return self._for_all_tasks(one_task, per_task)

@@ -22,11 +22,11 @@ class Split(NamedTuple):
 
     Attributes:
         trunk: From the inputs to the features, a list of tensors; nothing in it adapts.
-        rest: From the features to the outputs.
+        remainder: From the features to the outputs.
     """
 
     trunk: keras.Model
-    rest: keras.Model
+    remainder: keras.Model
 
 
 def split(model: keras.Model, parameters: Parameters) -> Split | None:
@@ -55,17 +55,17 @@ def split(model: keras.Model, parameters: Parameters) -> Split | None:
             gained |= bool(weights)
         else:
             features.update({id(x): x for x in inputs if id(x) in same})
-    found = list(features.values())
-    masked = any(has_mask(feature) for feature in found)
+    cut = list(features.values())
+    masked = any(has_mask(feature) for feature in cut)
     if not gained or masked or any(id(output) in same for output in model.outputs):
         return None
-    trunk = keras.Model(structure_of(model, "input"), found)
+    trunk = keras.Model(structure_of(model, "input"), cut)
     draws = _generators(trunk)
     if draws and normalizations(model):
         return None
     after = [node for node in nodes if not all(id(x) in same for x in node.outputs)]
-    rest = replayed(after, found, structure_of(model, "output"))
-    return None if draws & _generators(rest) else Split(trunk, rest)
+    remainder = replayed(after, cut, structure_of(model, "output"))
+    return None if draws & _generators(remainder) else Split(trunk, remainder)
 
 
 def _generators(model: keras.Model) -> set[int]:

@@ -115,10 +115,10 @@ def _stages(model: keras.Model, parameters: Parameters, streams: RandomStreams) 
     stages: list[_Stage] = []
     needed = {id(tensor) for tensor in model.outputs}
     for group in reversed(groups):
-        made = {id(tensor): tensor for node in group for tensor in node.outputs}
+        outputs_of_group = {id(tensor): tensor for node in group for tensor in node.outputs}
         taken = {id(x): x for node in group for x in node.arguments.keras_tensors}
-        inputs = {key: x for key, x in taken.items() if key not in made}
-        outputs = {key: x for key, x in made.items() if key in needed}
+        inputs = {key: x for key, x in taken.items() if key not in outputs_of_group}
+        outputs = {key: x for key, x in outputs_of_group.items() if key in needed}
         needed |= set(inputs)
         network = replayed(group, list(inputs.values()), list(outputs.values()))
         stages.append(

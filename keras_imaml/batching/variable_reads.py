@@ -56,17 +56,17 @@ def reads_checked(
     names = _handles(known)
     names.update({key: v for key, v in _handles(scope.others.values()).items() if v.trainable})
     constants = []
-    for tensor, where in captures:
+    for tensor, path in captures:
         if tensor.dtype != tf.resource:
-            constants.append((tensor, where))
+            constants.append((tensor, path))
         elif id(tensor) in names:
             variable = names[id(tensor)]
             member = any(variable is v for v in known)
-            _refuse_read(model, where, variable.path, member)
+            _refuse_read(model, path, variable.path, member)
         elif id(tensor) in trained and id(tensor) not in frozen:
-            _refuse_read(model, where, trained[id(tensor)], False)
-    for where in python:
-        layer = layer_at(model, where)
+            _refuse_read(model, path, trained[id(tensor)], False)
+    for path in python:
+        layer = layer_at(model, path)
         if layer.trainable_variables:
             raise ValueError(
                 f"The layer {layer.path!r} calls Python while a graph runs (tf.py_function or "
@@ -77,8 +77,8 @@ def reads_checked(
     _check_cached(model, adapted, scope, constants)
 
 
-def _refuse_read(model: keras.Model, where: str, variable: str, member: bool) -> None:
-    layer = layer_at(model, where)
+def _refuse_read(model: keras.Model, path: str, variable: str, member: bool) -> None:
+    layer = layer_at(model, path)
     why = (
         "whose value for a task is another: a graph that was traced before, or the variable's own "
         "tf.Variable, was kept and used"
@@ -97,7 +97,7 @@ def _check_cached(
     """Refuse values that were taken from a weight before the call, in place of the weight."""
     owners = {id(v): layer for layer in all_layers(model) for v in _own(layer)}
     unread = [v for v in adapted if id(v) in owners and id(v) not in scope.read]
-    used = [(x, layer_at(model, where)) for x, where in constants if x.dtype.is_floating]
+    used = [(x, layer_at(model, path)) for x, path in constants if x.dtype.is_floating]
     for variable in unread:
         owner = owners[id(variable)]
         cached = [x for x, layer in used if owner in all_layers(layer) and _numbers(x) > 1]
@@ -118,10 +118,10 @@ def _check_cached(
         )
 
 
-def layer_at(model: keras.Model, where: str) -> keras.layers.Layer:
+def layer_at(model: keras.Model, path: str) -> keras.layers.Layer:
     """The innermost layer of a model among the name scopes `where`, joined by slashes."""
     layers = {layer.name: layer for layer in all_layers(model, include_self=False)}
-    for name in reversed(where.split("/")):
+    for name in reversed(path.split("/")):
         for candidate in (name, name.rpartition("_")[0]):  # scopes of one name get numbers
             if candidate in layers:
                 return layers[candidate]

@@ -200,8 +200,8 @@ class Dashboard(keras.callbacks.Callback):
         if evaluation.accuracy is not None:
             values["result/accuracy"] = evaluation.accuracy
             values["result/accuracy_before"] = evaluation.accuracy_before
-        for name, found in evaluation.metrics.items():
-            for moment, value in (("", found["value"]), ("_before", found["before"])):
+        for name, metric in evaluation.metrics.items():
+            for moment, value in (("", metric["value"]), ("_before", metric["before"])):
                 values |= _split(f"result/metrics/{name}{moment}", value)
         self._files.scalars("", values, self._step())
         self._files.flush()

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_imaml._utils.accuracy import accuracies, predicted_classes
-from keras_imaml._utils.tracing import traced
+from keras_imaml._utils.tracing import Traced
 from keras_imaml._utils.vectors import dot, norm, select
 from keras_imaml.algorithms import IMAML, Algorithm, MetaGradient
 from keras_imaml.algorithms.algorithm import masked_mean
@@ -97,9 +97,9 @@ class Probe:
         residuals: list[tuple[int, float]] = []
         if isinstance(learner.algorithm, IMAML):
             steps = step_counts(learner.algorithm.linear)
-            found = self._call(_linear_system)
-            after["curvature/along_query_gradient"] = found["curvature"]
-            curve = found["residuals"].numpy()
+            system = self._call(_linear_system)
+            after["curvature/along_query_gradient"] = system["curvature"]
+            curve = system["residuals"].numpy()
             residuals = [(0, 1.0), *zip(steps, map(float, curve), strict=True)] if steps else []
         predictions = first_order["predictions"]
         return Measurements(
@@ -112,14 +112,14 @@ class Probe:
     def _call(self, function: Any) -> Any:
         if function not in self._functions:
             learner = self._learner
-            graph = traced(lambda data: function(learner, learner.objective(data, training=False)))
+            graph = Traced(lambda data: function(learner, learner.objective(data, training=False)))
             self._functions[function] = graph.get_concrete_function(self.data)
         return self._functions[function](*tf.nest.flatten(self.data))
 
 
 def _before(learner: Any, objective: TaskObjective) -> dict[str, tf.Tensor]:
-    found = outcome(learner.algorithm, objective, learner.tasks_per_chunk, adapt=False)
-    return _of_queries(learner, objective, *found)
+    unadapted = outcome(learner.algorithm, objective, learner.tasks_per_chunk, adapt=False)
+    return _of_queries(learner, objective, *unadapted)
 
 
 def _first_order(learner: Any, objective: TaskObjective) -> dict[str, Any]:
@@ -142,9 +142,9 @@ def _first_order(learner: Any, objective: TaskObjective) -> dict[str, Any]:
 def _meta_gradient(learner: Any, objective: TaskObjective) -> dict[str, Any]:
     variables = learner.trainable_variables
     meta = meta_gradient(learner.algorithm, objective, variables, learner.tasks_per_chunk)
-    found = {id(v): g for v, g in zip(variables, meta.gradients, strict=True)}
+    gradients = {id(v): g for v, g in zip(variables, meta.gradients, strict=True)}
     adapted = learner.parameters.adapted
-    return {"gradient": _flat([found.get(id(v)) for v in adapted], adapted)}
+    return {"gradient": _flat([gradients.get(id(v)) for v in adapted], adapted)}
 
 
 def _linear_system(learner: Any, objective: TaskObjective) -> dict[str, tf.Tensor]:
@@ -165,10 +165,10 @@ def _linear_system(learner: Any, objective: TaskObjective) -> dict[str, tf.Tenso
     residuals: Any = tf.zeros([0])
     if steps:
         # A graph of its own, which the solves share: building one for each takes seconds.
-        product = traced(linearization.product)
+        product = Traced(linearization.product)
         inverse = lambda r: r / strength  # noqa: E731
-        every = residual_curve(algorithm.linear, product, rhs, inverse, steps)
-        residuals = tf.map_fn(lambda residual: masked_mean(residual, query.valid), every)
+        curve = residual_curve(algorithm.linear, product, rhs, inverse, steps)
+        residuals = tf.map_fn(lambda residual: masked_mean(residual, query.valid), curve)
     return {"curvature": masked_mean(curvature, query.valid), "residuals": residuals}
 
 
@@ -190,7 +190,9 @@ class _FirstOrder:
         moved = zip(
             tf.split(adapted.phi - theta, sizes, axis=1), tf.split(theta, sizes), strict=True
         )
-        shares = [tf.math.divide_no_nan(norm(away), tf.norm(start)) for away, start in moved]
+        shares = [
+            tf.math.divide_no_nan(norm(distance), tf.norm(start)) for distance, start in moved
+        ]
         return MetaGradient(
             sums=parameters.for_variables(tf.reduce_sum(per_task, axis=0), variables),
             per_task=per_task,

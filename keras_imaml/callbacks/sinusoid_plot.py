@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_imaml._utils.tracing import traced
+from keras_imaml._utils.tracing import Traced
 
 
 class SinusoidPlot(keras.callbacks.Callback):
@@ -46,11 +46,12 @@ class SinusoidPlot(keras.callbacks.Callback):
     def draw(self) -> np.ndarray:
         """The picture, `[height, width, 3]`, uint8."""
         if self._predict is None:
-            self._predict = traced(self.model.adapt_and_predict)
+            self._predict = Traced(self.model.adapt_and_predict)
         rows = []
         for support, query in self.episodes:
             (support_x, support_y), (query_x, query_y) = map(_present, (support, query))
-            adapted = self._predict(support_x, support_y, query_x).numpy()
+            task = map(tf.convert_to_tensor, (support_x, support_y, query_x))
+            adapted = self._predict(*task).numpy()
             meta_learned = self.model(query_x).numpy()
             limit = 1.2 * max(np.abs(query_y).max(), np.abs(adapted).max(), 1e-6)
             canvas = _Canvas(query_x.min(), query_x.max(), limit)

@@ -74,24 +74,24 @@ def _bends_otherwise(function: Function, x: list[tf.Tensor], trial: int) -> bool
     def moved(size: float) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
         """Differences of the outputs and of their slope, over a step to both sides."""
         ends = [_values_and_slope(function, _shifted(x, v, sign * size), u) for sign in (1, -1)]
-        (ahead, rise), (behind, fall) = ends
-        return _over(ahead, behind, 2 * size), _over(rise, fall, 2 * size)
+        (forward, rise), (backward, fall) = ends
+        return _over(forward, backward, 2 * size), _over(rise, fall, 2 * size)
 
-    (far_values, far), (near_values, near) = moved(step), moved(step / 3)
+    (far_values, of_long), (near_values, of_short) = moved(step), moved(step / 3)
     if _most_differ(image, far_values, near_values, outputs, step):
         return False
-    return _most_differ(product, far, near, slope, step)
+    return _most_differ(product, of_long, of_short, slope, step)
 
 
 def _most_differ(
-    found: Sequence[tf.Tensor],
-    far: Sequence[tf.Tensor],
-    near: Sequence[tf.Tensor],
+    products: Sequence[tf.Tensor],
+    of_long: Sequence[tf.Tensor],
+    of_short: Sequence[tf.Tensor],
     values: Sequence[tf.Tensor],
     step: float,
 ) -> bool:
     """Whether most entries of a tensor are none of what both steps say; `values` round off."""
-    for one, long, short, value in zip(found, far, near, values, strict=True):
+    for one, long, short, value in zip(products, of_long, of_short, values, strict=True):
         noise = 50 * rounding(one.dtype) / step * tf.reduce_max(tf.abs(value))
         allowed = 0.1 * tf.abs(short) + 8 * tf.abs(long - short) + noise
         differ = tf.math.count_nonzero(tf.abs(one - short) > allowed)
@@ -149,8 +149,8 @@ def _shifted(x: Sequence[Any], v: Sequence[Any], size: float) -> list[tf.Tensor]
     return [part + size * direction for part, direction in zip(x, v, strict=True)]
 
 
-def _over(ahead: Sequence[Any], behind: Sequence[Any], size: float) -> list[tf.Tensor]:
-    return [(a - b) / size for a, b in zip(ahead, behind, strict=True)]
+def _over(forward: Sequence[Any], backward: Sequence[Any], size: float) -> list[tf.Tensor]:
+    return [(a - b) / size for a, b in zip(forward, backward, strict=True)]
 
 
 def _dot(a: Sequence[tf.Tensor], b: Sequence[tf.Tensor]) -> float:

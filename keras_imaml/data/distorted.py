@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 from keras_imaml._utils.validation import check_choice, check_number
@@ -15,8 +16,8 @@ from keras_imaml.data.streams import (
 )
 from keras_imaml.data.unequal import UnequalTasks
 
-# By TensorFlow's names.
-_EDGES = {"empty": "CONSTANT", "reflected": "REFLECT"}
+# By Keras' names.
+_EDGES = {"empty": "constant", "reflected": "reflect"}
 
 
 def distorted(
@@ -141,17 +142,10 @@ def distort(
     to_y = y - up * x - cosine * y + shift * height * downward
     zero = tf.zeros_like(turn)
     transforms = tf.stack([across, -sine, to_x, up, cosine, to_y, zero, zero], axis=1)
-    return tf.ensure_shape(
-        tf.raw_ops.ImageProjectiveTransformV3(
-            images=images,
-            transforms=transforms,
-            output_shape=tf.constant([height, width]),
-            fill_value=tf.zeros([], tf.float32),
-            interpolation="BILINEAR",
-            fill_mode=_EDGES[edges],
-        ),
-        images.shape,
+    moved = keras.ops.image.affine_transform(
+        images, transforms, fill_mode=_EDGES[edges], data_format="channels_last"
     )
+    return tf.ensure_shape(moved, images.shape)
 
 
 def relit(images: tf.Tensor, key: tf.Tensor, light: float) -> tf.Tensor:

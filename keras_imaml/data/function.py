@@ -21,7 +21,8 @@ def from_function(
     Args:
         draw: A function from a `numpy.random.Generator` to one task, `((support_x, support_y),
             (query_x, query_y))`: arrays without a task axis, or structures of them such as a dict
-            of inputs. Shapes, dtypes and structure must be the same for every task.
+            of inputs. A third entry, an integer, is the task's number of inner steps. Shapes,
+            dtypes and structure must be the same for every task.
         seed: Non-negative integer. Use different ones for training, validation and test. Defaults
             to 0.
         start: Number of episodes to skip at no cost, such as those of an earlier run. Defaults
@@ -53,11 +54,11 @@ def from_function(
     sizes = None if largest is None else _check_largest(largest)
     first_task = draw(np.random.default_rng([seed, start]))
     try:
-        (_, _, *_), (_, _, *_) = first_task
-        lists = [part for pair in first_task for part in pair if isinstance(part, list)]
+        (_, _, *_), (_, _, *_), *_ = first_task
+        lists = [part for pair in first_task[:2] for part in pair if isinstance(part, list)]
         if lists:
             raise TypeError(f"a list, {lists[0]!r}: make it an array, or a tuple of arrays")
-        spec = tf.nest.map_structure(_spec, _padded(tuple(map(tuple, first_task)), sizes))
+        spec = tf.nest.map_structure(_spec, _padded(_with_tuples(first_task), sizes))
     except (TypeError, ValueError) as error:
         raise ValueError(
             "Invalid value for `draw`. Expected it to return arrays ((support_x, support_y), "
@@ -67,12 +68,11 @@ def from_function(
     def episodes() -> Iterator[Any]:
         number = start
         while True:
-            task = tuple(map(tuple, draw(np.random.default_rng([seed, number]))))
-            task = _padded(task, sizes)
-            if (found := tf.nest.map_structure(_spec, task)) != spec:
+            task = _padded(_with_tuples(draw(np.random.default_rng([seed, number]))), sizes)
+            if (spec_of_task := tf.nest.map_structure(_spec, task)) != spec:
                 raise ValueError(
                     "Invalid task from `draw`. Expected shapes and dtypes like those of the first, "
-                    f"{spec}. Received: {found} for number {number}"
+                    f"{spec}. Received: {spec_of_task} for number {number}"
                 )
             yield task
             number += 1
@@ -96,7 +96,8 @@ def _padded(task: Any, largest: tuple[int, int] | None) -> Any:
     if largest is None:
         return task
     sets = []
-    for (x, y, *weights), most, name in zip(task, largest, ("support", "query"), strict=True):
+    pairs = zip(task[:2], largest, ("support", "query"), strict=True)
+    for (x, y, *weights), most, name in pairs:
         arrays = [np.asarray(part) for part in tf.nest.flatten((x, y, weights))]
         counts = {array.shape[0] if array.ndim else 0 for array in arrays}
         count = counts.pop()
@@ -110,12 +111,17 @@ def _padded(task: Any, largest: tuple[int, int] | None) -> Any:
         sets.append(
             tf.nest.map_structure(lambda part, behind=most - count: _longer(part, behind), every)
         )
-    return tuple(sets)
+    return (*sets, *task[2:])
 
 
 def _longer(part: Any, rows: int) -> np.ndarray:
     array = np.asarray(part)
     return np.concatenate([array, np.zeros((rows, *array.shape[1:]), array.dtype)])
+
+
+def _with_tuples(task: Any) -> Any:
+    support, query, *steps = task
+    return (tuple(support), tuple(query), *steps)
 
 
 def _spec(part: Any) -> tf.TensorSpec:

@@ -41,9 +41,9 @@ def prepared_builder(name: str, data_dir: str | os.PathLike[str] | None, host: s
             _prepare(builder, host)
             builder = tfds.builder(name, data_dir=data_dir)  # another process may have made it
     except Exception as error:  # TFDS raises whatever its downloader, file system or parser does
-        where = "the default folder of TFDS" if data_dir is None else f"data_dir={str(data_dir)!r}"
+        folder = "the default folder of TFDS" if data_dir is None else f"data_dir={str(data_dir)!r}"
         raise OSError(
-            f"The data set `{name}` is not in {where}, and TFDS could not download it from {host} "
+            f"The data set `{name}` is not in {folder}, and TFDS could not download it from {host} "
             f"and prepare it there ({type(error).__name__}: {error}). Check the network and that "
             "the folder can be written, and try again; or prepare it on another machine with "
             f"`tfds build {name} --data_dir=FOLDER`, copy FOLDER, and pass it as `data_dir`."

@@ -12,7 +12,7 @@ import keras
 import tensorflow as tf
 
 from keras_imaml._compat.keras_attributes import clipped, tensorflow_variable
-from keras_imaml._utils.tracing import traced
+from keras_imaml._utils.tracing import Traced
 
 _OF_COMPILE = (keras.optimizers.Optimizer, keras.metrics.Metric)
 _CLIPS = ("clipnorm", "global_clipnorm", "clipvalue")
@@ -30,14 +30,14 @@ def check_strategy(strategy: tf.distribute.Strategy) -> None:
 
 
 def check_variables(
-    strategy: tf.distribute.Strategy, variables: Sequence[keras.Variable], what: str
+    strategy: tf.distribute.Strategy, variables: Sequence[keras.Variable], owner: str
 ) -> None:
     """Refuse variables that were created outside of the scope of a distributed strategy.
 
     Args:
         strategy: The strategy.
         variables: The variables to train.
-        what: The owner of the variables, for the message.
+        owner: What the variables belong to, for the message.
 
     Raises:
         ValueError: With the paths of the variables.
@@ -45,7 +45,7 @@ def check_variables(
     outside = _made_outside(strategy, variables)
     if outside:
         raise ValueError(
-            f"The variables of {what} were not made in the scope of the distribution strategy. "
+            f"The variables of {owner} were not made in the scope of the distribution strategy. "
             "Expected the network, the MetaLearner and `compile` in one `with strategy.scope():`. "
             f"Received: {type(strategy).__name__} with {strategy.num_replicas_in_sync} replicas, "
             f"and made outside: {outside[:5]}{' ...' if len(outside) > 5 else ''}"
@@ -62,8 +62,8 @@ def check_made_in_scope(strategy: tf.distribute.Strategy, parts: Any) -> None:
     Raises:
         ValueError: With the parts that were made outside of the scope.
     """
-    made = [p for p in keras.tree.flatten(parts) if isinstance(p, _OF_COMPILE)]
-    outside = [p.name for p in made if _made_outside(strategy, p.variables)]
+    stateful = [p for p in keras.tree.flatten(parts) if isinstance(p, _OF_COMPILE)]
+    outside = [p.name for p in stateful if _made_outside(strategy, p.variables)]
     if outside:
         raise ValueError(
             "An optimizer or metric was not made in the scope of the distribution strategy: each "
@@ -210,15 +210,15 @@ def step_function(
         logs = strategy.run(step, args=(next(iterator),))
         return {k: strategy.experimental_local_results(v)[0] for k, v in logs.items()}
 
-    if not eagerly:  # the graph takes the iterator: a smaller last batch needs no new trace
-        on_all = traced(on_all, reduce_retracing=True)
+    # The graph takes the iterator: a smaller last batch needs no new trace.
+    run = on_all if eagerly else Traced(on_all, reduce_retracing=True)
 
     def function(iterator: Any) -> dict[str, Any]:
         with lost_worker_reported():
-            logs = on_all(iterator)
+            logs = run(iterator)
             for _ in range(steps_per_call - 1):
                 try:
-                    logs = on_all(iterator)
+                    logs = run(iterator)
                 except (StopIteration, tf.errors.OutOfRangeError):
                     break
             return logs

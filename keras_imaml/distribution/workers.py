@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from keras_imaml._utils.tracing import traced
+from keras_imaml._utils.tracing import Traced
 from keras_imaml.distribution import replicas
 from keras_imaml.distribution.strategies import is_chief
 
@@ -110,7 +110,7 @@ class Workers:
             def total(part: tf.Tensor) -> tf.Tensor:
                 return replicas.all_reduce_sum(part)
 
-            self._sums = traced(lambda part: strategy.run(total, args=(part,)))
+            self._sums = Traced(lambda part: strategy.run(total, args=(part,)))
         with replicas.lost_worker_reported():
             sums = self._sums(tf.constant(values, tf.float64))
             totals = self.strategy.experimental_local_results(sums)[0].numpy()

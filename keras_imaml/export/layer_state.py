@@ -14,12 +14,12 @@ def copy_other_state(model: keras.Model, copy: keras.Model) -> None:
     their own `adapt` has learned.
     """
     pairs = zip(all_layers(model), all_layers(copy), strict=True)
-    own = [(layer, twin) for layer, twin in pairs if hasattr(twin, "finalize_state")]
-    for layer, twin in own:
+    stateful = [(layer, twin) for layer, twin in pairs if hasattr(twin, "finalize_state")]
+    for layer, twin in stateful:
         store: dict = {}
         layer.save_own_variables(store)
         twin.load_own_variables(store)
-    for layer, twin in own:  # after those: a vocabulary by TF-IDF takes its weights along
+    for layer, twin in stateful:  # after those: a vocabulary by TF-IDF takes its weights along
         if hasattr(twin, "load_assets"):
             with tempfile.TemporaryDirectory() as folder:
                 layer.save_assets(folder)

@@ -1,6 +1,7 @@
 """Adam on the inner objective, as a pure update without variables; all tasks in step."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import keras
 import tensorflow as tf
@@ -35,6 +36,9 @@ class Adam(Configurable):
     References:
         Kingma and Ba, 2015.
     """
+
+    steps_per_task: ClassVar[bool] = True
+    """Whether each task may have its own number of steps, see `InnerProblem.steps`."""
 
     steps: int = 16
     learning_rate: float = 0.01

@@ -8,6 +8,7 @@ import tensorflow as tf
 from keras_imaml._utils.loops import while_active
 from keras_imaml._utils.vectors import finite, norm, select
 from keras_imaml.inner.solution import InnerSolution
+from keras_imaml.inner.step_counts import StepCounts
 from keras_imaml.objectives.inner_problem import InnerProblem
 
 
@@ -60,17 +61,19 @@ def descend(
         problem: The inner problem.
         start: `[tasks, size]`.
         rule: The method.
-        steps: Maximum number of iterations; 0 stays at the start.
+        steps: Maximum number of iterations; 0 stays at the start. `problem.steps` precede it.
         tolerance: A task stops when `||grad G||` has fallen below this share of its first value;
             0 runs all steps.
     """
-    if isinstance(steps, int) and not steps:
+    counts = StepCounts.of(problem, steps)
+    if counts.all_zero:
         return at_start(problem, start)
+    masks = bool(tolerance) or counts.of_tasks is not None
 
     def step_of_all(s: _State) -> _State:
         support, gradient, change, *rule_state = rule.step(problem, s.step, s.phi, *s.rule_state)
         # Without a tolerance only the first and the last norm and value are used.
-        evaluates = tf.equal(s.step, 0) | tf.equal(s.step, steps - 1) | bool(tolerance)
+        evaluates = tf.equal(s.step, 0) | counts.is_last_of_some(s.step) | bool(tolerance)
         # Only the path is differentiated. A gradient through the condition would be more than
         # useless: TensorFlow's memory optimizer breaks sums of gradients around it.
         observed = tuple(tf.stop_gradient(x) for x in (gradient, support, s.phi, *s.rule_state))
@@ -83,15 +86,18 @@ def descend(
             lambda: (s.final_norm, s.value),
         )
         initial_norm = tf.where(tf.equal(s.step, 0), gradient_norm, s.initial_norm)
-        active = s.active
+        moves = counts.within(s.active, s.step)
         if tolerance:
-            active &= gradient_norm > tolerance * initial_norm
-            change = select(active, change, tf.zeros_like(change))
+            moves &= gradient_norm > tolerance * initial_norm
+        if masks:
+            change = select(moves, change, tf.zeros_like(change))
+            # A look-ahead point that goes on would end in NaN, which no mask takes back.
+            rule_state = [select(moves, *p) for p in zip(rule_state, s.rule_state, strict=True)]
         return _State(
             step=s.step + 1,
             phi=s.phi + change,
-            active=active,
-            steps_taken=s.steps_taken + tf.cast(active, tf.int32),
+            active=counts.within(moves, s.step + 1),
+            steps_taken=s.steps_taken + tf.cast(moves, tf.int32),
             initial_norm=initial_norm,
             final_norm=tf.where(s.active, gradient_norm, s.final_norm),
             initial_value=tf.where(tf.equal(s.step, 0), objective, s.initial_value),
@@ -114,10 +120,10 @@ def descend(
             value=zeros,
             rule_state=tuple(rule.begin),
         ),
-        steps,
+        counts.most,
     )
     # A single step evaluates theta alone.
-    value = end.value if isinstance(steps, int) and steps > 1 else None
+    value = end.value if isinstance(counts.most, int) and counts.most > 1 else None
     return descent_solution(
         end.phi, end.steps_taken, end.initial_norm, end.final_norm, end.initial_value, value
     )

@@ -1,6 +1,7 @@
 """Gradient descent on the inner objective, plain or with Nesterov's momentum."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import keras
 import tensorflow as tf
@@ -52,6 +53,9 @@ class GradientDescent(Configurable):
         Rajeswaran et al., 2019, section 4; Nesterov, 2004, section 2.2; for `"auto"` Malitsky and
         Mishchenko, 2024, algorithm 1.
     """
+
+    steps_per_task: ClassVar[bool] = True
+    """Whether each task may have its own number of steps, see `InnerProblem.steps`."""
 
     steps: int = 16
     learning_rate: float | str | LearningRate = AUTO

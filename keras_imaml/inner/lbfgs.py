@@ -1,7 +1,7 @@
 """L-BFGS on the inner objective, batched over tasks."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -13,6 +13,7 @@ from keras_imaml._utils.vectors import dot, finite, norm, select
 from keras_imaml.inner.descent import at_start
 from keras_imaml.inner.line_search import backtrack
 from keras_imaml.inner.solution import InnerSolution, count_with_values
+from keras_imaml.inner.step_counts import StepCounts
 from keras_imaml.objectives.inner_problem import InnerProblem
 
 
@@ -52,6 +53,9 @@ class LBFGS(Configurable):
         Liu and Nocedal, 1989; Nocedal and Wright, 2006, algorithm 7.4.
     """
 
+    steps_per_task: ClassVar[bool] = True
+    """Whether each task may have its own number of steps, see `InnerProblem.steps`."""
+
     steps: int = 10
     memory: int = 5
     first_step: float = 0.1
@@ -68,7 +72,8 @@ class LBFGS(Configurable):
     def minimize(self, problem: InnerProblem, start: tf.Tensor | None = None) -> InnerSolution:
         """See `InnerSolver.minimize`."""
         start = problem.start() if start is None else start
-        if not self.steps:
+        counts = StepCounts.of(problem, self.steps)
+        if counts.all_zero:
             return at_start(problem, start)
         support, gradient = problem.support_and_gradient(start)
         initial_value = problem.with_proximal_term(support, start)
@@ -92,6 +97,7 @@ class LBFGS(Configurable):
                 return tf.concat([memory[1:], entry[None]], axis=0)
 
             next_norm = norm(next_gradient)
+            active = s.active & step.accepted & (next_norm > self.tolerance * initial_norm)
             return _State(
                 step=s.step + 1,
                 phi=step.phi,
@@ -99,13 +105,14 @@ class LBFGS(Configurable):
                 gradient=next_gradient,
                 moves=append(s.moves, move),
                 changes=append(s.changes, change),
-                active=s.active & step.accepted & (next_norm > self.tolerance * initial_norm),
+                active=counts.within(active, s.step + 1),
                 steps=s.steps + tf.cast(s.active, tf.int32),
                 gradients=s.gradients + tf.cast(s.active, tf.int32),
                 evaluations=s.evaluations + step.evaluations,
             )
 
         tasks = tf.shape(start)[:1]
+        active = tf.math.is_finite(initial_norm) & (initial_norm > 0)
         empty_memory = tf.zeros(tf.concat([[self.memory], tf.shape(start)], 0), start.dtype)
         end = while_active(
             step_of_all,
@@ -116,19 +123,19 @@ class LBFGS(Configurable):
                 gradient=gradient,
                 moves=empty_memory,
                 changes=empty_memory,
-                active=tf.math.is_finite(initial_norm) & (initial_norm > 0),
+                active=counts.within(active, 0),
                 steps=tf.zeros(tasks, tf.int32),
                 gradients=tf.ones(tasks, tf.int32),
                 evaluations=tf.ones(tasks, tf.int32),
             ),
-            self.steps,
+            counts.most,
         )
         gradients = count_with_values(end.gradients, end.evaluations)
         final_norm = norm(end.gradient)
         return InnerSolution(
             end.phi,
             end.steps,
-            gradients,
+            counts.zero_without_steps(gradients),
             initial_norm,
             final_norm,
             finite(end.phi),

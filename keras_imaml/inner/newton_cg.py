@@ -14,6 +14,7 @@ from keras_imaml.curvature import CURVATURES
 from keras_imaml.inner.descent import at_start
 from keras_imaml.inner.line_search import backtrack
 from keras_imaml.inner.solution import InnerSolution, count_with_values
+from keras_imaml.inner.step_counts import StepCounts
 from keras_imaml.linear import ConjugateGradient
 from keras_imaml.linear.operators import Damped
 from keras_imaml.objectives.inner_problem import InnerProblem
@@ -71,6 +72,9 @@ class NewtonCG(Configurable):
     differentiates_twice: ClassVar[bool] = True
     """Whether the solver takes second derivatives of the support loss."""
 
+    steps_per_task: ClassVar[bool] = True
+    """Whether each task may have its own number of steps, see `InnerProblem.steps`."""
+
     steps: int = 4
     linear_steps: int = 5
     curvature: str = "gauss_newton"
@@ -92,7 +96,8 @@ class NewtonCG(Configurable):
     def minimize(self, problem: InnerProblem, start: tf.Tensor | None = None) -> InnerSolution:
         """See `InnerSolver.minimize`."""
         start = problem.start() if start is None else start
-        if not self.steps:
+        counts = StepCounts.of(problem, self.steps)
+        if counts.all_zero:
             return at_start(problem, start)
         curvature = CURVATURES[self.curvature]()
         linear = ConjugateGradient(self.linear_steps, self.linear_tolerance)
@@ -102,7 +107,7 @@ class NewtonCG(Configurable):
             gradient, gradient_norm = linearization.gradient, norm(linearization.gradient)
             initial_norm = tf.where(tf.equal(s.step, 0), gradient_norm, s.initial_norm)
             active = (
-                s.active
+                counts.within(s.active, s.step)
                 & (gradient_norm > self.tolerance * initial_norm)
                 & tf.math.is_finite(gradient_norm)
             )
@@ -132,7 +137,7 @@ class NewtonCG(Configurable):
                 value=step.value,
                 direction=select(step.accepted, direction, tf.zeros_like(direction)),
                 damping=tf.where(active, damping, s.damping),
-                active=active & step.accepted,
+                active=counts.within(active & step.accepted, s.step + 1),
                 steps=s.steps + tf.cast(active, tf.int32),
                 gradients=s.gradients + tf.where(active, cost, 0),
                 evaluations=s.evaluations + step.evaluations,
@@ -158,13 +163,13 @@ class NewtonCG(Configurable):
                 initial_norm=zeros,
                 final_norm=zeros,
             ),
-            self.steps,
+            counts.most,
         )
         gradients = count_with_values(end.gradients, end.evaluations)
         return InnerSolution(
             end.phi,
             end.steps,
-            gradients,
+            counts.zero_without_steps(gradients),
             end.initial_norm,
             end.final_norm,
             finite(end.phi),

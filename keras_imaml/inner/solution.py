@@ -41,7 +41,11 @@ def count_with_values(gradients: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
 
 
 class InnerSolver(Protocol):
-    """The interface of every inner solver of this package."""
+    """The interface of every inner solver of this package.
+
+    A solver that heeds `problem.steps`, the numbers of steps of single tasks, says so by an
+    attribute `steps_per_task = True`. Others are refused where an element of the data has them.
+    """
 
     def minimize(self, problem: InnerProblem, start: tf.Tensor | None = None) -> InnerSolution:
         """Minimize `problem.value` for each task.

@@ -145,11 +145,11 @@ class TaskBatchNormalization(keras.layers.BatchNormalization):
         examples = x if rows is None else x[:rows]
         # Mean and variance with their full derivatives. The negative mean is added, because the
         # gradient of a difference would pass over all activations once more to negate them.
-        mean = tf.reduce_mean(examples, axis=self._reduction_axes, keepdims=True)
+        mean = tf.reduce_mean(examples, axis=self._other_axes(x), keepdims=True)
         centered = x + (-mean)
         if self.divide:
             squares = tf.square(centered if rows is None else examples + (-mean))
-            variance = tf.reduce_mean(squares, axis=self._reduction_axes, keepdims=True)
+            variance = tf.reduce_mean(squares, axis=self._other_axes(x), keepdims=True)
         else:
             variance = tf.ones_like(mean) - self.epsilon
         self._record(mean, variance)
@@ -159,15 +159,20 @@ class TaskBatchNormalization(keras.layers.BatchNormalization):
         """As `_of_examples`, by the examples that count."""
         shares = shares_in_mean(counted, x.dtype)
         shares = tf.reshape(shares, [-1] + [1] * (x.shape.rank - 1))
-        mean = tf.reduce_mean(shares * x, axis=self._reduction_axes, keepdims=True)
+        mean = tf.reduce_mean(shares * x, axis=self._other_axes(x), keepdims=True)
         centered = x + (-mean)
         if self.divide:
             squares = shares * tf.square(centered)
-            variance = tf.reduce_mean(squares, axis=self._reduction_axes, keepdims=True)
+            variance = tf.reduce_mean(squares, axis=self._other_axes(x), keepdims=True)
         else:
             variance = tf.ones_like(mean) - self.epsilon
         self._record(mean, variance)
         return centered, variance
+
+    def _other_axes(self, x: tf.Tensor) -> list[int]:
+        """All axes but that of the channels."""
+        rank = x.shape.rank
+        return [axis for axis in range(rank) if axis != self.axis % rank]
 
     def _record(self, mean: tf.Tensor, variance: tf.Tensor) -> None:
         if self.recorded is not None:

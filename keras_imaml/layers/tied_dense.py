@@ -4,6 +4,8 @@ from typing import Any
 
 import keras
 
+from keras_imaml._compat.keras_attributes import kernel_variable
+
 
 @keras.saving.register_keras_serializable(package="keras_imaml")
 class SameForAllUnits(keras.constraints.Constraint):
@@ -71,4 +73,5 @@ class TiedDense(keras.layers.Dense):
         return {**super().get_config(), "kernel_constraint": None, "bias_constraint": None}
 
     def _tied(self) -> list[Any]:
-        return [self._kernel, self.bias] if self.use_bias else [self._kernel]
+        kernel = kernel_variable(self)
+        return [kernel, self.bias] if self.use_bias else [kernel]

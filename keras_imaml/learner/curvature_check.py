@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_imaml._utils.tracing import traced
+from keras_imaml._utils.tracing import Traced
 from keras_imaml._utils.validation import check_compiled
 from keras_imaml.curvature.gauss_newton import GaussNewton, differentiable, losses_and_slope
 from keras_imaml.curvature.hessian import Hessian
@@ -72,8 +72,8 @@ def check_curvature(learner: Any, data: Any) -> dict[str, float]:
     if isinstance(data, tf.data.Dataset):
         data = next(iter(data))
     exact = getattr(algorithm, "curvature", "hessian") == "hessian"
-    found = traced(lambda: _errors(learner, algorithm, data, exact))()
-    errors = {name: float(error) for name, error in found.items()}
+    values = Traced(lambda: _errors(learner, algorithm, data, exact))()
+    errors = {name: float(error) for name, error in values.items()}
     bad = [name for name, error in errors.items() if not error <= _TOLERANCES[name]]
     if bad:
         raise ValueError(
@@ -103,14 +103,14 @@ def _of_hessian(
 ) -> dict[str, tf.Tensor]:
     product = Hessian().linearize(lambda: problem, phi, []).product
     bent = product(v)
-    along = bent / tf.maximum(tf.norm(bent), keras.backend.epsilon())
-    back = tf.reduce_sum(v * product(along))
-    symmetry = _relative(tf.reduce_sum(along * bent), back)
-    far, near = (
+    direction = bent / tf.maximum(tf.norm(bent), keras.backend.epsilon())
+    transposed = tf.reduce_sum(v * product(direction))
+    symmetry = _relative(tf.reduce_sum(direction * bent), transposed)
+    long, short = (
         (problem.gradient(phi + size * v) - problem.gradient(phi - size * v)) / (2 * size)
         for size in (step, step / 3)
     )
-    error, spread = _relative(bent, near), _relative(far, near)
+    error, spread = _relative(bent, short), _relative(long, short)
     # Where steps cross kinks, differences show a curvature that no derivative has, and disagree.
     gradient = tf.where(error > 4 * spread, error, tf.zeros_like(error))
     return {"symmetry": symmetry, "gradient": gradient}
@@ -123,13 +123,13 @@ def _of_network(
     product = GaussNewton().linearize(lambda: problem, phi, []).product
     assert isinstance(product, GaussNewtonProduct)
     image = product.push_forward(v)
-    ahead, behind = (objective.support(phi + sign * step * v).outputs for sign in (1, -1))
+    forward, backward = (objective.support(phi + sign * step * v).outputs for sign in (1, -1))
     flat = lambda parts: tf.concat(  # noqa: E731
         [tf.reshape(part, [-1]) for part in tf.nest.flatten(parts)], 0
     )
-    moved = (flat(differentiable(ahead)) - flat(differentiable(behind))) / (2 * step)
-    slopes = flat(losses_and_slope(objective, ahead)[1]) - flat(
-        losses_and_slope(objective, behind)[1]
+    moved = (flat(differentiable(forward)) - flat(differentiable(backward))) / (2 * step)
+    slopes = flat(losses_and_slope(objective, forward)[1]) - flat(
+        losses_and_slope(objective, backward)[1]
     )
     return {
         "outputs": _relative(tf.reshape(image, [-1]), moved),
@@ -137,5 +137,5 @@ def _of_network(
     }
 
 
-def _relative(found: tf.Tensor, expected: tf.Tensor) -> tf.Tensor:
-    return tf.math.divide_no_nan(tf.norm(found - expected), tf.norm(expected))
+def _relative(value: tf.Tensor, expected: tf.Tensor) -> tf.Tensor:
+    return tf.math.divide_no_nan(tf.norm(value - expected), tf.norm(expected))

@@ -69,15 +69,15 @@ class Evaluation:
         bad = f" ({self.bad_tasks} bad ones left out)" if self.bad_tasks else ""
         known = not math.isnan(self.loss_ci95)
         interval = "95 % interval" if known else "interval unknown"
-        where = f"{self.tasks} task{'s' * (self.tasks > 1)}{bad}, {mode}, {interval}"
+        scope = f"{self.tasks} task{'s' * (self.tasks > 1)}{bad}, {mode}, {interval}"
         if self.accuracy is None or self.ci95 is None:
             half = f" ± {self.loss_ci95:.4f}" if known else ""
             return (
-                f"query loss {self.loss:.4f}{half} ({where}; "
+                f"query loss {self.loss:.4f}{half} ({scope}; "
                 f"{self.loss_before:.4f} before adaptation)"
             )
         half = f" ± {100 * self.ci95:.2f}" if known else ""
-        return f"accuracy {100 * self.accuracy:.2f}{half} % ({where}), query loss {self.loss:.4f}"
+        return f"accuracy {100 * self.accuracy:.2f}{half} % ({scope}), query loss {self.loss:.4f}"
 
 
 @overload
@@ -144,10 +144,10 @@ def evaluate(
     """
     check_integer("num_tasks", num_tasks, minimum=1)
     if not isinstance(learner, MetaLearner) or not learner.compiled:
-        what = "one that is not compiled" if isinstance(learner, MetaLearner) else repr(learner)
+        received = "one that is not compiled" if isinstance(learner, MetaLearner) else repr(learner)
         raise ValueError(
             "Invalid value for `learner`. Expected a compiled keras_imaml.MetaLearner. "
-            f"Received: {what}"
+            f"Received: {received}"
         )
     check_way(learner.model, learner.loss, tasks)
     learner.parameters.check_unchanged()
@@ -225,7 +225,7 @@ class _Evaluation:
 
     def __call__(self, data: Any) -> dict[str, tf.Tensor]:
         """The figures by name, `[tasks, ...]`."""
-        _, (query_x, query_y, _) = check_element(data)
+        _, (query_x, query_y, _), _ = check_element(data)
         self._metrics.build(query_x, query_y)
         return self.graphs(data)
 
@@ -243,8 +243,8 @@ def _step(
     if accuracy is not None and accuracy_before is not None:
         values |= {"accuracy": accuracy, "accuracy_before": accuracy_before}
     for prefix, outputs in (("", after.outputs), (_BEFORE, before.outputs)):
-        found = metrics(labels, outputs, objective.tasks.query_weights)
-        values |= {f"{prefix}{_METRIC}{name}": value for name, value in found.items()}
+        of_metrics = metrics(labels, outputs, objective.tasks.query_weights)
+        values |= {f"{prefix}{_METRIC}{name}": value for name, value in of_metrics.items()}
     if certify:
         values |= certificates(learner.algorithm, objective, learner.tasks_per_chunk)
     return values
@@ -270,7 +270,7 @@ def _mean(values: np.ndarray) -> Any:
 
 def _half_width(values: np.ndarray) -> Any:
     counts = (~np.isnan(values)).sum(axis=0)
-    away = values - np.asarray(_mean(values))
+    deviations = values - np.asarray(_mean(values))
     # One task has no interval.
-    variance = np.nansum(away**2, axis=0) / np.where(counts > 1, counts, np.nan)
+    variance = np.nansum(deviations**2, axis=0) / np.where(counts > 1, counts, np.nan)
     return (1.96 * np.sqrt(variance / counts)).tolist()

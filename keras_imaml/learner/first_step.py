@@ -119,12 +119,12 @@ class FirstStep:
             with _calls_noted(model, calls):
                 outputs = network(values)
 
-        every = tf.nest.flatten(outputs)
-        places = _floating(every)
-        flat = [every[place] for place in places]
+        tensors = tf.nest.flatten(outputs)
+        places = _floating(tensors)
+        flat = [tensors[place] for place in places]
 
         def loss(parts: list[tf.Tensor]) -> tf.Tensor:
-            moved = _put(every, places, parts)
+            moved = _put(tensors, places, parts)
             return builder.inner_loss(y, tf.nest.pack_sequence_as(outputs, moved))
 
         if transpose_error(loss, flat) > _TOLERANCE:
@@ -152,8 +152,8 @@ class FirstStep:
         def function(values: list[tf.Tensor]) -> Any:
             moved = _put(flat, places, values[: len(places)])
             args, kwargs = keras.tree.pack_sequence_as((call.args, call.kwargs), moved)
-            own = values[len(places) :]
-            with weights_of_one_task(weights, own, self._learner.random_streams):
+            of_weights = values[len(places) :]
+            with weights_of_one_task(weights, of_weights, self._learner.random_streams):
                 return call.layer.call(*args, **kwargs)
 
         inputs = [tf.identity(flat[place]) for place in places]
@@ -184,14 +184,14 @@ def half_precision(learner: Any) -> list[str]:
 
 def _one_of_each_kind(calls: list[_Call]) -> Iterator[_Call]:
     """Layers of Keras and of this package differ by their class and their activation alone."""
-    seen: set[Any] = set()
+    kinds: set[Any] = set()
     for call in calls:
         kind = type(call.layer)
         stock = kind.__module__.startswith(("keras.", "keras_imaml."))
         known = stock and kind is not keras.layers.Lambda
         key = (kind, getattr(call.layer, "activation", None)) if known else id(call.layer)
-        if key not in seen:
-            seen.add(key)
+        if key not in kinds:
+            kinds.add(key)
             yield call
 
 

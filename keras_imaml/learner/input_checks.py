@@ -17,37 +17,86 @@ _NAMES = ("support_x", "support_y", "support_weights", "query_x", "query_y", "qu
 
 
 def check_element(data: Any) -> Any:
-    """`((support_x, support_y, support_weights), (query_x, query_y, query_weights))`.
+    """`((support_x, support_y, support_weights), (query_x, query_y, query_weights), steps)`.
 
     Args:
-        data: What Keras makes of an element. Either set may come without weights, which are `()`
-            then.
+        data: What Keras makes of an element. Either set may come without weights, and tasks without
+            numbers of inner steps: these are `()` then.
 
     Raises:
         ValueError: If it has another structure.
     """
     if isinstance(data, (list, tuple)):
         data = tuple(data)
-        if len(data) == 3 and data[2] is not None:
-            raise ValueError(
-                "Invalid value for `sample_weight`. Expected None: support and query examples have "
-                "weights of their own, as ((support_x, support_y, support_weights), (query_x, "
-                f"query_y, query_weights)). Received: sample_weight of {type(data[2]).__name__}"
-            )
         while data and data[-1] is None:
             data = data[:-1]  # Keras adds targets and sample weights, which there are none of
         if len(data) == 1 and isinstance(data[0], (list, tuple)):
             data = tuple(data[0])  # all of it was given as `x`
+    steps: Any = ()
+    if isinstance(data, tuple) and len(data) == 3:
+        *data, steps = data
+        _check_steps(steps)
     try:
         support, query = map(_with_weights, data)
     except (TypeError, ValueError):
         raise ValueError(
             "Invalid element of the data. Expected ((support_x, support_y), (query_x, query_y)), "
-            "or triples with the weights of examples, each with a leading task axis, such as "
+            "or triples with the weights of examples, and perhaps the numbers of inner steps of "
+            "the tasks as a third part, all with a leading task axis, such as "
             "keras_imaml.data.glyphs('train').batch(16) "
             f"gives. Received: {keras.tree.map_structure(_shown, data)}"
         ) from None
-    return support, query
+    return support, query, steps
+
+
+def _check_steps(steps: Any) -> None:
+    """Refuse a third part of an element that is no number of inner steps for each task.
+
+    Raises:
+        ValueError: With what was given.
+    """
+    if isinstance(steps, tuple) and not steps:
+        return
+    dtype, shape = getattr(steps, "dtype", None), getattr(steps, "shape", None)
+    known = dtype is not None and shape is not None
+    if not (known and tf.as_dtype(dtype).is_integer and tf.TensorShape(shape).rank in (None, 1)):
+        raise ValueError(
+            "Invalid value for `sample_weight`, the third part of an element. Expected None, or "
+            "the numbers of inner steps of the tasks, integers of shape (tasks,). Support and "
+            "query examples have weights of their own, as ((support_x, support_y, "
+            f"support_weights), (query_x, query_y, query_weights)). Received: "
+            f"{type(steps).__name__} of {dtype} and shape {shape}"
+        )
+
+
+def check_takes_steps(inner: Any) -> None:
+    """Refuse numbers of steps of single tasks for an inner solver that would not look at them.
+
+    Raises:
+        ValueError: With the solver.
+    """
+    if not getattr(inner, "steps_per_task", False):
+        raise ValueError(
+            "Invalid element of the data. Expected no numbers of inner steps: the inner solver has "
+            "no `steps_per_task = True`, by which it says that it heeds `problem.steps`. "
+            f"Received: inner={inner!r}"
+        )
+
+
+def check_steps_compile(learner: Any, steps: Any) -> None:
+    """Refuse numbers of steps of single tasks where XLA would have to keep a path of any length.
+
+    Raises:
+        ValueError: With the algorithm.
+    """
+    algorithm = learner.algorithm
+    keeps_path = not (getattr(algorithm, "first_order", True) or algorithm.recompute)
+    if tf.is_tensor(steps) and learner.jit_compile and keeps_path:
+        raise ValueError(
+            "Invalid value for `jit_compile`. Expected False where tasks have numbers of inner "
+            "steps, or keras_imaml.MAML(recompute=True): XLA keeps no path of unknown length. "
+            f"Received: jit_compile=True with algorithm={algorithm!r}"
+        )
 
 
 def _with_weights(part: Any) -> tuple[Any, Any, Any]:
@@ -80,7 +129,7 @@ def check_examples(model: keras.Model, data: Any) -> None:
     """Refuse tasks where examples are expected, by a `ValueError`."""
     inputs = getattr(model, "inputs", None)
     try:
-        (support_x, _, _), _ = check_element(data)
+        (support_x, _, _), *_ = check_element(data)
     except ValueError:
         return  # examples, with or without targets
     first = next((x for x in keras.tree.flatten(support_x) if hasattr(x, "shape")), None)
@@ -114,7 +163,9 @@ def check_end(name: str, data: Any, steps_name: str, steps: Any) -> None:
         )
 
 
-def check_shapes(model: keras.Model, support: Sequence[Any], query: Sequence[Any]) -> None:
+def check_shapes(
+    model: keras.Model, support: Sequence[Any], query: Sequence[Any], steps: Any = ()
+) -> None:
     """Refuse parts that do not fit one another or the network, as far as their shapes are known.
 
     Args:
@@ -122,6 +173,7 @@ def check_shapes(model: keras.Model, support: Sequence[Any], query: Sequence[Any
         support: Inputs, targets and weights, each `[tasks, examples, ...]` or a structure of
             such; empty ones are not there.
         query: The same of the query sets.
+        steps: Numbers of inner steps, `[tasks]`. Defaults to `()`.
 
     Raises:
         ValueError: With the name of the part, what was expected and what came.
@@ -137,10 +189,13 @@ def check_shapes(model: keras.Model, support: Sequence[Any], query: Sequence[Any
                 _refuse(name, "one example at least", shape)
             if shape.rank is not None and 0 in shape[2:]:
                 _refuse(name, "examples that are not empty", shape)
-    every = [(name, shape) for name, part in shapes.items() for shape in part if shape.rank]
-    for name, shape in every:
-        if not shape[:1].is_compatible_with(every[0][1][:1]):
-            _refuse(name, f"as many tasks as in {every[0][0]}, {every[0][1][0]}", shape)
+    shapes["steps"] = [x.shape for x in tf.nest.flatten(steps)]
+    named_shapes = [(name, shape) for name, part in shapes.items() for shape in part if shape.rank]
+    for name, shape in named_shapes:
+        if not shape[:1].is_compatible_with(named_shapes[0][1][:1]):
+            _refuse(
+                name, f"as many tasks as in {named_shapes[0][0]}, {named_shapes[0][1][0]}", shape
+            )
     for name in ("support", "query"):
         inputs = f"{name}_x"
         for targets in (f"{name}_y", f"{name}_weights"):

@@ -119,18 +119,20 @@ def _through_trunk(
     if objective.outer.trunk is None:
         return _finite(algorithm.meta_gradient(objective, variables))
     with tf.GradientTape() as tape:
-        rest = after_trunk(objective)
-    meta = algorithm.meta_gradient(rest, [*variables, *rest.trunk_outputs])
-    own, slopes = meta.sums[: len(variables)], meta.sums[len(variables) :]
-    reached = [(f, g) for f, g in zip(rest.trunk_outputs, slopes, strict=True) if g is not None]
+        objective_after = after_trunk(objective)
+    meta = algorithm.meta_gradient(objective_after, [*variables, *objective_after.trunk_outputs])
+    for_variables, slopes = meta.sums[: len(variables)], meta.sums[len(variables) :]
+    reached = [
+        (f, g) for f, g in zip(objective_after.trunk_outputs, slopes, strict=True) if g is not None
+    ]
     if not reached:
-        return _finite(meta._replace(sums=own))
+        return _finite(meta._replace(sums=for_variables))
     before = tape.gradient(
         [feature for feature, _ in reached],
         list(variables),
         output_gradients=[slope for _, slope in reached],
     )
-    return _finite(meta._replace(sums=list(map(add_gradients, own, before))))
+    return _finite(meta._replace(sums=list(map(add_gradients, for_variables, before))))
 
 
 def _finite(meta: MetaGradient) -> MetaGradient:

@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from keras_imaml._compat.half_precision import warn_of_emulation
+from keras_imaml._compat.keras_attributes import compiled_loss
 from keras_imaml._compat.lora import UnmergedLora, lora_settings
 from keras_imaml._compat.random_streams import RandomStreams, own_generator
 from keras_imaml._compat.shared_constants import shared_constants
@@ -20,6 +21,7 @@ from keras_imaml.batching.layer_updates import check_stateless
 from keras_imaml.distribution import replicas
 from keras_imaml.layers.task_batch_normalization import normalizes_by_batch
 from keras_imaml.learner.first_step import FirstStep
+from keras_imaml.learner.input_checks import check_steps_compile
 from keras_imaml.learner.meta_batch import Outcome, meta_gradient, outcome
 from keras_imaml.learner.objective_builder import ObjectiveBuilder
 from keras_imaml.learner.progress import Progress
@@ -48,7 +50,8 @@ class MetaLearner(TaskAdaptation, StepFunctions, SavedLearner, keras.Model):
     A thin wrapper: `fit` reads meta-batches, an `algorithm` turns each into a meta-gradient, the
     optimizer applies it. One element of the data is `((support_x, support_y), (query_x, query_y))`
     with a leading task axis. Tasks of unequal size are padded, and the sets have weights as third
-    entries, `[tasks, examples]`, with 0 where there is no example.
+    entries, `[tasks, examples]`, with 0 where there is no example. A third part of the element,
+    `[tasks]`, integers, gives each task its own number of inner steps.
 
     Args:
         model: The network that adapts; any built Keras model. Its layers train in place: after
@@ -188,7 +191,7 @@ class MetaLearner(TaskAdaptation, StepFunctions, SavedLearner, keras.Model):
                 optimizer=optimizer, loss=loss, metrics=metrics, jit_compile=jit_compile, **kwargs
             )
             self.optimizer.build(self.trainable_variables)
-        self._objectives.set_loss(self._compile_loss, loss)
+        self._objectives.set_loss(compiled_loss(self), loss)
         self.checks_curvature = check_curvature = bool(check_curvature)
         self.first_step = FirstStep(self, self._objectives, check_curvature)
         self._forget_graphs()
@@ -261,8 +264,8 @@ class MetaLearner(TaskAdaptation, StepFunctions, SavedLearner, keras.Model):
     @property
     def queries_interact(self) -> bool:
         """Whether predictions depend on the task's other queries: by adaptation or statistics."""
-        seen = self.transductive and normalizes_by_batch(self.model)
-        return self.algorithm.adapts_to_queries or seen
+        by_statistics = self.transductive and normalizes_by_batch(self.model)
+        return self.algorithm.adapts_to_queries or by_statistics
 
     @property
     def output_names(self) -> list[str] | None:
@@ -301,6 +304,7 @@ class MetaLearner(TaskAdaptation, StepFunctions, SavedLearner, keras.Model):
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """One step of the outer level."""
         objective, real = self._objectives.of_replica(data, True, self.transductive)
+        check_steps_compile(self, objective.tasks.steps)
         self.first_step.keep((objective.tasks.support_x, objective.tasks.support_y))
         variables = self.trainable_variables
         meta = meta_gradient(self.algorithm, objective, variables, self.tasks_per_chunk)

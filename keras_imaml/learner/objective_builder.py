@@ -16,7 +16,12 @@ from keras_imaml.batching.trunk import split
 from keras_imaml.batching.trunk_network import TrunkNetwork
 from keras_imaml.distribution import replicas
 from keras_imaml.learner.classes_of_tasks import classes_of_tasks, kind_of_labels
-from keras_imaml.learner.input_checks import check_element, check_shapes, check_weighted
+from keras_imaml.learner.input_checks import (
+    check_element,
+    check_shapes,
+    check_takes_steps,
+    check_weighted,
+)
 from keras_imaml.learner.weighted_loss import weighted_loss
 from keras_imaml.meta_parameters.parameters import Parameters
 from keras_imaml.objectives.after_trunk import after_trunk
@@ -93,16 +98,16 @@ class ObjectiveBuilder:
             transductive: Whether layers normalize a query set by its own statistics.
             first: The number of its first task in the meta-batch of all replicas. Defaults to `0`.
         """
-        support, query = self._checked(data)
-        return self._of_checked(support, query, training, transductive, first)
+        support, query, steps = self._checked(data)
+        return self._of_checked(support, query, steps, training, transductive, first)
 
     def of_replica(
         self, data: Any, training: bool, transductive: bool
     ) -> tuple[TaskObjective, tf.Tensor]:
         """The objective of what a replica gets, which may be no task at all, and which are real."""
-        (support, query), real = replicas.pad_empty_batch(self._checked(data))
+        (support, query, steps), real = replicas.pad_empty_batch(self._checked(data))
         first = replicas.tasks_before(tf.reduce_sum(tf.cast(real, tf.int32)))
-        objective = self._of_checked(support, query, training, transductive, first)
+        objective = self._of_checked(support, query, steps, training, transductive, first)
         valid = objective.tasks.valid & real
         return objective.on(objective.tasks._replace(valid=valid)), real
 
@@ -131,11 +136,20 @@ class ObjectiveBuilder:
         return int(classes_of_tasks(self._labels, known)[0])
 
     def _of_checked(
-        self, support: tuple, query: tuple, training: bool, transductive: bool, first: Any
+        self,
+        support: tuple,
+        query: tuple,
+        steps: Any,
+        training: bool,
+        transductive: bool,
+        first: Any,
     ) -> TaskObjective:
         self.parameters.check_unchanged()
         tasks = self._tasks(support, query)
         tasks = tasks._replace(numbers=first + tf.range(tasks.count))
+        if tf.is_tensor(steps):
+            check_takes_steps(self._algorithm.inner)
+            tasks = tasks._replace(steps=tf.cast(steps, tf.int32))
         return TaskObjective(*self._levels, tasks, training, transductive)
 
     def _tasks(self, support: tuple, query: tuple) -> Tasks:
@@ -155,18 +169,18 @@ class ObjectiveBuilder:
         return Tasks(*support[:2], *query[:2], *sets)._replace(classes=classes)
 
     def _checked(self, data: Any) -> Any:
-        support, query = as_tensors(check_element(data))  # eager mode brings arrays as they are
-        check_shapes(self.model, support, query)
-        return support, query
+        support, query, steps = as_tensors(check_element(data))  # eager mode brings arrays
+        check_shapes(self.model, support, query, steps)
+        return support, query, steps
 
     def _make_networks(self) -> None:
         # A joint set is normalized as one, and a learned loss reads activations of the trunk.
         model, parameters, streams = self.model, self.parameters, self._streams
         optional = any(getattr(x, "optional", False) for x in getattr(model, "inputs", None) or ())
-        whole = self.learned_loss or self._algorithm.joins_examples or optional
-        parts = None if whole else split(model, parameters)
+        undivided = self.learned_loss or self._algorithm.joins_examples or optional
+        parts = None if undivided else split(model, parameters)
         self.trunk = parts and TrunkNetwork(parts.trunk, parameters, streams)
-        self._outer_network = TaskNetwork(parts.rest if parts else model, parameters, streams)
+        self._outer_network = TaskNetwork(parts.remainder if parts else model, parameters, streams)
         self._inner_network = (
             TaskNetwork(self.adapts_by, parameters, streams)
             if self.learned_loss

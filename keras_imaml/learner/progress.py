@@ -41,10 +41,10 @@ class Progress(keras.callbacks.ProgbarLogger):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Show the logs that are not hidden; after an epoch that was cut short, how far it came."""
-        seen, target = getattr(self, "seen", 0), getattr(self, "target", None)
+        steps, target = getattr(self, "seen", 0), getattr(self, "target", None)
         bar = getattr(self, "progbar", None)
-        if bar is not None and target is not None and 0 < seen < target:
-            bar.update(seen, list(self._shown(logs).items()), finalize=True)
+        if bar is not None and target is not None and 0 < steps < target:
+            bar.update(steps, list(self._shown(logs).items()), finalize=True)
         else:
             super().on_epoch_end(epoch, self._shown(logs))
 

@@ -8,8 +8,9 @@ import keras
 import tensorflow as tf
 
 from keras_imaml._compat.datasets import element_spec
-from keras_imaml._compat.keras_attributes import compiled_metrics, given_metrics
+from keras_imaml._compat.keras_attributes import compiled_loss, compiled_metrics, given_metrics
 from keras_imaml._compat.keras_graph import output_spec
+from keras_imaml._compat.symbolic_build import NotBuiltFromData
 from keras_imaml._utils.outputs import check_targets_of_metrics, targets_of_outputs
 from keras_imaml._utils.structures import symbolic
 from keras_imaml.distribution import replicas
@@ -21,7 +22,7 @@ from keras_imaml.learner.tuple_batches import with_tuples
 from keras_imaml.meta_parameters.parameters import Parameters
 
 
-class StepFunctions(ModelMixin):
+class StepFunctions(NotBuiltFromData, ModelMixin):
     """A mixin of `MetaLearner`, which makes graphs of its `train_step` and `test_step`.
 
     They run on every replica, with variables that are made before.
@@ -98,7 +99,7 @@ class StepFunctions(ModelMixin):
         """Create variables before the first call: one that creates some is traced twice."""
 
         def run(iterator: Any) -> Any:
-            parts = (self._compile_loss, self._compile_metrics)
+            parts = (compiled_loss(self), compiled_metrics(self))
             if not all(part is None or part.built for part in parts):
                 spec = element_spec(iterator)
                 if spec is not None:
@@ -110,11 +111,8 @@ class StepFunctions(ModelMixin):
 
         return run
 
-    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
-        """Do nothing: Keras would take a meta-batch from the iterator and mix its tasks."""
-
     def _build_metrics(self, spec: Any) -> None:
-        _, (x, y, _) = check_element(spec)
+        _, (x, y, _), _ = check_element(spec)
         # The query sets of all tasks, one after another.
         outputs = output_spec(self.model, symbolic(x, first_axis=2))
         names = self.output_names
@@ -122,7 +120,7 @@ class StepFunctions(ModelMixin):
         compiled = compiled_metrics(self)
         for metrics in () if compiled is None else given_metrics(compiled):
             check_targets_of_metrics(metrics, y, outputs, names)
-        for part in (self._compile_loss, self._compile_metrics):
+        for part in (compiled_loss(self), compiled_metrics(self)):
             if part is not None and not part.built:
                 part.build(y, outputs)
 

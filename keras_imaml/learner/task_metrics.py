@@ -49,8 +49,8 @@ class TaskMetrics:
         metrics = self._metrics
         if metrics is None:
             return {}
-        every = (labels, outputs, *((weights,) if tf.is_tensor(weights) else ()))
-        first = tf.nest.map_structure(lambda x: x[0], every)
+        tensors = (labels, outputs, *((weights,) if tf.is_tensor(weights) else ()))
+        first = tf.nest.map_structure(lambda x: x[0], tensors)
 
         def of_task(task: Any) -> dict[str, tf.Tensor]:
             if len(task) > 2:
@@ -60,11 +60,11 @@ class TaskMetrics:
             labels, outputs = task[:2]
             targets = self._arranged(with_none(labels), outputs)
             updated = metrics.stateless_update_state(fresh, targets, outputs)
-            found = metrics.stateless_result(updated)
-            return {name: tf.cast(value, tf.float64) for name, value in found.items()}
+            values = metrics.stateless_result(updated)
+            return {name: tf.cast(value, tf.float64) for name, value in values.items()}
 
         dtypes = dict.fromkeys(of_task(first), tf.float64)
-        return tf.map_fn(of_task, every, fn_output_signature=dtypes)
+        return tf.map_fn(of_task, tensors, fn_output_signature=dtypes)
 
     def _arranged(self, labels: Any, outputs: Any) -> Any:
         """The labels in the structure of the outputs."""

@@ -90,8 +90,8 @@ class Dual(Configurable):
 
         def column(number: tf.Tensor) -> tf.Tensor:
             unit = tf.broadcast_to(tf.one_hot(number, count, dtype=small.dtype), tf.shape(small))
-            back = operator.pull_back(unit) / operator.strength
-            return operator.loss_hessian(operator.push_forward(back))
+            image = operator.pull_back(unit) / operator.strength
+            return operator.loss_hessian(operator.push_forward(image))
 
         columns = tf.map_fn(
             column, tf.range(count), fn_output_signature=small.dtype, parallel_iterations=1

@@ -23,6 +23,12 @@ class InnerProblem(NamedTuple):
     theta: tf.Tensor
     strength: tf.Tensor
 
+    @property
+    def steps(self) -> tf.Tensor | None:
+        """`[tasks]`, int32: how many steps each task takes; None: as many as the solver says."""
+        steps = self.objective.tasks.steps
+        return steps if tf.is_tensor(steps) else None
+
     def start(self) -> tf.Tensor:
         """Every task starts at theta: `[tasks, size]`."""
         return self.objective.parameters.broadcast(self.theta, self.objective.tasks.count)

@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeVar
 import keras
 import tensorflow as tf
 
-from keras_imaml._utils.tracing import traced
+from keras_imaml._utils.tracing import Traced
 from keras_imaml.batching.caches import tasks_in_caches
 from keras_imaml.distribution.pipelines import pipelines
 from keras_imaml.objectives.tasks import Tasks, slice_tasks
@@ -118,7 +118,7 @@ class MetaBatchPlan:
         # No call needs the result of another, so that TensorFlow's executor runs them at the same
         # time, each on a thread of the inter-op pool. As they are not inlined, the function is
         # also optimized once, rather than once for each lane.
-        graph = traced(lane, experimental_attributes={"_noinline": True})
+        graph = Traced(lane, experimental_attributes={"_noinline": True})
         count, results = objective.tasks.count, []
         for number in range(self.lanes):
             first, end = count * number // self.lanes, count * (number + 1) // self.lanes

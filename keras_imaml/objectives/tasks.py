@@ -26,6 +26,8 @@ class Tasks(NamedTuple):
             which its random numbers depend on. Defaults to `()`: counted from 0 on.
         classes: `[tasks]`, int32: how many outputs of the network each task has a class for.
             Defaults to `()`: all of them.
+        steps: `[tasks]`, int32: the number of inner steps of each task, in the place of that of
+            the inner solver. Defaults to `()`: all take the solver's.
     """
 
     support_x: Any
@@ -37,6 +39,7 @@ class Tasks(NamedTuple):
     valid: Any = ()
     numbers: Any = ()
     classes: Any = ()
+    steps: Any = ()
 
     @property
     def count(self) -> Any:
@@ -47,15 +50,17 @@ class Tasks(NamedTuple):
     def checked(self) -> "Tasks":
         """The same tasks, with zeros for those that hold NaN or infinity, which become invalid.
 
-        They cannot spoil then what tasks compute together. A task without examples, or with
-        weights below zero, is invalid too. Where an example is not there, a copy of the first one
-        that is stands in its place: whatever a layer makes of it is as finite as the task.
+        They cannot spoil then what tasks compute together. A task without examples, with weights
+        below zero, or with a number of steps below zero, is invalid too. Where an example is not
+        there, a copy of the first one that is stands in its place: whatever a layer makes of it is
+        as finite as the task.
         """
         if tf.is_tensor(self.valid):
             return self
+        counts = self.steps >= 0 if tf.is_tensor(self.steps) else tf.ones([self.count], tf.bool)
         if tf.is_tensor(self.support_weights) or tf.is_tensor(self.query_weights):
-            return self._filled().finite_ones(self._weights_are_valid())
-        return self.finite_ones(tf.ones([self.count], tf.bool))
+            return self._filled().finite_ones(self._weights_are_valid() & counts)
+        return self.finite_ones(counts)
 
     def present(self, query: bool) -> tf.Tensor | None:
         """`[tasks, examples]`, bool: which examples of a set are there; None: all of them."""
@@ -117,11 +122,11 @@ class Tasks(NamedTuple):
 
     def merged(self) -> "Tasks":
         """The same tasks with support and query examples together as the support set."""
-        both = "as the algorithm adapts to both in one set"
+        reason = "as the algorithm adapts to both in one set"
         return self._replace(
-            support_x=join_sets(self.support_x, self.query_x, both),
-            support_y=join_sets(self.support_y, self.query_y, both),
-            support_weights=join_sets(self.support_weights, self.query_weights, both),
+            support_x=join_sets(self.support_x, self.query_x, reason),
+            support_y=join_sets(self.support_y, self.query_y, reason),
+            support_weights=join_sets(self.support_weights, self.query_weights, reason),
         )
 
 

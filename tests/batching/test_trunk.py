@@ -166,7 +166,7 @@ def parts_of(model, adapt):
 
 def assert_same_function(model, parts):
     x = np.random.default_rng(0).normal(size=(3, *model.inputs[0].shape[1:])).astype("float32")
-    np.testing.assert_array_equal(parts.rest(parts.trunk(x)), model(x))
+    np.testing.assert_array_equal(parts.remainder(parts.trunk(x)), model(x))
 
 
 def test_a_sequential_model():
@@ -174,7 +174,8 @@ def test_a_sequential_model():
         [keras.Input((4,)), layers.Dense(3, "relu"), layers.Dense(2, name="head")]
     )
     parts = parts_of(model, "head")
-    assert [v.path for v in parts.rest.variables] == [v.path for v in model.layers[-1].variables]
+    paths = [v.path for v in model.layers[-1].variables]
+    assert [v.path for v in parts.remainder.variables] == paths
     assert_same_function(model, parts)
 
 
@@ -278,7 +279,7 @@ def test_an_input_that_is_a_feature_leaves_the_model_as_it_was():
     assert model.get_config() == before
     parts = split(model, Parameters(model, lambda v: v.path.startswith(("b", "head"))))
     values = [np.random.default_rng(i).normal(size=(4, 3)).astype("float32") for i in range(2)]
-    np.testing.assert_allclose(parts.rest(parts.trunk(values)), model(values), rtol=1e-6)
+    np.testing.assert_allclose(parts.remainder(parts.trunk(values)), model(values), rtol=1e-6)
 
 
 @pytest.mark.slow

@@ -184,7 +184,8 @@ def test_training_is_the_same_without(run):
     other = learners.compiled(network(), layered())
     fit(other, [])
     for expected, received in zip(run[0].variables, other.variables, strict=True):
-        np.testing.assert_array_equal(received, expected, err_msg=expected.path)
+        # Other draws would differ in the second digit; busy cores add in another order.
+        np.testing.assert_allclose(received, expected, rtol=1e-4, atol=1e-6, err_msg=expected.path)
 
 
 @pytest.mark.slow

@@ -109,3 +109,12 @@ def test_weights_of_examples_are_padded_too():
 def test_sizes_that_do_not_fit_are_refused(largest, message):
     with pytest.raises(ValueError, match=message):
         ki.data.from_function(lambda rng: any_size(np.random.default_rng(2)), largest=largest)
+
+
+def test_a_third_part_is_the_number_of_inner_steps():
+    def draw(rng):
+        x = rng.normal(size=(3, 1)).astype("float32")
+        return [(x, x), (x, x), int(rng.integers(1, 9))]
+
+    _, _, steps = next(iter(ki.data.from_function(draw).batch(4)))
+    assert steps.shape == (4,) and steps.dtype.is_integer

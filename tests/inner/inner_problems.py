@@ -56,6 +56,8 @@ def path(solver_of, steps, inner):
 class Function:
     """An inner problem of one weight a task, given by G itself."""
 
+    steps = None
+
     strength = tf.constant(0.0, tf.float64)
     theta = property(lambda self: self._start[0])
 

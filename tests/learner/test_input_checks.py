@@ -33,7 +33,7 @@ def test_what_fits_is_taken():
     check_shapes(MODEL, support, query)
     check_shapes(MODEL, support, (query[0], (), ()))
     found = check_element((support[:2], query[:2], None))
-    assert [len(part) for part in found] == [3, 3] and found[0][2] == ()
+    assert [len(part) for part in found] == [3, 3, 0] and found[0][2] == ()
     weighted = tasks(support_weights=((2, 3), "float32"), query_weights=((2, 6), "int32"))
     check_shapes(MODEL, *weighted)
     assert tf.is_tensor(check_element((*weighted, None))[1][2])

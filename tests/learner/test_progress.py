@@ -1,7 +1,11 @@
 """The progress bar shows the loss and the metrics, and no diagnostics."""
 
-import keras
+import signal
 
+import keras
+import pytest
+
+import keras_imaml as ki
 from tests.callbacks.sinusoid_runs import learner, tasks
 
 
@@ -28,12 +32,18 @@ def test_a_line_an_epoch(capsys):
     assert capsys.readouterr().out.count("loss:") == 2
 
 
-def test_the_bar_of_an_epoch_that_is_cut_short_says_how_far_it_came(capsys):
+@pytest.mark.parametrize("by_signal", [False, True])
+def test_the_bar_of_an_epoch_that_is_cut_short_says_how_far_it_came(capsys, by_signal):
     class StopAt(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
-            self.model.stop_training = batch == 1
+            if batch == 1 and by_signal:
+                signal.raise_signal(signal.SIGTERM)
+            elif batch == 1:
+                self.model.stop_training = True
 
-    learner().fit(tasks(), steps_per_epoch=5, verbose=1, callbacks=[StopAt()])
+    stop = ki.callbacks.StopOnSignal()
+    learner().fit(tasks(), steps_per_epoch=5, verbose=1, callbacks=[StopAt(), stop])
     shown = capsys.readouterr().out
+    assert stop.received == by_signal
     assert "2/5" in shown
     assert "5/5" not in shown

@@ -108,7 +108,7 @@ def test_a_run_killed_three_times_ends_with_the_same_bits(tmp_path):
         kills += 1
     last = call("train", f"--run_dir={tmp_path / 'killed'}", *flags)
     assert last.returncode == 0, last.stderr
-    assert "Going on from step" in last.stdout
+    assert "Resuming from step" in last.stdout
     assert_equal_to_the_bit(tmp_path / "whole", tmp_path / "killed")
     results = [json.loads((tmp_path / n / "result.json").read_text()) for n in ("whole", "killed")]
     assert results[0]["loss"] == results[1]["loss"]
@@ -126,7 +126,7 @@ def test_sigterm_keeps_a_checkpoint_and_is_no_failure(tmp_path):
     assert step >= 40
     again = call("train", *flags, f"--steps={step + 5}")
     assert again.returncode == 0, again.stderr
-    assert f"Going on from step {step}" in again.stdout
+    assert f"Resuming from step {step}" in again.stdout
 
 
 @pytest.mark.slow
@@ -144,7 +144,7 @@ def test_the_others_end_when_a_worker_dies_and_a_relaunch_goes_on(tmp_path, clus
     again = cluster(*flags, f"--steps={step + 5}")
     outputs = [process.communicate(timeout=300)[0] for process in again]
     assert [process.returncode for process in again] == [0, 0], outputs
-    assert all(f"Going on from step {step}" in output for output in outputs)
+    assert all(f"Resuming from step {step}" in output for output in outputs)
     assert json.loads((tmp_path / "result.json").read_text())["steps"] == step + 5
 
 
@@ -211,4 +211,4 @@ def test_a_full_disk_is_named_and_earlier_checkpoints_stay(tmp_path):
         np.testing.assert_array_equal(value, after[name])
     again = call("train", *flags, "--steps=40")
     assert again.returncode == 0, again.stderr
-    assert "Going on from step 20" in again.stdout
+    assert "Resuming from step 20" in again.stdout

@@ -238,7 +238,7 @@ def test_train_evaluate_and_resume(tmp_path):
 
     again = call_here("train", f"--run_dir={run}", *SMALL, "--steps=7")
     assert again.returncode == 0, again.stderr
-    assert "Going on from step 4" in again.stdout
+    assert "Resuming from step 4" in again.stdout
     whole = call_here("train", f"--run_dir={tmp_path / 'whole'}", *SMALL, "--steps=7")
     assert whole.returncode == 0, whole.stderr
     resumed, straight = (
@@ -277,7 +277,7 @@ def test_ctrl_c_keeps_a_checkpoint_and_the_same_command_goes_on(tmp_path):
         "train", *flags, "--steps_per_epoch=50", f"--steps={step + 10}", "--validation_tasks=0"
     )
     assert again.returncode == 0, again.stderr
-    assert f"Going on from step {step}" in again.stdout
+    assert f"Resuming from step {step}" in again.stdout
 
 
 @pytest.mark.slow

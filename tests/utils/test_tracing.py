@@ -1,12 +1,13 @@
-"""Graphs are traced once for all sizes, by all threads, and without warnings."""
+"""Graphs are traced once for all sizes, by all threads; only what is traced often is warned of."""
 
 import logging
 import threading
+import warnings
 
 import pytest
 import tensorflow as tf
 
-from keras_imaml._utils.tracing import TracedByRank, traced
+from keras_imaml._utils.tracing import Traced, TracedByRank
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def warned():
 
 def test_many_functions_of_one_code_are_no_function_that_is_retraced(warned):
     for _ in range(8):
-        traced(lambda x: x + 1)(tf.zeros([2]))
+        Traced(lambda x: x + 1)(tf.zeros([2]))
     assert not warned
     for _ in range(8):  # TensorFlow warns here
         tf.function(lambda x: x + 1)(tf.zeros([2]))
@@ -47,3 +48,36 @@ def test_threads_share_the_graphs_of_a_rank(warned):
         thread.join()
     assert graphs.traces <= 4  # two ranks, each for its first size and then for any
     assert not warned
+
+
+AGAIN_AND_AGAIN = {
+    "lengths of lists": lambda number: [tf.zeros([2])] * (number + 1),
+    "names of dicts": lambda number: {str(number): tf.zeros([2])},
+    "numbers of axes": lambda number: tf.zeros([1] * number),
+}
+
+
+@pytest.mark.parametrize("by_rank", [False, True])
+@pytest.mark.parametrize("cause", AGAIN_AND_AGAIN)
+def test_what_is_traced_again_and_again_is_warned_of_once(cause, by_rank):
+    def total(data):
+        return tf.add_n([tf.reduce_sum(part) for part in tf.nest.flatten(data)])
+
+    graphs = TracedByRank(total) if by_rank else Traced(total)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for number in range(12):
+            graphs(AGAIN_AND_AGAIN[cause](number))
+    (warning,) = caught
+    assert "has built 8 graphs for one function" in str(warning.message)
+    assert "float32" in str(warning.message)
+
+
+def test_sizes_and_dtypes_of_tasks_are_not_warned_of():
+    graphs = TracedByRank(lambda x: tf.reduce_sum(x))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for dtype in ("float32", "float64", "int32"):
+            for size in range(1, 12):
+                graphs(tf.zeros([size, 2 * size], dtype))
+    assert graphs.traces <= 6
