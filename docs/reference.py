@@ -34,7 +34,7 @@ def command_line() -> str:
         "Each run has six components: `--data`, `--model`, `--algorithm`, `--inner`, `--linear` "
         "and `--outer`. Choose one by\nname, and set the arguments of its constructor by "
         "`--component.argument=value`. A name such as `my_module.MySolver`\nis a class or "
-        "function of your own.",
+        "function of your own. A range is two numbers with a comma: `--data.shot=1,10`.",
         _BEGIN,
         "## Programs",
     ]

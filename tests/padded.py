@@ -2,8 +2,10 @@
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 import keras_imaml as ki
+from keras_imaml.learner.meta_batch import meta_gradient
 
 PRESENT = {  # which places of a padded set hold an example: another pattern for each task
     "support": np.array([[1, 1, 0, 1, 1, 0], [0, 1, 1, 0, 1, 1]], bool),
@@ -65,3 +67,19 @@ def learner_of(algorithm, classes=2, normalized=True, loss=None, metrics=None, *
         loss = logits if classes else "mse"
     learner.compile(keras.optimizers.SGD(0.1), loss, **(metrics or {}))
     return learner
+
+
+def close(a, b):
+    """Assert that two arrays are equal to rounding."""
+    np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
+
+
+def meta(learner, data, tasks_per_chunk=None):
+    """The meta-gradient of a meta-batch, computed in a graph."""
+    variables = learner.trainable_variables
+
+    def step():
+        objective = learner.objective(data, training=True)
+        return meta_gradient(learner.algorithm, objective, variables, tasks_per_chunk)
+
+    return tf.function(step, autograph=False)()

@@ -7,7 +7,6 @@ import tensorflow as tf
 
 import keras_imaml as ki
 from keras_imaml.layers.task_batch_normalization import statistics_of_first
-from keras_imaml.learner.meta_batch import meta_gradient
 from tests import learners, padded
 
 inner, linear = ki.inner, ki.linear
@@ -48,31 +47,17 @@ def in_double_precision():
     keras.config.set_floatx("float32")
 
 
-def close(a, b):
-    np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
-
-
-def meta(learner, data, tasks_per_chunk=None):
-    variables = learner.trainable_variables
-
-    def step():
-        objective = learner.objective(data, training=True)
-        return meta_gradient(learner.algorithm, objective, variables, tasks_per_chunk)
-
-    return tf.function(step, autograph=False)()
-
-
 def assert_same(of_tasks, of_padded):
     assert of_padded.valid.numpy().tolist() == [True, True]
-    close(of_padded.query_losses, of_tasks.query_losses)
+    padded.close(of_padded.query_losses, of_tasks.query_losses)
     present = of_padded.query_outputs[padded.PRESENT["query"]]
-    close(present, np.concatenate(list(of_tasks.query_outputs)))
+    padded.close(present, np.concatenate(list(of_tasks.query_outputs)))
     for a, b in zip(of_padded.gradients, of_tasks.gradients, strict=True):
         assert (a is None) == (b is None)
         if a is not None:
-            close(a, b)
+            padded.close(a, b)
     if of_padded.per_task is not None:
-        close(of_padded.per_task, of_tasks.per_task)
+        padded.close(of_padded.per_task, of_tasks.per_task)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +72,7 @@ def assert_same(of_tasks, of_padded):
 def test_a_padded_task_is_the_task(name, adapt, transductive):
     learner = padded.learner_of(ALGORITHMS[name](), adapt=adapt, transductive=transductive)
     data = padded.tasks()
-    assert_same(meta(learner, data), meta(learner, padded.padded(data)))
+    assert_same(padded.meta(learner, data), padded.meta(learner, padded.padded(data)))
 
 
 @pytest.mark.slow
@@ -95,12 +80,12 @@ def test_parts_and_weights_of_one_make_no_difference():
     """In chunks of one task; and weights that say that all examples are there."""
     learner = padded.learner_of(ki.IMAML(1.0))
     data = padded.tasks()
-    of_tasks = meta(learner, data)
-    assert_same(of_tasks, meta(learner, padded.padded(data), tasks_per_chunk=1))
+    of_tasks = padded.meta(learner, data)
+    assert_same(of_tasks, padded.meta(learner, padded.padded(data), tasks_per_chunk=1))
     ones = tuple((x, y, np.ones(y.shape)) for x, y in data)
-    weighted = meta(learner, ones)
-    close(weighted.query_losses, of_tasks.query_losses)
-    close(weighted.per_task, of_tasks.per_task)
+    weighted = padded.meta(learner, ones)
+    padded.close(weighted.query_losses, of_tasks.query_losses)
+    padded.close(weighted.per_task, of_tasks.per_task)
 
 
 @pytest.mark.slow
@@ -108,9 +93,9 @@ def test_parts_and_weights_of_one_make_no_difference():
 def test_weighted_examples_among_places_without_any(name):
     learner = padded.learner_of(ALGORITHMS[name]())
     data = padded.tasks(weighted=True)
-    of_tasks = meta(learner, data)
-    assert_same(of_tasks, meta(learner, padded.padded(data)))
-    plain = meta(learner, padded.tasks())
+    of_tasks = padded.meta(learner, data)
+    assert_same(of_tasks, padded.meta(learner, padded.padded(data)))
+    plain = padded.meta(learner, padded.tasks())
     assert np.abs(of_tasks.query_losses - plain.query_losses).max() > 1e-3  # weights do count
 
 
@@ -129,7 +114,7 @@ def test_padded_images(adapt, transductive):
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     learner.compile(keras.optimizers.SGD(0.1), loss)
     data = padded.tasks(shape=(4, 4, 1))
-    assert_same(meta(learner, data), meta(learner, padded.padded(data)))
+    assert_same(padded.meta(learner, data), padded.meta(learner, padded.padded(data)))
 
 
 @pytest.mark.parametrize("settings", [{"divide": False}, {"axis": 1}, {"fixed": True}])
@@ -140,4 +125,4 @@ def test_normalization_counts_the_examples_that_are_there(settings):
     present = padded.PRESENT["support"][0]
     with statistics_of_first(None, tf.constant(present)):
         result = layer(x)
-    close(result.numpy()[present], layer(x[present]))
+    padded.close(result.numpy()[present], layer(x[present]))

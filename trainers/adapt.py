@@ -111,7 +111,9 @@ def _check_classes(folder: str, settings: "Settings") -> None:
             f"--support_dir={folder} holds the class folders {names}: expected two or more, each "
             "with the images of one class"
         )
-    way = settings["data.way"]
+    from trainers import experiment
+
+    way = experiment.most_classes(settings)
     if len(names) != way and not settings["model.tied_head"]:
         command_line.refuse(
             f"--support_dir={folder} has {len(names)} classes {names}: the run is "

@@ -54,7 +54,8 @@ def evaluate(
     file = os.path.join(run_dir, f"evaluation_{split}{''.join(changed)}.json")
     if machine:
         ki.parallel_tasks(machine.cores or None)
-    learner, checkpoints = experiment.restored(settings, of_run, run_dir, settings["data.way"])
+    way = experiment.most_classes(settings)
+    learner, checkpoints = experiment.restored(settings, of_run, run_dir, way)
     episodes = experiment.batches(settings, experiment.tasks(settings, split))
     evaluation = ki.evaluate(learner, episodes, tasks, verbose > 0)
     steps = checkpoints.step

@@ -5,6 +5,7 @@ import os
 import re
 import sys
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -80,7 +81,7 @@ def example_shape(settings: Settings) -> tuple[int, ...]:
         return (size, size, _CHANNELS.get(name) or settings["data.channels"])
     if "." not in name:
         return (1,)
-    (support, _), _ = _drawn(settings, "validation").element_spec
+    (support, *_), _ = _drawn(settings, "validation").element_spec
     return tuple(support.shape[1:])
 
 
@@ -98,7 +99,8 @@ def learner(settings: Settings, steps: int = 1, way: int | None = None) -> ki.Me
         loss: Any = "mse"
         metrics = None
     else:
-        model = _network(settings, way or settings["model.classes"] or settings["data.way"], shape)
+        classes: Any = way or settings["model.classes"] or most_classes(settings)
+        model = _network(settings, classes, shape)
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         metrics = ["accuracy"]
     meta_learner = ki.MetaLearner(
@@ -129,7 +131,8 @@ def begin_with_features(settings: Settings, learner: ki.MetaLearner) -> None:
 def _record_statistics(settings: Settings, learner: ki.MetaLearner) -> None:
     """Let the network normalise by the first training images, as they are."""
     batches, count = [], 0
-    for _, (query_x, _) in _drawn(settings, "train"):
+    for _, query in _drawn(settings, "train"):
+        query_x, *_ = only_present(query)
         batches.append(query_x)
         count += len(query_x)
         if count >= _IMAGES:
@@ -152,7 +155,7 @@ def restored(
         The learner, and its `Checkpoints`.
     """
     classes = of_run["model.classes"]
-    meta_learner = learner(settings, way=classes or of_run["data.way"])
+    meta_learner = learner(settings, way=classes or most_classes(of_run))
     checkpoints = ki.callbacks.Checkpoints(meta_learner, os.path.join(run_dir, "checkpoints"))
     if checkpoints.newest() is None:
         refuse(f"--run_dir={run_dir} holds no checkpoint: train it first")
@@ -164,10 +167,10 @@ def restored(
     if fixed and any(settings[name] != of_run[name] for name in what_is_seen):
         _record_statistics(settings, meta_learner)
     _check_learned(settings, of_run, meta_learner)
-    if way is not None and way != of_run["data.way"] and not classes:
+    if way is not None and way != most_classes(of_run) and not classes:
         if not settings["model.tied_head"]:
             refuse(
-                f"--data.way={way}: the head of this run has {of_run['data.way']} classes; runs "
+                f"--data.way={way}: the head of this run has {most_classes(of_run)} classes; runs "
                 "with --model.tied_head can have others"
             )
         meta_learner = ki.with_classes(meta_learner, way)
@@ -185,6 +188,21 @@ def _check_learned(settings: Settings, of_run: Settings, learner: ki.MetaLearner
         if settings[f"{name}.learned"]:
             refuse(f"--{name} cannot be another one: the run has learned it")
         learner.algorithm.proximal_strength.assign(settings[name])
+
+
+def most_classes(settings: Settings) -> int | None:
+    """The most classes of a task; None for tasks of numbers."""
+    way = settings["data.way"]
+    return max(way) if isinstance(way, tuple) else way
+
+
+def only_present(part: Sequence[Any]) -> tuple[Any, Any]:
+    """Inputs and targets of one set, without examples whose weight is 0."""
+    x, y, *weights = part
+    if not weights:
+        return x, y
+    present = weights[0] > 0
+    return tf.nest.map_structure(lambda values: tf.boolean_mask(values, present), (x, y))
 
 
 def is_regression(settings: Settings) -> bool:

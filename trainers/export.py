@@ -41,13 +41,15 @@ def export(
         command_line.check_file("request", request)
     if machine:
         ki.parallel_tasks(machine.cores or None)
-    learner, checkpoints = experiment.restored(settings, of_run, run_dir, settings["data.way"])
+    way = experiment.most_classes(settings)
+    learner, checkpoints = experiment.restored(settings, of_run, run_dir, way)
     learner.export(output, verbose=False)
     mode = "transductive" if learner.queries_interact else "non-transductive"
     print(f"SavedModel after {checkpoints.step} steps, {mode}: {output}")
     if request:
         episodes = experiment.tasks(settings, "test")
-        (support_x, support_y), (query_x, query_y) = episodes.take(1).get_single_element()
+        task = episodes.take(1).get_single_element()
+        (support_x, support_y), (query_x, query_y) = map(experiment.only_present, task)
         labels = None if learner.learned_loss else support_y
         os.makedirs(os.path.dirname(request) or ".", exist_ok=True)
         with open(request, "w", encoding="utf-8") as stream:

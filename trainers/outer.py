@@ -6,7 +6,7 @@ from keras_imaml._utils.validation import check_choice, check_number
 
 
 def adam(
-    learning_rate: float = 1e-3,
+    learning_rate: float = 3e-3,
     epsilon: float = 1e-7,
     clip_norm: float | None = None,
     weight_decay: float | None = None,
@@ -16,7 +16,7 @@ def adam(
     """Adam, with a schedule over the run.
 
     Args:
-        learning_rate: Learning rate at the start.
+        learning_rate: Learning rate at the start. Defaults to `3e-3`.
         epsilon: Added to the root of the mean squared gradient.
         clip_norm: Largest norm of a meta-gradient. Defaults to `None`: any.
         weight_decay: Share of the kernels that a meta-step takes off, times the learning rate

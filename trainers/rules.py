@@ -2,6 +2,7 @@
 
 import os
 
+from trainers.arguments import as_text
 from trainers.command_line import refuse
 from trainers.components import has_linear, of_classes, of_images
 from trainers.settings import Machine, Settings
@@ -41,8 +42,8 @@ def _check_numbers(settings: Settings) -> None:
     }
     for name, least in lowest.items():
         value = settings[name]
-        if value is not None and value < least:
-            refuse(f"--{name}={value}: expected {least} or more")
+        if value is not None and (min(value) if isinstance(value, tuple) else value) < least:
+            refuse(f"--{name}={as_text(value)}: expected {least} or more")
     for name in ("view_size", "data.image_size"):
         if 0 < (settings[name] or 0) < 8:
             refuse(f"--{name}={settings[name]}: expected 8 or more")
@@ -68,6 +69,12 @@ def _check_components(settings: Settings) -> None:
             "float32"
         )
     classes = settings["model.classes"]
+    way = settings["data.way"]
+    if isinstance(way, tuple) and way[0] != way[-1] and not settings["model.tied_head"]:
+        refuse(
+            f"--data.way={as_text(way)} needs --model.tied_head: any other head would predict "
+            "classes that a task does not have"
+        )
     if settings["algorithm"] != "supervised":
         if classes or settings.training_way:
             refuse("--model.classes and --training_way are for --algorithm=supervised")

@@ -29,3 +29,12 @@ def element_spec(iterator: Any) -> Any:
     """The spec of the elements that one replica gets, or None if it is unknown."""
     spec = getattr(iterator, "element_spec", None)
     return tf.nest.map_structure(lambda part: getattr(part, "_value_specs", (part,))[0], spec)
+
+
+def sources(dataset: tf.data.Dataset) -> list[tf.data.Dataset]:
+    """A data set and those that its elements come from, unless a function changes them."""
+    found = [dataset]
+    if "Map" not in type(dataset).__name__:
+        for origin in getattr(dataset, "_inputs", list)():
+            found += sources(origin)
+    return found

@@ -66,6 +66,7 @@ class Classification(NamedTuple):
 
 
 _BY_SHAPE = ("crossentropy", "ce")  # Keras looks at labels and outputs
+_PLAIN = ("sparse_categorical", "categorical")
 _KINDS = {
     "sparse_categorical_crossentropy": "sparse",
     "categorical_generalized_cross_entropy": "sparse",
@@ -98,6 +99,22 @@ def classification(loss: Any, labels: Any, outputs: Any) -> Classification | Non
         ignore_class=arguments.get("ignore_class"),
         axis=arguments.get("axis", -1),
     )
+
+
+def softmax_cross_entropy(loss: Any) -> str | None:
+    """`"sparse"` or `"categorical"` for a plain cross-entropy of logits; None for other losses.
+
+    A class without a logit then does not count. With label smoothing it would.
+    """
+    parts = keras.tree.flatten(loss)
+    if len(parts) != 1 or loss_name(parts[0]) == "":
+        return None
+    kind, arguments = _kind_and_arguments(parts[0])
+    plain = arguments.get("axis", -1) == -1 and arguments.get("ignore_class") is None
+    plain = plain and not arguments.get("label_smoothing") and bool(arguments.get("from_logits"))
+    function = getattr(parts[0], "fn", None)
+    named = function in (_function(f"{k}_crossentropy") for k in _PLAIN)
+    return kind if plain and named else None
 
 
 def _kind_and_arguments(loss: Any) -> tuple[str | None, dict[str, Any]]:

@@ -53,7 +53,7 @@ class IMAML(Algorithm):
 
     Args:
         proximal_strength: lambda, a number above 0 or a `keras_imaml.ProximalStrength` (one per
-            layer, one per weight, learned). Defaults to `2.0`.
+            layer, one per weight, learned). Defaults to `0.5`.
         inner: The inner solver. Defaults to `keras_imaml.inner.GradientDescent()`.
         linear: The linear solver. Defaults to `keras_imaml.linear.ConjugateGradient()`.
         curvature: `"hessian"`: exact, may be indefinite; `"gauss_newton"`: never indefinite for
@@ -87,7 +87,7 @@ class IMAML(Algorithm):
 
     def __init__(
         self,
-        proximal_strength: float | ProximalStrength = 2.0,
+        proximal_strength: float | ProximalStrength = 0.5,
         inner: InnerSolver | None = None,
         linear: LinearSolver | None = None,
         curvature: str = "gauss_newton",

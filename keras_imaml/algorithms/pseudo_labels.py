@@ -13,7 +13,11 @@ _ROUNDS = 50  # alternating normalizations; shares are then within a percent of 
 
 
 def pseudo_labels(
-    logits: tf.Tensor, temperature: float, balanced: bool, present: tf.Tensor | None = None
+    logits: tf.Tensor,
+    temperature: float,
+    balanced: bool,
+    present: tf.Tensor | None = None,
+    classes: Any = (),
 ) -> tf.Tensor:
     """Probabilities of the classes, sharpened, and constant for every derivative.
 
@@ -26,6 +30,7 @@ def pseudo_labels(
             optimal transport from examples to classes.
         present: `[tasks, examples]`, bool: the examples that are there, and share the classes.
             Defaults to `None`: all of them.
+        classes: `[tasks]`, the number of classes of each task. Defaults to `()`: all.
 
     Returns:
         The shape of `logits`; the probabilities of each label sum to 1.
@@ -45,10 +50,15 @@ def pseudo_labels(
             rows = tf.repeat(present, positions, axis=1)[..., None]
             counted = tf.math.log(tf.cast(rows, log_labels.dtype))
             count = tf.reduce_sum(tf.cast(rows, log_labels.dtype), axis=1, keepdims=True)
-        share = tf.math.log(count / tf.cast(shape[2], log_labels.dtype))
+        in_task = tf.ones([], tf.bool)
+        sharing = tf.cast(shape[2], log_labels.dtype)
+        if tf.is_tensor(classes):
+            in_task = tf.sequence_mask(classes, shape[2])[:, None]
+            sharing = tf.cast(classes, log_labels.dtype)[:, None, None]
+        share = tf.math.log(count / sharing)
         for _ in range(_ROUNDS):
             of_class = tf.reduce_logsumexp(log_labels + counted, axis=1, keepdims=True)
-            log_labels += share - of_class
+            log_labels += tf.where(in_task, share - of_class, 0.0)
             log_labels -= tf.reduce_logsumexp(log_labels, axis=2, keepdims=True)
         log_labels = tf.ensure_shape(tf.reshape(log_labels, full_shape), logits.shape)
     return tf.stop_gradient(tf.exp(log_labels))

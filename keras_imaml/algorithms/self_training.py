@@ -143,8 +143,8 @@ class SelfTraining(Algorithm):
         def predict(adapting_to: TaskObjective) -> tf.Tensor:
             outputs = objective.query(self.algorithm.adapt(adapting_to).phi).outputs
             logits = tf.cast(outputs, objective.dtype)
-            present = objective.tasks.present(query=True)
-            return pseudo_labels(logits, self.temperature, self.balanced, present)
+            present, classes = objective.tasks.present(query=True), objective.tasks.classes
+            return pseudo_labels(logits, self.temperature, self.balanced, present, classes)
 
         initial_labels = predict(objective)
         _, labels = tf.while_loop(

@@ -48,7 +48,8 @@ class SinusoidPlot(keras.callbacks.Callback):
         if self._predict is None:
             self._predict = Traced(self.model.adapt_and_predict)
         rows = []
-        for (support_x, support_y), (query_x, query_y) in self.episodes:
+        for support, query in self.episodes:
+            (support_x, support_y), (query_x, query_y) = map(_present, (support, query))
             task = map(tf.convert_to_tensor, (support_x, support_y, query_x))
             adapted = self._predict(*task).numpy()
             meta_learned = self.model(query_x).numpy()
@@ -60,6 +61,12 @@ class SinusoidPlot(keras.callbacks.Callback):
             canvas.points(support_x, support_y, (0, 0, 0))
             rows.append(canvas.pixels)
         return np.concatenate(rows)
+
+
+def _present(part: tuple[np.ndarray, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """The points of a set that are there, which weights may tell."""
+    x, y, *weights = part
+    return (x[weights[0] > 0], y[weights[0] > 0]) if weights else (x, y)
 
 
 class _Canvas:

@@ -3,19 +3,22 @@
 import os
 
 from keras_imaml.data.class_splits import read_split
-from keras_imaml.data.episodes import Endless
+from keras_imaml.data.streams import Endless
+from keras_imaml.data.task_sizes import Sizes
 from keras_imaml.data.tfds_source import load_pool, prepared_builder
 
 
 def cifar_fs(
     split: str,
-    way: int = 5,
-    shot: int = 1,
-    query: int = 15,
+    way: Sizes = 5,
+    shot: Sizes = 1,
+    query: Sizes = 15,
     seed: int = 0,
     start: int = 0,
     data_dir: str | os.PathLike[str] | None = None,
     class_labels: bool = False,
+    sampler: str = "uniform",
+    buckets: int = 1,
 ) -> Endless:
     """Few-shot episodes of CIFAR-FS, 32 x 32 color images.
 
@@ -25,9 +28,11 @@ def cifar_fs(
 
     Args:
         split: `"train"`, `"validation"` or `"test"`.
-        way: Number of classes of an episode, at least 2. Defaults to 5.
-        shot: Number of support examples of a class, at least 1. Defaults to 1.
-        query: Number of query examples of a class, at least 1. Defaults to 15.
+        way: Number of classes of an episode, at least 2, or the range `(fewest, most)`. Defaults
+            to 5.
+        shot: Number of support examples of a class, at least 1, or a range of which each class
+            draws its own number. Defaults to 1.
+        query: Number of query examples of a class, at least 1, or a range. Defaults to 15.
         seed: Non-negative integer. Defaults to 0.
         start: Number of episodes to skip at no cost, such as those of an earlier run. Defaults
             to 0.
@@ -35,11 +40,16 @@ def cifar_fs(
         class_labels: Whether y is the number of the class in the split, instead of its place in the
             episode. `keras_imaml.algorithms.Supervised` needs these labels, and `dataset.classes`
             is their number. Defaults to `False`.
+        sampler: How ranges are drawn from: `"uniform"`, or `"meta_dataset"` for the rules of
+            Meta-Dataset, with `way=(5, 50), shot=(1, 100), query=10`. Defaults to `"uniform"`.
+        buckets: With ranges, into how many parts `batch` sorts tasks, so that a meta-batch holds
+            tasks of similar size. Defaults to 1: all are padded to the largest size.
 
     Returns:
         An infinite `tf.data.Dataset` of `((support_x, support_y), (query_x, query_y))`: x is
         float32 in [0, 1] of shape `(way * shot, 32, 32, 3)` and `(way * query, 32, 32, 3)`; y is
-        int32.
+        int32. With
+        ranges, sets are padded, and elements have weights of examples as well.
 
     Raises:
         ValueError: If `split` or a number is not valid.
@@ -60,4 +70,6 @@ def cifar_fs(
     builder = prepared_builder("cifar100", data_dir, host="www.cs.toronto.edu")
     pool = load_pool(builder, "train+test", names, image_size=32, channels=3)
     stream = f"cifar_fs/{split}"
-    return pool.episodes(way, shot, query, seed, stream, start=start, class_labels=class_labels)
+    return pool.episodes(
+        way, shot, query, seed, stream, False, start, class_labels, sampler, buckets
+    )

@@ -7,7 +7,14 @@ import keras
 import tensorflow as tf
 
 from keras_imaml._utils.validation import check_choice, check_number
-from keras_imaml.data.episodes import Endless, split_key, stream_of_episodes, uniform
+from keras_imaml.data.streams import (
+    Endless,
+    random_keys,
+    split_key,
+    stream_of_episodes,
+    uniform,
+)
+from keras_imaml.data.unequal import UnequalTasks
 
 # By Keras' names.
 _EDGES = {"empty": "constant", "reflected": "reflect"}
@@ -69,7 +76,7 @@ def distorted(
             )
     shift = check_number("shift", shift, minimum=0.0)
     check_choice("edges", edges, tuple(_EDGES))
-    (spec, _), (query_spec, _) = tasks.element_spec
+    (spec, *_), (query_spec, *_) = tasks.element_spec
     for x in (spec, query_spec):
         if not isinstance(x, tf.TensorSpec) or x.shape.rank != 4 or not x.dtype.is_floating:
             raise ValueError(
@@ -78,21 +85,25 @@ def distorted(
             )
 
     def change(element: Any, key: tf.Tensor) -> Any:
-        (support_x, support_y), (query_x, query_y) = element
+        (support_x, *support), (query_x, *query) = element
         support_key, query_key = split_key(key, 2)
-        return (changed(support_x, support_key), support_y), (changed(query_x, query_key), query_y)
+        return (changed(support_x, support_key), *support), (changed(query_x, query_key), *query)
 
     def changed(images: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
         places, colors = (key, key) if light == 0 else split_key(key, 2)
         moved = distort(images, places, angle, zoom, shift, mirror, edges)
         return moved if light == 0 else relit(moved, colors, light)
 
+    if isinstance(tasks, UnequalTasks):
+        key_of, skipped = random_keys(seed, "distorted"), start - tasks.start
+        return tasks.changed(lambda element, number: change(element, key_of(number + skipped)))
     keys = stream_of_episodes(lambda key: key, seed, "distorted", start)
     tasks_and_keys = tf.data.Dataset.zip(tasks, keys)
     episodes = Endless(
         tasks_and_keys.map(change, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     )
     episodes.classes = getattr(tasks, "classes", None)
+    episodes.way = getattr(tasks, "way", None)
     return episodes
 
 

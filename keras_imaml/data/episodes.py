@@ -5,92 +5,23 @@ the same episodes, and episodes are drawn in parallel with training.
 """
 
 import dataclasses
-import hashlib
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from keras_imaml._compat.datasets import WrappedDataset
 from keras_imaml._utils.validation import check_integer
-
-Examples: TypeAlias = tuple[tf.Tensor, tf.Tensor]
-Episode: TypeAlias = tuple[Examples, Examples]
-
-# "auto_select" would choose a generator by device, and episodes would then differ.
-_GENERATOR = "philox"
-
-
-def stream_of_episodes(
-    sample: Callable[[tf.Tensor], Episode], seed: int, stream: str, start: int = 0
-) -> "Endless":
-    """An infinite data set whose element `i` is `sample(random_key(seed, stream, start + i))`.
-
-    Args:
-        sample: Makes one episode from a key (int64, shape `(2,)`) with stateless random
-            operations only.
-        seed: Non-negative integer. The same seed gives the same episodes.
-        stream: Name of an independent stream of random numbers, for example `"train"`: two
-            streams with the same seed are unrelated.
-        start: Index of the first episode. Defaults to 0.
-
-    Returns:
-        A `tf.data.Dataset` of infinite cardinality. Its iterators can be saved in a
-        `tf.train.Checkpoint`; only the position is stored.
-
-    Raises:
-        ValueError: If `seed` or `start` is not a non-negative integer.
-    """
-    seed, start = check_integer("seed", seed, 0), check_integer("start", start, 0)
-    digest = hashlib.sha256(f"{stream}:{seed}".encode()).digest()
-    base = np.frombuffer(digest[:16], dtype="<i8").astype(np.int64)
-
-    def episode(index: tf.Tensor) -> Episode:
-        key = tf.random.experimental.stateless_fold_in(base, index, alg=_GENERATOR)
-        return sample(key)
-
-    dataset = tf.data.Dataset.counter(start, dtype=tf.int64).map(
-        episode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
-    )
-    # A checkpoint then holds the position instead of prefetched episodes.
-    options = tf.data.Options()
-    options.experimental_symbolic_checkpoint = True
-    # Tuning gains nothing here. At its end, an iterator would wait for the tuner to wake up, and
-    # `fit` would take up to twice its time, and up to a minute more.
-    options.autotune.enabled = False
-    return Endless(dataset.with_options(options))
-
-
-class Endless(WrappedDataset):
-    """A data set without an end, so that no batch is smaller than the others.
-
-    `batch(16)` then gives meta-batches whose number of tasks is known when the graph is built,
-    which is faster to build and to run. `drop_remainder` is not needed.
-
-    Attributes:
-        classes: Number of classes that the examples are drawn from, with rotated classes counted
-            separately, as `class_labels=True` does. `None` if it is unknown.
-    """
-
-    def __init__(self, dataset: tf.data.Dataset) -> None:
-        super().__init__(dataset)
-        self.classes: int | None = None
-
-    def batch(self, batch_size: Any, drop_remainder: bool = True, **kwargs: Any) -> tf.data.Dataset:
-        """See `tf.data.Dataset.batch`; there is no remainder, whatever `drop_remainder` says."""
-        del drop_remainder
-        return super().batch(batch_size, drop_remainder=True, **kwargs)
-
-
-def split_key(key: tf.Tensor, count: int) -> list[tf.Tensor]:
-    """`count` independent keys made from one."""
-    return tf.unstack(tf.random.split(key, count, alg=_GENERATOR))
-
-
-def uniform(key: tf.Tensor, shape: Sequence[int], low: float = 0.0, high: float = 1.0) -> tf.Tensor:
-    """Uniform float32 numbers in [low, high)."""
-    return tf.random.stateless_uniform(shape, key, low, high, alg=_GENERATOR)
+from keras_imaml.data.streams import (
+    Endless,
+    Episode,
+    random_keys,
+    split_key,
+    stream_of_episodes,
+    uniform,
+)
+from keras_imaml.data.task_sizes import SizeRule, Sizes, check_sizes, size_rule
+from keras_imaml.data.unequal import UnequalTasks, padded_rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,21 +76,27 @@ class ExamplePool:
 
     def episodes(
         self,
-        way: int,
-        shot: int,
-        query: int,
+        way: Sizes,
+        shot: Sizes,
+        query: Sizes,
         seed: int,
         stream: str,
         rotations: bool = False,
         start: int = 0,
         class_labels: bool = False,
+        sampler: str = "uniform",
+        buckets: int = 1,
     ) -> Endless:
         """Episodes of `way` classes.
 
+        If a number is a range, or with `sampler="meta_dataset"`, tasks have any size: a class with
+        fewer examples than asked for gives what it has, and elements have weights of examples.
+
         Args:
-            way: Number of classes of an episode, at least 2.
-            shot: Number of support examples of a class, at least 1.
-            query: Number of query examples of a class, at least 1; never support examples.
+            way: Number of classes of an episode, at least 2, or the range `(fewest, most)`.
+            shot: Number of support examples of a class, at least 1, or a range.
+            query: Number of query examples of a class, at least 1, or a range; never support
+                examples.
             seed: Non-negative integer.
             stream: Name of the stream of random numbers, usually that of the split.
             rotations: Whether each class of an episode is turned by 0, 90, 180 or 270 degrees,
@@ -168,67 +105,64 @@ class ExamplePool:
             class_labels: Whether labels are the numbers of the classes in the pool, instead of 0 to
                 `way - 1` in a random order. With `rotations` they are `4 * class + quarter turns`.
                 Defaults to `False`.
+            sampler: `"uniform"`, or `"meta_dataset"` for the rules of
+                `keras_imaml.data.task_sizes.MetaDatasetRule`. Defaults to `"uniform"`.
+            buckets: Into how many parts tasks of any size are sorted. Defaults to 1.
 
         Returns:
             An infinite `tf.data.Dataset` of `((support_x, support_y), (query_x, query_y))`, class
             by class: x is float32 of shape `(way * shot, ...)` and `(way * query, ...)`, y is
-            int32.
+            int32. Of tasks of any size, see `UnequalTasks`.
 
         Raises:
             ValueError: If a number is out of range, or the pool has too few classes or examples.
         """
-        self._check(way, shot, query, rotations)
-        way, shot, query = int(way), int(shot), int(query)
-        shape = self.examples.shape[1:]
-        classes, largest = len(self.counts), int(self.counts.max())
-        with tf.device("CPU:0"):  # where tf.data runs; saves memory of accelerators
-            examples = tf.convert_to_tensor(self.examples)
-            pixels = tf.constant(_turned_pixels(shape[0])) if rotations else None
-            counts = tf.constant(self.counts, tf.int64)
-            starts = tf.constant(np.cumsum(self.counts) - self.counts, tf.int64)
-
-        def sample(key: tf.Tensor) -> Episode:
-            class_key, example_key, rotation_key = split_key(key, 3)
-            # Top-k of independent uniforms is a random draw without replacement, in random order.
-            chosen = tf.math.top_k(uniform(class_key, [classes]), way).indices
-            score = uniform(example_key, [way, largest])
-            exists = tf.range(largest, dtype=tf.int64) < tf.gather(counts, chosen)[:, None]
-            drawn = tf.math.top_k(tf.where(exists, score, -1.0), shot + query).indices
-            rows = tf.gather(starts, chosen)[:, None] + tf.cast(drawn, tf.int64)
-            numbers = chosen
-            if pixels is None:
-                x = tf.gather(examples, rows)
-            else:
-                quarters = tf.cast(uniform(rotation_key, [way], 0.0, 4.0), tf.int32)
-                x = _gather_turned(examples, rows, tf.gather(pixels, quarters))
-                numbers = 4 * chosen + quarters
-            y = numbers if class_labels else tf.range(way)
-            return (
-                (_rows_of(x[:, :shot], way * shot, shape), _repeated(y, shot)),
-                (_rows_of(x[:, shot:], way * query, shape), _repeated(y, query)),
-            )
-
-        episodes = stream_of_episodes(sample, seed, stream, start)
-        episodes.classes = classes * (4 if rotations else 1)
+        rule = size_rule(way, shot, query, sampler, len(self.counts))
+        self._check_turns(rotations)
+        draw = _Draw(self, rotations, class_labels)
+        if rule is None:
+            sizes = self._check(way, shot, query)
+            check_integer("buckets", buckets, 1)
+            episodes = stream_of_episodes(lambda key: draw.equal(key, *sizes), seed, stream, start)
+        else:
+            self._check_unequal(rule)
+            episodes = draw.unequal(rule, random_keys(seed, stream), start, buckets)
+        episodes.classes = len(self.counts) * (4 if rotations else 1)
+        if not class_labels:
+            episodes.way = check_sizes("way", way, 2) if rule is None else rule.way
         return episodes
 
-    def _check(self, way: int, shot: int, query: int, rotations: bool) -> None:
-        check_integer("way", way, 2)
-        check_integer("shot", shot, 1)
-        check_integer("query", query, 1)
-        if way > len(self.counts):
-            raise ValueError(
-                f"Invalid value for `way`. Expected at most {len(self.counts)}, the number of "
-                f"classes in the pool: ask for fewer, or add classes. Received: way={way}"
-            )
+    def _check(self, way: Any, shot: Any, query: Any) -> tuple[int, int, int]:
+        self._check_way(int(way))
         smallest = int(np.argmin(self.counts))
         if shot + query > self.counts[smallest]:
             raise ValueError(
                 "Invalid value for `shot` and `query`. Expected shot + query to be at most the "
                 f"number of examples of the smallest class, {self.class_names[smallest]!r}, which "
-                f"has {self.counts[smallest]}: ask for fewer, or leave that class out. "
+                f"has {self.counts[smallest]}: ask for fewer, or leave that class out; ranges such "
+                f"as shot=(1, {int(shot)}) take what a class has. "
                 f"Received: shot={shot}, query={query}"
             )
+        return int(way), int(shot), int(query)
+
+    def _check_unequal(self, rule: SizeRule) -> None:
+        self._check_way(rule.way[1])
+        smallest = int(np.argmin(self.counts))
+        if self.counts[smallest] < 2:
+            raise ValueError(
+                "Invalid value for the examples. Expected at least two of each class, one to adapt "
+                f"to and one to query: leave class {self.class_names[smallest]!r} out. "
+                f"Received: {self.counts[smallest]}"
+            )
+
+    def _check_way(self, way: int) -> None:
+        if way > len(self.counts):
+            raise ValueError(
+                f"Invalid value for `way`. Expected at most {len(self.counts)}, the number of "
+                f"classes in the pool: ask for fewer, or add classes. Received: way={way}"
+            )
+
+    def _check_turns(self, rotations: bool) -> None:
         shape = self.examples.shape
         if rotations and (len(shape) != 4 or shape[1] != shape[2]):
             raise ValueError(
@@ -238,7 +172,105 @@ class ExamplePool:
             )
 
 
-def _rows_of(x: tf.Tensor, rows: int, shape: tuple[int, ...]) -> tf.Tensor:
+class _Draw:
+    """Draws episodes from a pool, in the graph.
+
+    Args:
+        pool: The pool.
+        rotations: As for `ExamplePool.episodes`.
+        class_labels: As for `ExamplePool.episodes`.
+    """
+
+    def __init__(self, pool: ExamplePool, rotations: bool, class_labels: bool) -> None:
+        self._pool = pool
+        self._class_labels = class_labels
+        self._shape = pool.examples.shape[1:]
+        self._largest = int(pool.counts.max())
+        with tf.device("CPU:0"):  # where tf.data runs; saves memory of accelerators
+            self._examples = tf.convert_to_tensor(pool.examples)
+            self._pixels = tf.constant(_turned_pixels(self._shape[0])) if rotations else None
+            self._counts = tf.constant(pool.counts, tf.int64)
+            self._starts = tf.constant(np.cumsum(pool.counts) - pool.counts, tf.int64)
+
+    def equal(self, key: tf.Tensor, way: int, shot: int, query: int) -> Episode:
+        """An episode of a fixed size."""
+        class_key, example_key, rotation_key = split_key(key, 3)
+        chosen = self._classes(class_key, way)
+        rows = self._rows(example_key, chosen, shot + query)
+        quarters, labels = self._turns(rotation_key, chosen)
+        x = self._images(rows, quarters)
+        return (
+            (_rows_of(x[:, :shot], way * shot, self._shape), _repeated(labels, shot)),
+            (_rows_of(x[:, shot:], way * query, self._shape), _repeated(labels, query)),
+        )
+
+    def unequal(
+        self,
+        rule: SizeRule,
+        key_of: Callable[[tf.Tensor], tf.Tensor],
+        start: int,
+        buckets: int,
+    ) -> UnequalTasks:
+        """Episodes of any size."""
+        way, most = rule.way[1], min(rule.drawn, self._largest)
+
+        def composition(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, list]:
+            class_key, size_key, *others = split_key(key_of(number), 4)
+            chosen = self._classes(class_key, way)
+            shots, queries = rule.draw(size_key, tf.gather(self._counts, chosen))
+            return chosen, shots, queries, others
+
+        def sizes(number: tf.Tensor) -> tf.Tensor:
+            _, shots, queries, _ = composition(number)
+            return tf.stack([tf.reduce_sum(shots), tf.reduce_sum(queries)])
+
+        def task(number: tf.Tensor, support_rows: Any, query_rows: Any) -> Any:
+            chosen, shots, queries, (example_key, rotation_key) = composition(number)
+            rows = self._rows(example_key, chosen, most)
+            quarters, labels = self._turns(rotation_key, chosen)
+            place = tf.range(most)
+            is_support = place < shots[:, None]
+            is_query = (place < (shots + queries)[:, None]) & ~is_support
+
+            def padded(present: tf.Tensor, count: Any) -> Any:
+                position, weights = padded_rows(tf.reshape(present, [-1]), count)
+                of_class = position // most
+                turned = None if quarters is None else tf.gather(quarters, of_class)
+                x = self._images(tf.gather(tf.reshape(rows, [-1]), position)[:, None], turned)
+                x = _rows_of(x, count, self._shape)
+                return x, tf.gather(labels, of_class), weights
+
+            return padded(is_support, support_rows), padded(is_query, query_rows)
+
+        return UnequalTasks(task, sizes, rule.largest(self._pool.counts), start, buckets)
+
+    def _classes(self, key: tf.Tensor, way: int) -> tf.Tensor:
+        # Top-k of independent uniforms is a random draw without replacement, in random order.
+        return tf.math.top_k(uniform(key, [len(self._pool.counts)]), way).indices
+
+    def _rows(self, key: tf.Tensor, chosen: tf.Tensor, most: int) -> tf.Tensor:
+        """Rows of random examples of each class, `[classes, most]`; existing ones come first."""
+        counts = tf.gather(self._counts, chosen)[:, None]
+        score = uniform(key, [chosen.shape[0], self._largest])
+        exists = tf.range(self._largest, dtype=tf.int64) < counts
+        drawn = tf.math.top_k(tf.where(exists, score, -1.0), most).indices
+        return tf.gather(self._starts, chosen)[:, None] + tf.cast(drawn, tf.int64)
+
+    def _turns(self, key: tf.Tensor, chosen: tf.Tensor) -> tuple[tf.Tensor | None, tf.Tensor]:
+        """The quarter turns of each class, if any, and its label."""
+        quarters, numbers = None, chosen
+        if self._pixels is not None:
+            quarters = tf.cast(uniform(key, [chosen.shape[0]], 0.0, 4.0), tf.int32)
+            numbers = 4 * chosen + quarters
+        return quarters, numbers if self._class_labels else tf.range(chosen.shape[0])
+
+    def _images(self, rows: tf.Tensor, quarters: tf.Tensor | None) -> tf.Tensor:
+        if quarters is None:
+            return tf.gather(self._examples, rows)
+        return _gather_turned(self._examples, rows, tf.gather(self._pixels, quarters))
+
+
+def _rows_of(x: tf.Tensor, rows: Any, shape: tuple[int, ...]) -> tf.Tensor:
     x = tf.reshape(x, (rows, *shape))
     return tf.cast(x, tf.float32) / 255.0 if x.dtype == tf.uint8 else x
 
@@ -259,4 +291,4 @@ def _gather_turned(examples: tf.Tensor, rows: tf.Tensor, pixels: tf.Tensor) -> t
     size, channels = examples.shape[1], examples.shape[3]
     flat = tf.reshape(examples, (-1, channels))
     turned = tf.gather(flat, rows[:, :, None] * (size * size) + pixels[:, None, :])
-    return tf.reshape(turned, (*rows.shape, size, size, channels))
+    return tf.reshape(turned, (-1, *rows.shape[1:], size, size, channels))

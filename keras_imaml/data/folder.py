@@ -9,7 +9,9 @@ import tensorflow as tf
 from keras_imaml._utils.progress_bar import WaitingBar
 from keras_imaml._utils.validation import check_integer
 from keras_imaml.data.decoding import EXTENSIONS, NOT_READ, decode
-from keras_imaml.data.episodes import Endless, ExamplePool
+from keras_imaml.data.episodes import ExamplePool
+from keras_imaml.data.streams import Endless
+from keras_imaml.data.task_sizes import Sizes
 
 _ALIASES = {"validation": ("validation", "val", "valid")}
 
@@ -17,15 +19,17 @@ _ALIASES = {"validation": ("validation", "val", "valid")}
 def from_folder(
     path: str | os.PathLike[str],
     split: str | None = None,
-    way: int = 5,
-    shot: int = 1,
-    query: int = 15,
+    way: Sizes = 5,
+    shot: Sizes = 1,
+    query: Sizes = 15,
     seed: int = 0,
     start: int = 0,
     image_size: int = 84,
     channels: int = 3,
     rotations: bool = False,
     class_labels: bool = False,
+    sampler: str = "uniform",
+    buckets: int = 1,
 ) -> Endless:
     """Few-shot episodes of the images in class folders.
 
@@ -36,9 +40,11 @@ def from_folder(
         path: Folder with one folder for each class, or with one folder for each split.
         split: Name of a folder in `path`, such as `"train"`; `"validation"` may also be called
             `val` or `valid`. Defaults to `None`: the class folders are in `path` itself.
-        way: Number of classes of an episode, at least 2. Defaults to 5.
-        shot: Number of support examples of a class, at least 1. Defaults to 1.
-        query: Number of query examples of a class, at least 1. Defaults to 15.
+        way: Number of classes of an episode, at least 2, or the range `(fewest, most)`. Defaults
+            to 5.
+        shot: Number of support examples of a class, at least 1, or a range of which each class
+            draws its own number. Defaults to 1.
+        query: Number of query examples of a class, at least 1, or a range. Defaults to 15.
         seed: Non-negative integer. Defaults to 0.
         start: Number of episodes to skip at no cost, such as those of an earlier run. Defaults
             to 0.
@@ -49,11 +55,16 @@ def from_folder(
         class_labels: Whether y is the number of the class in the split, instead of its place in the
             episode. Each rotation is a class of its own. `keras_imaml.algorithms.Supervised` needs
             these labels, and `dataset.classes` is their number. Defaults to `False`.
+        sampler: How ranges are drawn from: `"uniform"`, or `"meta_dataset"` for the rules of
+            Meta-Dataset, with `way=(5, 50), shot=(1, 100), query=10`. Defaults to `"uniform"`.
+        buckets: With ranges, into how many parts `batch` sorts tasks, so that a meta-batch holds
+            tasks of similar size. Defaults to 1: all are padded to the largest size.
 
     Returns:
         An infinite `tf.data.Dataset` of `((support_x, support_y), (query_x, query_y))`: x is
         float32 in [0, 1] of shape `(way * shot, image_size, image_size, channels)` and
-        `(way * query, image_size, image_size, channels)`; y is int32.
+        `(way * query, image_size, image_size, channels)`; y is int32. With
+        ranges, sets are padded, and elements have weights of examples as well.
 
     Raises:
         ValueError: If a folder is missing or empty, a file is not an image, a number is not valid,
@@ -72,7 +83,9 @@ def from_folder(
     pool = load_pool(classes, image_size, channels)
     stream = "folder" if split is None else f"folder/{split}"
     try:
-        return pool.episodes(way, shot, query, seed, stream, rotations, start, class_labels)
+        return pool.episodes(
+            way, shot, query, seed, stream, rotations, start, class_labels, sampler, buckets
+        )
     except ValueError as error:  # of numbers that the images do not suffice for
         raise ValueError(f"{error} (images in {str(classes)!r})") from error
 

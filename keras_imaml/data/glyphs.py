@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from keras_imaml._utils.progress_bar import WaitingBar
 from keras_imaml._utils.validation import check_integer
 from keras_imaml.data.class_splits import read_split
-from keras_imaml.data.episodes import Endless, ExamplePool
+from keras_imaml.data.episodes import ExamplePool
+from keras_imaml.data.streams import Endless
+from keras_imaml.data.task_sizes import Sizes
 
 Floats = NDArray[np.float64]
 
@@ -26,9 +28,9 @@ _CLASSES_AT_ONCE = 25  # bounds the memory of a rendering to some tens of megaby
 
 def glyphs(
     split: str = "train",
-    way: int = 5,
-    shot: int = 1,
-    query: int = 15,
+    way: Sizes = 5,
+    shot: Sizes = 1,
+    query: Sizes = 15,
     seed: int = 0,
     start: int = 0,
     classes: int | None = None,
@@ -36,15 +38,19 @@ def glyphs(
     image_size: int = 28,
     rotations: bool = False,
     class_labels: bool = False,
+    sampler: str = "uniform",
+    buckets: int = 1,
 ) -> Endless:
     """Few-shot episodes of procedurally drawn characters, much like Omniglot and offline.
 
     Args:
         split: `"train"`, `"validation"` or `"test"`; their classes are disjoint. Defaults to
             `"train"`.
-        way: Number of classes of an episode, at least 2. Defaults to 5.
-        shot: Number of support examples of a class, at least 1. Defaults to 1.
-        query: Number of query examples of a class, at least 1. Defaults to 15.
+        way: Number of classes of an episode, at least 2, or the range `(fewest, most)`. Defaults
+            to 5.
+        shot: Number of support examples of a class, at least 1, or a range of which each class
+            draws its own number. Defaults to 1.
+        query: Number of query examples of a class, at least 1, or a range. Defaults to 15.
         seed: Non-negative integer that fixes the episodes; the characters do not depend on it.
             Defaults to 0.
         start: Number of episodes to skip at no cost, such as those of an earlier run. Defaults
@@ -58,11 +64,16 @@ def glyphs(
         class_labels: Whether y is the number of the class in the split, instead of its place in the
             episode. Each rotation is a class of its own. `keras_imaml.algorithms.Supervised` needs
             these labels, and `dataset.classes` is their number. Defaults to `False`.
+        sampler: How ranges are drawn from: `"uniform"`, or `"meta_dataset"` for the rules of
+            Meta-Dataset, with `way=(5, 50), shot=(1, 100), query=10`. Defaults to `"uniform"`.
+        buckets: With ranges, into how many parts `batch` sorts tasks, so that a meta-batch holds
+            tasks of similar size. Defaults to 1: all are padded to the largest size.
 
     Returns:
         An infinite `tf.data.Dataset` of `((support_x, support_y), (query_x, query_y))`: x is
         float32 in [0, 1], ink 1, of shape `(way * shot, image_size, image_size, 1)` and
-        `(way * query, image_size, image_size, 1)`; y is int32.
+        `(way * query, image_size, image_size, 1)`; y is int32. With
+        ranges, sets are padded, and elements have weights of examples as well.
 
     Raises:
         ValueError: If a number is out of range, or there are too few classes or examples.
@@ -90,7 +101,9 @@ def glyphs(
     names = [f"glyph {first_class + index}" for index in range(classes)]
     pool = ExamplePool.from_labels(images.reshape(-1, size, size, 1), labels, names)
     stream = f"glyphs/{split}"
-    return pool.episodes(way, shot, query, seed, stream, rotations, start, class_labels)
+    return pool.episodes(
+        way, shot, query, seed, stream, rotations, start, class_labels, sampler, buckets
+    )
 
 
 @functools.lru_cache(maxsize=8)

@@ -6,7 +6,9 @@ import pathlib
 from keras_imaml._utils.validation import check_integer
 from keras_imaml.data import folder, tfds_source
 from keras_imaml.data.class_splits import SPLITS, read_split
-from keras_imaml.data.episodes import Endless, ExamplePool
+from keras_imaml.data.episodes import ExamplePool
+from keras_imaml.data.streams import Endless
+from keras_imaml.data.task_sizes import Sizes
 
 _ADVICE = (
     "mini-ImageNet cannot be downloaded automatically. Pass a folder that holds it, either "
@@ -17,14 +19,16 @@ _ADVICE = (
 
 def mini_imagenet(
     split: str,
-    way: int = 5,
-    shot: int = 1,
-    query: int = 15,
+    way: Sizes = 5,
+    shot: Sizes = 1,
+    query: Sizes = 15,
     seed: int = 0,
     start: int = 0,
     data_dir: str | os.PathLike[str] | None = None,
     image_size: int = 84,
     class_labels: bool = False,
+    sampler: str = "uniform",
+    buckets: int = 1,
 ) -> Endless:
     """Few-shot episodes of mini-ImageNet.
 
@@ -34,9 +38,11 @@ def mini_imagenet(
 
     Args:
         split: `"train"`, `"validation"` or `"test"`.
-        way: Number of classes of an episode, at least 2. Defaults to 5.
-        shot: Number of support examples of a class, at least 1. Defaults to 1.
-        query: Number of query examples of a class, at least 1. Defaults to 15.
+        way: Number of classes of an episode, at least 2, or the range `(fewest, most)`. Defaults
+            to 5.
+        shot: Number of support examples of a class, at least 1, or a range of which each class
+            draws its own number. Defaults to 1.
+        query: Number of query examples of a class, at least 1, or a range. Defaults to 15.
         seed: Non-negative integer. Defaults to 0.
         start: Number of episodes to skip at no cost, such as those of an earlier run. Defaults
             to 0.
@@ -47,11 +53,16 @@ def mini_imagenet(
         class_labels: Whether y is the number of the class in the split, instead of its place in the
             episode. `keras_imaml.algorithms.Supervised` needs these labels, and `dataset.classes`
             is their number. Defaults to `False`.
+        sampler: How ranges are drawn from: `"uniform"`, or `"meta_dataset"` for the rules of
+            Meta-Dataset, with `way=(5, 50), shot=(1, 100), query=10`. Defaults to `"uniform"`.
+        buckets: With ranges, into how many parts `batch` sorts tasks, so that a meta-batch holds
+            tasks of similar size. Defaults to 1: all are padded to the largest size.
 
     Returns:
         An infinite `tf.data.Dataset` of `((support_x, support_y), (query_x, query_y))`: x is
         float32 in [0, 1] of shape `(way * shot, image_size, image_size, 3)` and
-        `(way * query, image_size, image_size, 3)`; y is int32.
+        `(way * query, image_size, image_size, 3)`; y is int32. With
+        ranges, sets are padded, and elements have weights of examples as well.
 
     Raises:
         ValueError: If the data is not in `data_dir`, has classes of another split, or a number is
@@ -82,7 +93,9 @@ def mini_imagenet(
     else:
         pool = tfds_source.load_pool(_open_builder(root), split, names, size, channels=3)
     stream = f"mini_imagenet/{split}"
-    return pool.episodes(way, shot, query, seed, stream, start=start, class_labels=class_labels)
+    return pool.episodes(
+        way, shot, query, seed, stream, False, start, class_labels, sampler, buckets
+    )
 
 
 def _open_builder(root: pathlib.Path | None) -> object:

@@ -6,21 +6,24 @@ import numpy as np
 
 from keras_imaml._utils.validation import check_integer
 from keras_imaml.data.class_splits import read_split
-from keras_imaml.data.episodes import Endless
+from keras_imaml.data.streams import Endless
+from keras_imaml.data.task_sizes import Sizes
 from keras_imaml.data.tfds_source import load_pool, prepared_builder
 
 
 def omniglot(
     split: str,
-    way: int = 5,
-    shot: int = 1,
-    query: int = 15,
+    way: Sizes = 5,
+    shot: Sizes = 1,
+    query: Sizes = 15,
     seed: int = 0,
     start: int = 0,
     data_dir: str | os.PathLike[str] | None = None,
     image_size: int = 28,
     rotations: bool = True,
     class_labels: bool = False,
+    sampler: str = "uniform",
+    buckets: int = 1,
 ) -> Endless:
     """Few-shot episodes of Omniglot.
 
@@ -30,10 +33,12 @@ def omniglot(
 
     Args:
         split: `"train"`, `"validation"` or `"test"`.
-        way: Number of classes of an episode, at least 2. Defaults to 5.
-        shot: Number of support examples of a class, at least 1. Defaults to 1.
-        query: Number of query examples of a class, at least 1; shot + query is at most 20.
-            Defaults to 15.
+        way: Number of classes of an episode, at least 2, or the range `(fewest, most)`. Defaults
+            to 5.
+        shot: Number of support examples of a class, at least 1, or a range of which each class
+            draws its own number. Defaults to 1.
+        query: Number of query examples of a class, at least 1, or a range; without ranges shot +
+            query is at most 20. Defaults to 15.
         seed: Non-negative integer. Defaults to 0.
         start: Number of episodes to skip at no cost, such as those of an earlier run. Defaults
             to 0.
@@ -44,11 +49,16 @@ def omniglot(
         class_labels: Whether y is the number of the class in the split, instead of its place in the
             episode. Each rotation is a class of its own. `keras_imaml.algorithms.Supervised` needs
             these labels, and `dataset.classes` is their number. Defaults to `False`.
+        sampler: How ranges are drawn from: `"uniform"`, or `"meta_dataset"` for the rules of
+            Meta-Dataset, with `way=(5, 50), shot=(1, 100), query=10`. Defaults to `"uniform"`.
+        buckets: With ranges, into how many parts `batch` sorts tasks, so that a meta-batch holds
+            tasks of similar size. Defaults to 1: all are padded to the largest size.
 
     Returns:
         An infinite `tf.data.Dataset` of `((support_x, support_y), (query_x, query_y))`: x is
         float32 in [0, 1], ink 1, of shape `(way * shot, image_size, image_size, 1)` and
-        `(way * query, image_size, image_size, 1)`; y is int32.
+        `(way * query, image_size, image_size, 1)`; y is int32. With
+        ranges, sets are padded, and elements have weights of examples as well.
 
     Raises:
         ValueError: If `split` or a number is not valid.
@@ -73,4 +83,6 @@ def omniglot(
     pool = load_pool(builder, "train+test", names, size, channels=1)
     np.subtract(255, pool.examples, out=pool.examples)  # black ink on white becomes ink 1
     stream = f"omniglot/{split}"
-    return pool.episodes(way, shot, query, seed, stream, rotations, start, class_labels)
+    return pool.episodes(
+        way, shot, query, seed, stream, rotations, start, class_labels, sampler, buckets
+    )

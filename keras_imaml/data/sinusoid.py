@@ -5,15 +5,16 @@ from typing import Any
 
 import tensorflow as tf
 
-from keras_imaml._utils.validation import check_choice, check_integer, check_number
+from keras_imaml._utils.validation import check_choice, check_number
 from keras_imaml.data.class_splits import SPLITS
-from keras_imaml.data.episodes import Episode, split_key, stream_of_episodes, uniform
+from keras_imaml.data.streams import Episode, split_key, stream_of_episodes, uniform
+from keras_imaml.data.task_sizes import Sizes, check_sizes, of_any_size
 
 
 def sinusoid(
     split: str = "train",
-    shot: int = 10,
-    query: int = 10,
+    shot: Sizes = 10,
+    query: Sizes = 10,
     seed: int = 0,
     start: int = 0,
     amplitude: tuple[float, float] = (0.1, 5.0),
@@ -27,8 +28,8 @@ def sinusoid(
 
     Args:
         split: `"train"`, `"validation"` or `"test"`. Defaults to `"train"`.
-        shot: Number of support points, at least 1. Defaults to 10.
-        query: Number of query points, at least 1. Defaults to 10.
+        shot: Number of support points, at least 1, or the range `(fewest, most)`. Defaults to 10.
+        query: Number of query points, at least 1, or a range. Defaults to 10.
         seed: Non-negative integer. Defaults to 0.
         start: Number of episodes to skip at no cost, such as those of an earlier run. Defaults
             to 0.
@@ -38,7 +39,8 @@ def sinusoid(
 
     Returns:
         An infinite `tf.data.Dataset` of `((support_x, support_y), (query_x, query_y))`, float32
-        of shape `(shot, 1)` and `(query, 1)`.
+        of shape `(shot, 1)` and `(query, 1)`. With ranges, sets have the largest size, and elements
+        have weights as well, 0 for points that are not there.
 
     Raises:
         ValueError: If a number or a range is not valid.
@@ -55,7 +57,8 @@ def sinusoid(
         Finn et al., 2017, section 5.1, https://arxiv.org/abs/1703.03400.
     """
     check_choice("split", split, SPLITS)
-    points = check_integer("shot", shot, 1) + check_integer("query", query, 1)
+    shots, queries = check_sizes("shot", shot, 1), check_sizes("query", query, 1)
+    most, points = shots[1], shots[1] + queries[1]
     amplitude = _check_range("amplitude", amplitude)
     phase = _check_range("phase", phase)
     x_range = _check_range("x_range", x_range)
@@ -65,9 +68,10 @@ def sinusoid(
         x = uniform(x_key, [points, 1], *x_range)
         shift = uniform(phase_key, [], *phase)
         y = uniform(amplitude_key, [], *amplitude) * tf.sin(x - shift)
-        return (x[:shot], y[:shot]), (x[shot:], y[shot:])
+        return (x[:most], y[:most]), (x[most:], y[most:])
 
-    return stream_of_episodes(sample, seed, f"sinusoid/{split}", start)
+    sample_any = of_any_size(sample, shot, query)
+    return stream_of_episodes(sample_any, seed, f"sinusoid/{split}", start)
 
 
 def _check_range(name: str, value: Any) -> tuple[float, float]:

@@ -4,13 +4,14 @@ import math
 
 import tensorflow as tf
 
-from keras_imaml._utils.validation import check_choice, check_integer
+from keras_imaml._utils.validation import check_choice
 from keras_imaml.data.class_splits import SPLITS
-from keras_imaml.data.episodes import split_key, stream_of_episodes, uniform
+from keras_imaml.data.streams import split_key, stream_of_episodes, uniform
+from keras_imaml.data.task_sizes import Sizes, check_sizes, of_any_size
 
 
 def unlabelled_sinusoid(
-    split: str = "train", shot: int = 5, query: int = 10, seed: int = 0, start: int = 0
+    split: str = "train", shot: Sizes = 5, query: Sizes = 10, seed: int = 0, start: int = 0
 ) -> tf.data.Dataset:
     """Episodes of `y = sin(x + b)` with b 0 or pi, to be adapted to from inputs alone.
 
@@ -20,14 +21,15 @@ def unlabelled_sinusoid(
 
     Args:
         split: `"train"`, `"validation"` or `"test"`. Defaults to `"train"`.
-        shot: Number of support points, at least 1. Defaults to 5.
-        query: Number of query points, at least 1. Defaults to 10.
+        shot: Number of support points, at least 1, or the range `(fewest, most)`. Defaults to 5.
+        query: Number of query points, at least 1, or a range. Defaults to 10.
         seed: Non-negative integer. Defaults to 0.
         start: Number of episodes to skip at no cost. Defaults to 0.
 
     Returns:
         An infinite `tf.data.Dataset` of `((support_x, ()), (query_x, query_y))`, float32 of shape
-        `(shot, 1)` and `(query, 1)`.
+        `(shot, 1)` and `(query, 1)`. With ranges, sets have the largest size, and elements have
+        weights as well, 0 for points that are not there.
 
     Raises:
         ValueError: If a number is not valid.
@@ -40,16 +42,16 @@ def unlabelled_sinusoid(
     ```
     """
     check_choice("split", split, SPLITS)
-    check_integer("shot", shot, 1)
-    check_integer("query", query, 1)
+    shots, queries = check_sizes("shot", shot, 1), check_sizes("query", query, 1)
 
     def sample(key: tf.Tensor) -> tuple:
         side_key, support_key, query_key = split_key(key, 3)
         flipped = uniform(side_key, []) < 0.5
-        support_x = uniform(support_key, [shot, 1], math.pi / 4, math.pi / 2)
+        support_x = uniform(support_key, [shots[1], 1], math.pi / 4, math.pi / 2)
         support_x = tf.where(flipped, -support_x, support_x)
-        query_x = uniform(query_key, [query, 1], -2 * math.pi, 2 * math.pi)
+        query_x = uniform(query_key, [queries[1], 1], -2 * math.pi, 2 * math.pi)
         query_y = tf.where(flipped, -1.0, 1.0) * tf.sin(query_x)
         return (support_x, ()), (query_x, query_y)
 
-    return stream_of_episodes(sample, seed, f"unlabelled_sinusoid/{split}", start)
+    sample_any = of_any_size(sample, shot, query)
+    return stream_of_episodes(sample_any, seed, f"unlabelled_sinusoid/{split}", start)

@@ -15,6 +15,7 @@ from keras_imaml._utils.signals import HeldSignal
 from keras_imaml._utils.tracing import TracedByRank
 from keras_imaml._utils.validation import check_integer
 from keras_imaml.learner.certificates import certificates
+from keras_imaml.learner.classes_of_tasks import check_way
 from keras_imaml.learner.input_checks import check_element
 from keras_imaml.learner.meta_batch import outcomes
 from keras_imaml.learner.meta_learner import MetaLearner
@@ -148,6 +149,7 @@ def evaluate(
             "Invalid value for `learner`. Expected a compiled keras_imaml.MetaLearner. "
             f"Received: {received}"
         )
+    check_way(learner.model, learner.loss, tasks)
     learner.parameters.check_unchanged()
     if learner._evaluation is None:
         learner._evaluation = _Evaluation(learner)

@@ -15,6 +15,7 @@ from keras_imaml.batching.layer_checks import check_layers
 from keras_imaml.batching.trunk import split
 from keras_imaml.batching.trunk_network import TrunkNetwork
 from keras_imaml.distribution import replicas
+from keras_imaml.learner.classes_of_tasks import classes_of_tasks, kind_of_labels
 from keras_imaml.learner.input_checks import (
     check_element,
     check_shapes,
@@ -75,6 +76,8 @@ class ObjectiveBuilder:
         """
         self._compile_loss = compile_loss
         self._loss = loss
+        counts_all = self.learned_loss is not None or loss is None
+        self._labels = None if counts_all else kind_of_labels(self.model, loss)
         dtype = self.parameters.dtype
         supervised = TaskLoss(self._loss_of_one, dtype, self.parameters)
         learned = TaskLoss(self._learned_loss_of_one, dtype, self.parameters)
@@ -124,6 +127,14 @@ class ObjectiveBuilder:
         tasks = self._tasks(support, query)
         return after_trunk(TaskObjective(*self._levels, tasks, False, transductive))
 
+    def classes_of(self, labels: Any, weights: Any) -> int | None:
+        """The number of classes of one task, from its labels; None: those of the network."""
+        if self._labels is None:
+            return None
+        weights = () if weights is None else tf.convert_to_tensor(weights)[None]
+        known = [(tf.convert_to_tensor(labels)[None], weights)]
+        return int(classes_of_tasks(self._labels, known)[0])
+
     def _of_checked(
         self,
         support: tuple,
@@ -153,7 +164,9 @@ class ObjectiveBuilder:
             elif weighted and tf.nest.flatten(x):
                 weights = tf.ones(tf.shape(tf.nest.flatten(x)[0])[:2], self.parameters.dtype)
             sets.append(weights)
-        return Tasks(*support[:2], *query[:2], *sets)
+        labels = [(y, weights) for (_, y, _), weights in zip((support, query), sets, strict=True)]
+        classes = classes_of_tasks(self._labels, labels) if self._labels else ()
+        return Tasks(*support[:2], *query[:2], *sets)._replace(classes=classes)
 
     def _checked(self, data: Any) -> Any:
         support, query, steps = as_tensors(check_element(data))  # eager mode brings arrays

@@ -14,6 +14,7 @@ from keras_imaml._compat.symbolic_build import NotBuiltFromData
 from keras_imaml._utils.outputs import check_targets_of_metrics, targets_of_outputs
 from keras_imaml._utils.structures import symbolic
 from keras_imaml.distribution import replicas
+from keras_imaml.learner.classes_of_tasks import check_way
 from keras_imaml.learner.first_step import FirstStep
 from keras_imaml.learner.input_checks import check_element, check_end, check_examples
 from keras_imaml.learner.mixin import ModelMixin
@@ -47,6 +48,8 @@ class StepFunctions(NotBuiltFromData, ModelMixin):
             )
         check_end("x", given.get("x"), "steps_per_epoch", given.get("steps_per_epoch"))
         validation = given.get("validation_data")
+        for data in (given.get("x"), validation):
+            check_way(self.model, self.loss, data)
         check_end("validation_data", validation, "validation_steps", given.get("validation_steps"))
         return super().fit(*args, **kwargs)
 
@@ -54,6 +57,7 @@ class StepFunctions(NotBuiltFromData, ModelMixin):
         """See `keras.Model.evaluate`; data without an end needs a number of steps."""
         args, kwargs = with_tuples(args), with_tuples(kwargs)
         given = _arguments(keras.Model.evaluate, self, args, kwargs)
+        check_way(self.model, self.loss, given.get("x"))
         check_end("x", given.get("x"), "steps", given.get("steps"))
         return super().evaluate(*args, **kwargs)
 

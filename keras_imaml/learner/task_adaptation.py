@@ -13,6 +13,7 @@ from keras_imaml.algorithms import Algorithm
 from keras_imaml.export.adapted_model import adapted_model
 from keras_imaml.export.saved_model import export_learner
 from keras_imaml.inner import InnerSolution
+from keras_imaml.learner.classes_of_tasks import leave_out
 from keras_imaml.learner.input_checks import check_labels, check_weights
 from keras_imaml.learner.mixin import ModelMixin
 from keras_imaml.learner.objective_builder import ObjectiveBuilder
@@ -57,11 +58,15 @@ class TaskAdaptation(ModelMixin):
             with the statistics of the support set.
         """
         phi = self.adapt_weights(support_x, support_y, unlabelled_x, sample_weight)
+        classes = self._objectives.classes_of(support_y, sample_weight)
         if sample_weight is not None:
             present = np.asarray(sample_weight) > 0
             given = as_tensors(support_x, "support_x")
             support_x = with_none(tf.nest.map_structure(lambda x: x[present], given))
-        return adapted_model(self.model, self.parameters, phi, support_x, name)
+        adapted = adapted_model(self.model, self.parameters, phi, support_x, name)
+        if classes is not None:
+            leave_out(adapted, self.model, classes)
+        return adapted
 
     def adapt_weights(
         self,

@@ -15,7 +15,7 @@ class ProximalStrength(PositiveParameter):
     Args:
         initial: lambda, in units of support loss per squared weight. A number above 0, or with
             `per="layer"` also a dict from layer name (any part of a weight's path) to number,
-            in which `"default"` serves all layers that are not named. Defaults to `2.0`.
+            in which `"default"` serves all layers that are not named. Defaults to `0.5`.
         per: `"model"`: one number; `"layer"`: one a layer; `"weight"`: one for each number of
             `phi`. Defaults to `"model"`.
         learned: Whether the outer level learns it, by the implicit rule. Defaults to `False`.
@@ -38,7 +38,7 @@ class ProximalStrength(PositiveParameter):
 
     def __init__(
         self,
-        initial: float | Mapping[str, float] = 2.0,
+        initial: float | Mapping[str, float] = 0.5,
         per: str = "model",
         learned: bool = False,
         **kwargs: Any,

@@ -111,13 +111,14 @@ class TaskObjective:
 
     def support(self, phi: tf.Tensor) -> NetworkOutputs:
         """The inner level's network on the support sets."""
-        return self.inner.network(
+        outputs, penalty = self.inner.network(
             phi,
             self.tasks.support_x,
             self.training,
             numbers=self.draws_of(query=False),
             counted=self.tasks.present(query=False),
         )
+        return NetworkOutputs(self.tasks.of_classes(outputs), penalty)
 
     def query(self, phi: tf.Tensor) -> NetworkOutputs:
         """The outer level's network on the query sets."""
@@ -125,10 +126,12 @@ class TaskObjective:
         if self.transductive or not network.normalizes_by_batch:
             counted = self.tasks.present(query=True)
             x = self.tasks.query_x
-            return network(phi, x, self.training, numbers=numbers, counted=counted)
-        joined, rows, counted = self.joined_inputs()
-        outputs, penalty = network(phi, joined, self.training, rows, numbers, counted)
-        return NetworkOutputs(tf.nest.map_structure(lambda z: z[:, rows:], outputs), penalty)
+            outputs, penalty = network(phi, x, self.training, numbers=numbers, counted=counted)
+        else:
+            joined, rows, counted = self.joined_inputs()
+            outputs, penalty = network(phi, joined, self.training, rows, numbers, counted)
+            outputs = tf.nest.map_structure(lambda z: z[:, rows:], outputs)
+        return NetworkOutputs(self.tasks.of_classes(outputs), penalty)
 
     def draws_of(self, query: bool) -> tf.Tensor:
         """A different random stream number for each support set and each query set."""

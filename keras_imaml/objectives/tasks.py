@@ -7,6 +7,8 @@ import tensorflow as tf
 
 from keras_imaml._utils.vectors import finite, select
 
+NO_LOGIT = -3e4  # its exponential is 0 in every dtype, and every dtype holds it
+
 
 class Tasks(NamedTuple):
     """A meta-batch: each entry holds one row (or one structure of rows) a task.
@@ -22,6 +24,8 @@ class Tasks(NamedTuple):
         valid: `[tasks]`, bool: tasks that count. Filled in by `checked`.
         numbers: `[tasks]`, integers: the number of each task in the meta-batch of all replicas,
             which its random numbers depend on. Defaults to `()`: counted from 0 on.
+        classes: `[tasks]`, int32: how many outputs of the network each task has a class for.
+            Defaults to `()`: all of them.
         steps: `[tasks]`, int32: the number of inner steps of each task, in the place of that of
             the inner solver. Defaults to `()`: all take the solver's.
     """
@@ -34,6 +38,7 @@ class Tasks(NamedTuple):
     query_weights: Any = ()
     valid: Any = ()
     numbers: Any = ()
+    classes: Any = ()
     steps: Any = ()
 
     @property
@@ -61,6 +66,13 @@ class Tasks(NamedTuple):
         """`[tasks, examples]`, bool: which examples of a set are there; None: all of them."""
         weights = self.query_weights if query else self.support_weights
         return weights > 0 if tf.is_tensor(weights) else None
+
+    def of_classes(self, outputs: Any) -> Any:
+        """Outputs `[tasks, examples, outputs]` without logits of classes that a task has not."""
+        if not tf.is_tensor(self.classes):
+            return outputs
+        present = tf.sequence_mask(self.classes, outputs.shape[-1])[:, None]
+        return tf.where(present, outputs, tf.constant(NO_LOGIT, outputs.dtype))
 
     def finite_ones(self, valid: tf.Tensor) -> "Tasks":
         """The same with zeros for tasks that are not in `valid [tasks]`, or not finite."""

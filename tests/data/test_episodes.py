@@ -4,34 +4,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_imaml.data.episodes import ExamplePool, split_key, stream_of_episodes, uniform
-
-
-def numbered_pool(counts=(8,) * 12, size=4):
-    """Float examples that say who they are: every pixel is 100 * class + number in the class."""
-    ids = np.concatenate([100 * c + np.arange(n) for c, n in enumerate(counts)])
-    examples = np.broadcast_to(ids[:, None, None, None], (len(ids), size, size, 1))
-    return ExamplePool.from_labels(examples.astype("float32"), ids // 100)
+from keras_imaml.data.episodes import ExamplePool
+from keras_imaml.data.streams import split_key, stream_of_episodes, uniform
+from tests.pools import ids_of, numbered_pool, same, take
 
 
 def episodes(pool, way=5, shot=2, query=3, seed=0, stream="train", rotations=False):
     return pool.episodes(way, shot, query, seed, stream, rotations)
-
-
-def take(dataset, count):
-    return list(dataset.take(count).as_numpy_iterator())
-
-
-def ids_of(x):
-    return x[:, 0, 0, 0].astype(int)
-
-
-def same(first, second):
-    return all(
-        np.array_equal(a, b)
-        for one, other in zip(first, second, strict=True)
-        for a, b in zip(tf.nest.flatten(one), tf.nest.flatten(other), strict=True)
-    )
 
 
 def test_shapes_are_static_and_types_are_right():

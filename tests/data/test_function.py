@@ -67,6 +67,50 @@ def test_a_task_of_another_shape_is_named():
             pass
 
 
+def any_size(rng):
+    support, query = rng.integers(1, 4), rng.integers(1, 3)
+    x = rng.normal(size=(support + query, 2)) + 5
+    return ({"a": x[:support]}, x[:support, 0]), ({"a": x[support:]}, x[support:, 0])
+
+
+def test_tasks_of_any_size_are_padded_with_weights():
+    tasks = ki.data.from_function(any_size, seed=0, largest=(3, 2))
+    assert tasks.batch(4).element_spec[0][2] == tf.TensorSpec((4, 3), tf.float32)
+    sizes = set()
+    for number, task in enumerate(tasks.take(12).as_numpy_iterator()):
+        for part, drawn in zip(task, any_size(np.random.default_rng([0, number])), strict=True):
+            x, y, weights = part
+            count = len(drawn[1])
+            assert weights.tolist() == [1.0] * count + [0.0] * (len(weights) - count)
+            np.testing.assert_array_equal(x["a"][:count], drawn[0]["a"])
+            np.testing.assert_array_equal(y[:count], drawn[1])
+            assert not np.any(x["a"][count:])
+        sizes.add(int(task[0][2].sum()))
+    assert sizes == {1, 2, 3}
+
+
+def test_weights_of_examples_are_padded_too():
+    def weighted(rng):
+        del rng
+        return (np.ones((2, 1)), np.ones(2), np.array([0.5, 2.0])), (np.ones((1, 1)), np.ones(1))
+
+    (_, _, support), (_, _, query) = next(iter(ki.data.from_function(weighted, largest=(3, 2))))
+    assert support.numpy().tolist() == [0.5, 2.0, 0.0] and query.numpy().tolist() == [1.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("largest", "message"),
+    [
+        ((1, 2), r"support set of 1 to 1 examples.*raise `largest`"),
+        (3, r"`largest`\. Expected the most support and query"),
+        ((3, 0), r"`largest`\. Expected an integer of at least 1"),
+    ],
+)
+def test_sizes_that_do_not_fit_are_refused(largest, message):
+    with pytest.raises(ValueError, match=message):
+        ki.data.from_function(lambda rng: any_size(np.random.default_rng(2)), largest=largest)
+
+
 def test_a_third_part_is_the_number_of_inner_steps():
     def draw(rng):
         x = rng.normal(size=(3, 1)).astype("float32")

@@ -1,8 +1,16 @@
-"""Command lines in processes of their own."""
+"""Command lines, in processes of their own or in this one."""
 
+import contextlib
+import io
 import pathlib
 import subprocess
 import sys
+from unittest import mock
+
+import keras
+
+import keras_imaml as ki
+from trainers import adapt, command_line, evaluate, export, train
 
 ROOT = pathlib.Path(__file__).absolute().parents[2]
 
@@ -15,3 +23,20 @@ def call(name, *flags, **settings):
     return subprocess.run(
         command(name, *flags), cwd=ROOT, capture_output=True, text=True, check=False, **settings
     )
+
+
+def call_here(name, *flags):
+    """The same in this process, whose threads stay as they are: without a start of TensorFlow."""
+    program = {"train": train, "evaluate": evaluate, "adapt": adapt, "export": export}[name]
+    code, out, err = 0, io.StringIO(), io.StringIO()
+    keras.backend.clear_session(free_memory=False)  # layers get the names of a new process
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(mock.patch.object(ki, "parallel_tasks"))
+        stack.enter_context(contextlib.redirect_stdout(out))
+        stack.enter_context(contextlib.redirect_stderr(err))
+        try:
+            command_line.run(program.PROGRAM, list(map(str, flags)))
+        except SystemExit as stopped:
+            code = stopped.code
+    command = [name, *flags]
+    return subprocess.CompletedProcess(command, code, out.getvalue(), err.getvalue())
