@@ -107,9 +107,9 @@ def _padded(task: Any, largest: tuple[int, int] | None) -> Any:
                 "in each of its arrays: draw fewer, or raise `largest`. "
                 f"Received: arrays of shapes {[array.shape for array in arrays]}"
             )
-        every = (x, y, weights[0] if weights else np.ones(count, np.float32))
+        parts = (x, y, weights[0] if weights else np.ones(count, np.float32))
         sets.append(
-            tf.nest.map_structure(lambda part, behind=most - count: _longer(part, behind), every)
+            tf.nest.map_structure(lambda part, missing=most - count: _longer(part, missing), parts)
         )
     return (*sets, *task[2:])
 
