@@ -31,6 +31,9 @@ class SavedLearner(ModelMixin):
     transductive: bool
     random_streams: RandomStreams
     checks_curvature: bool
+    loss: Any
+    inner_loss: Any
+    outer_penalties: bool
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of the constructor. A predicate for `adapt` becomes a list of places."""
@@ -77,7 +80,13 @@ class SavedLearner(ModelMixin):
     def get_compile_config(self) -> dict[str, Any]:
         """See `keras.Model.get_compile_config`."""
         config = super().get_compile_config()
-        return config and {**config, "check_curvature": self.checks_curvature}
+        if not config:
+            return config
+        config = {**config, "check_curvature": self.checks_curvature}
+        config["outer_penalties"] = self.outer_penalties
+        if self.inner_loss is not self.loss:
+            config["inner_loss"] = keras.saving.serialize_keras_object(self.inner_loss)
+        return config
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compile as a saved learner was; Keras calls this when it loads one."""

@@ -16,6 +16,7 @@ from keras_imaml.distribution import replicas
 from keras_imaml.learner.first_step import FirstStep
 from keras_imaml.learner.input_checks import check_element, check_end, check_examples
 from keras_imaml.learner.mixin import ModelMixin
+from keras_imaml.learner.objective_builder import ObjectiveBuilder
 from keras_imaml.learner.tuple_batches import with_tuples
 from keras_imaml.meta_parameters.parameters import Parameters
 
@@ -29,6 +30,7 @@ class StepFunctions(ModelMixin):
     model: keras.Model
     parameters: Parameters
     first_step: FirstStep
+    _objectives: ObjectiveBuilder
     train_function: Any
     test_function: Any
 
@@ -94,7 +96,8 @@ class StepFunctions(ModelMixin):
         """Create variables before the first call: one that creates some is traced twice."""
 
         def run(iterator: Any) -> Any:
-            parts = (self._compile_loss, self._compile_metrics)
+            losses = self._objectives.outer_loss, self._objectives.inner_loss
+            parts = (*(loss.compiled for loss in losses), self._compile_metrics)
             if not all(part is None or part.built for part in parts):
                 spec = element_spec(iterator)
                 if spec is not None:
@@ -110,10 +113,13 @@ class StepFunctions(ModelMixin):
         """Do nothing: Keras would take a meta-batch from the iterator and mix its tasks."""
 
     def _build_metrics(self, spec: Any) -> None:
-        _, (x, y, _) = check_element(spec)
+        (_, support_y, _), (x, y, _) = check_element(spec)
         # The query sets of all tasks, one after another.
         outputs = output_spec(self.model, symbolic(x, first_axis=2))
         names = self.output_names
+        inner = self._objectives.inner_loss
+        if inner is not self._objectives.outer_loss:
+            inner.build(inner.targets(symbolic(support_y, first_axis=2), outputs), outputs)
         y = targets_of_outputs(symbolic(y, first_axis=2), outputs, names, self.loss)
         compiled = compiled_metrics(self)
         for metrics in () if compiled is None else given_metrics(compiled):
