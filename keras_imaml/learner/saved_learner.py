@@ -69,13 +69,28 @@ class SavedLearner(ModelMixin):
         """What a file holds beside the layers: where draws without a seed go on."""
         super().save_own_variables(store)
         store["unseeded"] = self.random_streams.unseeded.state.numpy()
+        if self._loss_variables:
+            store["loss_variables"] = len(self._loss_variables)
 
     def load_own_variables(self, store: Any) -> None:
         """The inverse of `save_own_variables`."""
         held = {name: store[name] for name in store.keys()}  # noqa: SIM118
         if "unseeded" in held:
             self.random_streams.unseeded.state.assign(held.pop("unseeded"))
+        number = int(held.pop("loss_variables", 0))
+        if number != len(self._loss_variables):
+            raise ValueError(
+                "The file holds other variables of an inner loss than this learner has. Expected "
+                "`compile` with the `inner_loss` of the learner that was saved, before its weights "
+                f"are loaded. Received: a file with {number} loss_variables for "
+                f"{[v.path for v in self._loss_variables]}"
+            )
         super().load_own_variables(held)
+
+    @property
+    def _loss_variables(self) -> list[Any]:
+        holder = getattr(self, "loss_variables", None)
+        return [] if holder is None else holder.variables
 
     def get_compile_config(self) -> dict[str, Any]:
         """See `keras.Model.get_compile_config`."""

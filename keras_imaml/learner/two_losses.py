@@ -50,7 +50,7 @@ class TwoLosses(ModelMixin):
                 f"Received: inner_loss={inner_loss!r}"
             )
         for part in keras.tree.flatten(inner_loss):
-            if isinstance(part, keras.layers.Layer) and not part.built:
+            if _is_unbuilt(part):
                 raise ValueError(
                     "Invalid value for `inner_loss`. Expected a layer that is built: call it once "
                     "on labels and outputs, or make its weights in `__init__`. "
@@ -88,3 +88,9 @@ class TwoLosses(ModelMixin):
             self.loss_variables = LossVariables(self._objectives.loss_variables)
             strategy = tf.distribute.get_strategy()
             replicas.check_variables(strategy, self.loss_variables.variables, "the inner loss")
+
+
+def _is_unbuilt(part: Any) -> bool:
+    """Whether this is a layer that would make its weights when it is called."""
+    is_layer = isinstance(part, keras.layers.Layer)
+    return is_layer and not part.built and type(part).build is not keras.layers.Layer.build
