@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from keras_imaml._compat.datasets import WrappedDataset
 from keras_imaml._utils.validation import check_integer
+from keras_imaml.data.stored import StoredImages, gathered, held
 
 Examples: TypeAlias = tuple[tf.Tensor, tf.Tensor]
 Episode: TypeAlias = tuple[Examples, Examples]
@@ -99,7 +100,8 @@ class ExamplePool:
 
     Args:
         examples: Array of shape `(examples, ...)`, rows of one class together. `uint8` is read as
-            an image and scaled to [0, 1] in an episode; `float32` is passed on unchanged.
+            an image and scaled to [0, 1] in an episode; `float32` is passed on unchanged. Or
+            `keras_imaml.data.stored.StoredImages`, which are read when they are drawn.
         counts: Integer array of shape `(classes,)`: the number of rows of each class, in order.
         class_names: Name of each class, for messages.
 
@@ -115,7 +117,7 @@ class ExamplePool:
     ```
     """
 
-    examples: np.ndarray
+    examples: np.ndarray | StoredImages
     counts: np.ndarray
     class_names: tuple[str, ...]
 
@@ -182,7 +184,7 @@ class ExamplePool:
         shape = self.examples.shape[1:]
         classes, largest = len(self.counts), int(self.counts.max())
         with tf.device("CPU:0"):  # where tf.data runs; saves memory of accelerators
-            examples = tf.convert_to_tensor(self.examples)
+            examples = held(self.examples)
             pixels = tf.constant(_turned_pixels(shape[0])) if rotations else None
             counts = tf.constant(self.counts, tf.int64)
             starts = tf.constant(np.cumsum(self.counts) - self.counts, tf.int64)
@@ -197,7 +199,7 @@ class ExamplePool:
             rows = tf.gather(starts, chosen)[:, None] + tf.cast(drawn, tf.int64)
             numbers = chosen
             if pixels is None:
-                x = tf.gather(examples, rows)
+                x = gathered(examples, rows)
             else:
                 quarters = tf.cast(uniform(rotation_key, [way], 0.0, 4.0), tf.int32)
                 x = _gather_turned(examples, rows, tf.gather(pixels, quarters))
@@ -254,8 +256,10 @@ def _turned_pixels(size: int) -> np.ndarray:
     return np.stack([np.rot90(pixels, quarters).ravel() for quarters in range(4)])
 
 
-def _gather_turned(examples: tf.Tensor, rows: tf.Tensor, pixels: tf.Tensor) -> tf.Tensor:
+def _gather_turned(examples: Any, rows: tf.Tensor, pixels: tf.Tensor) -> tf.Tensor:
     """Images `rows[class]` with the pixels in the order `pixels[class]`, in a single gather."""
+    if isinstance(examples, StoredImages):
+        return examples.read_turned(rows, pixels)
     size, channels = examples.shape[1], examples.shape[3]
     flat = tf.reshape(examples, (-1, channels))
     turned = tf.gather(flat, rows[:, :, None] * (size * size) + pixels[:, None, :])
