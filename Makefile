@@ -117,6 +117,10 @@ peers: $(PEERS)/installed ## Create .venv-peers with PyTorch, TorchOpt and JAX, 
 benchmark-speed: $(VENV)/installed $(PEERS)/installed ## Time our meta-step beside theirs (arguments=...).
 	$(BIN)/python -m benchmarks.speed.meta_step --peers_python=$(PEERS)/bin/python --at_least=2 $(arguments)
 
+.PHONY: bilevel
+bilevel: $(VENV)/installed $(PEERS)/installed-bilevel ## Compare meta-gradients with those of TorchOpt, Betty, JAXopt and higher.
+	$(BIN)/python -m benchmarks.accuracy.bilevel --peers_python=$(PEERS)/bin/python $(arguments)
+
 .PHONY: clean
 clean: ## Remove caches and build products; .venv and runs stay.
 	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
@@ -157,5 +161,9 @@ $(PEERS)/installed: benchmarks/speed/peers/requirements.txt | $(BIN)/pip
 	@echo "Installing the peers into $(PEERS); a CPU build of torch is enough: see $<"
 	@$(PYTHON) -m venv $(PEERS)
 	@echo '*' > $(PEERS)/.gitignore
+	@$(PEERS)/bin/pip --disable-pip-version-check install --quiet --quiet --requirement $<
+	@touch $@
+
+$(PEERS)/installed-bilevel: benchmarks/accuracy/peers/requirements.txt $(PEERS)/installed
 	@$(PEERS)/bin/pip --disable-pip-version-check install --quiet --quiet --requirement $<
 	@touch $@

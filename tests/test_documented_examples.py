@@ -22,6 +22,7 @@ IMPORTS = "import keras, tensorflow as tf, keras_imaml as ki, numpy as np\n"
 
 NEEDS_DATA = {
     "keras_imaml/data/cifar_fs.py cifar_fs": "downloads CIFAR-100 (161 MB)",
+    "keras_imaml/data/from_tfds.py from_tfds": "downloads EuroSAT (90 MB)",
     "keras_imaml/data/mini_imagenet.py mini_imagenet": "reads images that cannot be downloaded",
     "keras_imaml/data/omniglot.py omniglot": "downloads Omniglot (17 MB)",
 }

@@ -60,6 +60,7 @@ NAMES = [
     "data.from_arrays",
     "data.from_folder",
     "data.from_function",
+    "data.from_tfds",
     "data.glyphs",
     "data.mini_imagenet",
     "data.omniglot",
