@@ -4,12 +4,11 @@ import os
 import pathlib
 
 import numpy as np
-import tensorflow as tf
 
-from keras_imaml._utils.progress_bar import WaitingBar
 from keras_imaml._utils.validation import check_integer
-from keras_imaml.data.decoding import EXTENSIONS, NOT_READ, decode
+from keras_imaml.data.decoding import EXTENSIONS, NOT_READ
 from keras_imaml.data.episodes import Endless, ExamplePool
+from keras_imaml.data.images import check_channels, decode_files
 
 _ALIASES = {"validation": ("validation", "val", "valid")}
 
@@ -103,33 +102,12 @@ def load_examples(
     images, labels, names = ki.data.folder.load_examples("my_task", image_size=84, channels=3)
     ```
     """
-    size = check_integer("image_size", image_size, 1)
-    if channels not in (1, 3):
-        raise ValueError(
-            "Invalid value for `channels`. Expected 1 for gray or 3 for RGB. "
-            f"Received: channels={channels!r}"
-        )
+    check_integer("image_size", image_size, 1)
+    check_channels(channels)
     files_of = _files_by_class(pathlib.Path(path).expanduser())
     files = [str(file) for files in files_of.values() for file in files]
     labels = np.repeat(np.arange(len(files_of), dtype=np.int32), [*map(len, files_of.values())])
-    images = np.empty((len(files), size, size, channels), np.uint8)
-    decoded = tf.data.Dataset.from_tensor_slices(files).map(
-        lambda file: decode(tf.io.read_file(file), size, channels),
-        num_parallel_calls=tf.data.AUTOTUNE,
-    )
-    decoded_count = 0
-    bar = WaitingBar(len(files), "Decoding images", unit_name="image")
-    try:
-        for image in decoded.as_numpy_iterator():
-            images[decoded_count] = image
-            decoded_count += 1
-            bar.update(decoded_count)
-    except tf.errors.OpError as error:
-        raise ValueError(
-            f"Invalid value for `path`. Expected images of the kinds {', '.join(EXTENSIONS)}: "
-            f"repair or remove the file. Received: {files[decoded_count]!r}, which cannot be "
-            "decoded"
-        ) from error
+    images = decode_files("path", files, image_size, channels)
     return images, labels, list(files_of)
 
 
