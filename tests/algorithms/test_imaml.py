@@ -61,10 +61,8 @@ def test_equals_the_closed_form_on_a_quadratic(run, curvature, per):
     ("adapt", "transductive"),
     [
         pytest.param("head", False, marks=pytest.mark.slow),
-        pytest.param(None, True, marks=pytest.mark.slow),
         pytest.param(None, False, marks=pytest.mark.slow),
         pytest.param(["conv_2", "norm_2", "head"], True, marks=pytest.mark.slow),
-        pytest.param(["conv_2", "norm_2", "head"], False, marks=pytest.mark.slow),
     ],
 )
 def test_equals_finite_differences_of_the_whole_objective(adapt, transductive):

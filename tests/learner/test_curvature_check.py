@@ -91,10 +91,10 @@ def test_half_precision_is_refused():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("algorithm", ["imaml", "imaml_hessian", "maml"])
-@pytest.mark.parametrize(
-    "network", ["conv4", "mlp"]
-)  # all of them: tests/learner/test_first_step.py
+@pytest.mark.parametrize(  # of other networks: tests/learner/test_first_step.py
+    ("network", "algorithm"),
+    [("mlp", "imaml"), ("mlp", "maml"), ("conv4", "imaml_hessian")],
+)
 def test_no_false_alarm(network, algorithm):
     learner, data = learner_of(network, algorithm)
     ki.check_curvature(learner, data)
