@@ -20,7 +20,7 @@ ELSEWHERE = ("--data_dir", "--run_dir", "--features", "--flagfile=FLAGS")
 def commands():
     for file in FILES:
         text = re.sub(r"\\\n\s*", " ", file.read_text(encoding="utf-8"))
-        for program, flags in re.findall(r"(?:-m trainers\.|keras-imaml )(\w+)([^\n`|&"]*)", text):
+        for program, flags in re.findall(r'(?:-m trainers\.|keras-imaml )(\w+)([^\n`|&"]*)', text):
             if program in PARSERS:
                 yield file.name, program, shlex.split(flags, comments=True)
             if program not in PROGRAMS:
