@@ -149,13 +149,14 @@ def wait_for_examples(page: Any, tab: str, count: int) -> None:
 
 def answer(page: Any, tab: str, unlike: str = "") -> str:
     """The class that the page answers, once there is one that is not `unlike`."""
+    place = f"#{tab}_after [data-testid=label-output-value]"
     page.wait_for_function(
         f"""() => {{
-          const text = document.querySelector("#{tab}_after").innerText;
-          return text.includes("%") && text.split("\\n")[1] != {json.dumps(unlike)};
+          const found = document.querySelector("{place}");
+          return found && found.innerText.trim() != {json.dumps(unlike)};
         }}"""
     )
-    return page.locator(f"#{tab}_after").inner_text().split("\n")[1]
+    return page.locator(place).inner_text().strip()
 
 
 def status(page: Any, tab: str, text: str) -> None:
@@ -172,8 +173,8 @@ def characters(page: Any, frame: Any = lambda: None) -> list[tuple[str, str]]:
     for name in ("cross", "wave", "ring"):
         if last:
             page.locator('#omniglot_query button[aria-label="Clear canvas"]').click()
-            page.wait_for_function(
-                "!document.querySelector('#omniglot_after').innerText.includes('%')"
+            page.locator("#omniglot_after [data-testid=label-output-value]").wait_for(
+                state="detached"
             )
         draw(page, "omniglot_query", moved(FIGURES[name], 0.9, 0.05, -0.05))
         last = answer(page, "omniglot", last)

@@ -139,7 +139,7 @@ def _image_tab(name: str, what: str) -> None:
     both = [of_window, query]
     on = functools.partial(_on, status=status)
     on(back.click, after_change(ImageTask.remove_last), both, shown)
-    on(clear.click, after_change(ImageTask.clear), both, shown)
+    on(clear.click, after_change(ImageTask.clear), both, shown, api=f"{name}_clear")
     on(files.upload, add_files, [*both, label, files], [*shown, files], api=f"{name}_add_files")
     on(query_file.upload, query_of_file, [of_window, query_file], [query, *answers])
     on(query_file.clear, query_of_file, [of_window, query_file], [query, *answers])
