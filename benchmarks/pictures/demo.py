@@ -59,7 +59,7 @@ def main(argv: Sequence[str]) -> None:
 @contextmanager
 def server() -> Iterator[tuple[str, subprocess.Popen]]:
     """The page in a process of its own: its address and the process."""
-    command = [sys.executable, "-u", "-m", "trainers.demo", "--port=0"]
+    command = [sys.executable, "-u", "-m", "trainers.demo", "--port=0", "--warm_up=0"]
     with tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
         try:
@@ -119,7 +119,7 @@ def draw(page: Any, pad: str, strokes: Sequence[Sequence[tuple[float, float]]]) 
         page.mouse.move(*places[0])
         page.mouse.down()
         for place in places[1:]:
-            page.mouse.move(*place, steps=3)
+            page.mouse.move(*place)
         page.mouse.up()
 
 

@@ -44,8 +44,6 @@ def memory(process):
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="needs /proc, as on Linux")
 def test_memory_stays_flat_over_a_thousand_requests(server, tmp_path):
     address, process = server
-    ready = next(line for line in process.stdout if "Ready for 2 to 20" in line)
-    assert ready
     window = client(address)
     for name in ("ring", "cross"):
         window.predict(name, drawn(tmp_path, FIGURES[name], name), api_name="/omniglot_add")

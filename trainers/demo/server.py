@@ -22,6 +22,12 @@ def parser() -> argparse.ArgumentParser:
         "--host", default="127.0.0.1", help="address to listen at; 0.0.0.0: every network"
     )
     made.add_argument("--port", type=int, default=7860, help="0: a free one (default: 7860)")
+    made.add_argument(
+        "--warm_up",
+        type=int,
+        default=20,
+        help="make graphs in advance for up to so many classes: 40 MB each; 0: none (default: 20)",
+    )
     made.add_argument("--browser", action="store_true", help="open the page in a browser")
     made.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return made
@@ -35,10 +41,12 @@ def main(argv: Sequence[str] | None = None) -> None:
             command_line.refuse(
                 "the page needs Gradio, which is not installed: pip install 'keras-imaml[demo]'"
             )
-        serve(given.host, given.port, given.browser)
+        serve(given.host, given.port, given.browser, given.warm_up)
 
 
-def serve(host: str = "127.0.0.1", port: int = 7860, browser: bool = False) -> None:
+def serve(
+    host: str = "127.0.0.1", port: int = 7860, browser: bool = False, warm_up: int = 20
+) -> None:
     """Serve the page and print its address, until Ctrl-C."""
     # No telemetry, no look for newer versions; before Gradio is imported.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
@@ -70,7 +78,8 @@ def serve(host: str = "127.0.0.1", port: int = 7860, browser: bool = False) -> N
     )
     print(f"keras_imaml {ki.__version__}, Gradio {gradio.__version__}")
     print(f"Open {address} in a browser. Ctrl-C ends.", flush=True)
-    threading.Thread(target=_warm_up, daemon=True).start()
+    if warm_up > 0:
+        threading.Thread(target=_warm_up, args=(warm_up,), daemon=True).start()
     try:
         blocks.block_thread()
     finally:
@@ -95,15 +104,14 @@ class OnlyFromHere:
         await self.app(scope, receive, with_header)
 
 
-def _warm_up() -> None:
+def _warm_up(most: int) -> None:
     """Make the graphs that most visitors need, before they do."""
     from trainers.demo import learners
 
     learners.warm_up("sinusoid")
-    for classes in range(2, learners.MOST_CLASSES + 1):
+    for classes in range(2, min(most, learners.MOST_CLASSES) + 1):
         for name in ("omniglot", "mini_imagenet"):
             learners.warm_up(name, classes)
-    print(f"Ready for 2 to {learners.MOST_CLASSES} classes.", flush=True)
 
 
 def _is_worth_a_line(record: logging.LogRecord) -> bool:
