@@ -123,7 +123,8 @@ def _recipe(name: str) -> list[str]:
     else:
         words = [*_TRAINED[name], "--data_dir=DIR"][: None if _is_published(name) else -1]
         first = f"python -m trainers.train {shlex.join(words)} --run_dir=runs/learners/{name}"
-    return [first, f"python -m benchmarks.accuracy.learners --only={name} --data_dir=DIR"]
+    measured = f"--only={name} --tasks={FLAGS.tasks} --data_dir=DIR"
+    return [first, f"python -m benchmarks.accuracy.learners {measured}"]
 
 
 def _is_published(name: str) -> bool:

@@ -17,7 +17,12 @@ CSS = "footer {display: none} .facts p {margin: 0.2em 0}"
 _HOUR = 3600
 _PAD = 280
 # A pad begins without a tool, also after it was emptied: the brush is the one.
-_TAKE_BRUSH = """() => { setInterval(() => {
+# Its own event after a first stroke may come without an image, so each stroke presses the button.
+_TAKE_BRUSH = """() => { document.addEventListener("pointerup", event => {
+  if (event.target.tagName === "CANVAS" && event.target.closest("#omniglot_query"))
+    setTimeout(() => document.querySelector("#omniglot_ask").click(), 300);
+}, true);
+setInterval(() => {
   for (const pad of document.querySelectorAll(".pad"))
     if (pad.offsetParent && !pad.querySelector("button.highlight"))
       pad.querySelector('button[aria-label="Brush"]')?.click();
@@ -86,6 +91,7 @@ def _image_tab(name: str, what: str) -> None:
         with gr.Column():
             gr.Markdown("### 2. Query\nWhich class is this one of?")
             query_pad = _pad(f"{name}_query", "Query") if drawn else None
+            ask = gr.Button("Answer", elem_id=f"{name}_ask", visible=drawn)
             query_file = gr.File(
                 label="Drop an image file", elem_id=f"{name}_query_file", height=140
             )
@@ -149,7 +155,8 @@ def _image_tab(name: str, what: str) -> None:
         on(add.click, add_drawing, [*both, label, pad], [*shown, added], api=f"{name}_add")
         added.change(None, js=_EMPTY_PAD % f"#{name}_example")
         inputs, outputs = [of_window, query_pad], [query, *answers]
-        on(query_pad.input, query_drawing, inputs, outputs, api=f"{name}_query")
+        on(query_pad.input, query_drawing, inputs, outputs)
+        on(ask.click, query_drawing, inputs, outputs, api=f"{name}_query")
 
 
 def _wave_tab() -> Callable:
@@ -234,6 +241,8 @@ def _on(
         told,
         show_progress="hidden",
         trigger_mode="always_last",
+        concurrency_limit=1,
+        concurrency_id=str(status.elem_id),  # one after the other, in the order of a visitor
         **({"api_name": api} if api else {}),
     )
 
