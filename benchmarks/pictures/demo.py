@@ -7,6 +7,7 @@ r"""Pictures of the demo page, for docs/demo.md and the README, and the walk tha
 Starts the page, and lets a browser without a window draw, drop files and click.
 """
 
+import argparse
 import io
 import json
 import os
@@ -21,15 +22,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from absl import app, flags
 
 from benchmarks.pictures.figures import FIGURES, moved
 from trainers.demo import wave_task
-
-FLAGS = flags.FLAGS
-
-flags.DEFINE_string("output", "docs/images", "Folder of the pictures.")
-flags.DEFINE_string("browser", shutil.which("chromium"), "A Chromium; None: playwright's own.")
 
 # The pad draws by WebGL, which a browser without a window computes on the processor.
 _SOFTWARE = ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
@@ -38,13 +33,16 @@ _LONG = 120_000  # milliseconds to wait at most, on a busy machine
 _WIDTH = 560  # of the animation in pixels
 
 
-def main(argv: Sequence[str]) -> None:
+def main() -> None:
     """Take the pictures."""
-    del argv
-    output = pathlib.Path(FLAGS.output)
+    parser = argparse.ArgumentParser("benchmarks.pictures.demo")  # the tests import this module
+    parser.add_argument("--output", default="docs/images", help="folder of the pictures")
+    parser.add_argument("--browser", default=shutil.which("chromium"), help="a Chromium")
+    given = parser.parse_args()
+    output = pathlib.Path(given.output)
     output.mkdir(parents=True, exist_ok=True)
     frames: list[bytes] = []
-    with server() as (address, _), browser(FLAGS.browser) as chromium:
+    with server() as (address, _), browser(given.browser) as chromium:
         page = opened(chromium, address)
         characters(page, lambda: frames.append(page.screenshot()))
         page.screenshot(path=output / "demo_characters.png")
@@ -260,4 +258,4 @@ def animate(frames: Sequence[bytes], path: pathlib.Path) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    main()

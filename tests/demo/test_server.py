@@ -8,31 +8,16 @@ import sys
 import time
 
 import numpy as np
-import PIL.Image
 import pytest
 
-from benchmarks.pictures.figures import FIGURES, canvas, moved
+from benchmarks.pictures.figures import FIGURES, moved
+from tests.demo.visitor import client, drawn
 
 pytestmark = pytest.mark.slow
 
 ROOT = pathlib.Path(__file__).parents[2]
 REQUESTS = 1000
 GROWTH = 40  # MiB that 1000 requests may add: what the allocator keeps, and no model a request
-
-
-def client(address):
-    from gradio_client import Client
-
-    return Client(address, verbose=False)
-
-
-def drawn(folder, strokes, name):
-    from gradio_client import handle_file
-
-    path = folder / f"{name}.png"
-    PIL.Image.fromarray(canvas(strokes)).save(path)
-    picture = handle_file(str(path))
-    return {"background": None, "layers": [], "composite": picture}
 
 
 def memory(process):

@@ -10,7 +10,7 @@ import tempfile
 
 from benchmarks.pictures import demo
 from benchmarks.pictures.figures import FIGURES
-from tests.demo.test_server import client, drawn
+from tests.demo.visitor import client, drawn
 
 
 def main():
