@@ -8,6 +8,7 @@ PYTHON ?= python3
 preset ?= glyphs_5way_1shot
 run_dir ?= runs/$(preset)
 workers ?= 2
+port ?= 7860
 versions ?= lowest-direct highest pre-release
 
 VENV := .venv
@@ -31,6 +32,10 @@ install: $(VENV)/installed-dev ## Create .venv and install the package with its 
 .PHONY: train
 train: $(VENV)/installed ## Meta-train on drawn characters, without a download (preset=..., run_dir=...).
 	$(BIN)/python -m trainers.train --flagfile=trainers/presets/$(preset).flags --run_dir=$(run_dir)
+
+.PHONY: demo
+demo: $(VENV)/installed-demo ## Open a page on this machine: draw characters, and a learner has learned them (port=...).
+	$(BIN)/python -m trainers.demo --port=$(port)
 
 PYTEST := $(BIN)/python -m pytest -n $(workers) --dist worksteal --durations 20
 
@@ -147,6 +152,11 @@ $(VENV)/installed: setup.py | $(BIN)/pip
 $(VENV)/installed-dev: setup.py | $(BIN)/pip
 	@echo "Installing keras_imaml[dev] into $(VENV): TensorFlow takes a few minutes the first time"
 	@$(PIP) install --quiet --quiet --editable '.[dev]'
+	@touch $(VENV)/installed $@
+
+$(VENV)/installed-demo: setup.py | $(BIN)/pip
+	@echo "Installing keras_imaml[demo] into $(VENV): TensorFlow takes a few minutes the first time"
+	@$(PIP) install --quiet --quiet --editable '.[demo]'
 	@touch $(VENV)/installed $@
 
 # The site is built without TensorFlow.

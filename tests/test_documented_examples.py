@@ -86,7 +86,10 @@ def parameters():
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """The working directory of an example, with the class folders that some of them read."""
+    """The working directory of an example, with the folders and images that some of them read."""
+    for name in ("cat", "dog", "fox", "who"):
+        photograph = tf.zeros([90, 120, 3], tf.uint8)
+        (tmp_path / f"{name}.jpg").write_bytes(tf.io.encode_jpeg(photograph).numpy())
     for place, first, classes, count in (("birds/train", 0, 5, 16), ("my_task", 5, 2, 1)):
         for number, drawings in enumerate(render(first, classes, count)):
             path = tmp_path / place / f"class_{number}"

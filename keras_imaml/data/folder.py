@@ -5,12 +5,11 @@ import pathlib
 from collections.abc import Iterator
 
 import numpy as np
-import tensorflow as tf
 
-from keras_imaml._utils.progress_bar import WaitingBar
 from keras_imaml._utils.validation import check_integer
-from keras_imaml.data.decoding import EXTENSIONS, NOT_READ, decode
+from keras_imaml.data.decoding import EXTENSIONS, NOT_READ
 from keras_imaml.data.episodes import ExamplePool
+from keras_imaml.data.images import check_channels, decode_files, refuse_broken
 from keras_imaml.data.stored import of_files, stays_in_files
 from keras_imaml.data.streams import Endless
 from keras_imaml.data.task_sizes import Sizes
@@ -129,21 +128,7 @@ def load_examples(
     files = list(_paths(root, files_of))
     counts = [*map(len, files_of.values())]
     labels = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
-    images = np.empty((len(files), size, size, channels), np.uint8)
-    decoded = tf.data.Dataset.from_tensor_slices(files).map(
-        lambda file: decode(tf.io.read_file(file), size, channels),
-        num_parallel_calls=tf.data.AUTOTUNE,
-    )
-    broken = []
-    bar = WaitingBar(len(files), "Decoding images", unit_name="image")
-    iterator = decoded.as_numpy_iterator()
-    for number, file in enumerate(files):
-        try:
-            images[number] = next(iterator)
-        except tf.errors.OpError:  # of this file: the next ones are still there
-            broken.append(file)
-        bar.update(number + 1)
-    _refuse_broken(broken, "cannot be decoded")
+    images = decode_files("path", files, size, channels)
     return images, labels, list(files_of)
 
 
@@ -158,7 +143,7 @@ def load_pool(
         images, labels, class_names = load_examples(path, image_size, channels)
         return ExamplePool.from_labels(images, labels, class_names)
     broken = [file for file in _paths(path, files_of) if not _begins_as_image(file)]
-    _refuse_broken(broken, "are not images")
+    refuse_broken("path", broken, "are not images")
     counts = np.array([*map(len, files_of.values())])
     stored = of_files(os.fspath(path), files_of, int(image_size), channels)
     return ExamplePool(stored, counts, tuple(files_of))
@@ -169,11 +154,7 @@ def _paths(root: pathlib.Path, files_of: dict[str, list[str]]) -> Iterator[str]:
 
 
 def _check_image(image_size: int, channels: int) -> int:
-    if channels not in (1, 3):
-        raise ValueError(
-            "Invalid value for `channels`. Expected 1 for gray or 3 for RGB. "
-            f"Received: channels={channels!r}"
-        )
+    check_channels(channels)
     return check_integer("image_size", image_size, 1)
 
 
@@ -185,14 +166,6 @@ def _begins_as_image(file: str) -> bool:
     except OSError:
         return False
     return head.startswith(_HEADS) or (head[:4] == b"RIFF" and head[8:] == b"WEBP")
-
-
-def _refuse_broken(files: list[str], how: str) -> None:
-    if files:
-        raise ValueError(
-            f"Invalid value for `path`. Expected images of the kinds {', '.join(EXTENSIONS)}: "
-            f"repair or remove the files. Received: {files}, which {how}"
-        )
 
 
 def split_folder(root: pathlib.Path, split: str) -> pathlib.Path:
