@@ -8,6 +8,7 @@ PYTHON ?= python3
 preset ?= glyphs_5way_1shot
 run_dir ?= runs/$(preset)
 workers ?= 2
+port ?= 7860
 versions ?= lowest-direct highest pre-release
 
 VENV := .venv
@@ -31,6 +32,10 @@ install: $(VENV)/installed-dev ## Create .venv and install the package with its 
 .PHONY: train
 train: $(VENV)/installed ## Meta-train on drawn characters, without a download (preset=..., run_dir=...).
 	$(BIN)/python -m trainers.train --flagfile=trainers/presets/$(preset).flags --run_dir=$(run_dir)
+
+.PHONY: demo
+demo: $(VENV)/installed-demo ## Open a page on this machine: draw characters, and a learner has learned them (port=...).
+	$(BIN)/python -m trainers.demo --port=$(port)
 
 PYTEST := $(BIN)/python -m pytest -n $(workers) --dist worksteal --durations 20
 
@@ -117,6 +122,10 @@ peers: $(PEERS)/installed ## Create .venv-peers with PyTorch, TorchOpt and JAX, 
 benchmark-speed: $(VENV)/installed $(PEERS)/installed ## Time our meta-step beside theirs (arguments=...).
 	$(BIN)/python -m benchmarks.speed.meta_step --peers_python=$(PEERS)/bin/python --at_least=2 $(arguments)
 
+.PHONY: bilevel
+bilevel: $(VENV)/installed $(PEERS)/installed-bilevel ## Compare meta-gradients with those of TorchOpt, Betty, JAXopt and higher.
+	$(BIN)/python -m benchmarks.accuracy.bilevel --peers_python=$(PEERS)/bin/python $(arguments)
+
 .PHONY: clean
 clean: ## Remove caches and build products; .venv and runs stay.
 	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
@@ -145,6 +154,11 @@ $(VENV)/installed-dev: setup.py | $(BIN)/pip
 	@$(PIP) install --quiet --quiet --editable '.[dev]'
 	@touch $(VENV)/installed $@
 
+$(VENV)/installed-demo: setup.py | $(BIN)/pip
+	@echo "Installing keras_imaml[demo] into $(VENV): TensorFlow takes a few minutes the first time"
+	@$(PIP) install --quiet --quiet --editable '.[demo]'
+	@touch $(VENV)/installed $@
+
 # The site is built without TensorFlow.
 $(DOCS)/installed: docs/requirements.txt
 	@echo "Installing the tools of the site into $(DOCS)"
@@ -157,5 +171,9 @@ $(PEERS)/installed: benchmarks/speed/peers/requirements.txt | $(BIN)/pip
 	@echo "Installing the peers into $(PEERS); a CPU build of torch is enough: see $<"
 	@$(PYTHON) -m venv $(PEERS)
 	@echo '*' > $(PEERS)/.gitignore
+	@$(PEERS)/bin/pip --disable-pip-version-check install --quiet --quiet --requirement $<
+	@touch $@
+
+$(PEERS)/installed-bilevel: benchmarks/accuracy/peers/requirements.txt $(PEERS)/installed
 	@$(PEERS)/bin/pip --disable-pip-version-check install --quiet --quiet --requirement $<
 	@touch $@

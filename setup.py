@@ -26,6 +26,8 @@ def readme() -> str:
 # The site reads sources and notebooks, and runs nothing: `make docs` installs these alone. Ruff
 # breaks the lines of signatures.
 DOCS = (ROOT / "docs" / "requirements.txt").read_text(encoding="utf-8").split()
+# The page of `keras-imaml demo`, and the formats in which it gives models away.
+DEMO = ["gradio>=6.0", "matplotlib>=3.8", "pillow>=10.0", "tf2onnx>=1.17"]
 
 setup(
     name="keras-imaml",
@@ -46,8 +48,12 @@ setup(
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
         "Typing :: Typed",
     ],
-    packages=find_packages(include=["keras_imaml", "keras_imaml.*"]),
-    package_data={"keras_imaml": ["py.typed", "data/splits/*.json"]},
+    packages=find_packages(include=["keras_imaml", "keras_imaml.*", "trainers", "trainers.*"]),
+    package_data={
+        "keras_imaml": ["py.typed", "data/splits/*.json", "pretrained/files/*"],
+        "trainers": ["presets/**/*.flags"],
+    },
+    entry_points={"console_scripts": ["keras-imaml = trainers.__main__:main"]},
     python_requires=">=3.10",
     install_requires=[
         "absl-py>=2.0",
@@ -65,9 +71,11 @@ setup(
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.20"],
         "benchmarks": ["keras-hub>=0.30", "matplotlib>=3.8", "playwright>=1.50"],
+        "demo": DEMO,
         "docs": DOCS,
         "onnx": ["onnxruntime>=1.20", "tf2onnx>=1.17"],
         "dev": [
+            *DEMO,  # the tests open its page
             *DOCS,  # the tests build the site
             "ai-edge-litert>=1.2",
             "cosmic-ray>=8.3",
@@ -78,6 +86,7 @@ setup(
             "kubernetes-validate>=1.29",
             "nbclient>=0.10",
             "onnxruntime>=1.20",
+            "playwright>=1.50",
             "pytest>=9.0",
             "pytest-cov>=6.0",
             "pytest-xdist>=3.6",

@@ -21,7 +21,10 @@ ROOT = pathlib.Path(__file__).parents[1]
 LINK = re.compile(r"(?:(?<=\]\()|(?<=\]: ))([^)\s#:]+)(?=[)#\s])")
 FENCE = re.compile(r"^ *(`{3,}).*?^ *\1", re.MULTILINE | re.DOTALL)
 CODE = {".py": "python", ".yaml": "yaml", ".cff": "yaml", ".flags": "ini", "": "text"}
-API = ("algorithms", "inner", "linear", "data", "models", "layers", "callbacks", "distribution")
+API = (
+    *("algorithms", "inner", "linear", "data", "models", "layers", "callbacks", "distribution"),
+    "pretrained",
+)
 INTERNAL = ("onednn", "quiet", "requirements", "__version__")
 
 

@@ -2,7 +2,7 @@
 
     python -m docs.reference
 
-writes docs/command-line.md and docs/presets.md.
+writes docs/command-line.md, docs/learners.md and docs/presets.md.
 """
 
 import inspect
@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from benchmarks.cost.presets import read
+from keras_imaml.pretrained.cards import FOLDER, NAMES, card
 from trainers import adapt, evaluate, export, parsing, train
 from trainers.arguments import Argument, as_text
 from trainers.command_line import Program
@@ -28,9 +29,9 @@ def command_line() -> str:
     parts = [
         "# Command-line flags",
         "The programs are `python -m trainers.train`, `trainers.evaluate`, `trainers.adapt` and "
-        "`trainers.export`.\n`--help` shows the flags of a command, `--helpfull` those of every "
-        "component. A flag file is given by\n`--flagfile=FILE`. [Presets](presets.md) are such "
-        "files.",
+        "`trainers.export`, or\n`keras-imaml train`, and so on. `--help` shows the flags of a "
+        "command, `--helpfull` those of every component. A flag\nfile is given by "
+        "`--flagfile=FILE`. [Presets](presets.md) are such files, and `--preset=NAME` takes one.",
         "Each run has six components: `--data`, `--model`, `--algorithm`, `--inner`, `--linear` "
         "and `--outer`. Choose one by\nname, and set the arguments of its constructor by "
         "`--component.argument=value`. A name such as `my_module.MySolver`\nis a class or "
@@ -99,7 +100,39 @@ def presets() -> str:
     )
 
 
-PAGES = {"command-line.md": command_line, "presets.md": presets}
+def learners() -> str:
+    """The page of the learners that come with the package."""
+    parts = [
+        "# Learners that load by name",
+        "Each is a file below 1 MB in the wheel. It adapts, trains on, and is exported:",
+        "```python\nimport keras_imaml as ki\nimport numpy as np\n\n"
+        'images = ki.data.load_images(["cat.jpg", "dog.jpg", "fox.jpg"], image_size=64)\n'
+        'model = ki.load("mini_imagenet", classes=3).adapt(images, np.arange(3))\n'
+        'print(model.predict(ki.data.load_images(["who.jpg"], image_size=64)).argmax())\n```',
+        "From the shell, without Python: [your photographs in two commands]"
+        "(demo.md#your-photographs-in-two-commands).\n`python -m keras_imaml --learners` prints "
+        "these cards.",
+        _BEGIN,
+    ]
+    for name in NAMES:
+        facts = card(name)
+        rows = ["| | |", "|---|---|"]
+        rows += [f"| {key} | {facts[key]} |" for key in ("inputs", "data", "network")]
+        rows += [f"| {task} | {value} |" for task, value in facts["accuracy"].items()]
+        rows += [f"| {key} | {facts[key]} |" for key in ("limits", "license")]
+        size = (FOLDER / f"{name}.npz").stat().st_size
+        parts += [f"## {name}", f"{facts['title']}. {size / 1000:.0f} kB.", "\n".join(rows)]
+        parts.append("\n".join(f"    {command}" for command in facts["recipe"]))
+    parts += [
+        _END,
+        "Accuracies are of tasks with test classes, non-transductive, ± half the 95 % interval. "
+        "Weights are float16 (sine waves:\nfloat32). The script refuses to write them where they "
+        "lose more than that against float32.",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+PAGES = {"command-line.md": command_line, "learners.md": learners, "presets.md": presets}
 
 
 def _first_line(program: Program) -> str:

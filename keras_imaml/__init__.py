@@ -17,6 +17,7 @@ from keras_imaml import inner as inner
 from keras_imaml import layers as layers
 from keras_imaml import linear as linear
 from keras_imaml import models as models
+from keras_imaml import pretrained as pretrained
 from keras_imaml.algorithms import IMAML as IMAML
 from keras_imaml.algorithms import MAML as MAML
 from keras_imaml.algorithms import Reptile as Reptile
@@ -33,6 +34,7 @@ from keras_imaml.objectives.learned_loss import LearnedLoss as LearnedLoss
 from keras_imaml.learner.meta_learner import MetaLearner as MetaLearner
 from keras_imaml.meta_parameters.learning_rate import LearningRate as LearningRate
 from keras_imaml.meta_parameters.proximal_strength import ProximalStrength as ProximalStrength
+from keras_imaml.pretrained.learners import load as load
 from keras_imaml.export.serving import serving_request as serving_request
 from keras_imaml.recipes.record_statistics import record_statistics as record_statistics
 from keras_imaml.recipes.replace_batch_normalization import (

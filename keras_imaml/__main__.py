@@ -1,4 +1,4 @@
-"""`python -m keras_imaml --version`: what is installed, for reports of errors."""
+"""`python -m keras_imaml`: what is installed (`--version`), what is trained (`--learners`)."""
 
 import argparse
 import os
@@ -9,17 +9,25 @@ _PACKAGES = ("tensorflow", "keras", "tensorflow-datasets", "tensorboard", "numpy
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Print the versions and the devices."""
+    """Print the versions and the devices, or the cards of the learners."""
     parser = argparse.ArgumentParser(
         "python -m keras_imaml", description="Meta-learning with implicit gradients for Keras."
     )
     parser.add_argument(
         "--version", action="store_true", help="print versions and devices, for reports of errors"
     )
-    if not parser.parse_args(arguments).version:
+    parser.add_argument(
+        "--learners", action="store_true", help="list the trained learners of keras_imaml.load"
+    )
+    given = parser.parse_args(arguments)
+    if given.version:
+        print("\n".join(report()))
+    if given.learners:
+        from keras_imaml.pretrained.cards import table
+
+        print("\n".join(table()))
+    if not (given.version or given.learners):
         parser.print_help()
-        return
-    print("\n".join(report()))
 
 
 def report() -> list[str]:

@@ -16,7 +16,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = ROOT / "keras_imaml"
 DRAWING = ROOT / "docs" / "images" / "architecture.svg"
 FLOORS = [  # A folder imports from its own floor and from the floors below it.
-    ("callbacks",),
+    ("callbacks", "pretrained"),
     ("learner",),
     ("recipes", "export"),
     ("algorithms",),
@@ -28,6 +28,7 @@ FLOORS = [  # A folder imports from its own floor and from the floors below it.
     ("_compat",),
 ]
 CONTENTS = {
+    "pretrained": "trained learners by name",
     "callbacks": "checkpoints, dashboard, signals",
     "learner": "MetaLearner: fit, adapt, evaluate",
     "recipes": "strong few-shot features",

@@ -115,7 +115,7 @@ def _first_step(layer: layers.Layer, shape: tuple[int, ...]) -> object:
     learner = _by_learner(keras.Model(inputs, layers.Dense(1)(x)))
     learner.compile(loss="mse")
     x = tf.random.stateless_uniform([1, 4, *shape], [0, 1])
-    learner._objectives._compile_loss.build(tf.zeros([4, 1]), tf.zeros([4, 1]))
+    learner._objectives.outer_loss.compiled.build(tf.zeros([4, 1]), tf.zeros([4, 1]))
     learner.first_step.keep((x, tf.ones([1, 4, 1])))
     return learner.first_step.check()
 

@@ -22,6 +22,7 @@ IMPORTS = "import keras, tensorflow as tf, keras_imaml as ki, numpy as np\n"
 
 NEEDS_DATA = {
     "keras_imaml/data/cifar_fs.py cifar_fs": "downloads CIFAR-100 (161 MB)",
+    "keras_imaml/data/from_tfds.py from_tfds": "downloads EuroSAT (90 MB)",
     "keras_imaml/data/mini_imagenet.py mini_imagenet": "reads images that cannot be downloaded",
     "keras_imaml/data/omniglot.py omniglot": "downloads Omniglot (17 MB)",
 }
@@ -85,7 +86,10 @@ def parameters():
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """The working directory of an example, with the class folders that some of them read."""
+    """The working directory of an example, with the folders and images that some of them read."""
+    for name in ("cat", "dog", "fox", "who"):
+        photograph = tf.zeros([90, 120, 3], tf.uint8)
+        (tmp_path / f"{name}.jpg").write_bytes(tf.io.encode_jpeg(photograph).numpy())
     for place, first, classes, count in (("birds/train", 0, 5, 16), ("my_task", 5, 2, 1)):
         for number, drawings in enumerate(render(first, classes, count)):
             path = tmp_path / place / f"class_{number}"

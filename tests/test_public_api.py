@@ -27,6 +27,7 @@ NAMES = [
     "check_curvature",
     "copy_features",
     "evaluate",
+    "load",
     "parallel_tasks",
     "record_statistics",
     "replace_batch_normalization",
@@ -60,7 +61,9 @@ NAMES = [
     "data.from_arrays",
     "data.from_folder",
     "data.from_function",
+    "data.from_tfds",
     "data.glyphs",
+    "data.load_images",
     "data.mini_imagenet",
     "data.omniglot",
     "data.sinusoid",
@@ -93,6 +96,9 @@ NAMES = [
     "models.Conv4",
     "models.MLP",
     "models.ResNet12",
+    "pretrained.NAMES",
+    "pretrained.card",
+    "pretrained.load",
 ]
 
 
@@ -106,7 +112,7 @@ def find(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_public_names_are_there_and_documented(name):
     value = find(name)
-    assert isinstance(value, str | dict) or len(inspect.getdoc(value)) > 20
+    assert isinstance(value, str | dict | tuple) or len(inspect.getdoc(value)) > 20
 
 
 # Protocols and records, which the guides and docs/architecture.md show in use.

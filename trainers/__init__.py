@@ -1,1 +1,1 @@
-"""Command-line trainers: `python -m trainers.train`, `.evaluate`, `.adapt`, `.export`."""
+"""Command-line trainers: `keras-imaml train`, or `python -m trainers.train`, and so on."""

@@ -3,11 +3,12 @@
 Nothing is defined at import: the flags are those of the components that a command line chooses.
 """
 
+import contextlib
 import dataclasses
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from absl import flags, logging
@@ -69,11 +70,8 @@ def run(program: Program, argv: Sequence[str] | None = None) -> None:
         argv: The command line. Defaults to that of this process.
     """
     argv = sys.argv[1:] if argv is None else argv
-    logging.set_verbosity(logging.WARNING)
-    # An error is an exception and ends in one line; see also `keras_imaml._compat.quiet`.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     debug = bool({"--debug", "--debug=true"} & set(argv))  # of errors in the flags, too
-    try:
+    with errors_in_one_line(program.name, debug):
         from trainers import help_text, parsing
 
         if help_text.asked(argv):
@@ -85,6 +83,16 @@ def run(program: Program, argv: Sequence[str] | None = None) -> None:
         program.function(
             command.settings, command.run_dir, machine=command.machine, **command.arguments
         )
+
+
+@contextlib.contextmanager
+def errors_in_one_line(name: str, debug: bool) -> Iterator[None]:
+    """End the program `name` with one line where something goes wrong; debugging, show it all."""
+    logging.set_verbosity(logging.WARNING)
+    # An error is an exception and ends in one line; see also `keras_imaml._compat.quiet`.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        yield
     except KeyboardInterrupt as stopped:
         if debug:
             raise
@@ -96,7 +104,7 @@ def run(program: Program, argv: Sequence[str] | None = None) -> None:
             error, (ValueError, OSError, ImportError, flags.Error, *_of_tensorflow())
         ):
             raise
-        print(f"{program.name}: {in_one_line(error)}", file=sys.stderr)
+        print(f"{name}: {in_one_line(error)}", file=sys.stderr)
         raise SystemExit(2) from None
 
 

@@ -8,6 +8,7 @@ weights and fewer tasks does not take the place of another.
 """
 
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from trainers import command_line
@@ -79,5 +80,10 @@ def _named(name: str, value: Any) -> str:
 PROGRAM = command_line.Program(evaluate)
 
 
+def main(argv: Sequence[str] | None = None) -> None:
+    """Evaluate as the command line says."""
+    command_line.run(PROGRAM, argv)
+
+
 if __name__ == "__main__":
-    command_line.run(PROGRAM)
+    main()

@@ -8,6 +8,7 @@ queries come one by one) a query never sees another.
 """
 
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from trainers import command_line
@@ -62,5 +63,10 @@ def export(
 PROGRAM = command_line.Program(export, group="export")
 
 
+def main(argv: Sequence[str] | None = None) -> None:
+    """Export as the command line says."""
+    command_line.run(PROGRAM, argv)
+
+
 if __name__ == "__main__":
-    command_line.run(PROGRAM)
+    main()

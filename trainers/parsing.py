@@ -4,7 +4,7 @@ import dataclasses
 import difflib
 import inspect
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from absl import flags
@@ -31,11 +31,14 @@ def parse(program: Program, argv: Sequence[str]) -> Command:
     of_program = own_arguments(program)
     refuse_undecoded(argv)
     given = _expanded(tokens.read(argv, booleans(of_program)))
-    run_dir = _last(given, "run_dir")
-    if not run_dir:
-        refuse("--run_dir is missing")
+    run_dir = _last(given, "run_dir") or ""
+    without_run = "learner" in of_program and _last(given, "learner") is not None
+    if without_run:
+        _check_no_run(given, {**of_program, **MACHINE, "debug": DEBUG})
+    elif not run_dir:
+        refuse(f"--run_dir {'or --learner ' * ('learner' in of_program)}is missing")
     check_folder("run_dir", run_dir)
-    if program.of_run:
+    if program.of_run and not without_run:
         file = os.path.join(run_dir, "flags.txt")
         if not os.path.isfile(file):
             refuse(f"--run_dir={run_dir} holds no flags.txt: expected the folder of a run")
@@ -49,6 +52,13 @@ def parse(program: Program, argv: Sequence[str]) -> Command:
     return Command(
         settings, machine, run_dir, _known(values, of_program), tuple(notes), bool(values["debug"])
     )
+
+
+def _check_no_run(given: Iterable[Token], known: Collection[str]) -> None:
+    """Refuse flags of a run beside --learner, which has settings of its own."""
+    others = [str(token) for token in given if token.name not in known]
+    if others:
+        refuse(f"--learner has its own settings: expected no {' '.join(others)} beside it")
 
 
 def settings_of_file(path: str) -> Settings:

@@ -2,13 +2,16 @@
 
 import collections
 import dataclasses
+import difflib
 import os
+import pathlib
 import re
 from collections.abc import Collection, Sequence
 
 from absl import flags
 
 COMMAND_LINE = "the command line"
+PRESETS = pathlib.Path(__file__).parent / "presets"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +50,9 @@ def read(argv: Sequence[str], booleans: Collection[str]) -> list[Token]:
             flags_read.append(Token("", word, COMMAND_LINE))
         elif name == "flagfile":
             flags_read += of_file(value if equals or not words else words.popleft(), booleans)
+        elif name == "preset":
+            preset = value if equals or not words else words.popleft()
+            flags_read += of_file(preset_file(preset), booleans)
         else:
             flags_read.append(_token(word, words, booleans, COMMAND_LINE))
     return flags_read
@@ -63,6 +69,19 @@ def of_file(path: str, booleans: Collection[str]) -> list[Token]:
     while words:
         flags_read.append(_token(words.popleft(), words, booleans, path))
     return flags_read
+
+
+def preset_file(name: str) -> str:
+    """The flag file of a preset that comes with the trainers."""
+    files = {
+        path.relative_to(PRESETS).with_suffix("").as_posix(): path
+        for path in sorted(PRESETS.rglob("*.flags"))
+    }
+    if name not in files:
+        close = difflib.get_close_matches(name, files, 1)
+        meant = f"did you mean {close[0]}? " if close else ""
+        raise ValueError(f"--preset={name}: {meant}expected one of {', '.join(files)}")
+    return str(files[name])
 
 
 def _token(

@@ -10,6 +10,7 @@ saved_model/. Ctrl-C and SIGTERM keep a checkpoint; the same command resumes fro
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from trainers import command_line
@@ -206,9 +207,9 @@ def _tensorboard() -> str:
 PROGRAM = command_line.Program(train_and_evaluate, of_run=False)
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Train as the command line says."""
-    command_line.run(PROGRAM)
+    command_line.run(PROGRAM, argv)
 
 
 if __name__ == "__main__":

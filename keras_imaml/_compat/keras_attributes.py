@@ -81,3 +81,8 @@ def compiled_loss(model: keras.Model) -> Any:
 def loss_tracker(model: keras.Model) -> keras.metrics.Mean:
     """The metric named `loss`."""
     return model._loss_tracker
+
+
+def untrack(layer: keras.layers.Layer, part: keras.layers.Layer) -> None:
+    """Let a layer forget one of the layers that it holds, and its variables."""
+    layer._tracker.untrack(part)

@@ -215,6 +215,20 @@ the inputs of what it takes to be not differentiable.
 """
 
 
+def _softmax_cross_entropy(
+    stock: Callable[..., Any], op: Any, for_loss: tf.Tensor, for_slope: Any
+) -> tuple:
+    """The slope for the logits is `softmax - labels`: stock forgets that it depends on labels."""
+    of_logits, of_labels = stock(op, for_loss, for_slope)
+    return of_logits, of_labels if for_slope is None else of_labels - for_slope
+
+
+INCOMPLETE: dict[str, Callable[..., Any]] = {
+    "SoftmaxCrossEntropyWithLogits": _softmax_cross_entropy,
+}
+"""Operations whose gradient is differentiable in part, and a rule that adds what is left out."""
+
+
 @contextlib.contextmanager
 def exact_moments() -> Iterator[None]:
     """Replace `tf.nn.moments` by one with exact derivatives while a network is traced.
@@ -265,6 +279,10 @@ def _complete(registry: dict[str, Any]) -> None:
     for kind, (stopped, rule) in STOPPED.items():
         entry = registry.get(kind)
         if entry is not None and registry.get(stopped, {"type": 0})["type"] is None:
+            registry[kind] = {**entry, "type": functools.partial(rule, entry["type"])}
+    for kind, rule in INCOMPLETE.items():
+        if kind in registry:
+            entry = registry[kind]
             registry[kind] = {**entry, "type": functools.partial(rule, entry["type"])}
 
 

@@ -96,6 +96,20 @@ def _resizing() -> bool:
     return _close(_hessian_vector(lambda x: tf.square(resized(x)), x, direction), expected)
 
 
+def _labels() -> bool:
+    """The slope of a softmax cross-entropy for the logits falls by what the labels rise by."""
+    labels, logits = tf.constant([[0.25, 0.75]]), tf.constant([[1.0, -1.0]])
+    direction = tf.constant([[1.0, -2.0]])
+    with tf.GradientTape() as outer:
+        outer.watch(labels)
+        with tf.GradientTape() as inner:
+            inner.watch(logits)
+            loss = tf.nn.softmax_cross_entropy_with_logits(labels, logits)
+        slope = tf.reduce_sum(inner.gradient(loss, logits) * direction)
+    product = outer.gradient(slope, labels)
+    return product is not None and _close(product, -direction)
+
+
 def _draws() -> bool:
     """Draws with and without a generator, both of which Keras asks this package for."""
     for seed in (None, keras.random.SeedGenerator(0, name="self_check")):
@@ -187,6 +201,7 @@ def _close(value: tf.Tensor, expected: tf.Tensor) -> bool:
 CHECKS: dict[str, Callable[[], bool]] = {
     "second derivatives of normalization": _moments,
     "second derivatives of resized images": _resizing,
+    "second derivatives of a cross-entropy for its labels": _labels,
     "random numbers of tasks": _draws,
     "losses on several replicas": _losses,
     "losses of some of the examples": _masks,

@@ -76,6 +76,8 @@ class Algorithm(ShownAsCall, keras.layers.Layer):
     """Whether training adapts to support and query examples in one set."""
     evaluates_end = False
     """Whether `meta_gradient` itself looks at the inner objective at the end of the inner loop."""
+    outer_penalties = False
+    """Whether penalties of the network count in the query loss, unless `compile` says otherwise."""
     adapts_to_queries = False
     """Whether tasks also adapt to the inputs of their query sets."""
     inner: InnerSolver

@@ -12,6 +12,7 @@ from keras_imaml.algorithms import unrolling
 from keras_imaml.algorithms.algorithm import Algorithm, MetaGradient, add_gradients
 from keras_imaml.algorithms.query_gradient import query_gradient
 from keras_imaml.inner import GradientDescent
+from keras_imaml.inner.descent import DescentSolver
 from keras_imaml.inner.divergence import checked
 from keras_imaml.objectives.inner_problem import InnerProblem
 from keras_imaml.objectives.task_objective import TaskObjective
@@ -26,7 +27,8 @@ class MAML(Algorithm):
     unless `first_order=True`.
 
     Args:
-        inner: The inner solver; its steps are differentiated. Defaults to
+        inner: The inner solver; its steps are differentiated. `keras_imaml.inner.GradientDescent`,
+            with or without momentum, or `keras_imaml.inner.Adam`. Defaults to
             `keras_imaml.inner.GradientDescent(steps=5, learning_rate=0.1)`.
         first_order: Whether to leave out the second derivatives (FOMAML): the meta-gradient is
             then the query gradient at the adapted weights. Defaults to `False`.
@@ -40,6 +42,7 @@ class MAML(Algorithm):
 
     ```python
     ki.MAML(inner=ki.inner.GradientDescent(steps=5, learning_rate=0.4))
+    ki.MAML(inner=ki.inner.Adam(steps=5, learning_rate=0.05))
     ki.MAML(first_order=True)
     ki.MAML(inner=ki.inner.GradientDescent(5, ki.LearningRate(0.1, per="weight")))  # Meta-SGD
     ```
@@ -50,11 +53,11 @@ class MAML(Algorithm):
     """
 
     diagnostics = ("inner_residual", "inner_steps")
-    inner: GradientDescent
+    inner: DescentSolver
 
     def __init__(
         self,
-        inner: GradientDescent | None = None,
+        inner: DescentSolver | None = None,
         first_order: bool = False,
         proximal_strength: float = 0.0,
         recompute: bool = False,
@@ -62,11 +65,11 @@ class MAML(Algorithm):
     ) -> None:
         super().__init__(**kwargs)
         self.inner = inner or GradientDescent(steps=5, learning_rate=0.1)
-        if not isinstance(self.inner, GradientDescent):
+        if isinstance(self.inner, type) or not hasattr(self.inner, "rule"):
             raise ValueError(
                 "Invalid value for `inner`. Expected a solver whose steps can be differentiated, "
-                "which is keras_imaml.inner.GradientDescent; keras_imaml.IMAML takes any. "
-                f"Received: inner={inner!r}"
+                "which is keras_imaml.inner.GradientDescent or keras_imaml.inner.Adam; "
+                f"keras_imaml.IMAML takes any. Received: inner={inner!r}"
             )
         self.first_order = bool(first_order)
         self.proximal_strength = check_number("proximal_strength", proximal_strength, minimum=0.0)

@@ -43,7 +43,8 @@ def query_gradient(
         variables: The meta-parameters m, and trunk outputs (`TaskObjective.trunk_outputs`).
             Weights that adapt enter through phi alone.
     """
-    shared = {id(v) for v in (*objective.parameters.shared, *objective.trunk_outputs)}
+    of_loss = objective.outer.loss_variables
+    shared = {id(v) for v in (*objective.parameters.shared, *of_loss, *objective.trunk_outputs)}
     direct = [v for v in variables if id(v) in shared]
     # Gradients of trunk outputs are per task, and chunks would sum them.
     plan = MetaBatchPlan() if objective.trunk_outputs else objective.plan.for_queries

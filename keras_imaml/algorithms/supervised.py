@@ -50,6 +50,7 @@ class Supervised(Algorithm):
     """
 
     diagnostics = ("gradient_norm",)
+    outer_penalties = True  # training minimizes the query loss alone
 
     def __init__(self, inner: InnerSolver | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from keras_imaml._utils.vectors import norm, select
-from keras_imaml.inner import GradientDescent, InnerSolution
-from keras_imaml.inner.descent import Rule, descent_solution
+from keras_imaml.inner import InnerSolution
+from keras_imaml.inner.descent import DescentSolver, Rule, descent_solution
 from keras_imaml.inner.step_counts import StepCounts
 from keras_imaml.objectives.inner_problem import InnerProblem
 
@@ -33,13 +33,13 @@ class Path(NamedTuple):
     pull_back: Callable[[tf.Tensor, Sequence[Any]], tuple[tf.Tensor, list[Any]]]
 
 
-def first_order(problem: Problem, start: tf.Tensor, solver: GradientDescent) -> Path:
+def first_order(problem: Problem, start: tf.Tensor, solver: DescentSolver) -> Path:
     """Treat the path as a constant shift of theta: `d phi / d start = I`."""
     solution = solver.minimize(problem(start), start)
     return Path(solution, lambda v, variables: (v, [None] * len(variables)))
 
 
-def taped(problem: Problem, start: tf.Tensor, solver: GradientDescent) -> Path:
+def taped(problem: Problem, start: tf.Tensor, solver: DescentSolver) -> Path:
     """Store the activations of all steps, which takes the memory of `steps` networks."""
     # The tape is not persistent, because TensorFlow would then prepare each loop for derivatives
     # of any order.
@@ -58,11 +58,11 @@ def taped(problem: Problem, start: tf.Tensor, solver: GradientDescent) -> Path:
     return Path(solution, pull_back)
 
 
-def recomputed(problem: Problem, start: tf.Tensor, solver: GradientDescent) -> Path:
+def recomputed(problem: Problem, start: tf.Tensor, solver: DescentSolver) -> Path:
     """Store only the points of the path, and repeat each step on the way back.
 
-    This takes the memory of one network and of `steps` copies of phi (with momentum, also of the
-    velocity), at the cost of evaluating every step twice.
+    This takes the memory of one network and of `steps` copies of phi (with momentum or Adam, also
+    of their state), at the cost of evaluating every step twice.
 
     References:
         Chen et al., 2016: Training Deep Nets with Sublinear Memory Cost.

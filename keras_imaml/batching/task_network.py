@@ -1,6 +1,6 @@
 """One network under the weights of many tasks at once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -12,6 +12,7 @@ from keras_imaml._compat.keras_attributes import all_layers
 from keras_imaml._compat.lora import low_rank_products
 from keras_imaml._compat.random_operations import draws_of_each_task
 from keras_imaml._compat.random_streams import RandomStreams, draws_refused
+from keras_imaml._compat.reads import reads_watched
 from keras_imaml._compat.recurrence import unrolled_recurrence
 from keras_imaml._compat.second_derivatives import exact_moments
 from keras_imaml._compat.squeezing import task_axis_kept
@@ -25,6 +26,7 @@ from keras_imaml.batching.task_scope import TaskScope
 from keras_imaml.batching.variable_reads import (
     captures_noted,
     reads_checked,
+    refuse_others_in_loss,
     refuse_weights_in_loss,
 )
 from keras_imaml.layers.task_batch_normalization import normalizes_by_batch, statistics_of_first
@@ -81,6 +83,8 @@ class TaskLoss:
         dtype: Of the result.
         parameters: The split of a network's weights, of which the loss may not read those that
             adapt. Defaults to `None`: there are none.
+        variables: The variables of the loss; others that TensorFlow trains are refused. Defaults
+            to `None`: whatever it reads is a constant.
     """
 
     def __init__(
@@ -88,10 +92,12 @@ class TaskLoss:
         loss: Callable[..., tf.Tensor],
         dtype: str,
         parameters: Parameters | None = None,
+        variables: Sequence[keras.Variable] | None = None,
     ) -> None:
         self.loss = loss
         self.dtype = dtype
         self.parameters = parameters
+        self.variables = variables
         self._for_all_tasks = TaskMap()
         self._losses = traced_when_eager(self._vectorized)
 
@@ -103,10 +109,13 @@ class TaskLoss:
         parts = (y, outputs, weights) if tf.is_tensor(weights) else (y, outputs)
 
         def one_task(parts_of_one: tuple) -> tf.Tensor:
-            with captures_noted() as captures:
+            watcher = reads_watched()
+            with captures_noted() as captures, watcher:
                 value = self.loss(*parts_of_one)
             if self.parameters is not None:
                 refuse_weights_in_loss(self.parameters, captures)
+                if self.variables is not None:
+                    refuse_others_in_loss([*self.parameters.shared, *self.variables], watcher)
             return value
 
         with draws_refused("The loss"):

@@ -140,6 +140,24 @@ def refuse_weights_in_loss(parameters: Parameters, captures: Sequence[Any]) -> N
         )
 
 
+def refuse_others_in_loss(known: Sequence[keras.Variable], watcher: Any) -> None:
+    """Refuse an inner loss that reads trainable variables past the learner, which trains none.
+
+    Args:
+        known: The variables that the learner trains or keeps.
+        watcher: What `reads_watched` gave, around the loss.
+    """
+    handles = _handles(known)
+    others = sorted(name for key, name in _trained(watcher).items() if key not in handles)
+    if others:
+        raise ValueError(
+            "Invalid value for `inner_loss`. Expected its variables as keras.Variable among its "
+            "attributes, or of a Keras layer among them, which the learner then trains. A variable "
+            "that nothing should train has trainable=False. Received: a loss that reads "
+            f"{others} past the learner"
+        )
+
+
 @contextlib.contextmanager
 def captures_noted() -> Iterator[list[tuple[tf.Tensor, str]]]:
     """Collect `(tensor, name scopes)` of what the graph at hand takes from outside."""

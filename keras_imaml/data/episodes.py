@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_imaml._utils.validation import check_integer
+from keras_imaml.data.stored import StoredImages, gathered, held
 from keras_imaml.data.streams import (
     Endless,
     Episode,
@@ -30,7 +31,8 @@ class ExamplePool:
 
     Args:
         examples: Array of shape `(examples, ...)`, rows of one class together. `uint8` is read as
-            an image and scaled to [0, 1] in an episode; `float32` is passed on unchanged.
+            an image and scaled to [0, 1] in an episode; `float32` is passed on unchanged. Or
+            `keras_imaml.data.stored.StoredImages`, which are read when they are drawn.
         counts: Integer array of shape `(classes,)`: the number of rows of each class, in order.
         class_names: Name of each class, for messages.
 
@@ -46,7 +48,7 @@ class ExamplePool:
     ```
     """
 
-    examples: np.ndarray
+    examples: np.ndarray | StoredImages
     counts: np.ndarray
     class_names: tuple[str, ...]
 
@@ -187,7 +189,7 @@ class _Draw:
         self._shape = pool.examples.shape[1:]
         self._largest = int(pool.counts.max())
         with tf.device("CPU:0"):  # where tf.data runs; saves memory of accelerators
-            self._examples = tf.convert_to_tensor(pool.examples)
+            self._examples = held(pool.examples)
             self._pixels = tf.constant(_turned_pixels(self._shape[0])) if rotations else None
             self._counts = tf.constant(pool.counts, tf.int64)
             self._starts = tf.constant(np.cumsum(pool.counts) - pool.counts, tf.int64)
@@ -266,7 +268,7 @@ class _Draw:
 
     def _images(self, rows: tf.Tensor, quarters: tf.Tensor | None) -> tf.Tensor:
         if quarters is None:
-            return tf.gather(self._examples, rows)
+            return gathered(self._examples, rows)
         return _gather_turned(self._examples, rows, tf.gather(self._pixels, quarters))
 
 
@@ -286,8 +288,10 @@ def _turned_pixels(size: int) -> np.ndarray:
     return np.stack([np.rot90(pixels, quarters).ravel() for quarters in range(4)])
 
 
-def _gather_turned(examples: tf.Tensor, rows: tf.Tensor, pixels: tf.Tensor) -> tf.Tensor:
+def _gather_turned(examples: Any, rows: tf.Tensor, pixels: tf.Tensor) -> tf.Tensor:
     """Images `rows[class]` with the pixels in the order `pixels[class]`, in a single gather."""
+    if isinstance(examples, StoredImages):
+        return examples.read_turned(rows, pixels)
     size, channels = examples.shape[1], examples.shape[3]
     flat = tf.reshape(examples, (-1, channels))
     turned = tf.gather(flat, rows[:, :, None] * (size * size) + pixels[:, None, :])

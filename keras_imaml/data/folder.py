@@ -2,17 +2,19 @@
 
 import os
 import pathlib
+from collections.abc import Iterator
 
 import numpy as np
-import tensorflow as tf
 
-from keras_imaml._utils.progress_bar import WaitingBar
 from keras_imaml._utils.validation import check_integer
-from keras_imaml.data.decoding import EXTENSIONS, NOT_READ, decode
+from keras_imaml.data.decoding import EXTENSIONS, NOT_READ
 from keras_imaml.data.episodes import ExamplePool
+from keras_imaml.data.images import check_channels, decode_files, refuse_broken
+from keras_imaml.data.stored import of_files, stays_in_files
 from keras_imaml.data.streams import Endless
 from keras_imaml.data.task_sizes import Sizes
 
+_HEADS = (b"\x89PNG", b"\xff\xd8", b"BM", b"GIF8")  # of WebP, see below
 _ALIASES = {"validation": ("validation", "val", "valid")}
 
 
@@ -30,6 +32,7 @@ def from_folder(
     class_labels: bool = False,
     sampler: str = "uniform",
     buckets: int = 1,
+    in_memory: bool | None = None,
 ) -> Endless:
     """Few-shot episodes of the images in class folders.
 
@@ -59,6 +62,9 @@ def from_folder(
             Meta-Dataset, with `way=(5, 50), shot=(1, 100), query=10`. Defaults to `"uniform"`.
         buckets: With ranges, into how many parts `batch` sorts tasks, so that a meta-batch holds
             tasks of similar size. Defaults to 1: all are padded to the largest size.
+        in_memory: Whether all images are decoded now and held in memory. `False`: an episode reads
+            and decodes the files that it draws, and memory holds their names alone. The episodes
+            are the same. Defaults to `None`: up to 1 GiB of pixels are held.
 
     Returns:
         An infinite `tf.data.Dataset` of `((support_x, support_y), (query_x, query_y))`: x is
@@ -80,7 +86,7 @@ def from_folder(
     classes = root if split is None else split_folder(root, split)
     if split is not None:
         _check_disjoint(root, classes)
-    pool = load_pool(classes, image_size, channels)
+    pool = load_pool(classes, image_size, channels, in_memory)
     stream = "folder" if split is None else f"folder/{split}"
     try:
         return pool.episodes(
@@ -116,40 +122,50 @@ def load_examples(
     images, labels, names = ki.data.folder.load_examples("my_task", image_size=84, channels=3)
     ```
     """
-    size = check_integer("image_size", image_size, 1)
-    if channels not in (1, 3):
-        raise ValueError(
-            "Invalid value for `channels`. Expected 1 for gray or 3 for RGB. "
-            f"Received: channels={channels!r}"
-        )
-    files_of = _files_by_class(pathlib.Path(path).expanduser())
-    files = [str(file) for files in files_of.values() for file in files]
-    labels = np.repeat(np.arange(len(files_of), dtype=np.int32), [*map(len, files_of.values())])
-    images = np.empty((len(files), size, size, channels), np.uint8)
-    decoded = tf.data.Dataset.from_tensor_slices(files).map(
-        lambda file: decode(tf.io.read_file(file), size, channels),
-        num_parallel_calls=tf.data.AUTOTUNE,
-    )
-    decoded_count = 0
-    bar = WaitingBar(len(files), "Decoding images", unit_name="image")
-    try:
-        for image in decoded.as_numpy_iterator():
-            images[decoded_count] = image
-            decoded_count += 1
-            bar.update(decoded_count)
-    except tf.errors.OpError as error:
-        raise ValueError(
-            f"Invalid value for `path`. Expected images of the kinds {', '.join(EXTENSIONS)}: "
-            f"repair or remove the file. Received: {files[decoded_count]!r}, which cannot be "
-            "decoded"
-        ) from error
+    size = _check_image(image_size, channels)
+    root = pathlib.Path(path).expanduser()
+    files_of = _files_by_class(root)
+    files = list(_paths(root, files_of))
+    counts = [*map(len, files_of.values())]
+    labels = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
+    images = decode_files("path", files, size, channels)
     return images, labels, list(files_of)
 
 
-def load_pool(path: pathlib.Path, image_size: int, channels: int) -> ExamplePool:
-    """The same as an `ExamplePool`."""
-    images, labels, class_names = load_examples(path, image_size, channels)
-    return ExamplePool.from_labels(images, labels, class_names)
+def load_pool(
+    path: pathlib.Path, image_size: int, channels: int, in_memory: bool | None = True
+) -> ExamplePool:
+    """The same as an `ExamplePool`, of images in memory or in their files; see `from_folder`."""
+    _check_image(image_size, channels)
+    files_of = _files_by_class(path)
+    count = sum(map(len, files_of.values()))
+    if not stays_in_files(in_memory, count, image_size, channels, repr(str(path))):
+        images, labels, class_names = load_examples(path, image_size, channels)
+        return ExamplePool.from_labels(images, labels, class_names)
+    broken = [file for file in _paths(path, files_of) if not _begins_as_image(file)]
+    refuse_broken("path", broken, "are not images")
+    counts = np.array([*map(len, files_of.values())])
+    stored = of_files(os.fspath(path), files_of, int(image_size), channels)
+    return ExamplePool(stored, counts, tuple(files_of))
+
+
+def _paths(root: pathlib.Path, files_of: dict[str, list[str]]) -> Iterator[str]:
+    return (os.path.join(root, name, file) for name, files in files_of.items() for file in files)
+
+
+def _check_image(image_size: int, channels: int) -> int:
+    check_channels(channels)
+    return check_integer("image_size", image_size, 1)
+
+
+def _begins_as_image(file: str) -> bool:
+    """Whether the first bytes are those of a kind that is read."""
+    try:
+        with open(file, "rb") as stream:
+            head = stream.read(12)
+    except OSError:
+        return False
+    return head.startswith(_HEADS) or (head[:4] == b"RIFF" and head[8:] == b"WEBP")
 
 
 def split_folder(root: pathlib.Path, split: str) -> pathlib.Path:
@@ -184,7 +200,8 @@ def _class_folders(root: pathlib.Path) -> dict[str, pathlib.Path]:
     return {folder.name: folder for folder in sorted(folders)}
 
 
-def _files_by_class(root: pathlib.Path) -> dict[str, list[pathlib.Path]]:
+def _files_by_class(root: pathlib.Path) -> dict[str, list[str]]:
+    """The names of the files in each class folder, both in sorted order."""
     if not root.is_dir():
         raise ValueError(
             "Invalid value for `path`. Expected an existing folder with one folder for each class. "
@@ -196,22 +213,27 @@ def _files_by_class(root: pathlib.Path) -> dict[str, list[pathlib.Path]]:
             "Invalid value for `path`. Expected one folder for each class, with its images inside. "
             f"Received: path={str(root)!r}, which has no folders"
         )
-    for folder in folders.values():
-        for file in sorted(folder.iterdir()):
-            if file.suffix.lower() in NOT_READ and _is_visible(file):
-                raise ValueError(
-                    f"Invalid value for `path`. Expected images of the kinds "
-                    f"{', '.join(EXTENSIONS)}: convert or remove others, which would be left out. "
-                    f"Received: {str(file)!r}"
-                )
-    files_of = {
-        name: sorted(
+    others: list[str] = []
+    files_of: dict[str, list[str]] = {}
+    for name, folder in folders.items():
+        with os.scandir(folder) as entries:  # of millions of files, paths would fill the memory
+            visible = sorted((e.name, e.is_file()) for e in entries if not e.name.startswith("."))
+        kinds = [os.path.splitext(file)[1].lower() for file, _ in visible]
+        others += [
+            os.path.join(folder, file)
+            for (file, _), kind in zip(visible, kinds, strict=True)
+            if kind in NOT_READ
+        ]
+        files_of[name] = [
             file
-            for file in folder.iterdir()
-            if file.suffix.lower() in EXTENSIONS and _is_visible(file) and file.is_file()
+            for (file, is_file), kind in zip(visible, kinds, strict=True)
+            if is_file and kind in EXTENSIONS
+        ]
+    if others:
+        raise ValueError(
+            f"Invalid value for `path`. Expected images of the kinds {', '.join(EXTENSIONS)}: "
+            f"convert or remove others, which would be left out. Received: {others}"
         )
-        for name, folder in folders.items()
-    }
     for name, files in files_of.items():
         if not files:
             raise ValueError(

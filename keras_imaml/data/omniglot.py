@@ -81,6 +81,7 @@ def omniglot(
     builder = prepared_builder("omniglot", data_dir, host="github.com")
     # The splits of TFDS are by alphabet; ours are by character and take from both.
     pool = load_pool(builder, "train+test", names, size, channels=1)
+    assert isinstance(pool.examples, np.ndarray)
     np.subtract(255, pool.examples, out=pool.examples)  # black ink on white becomes ink 1
     stream = f"omniglot/{split}"
     return pool.episodes(

@@ -17,13 +17,13 @@ from keras_imaml.data.decoding import decode
 from keras_imaml.data.episodes import ExamplePool
 
 
-def prepared_builder(name: str, data_dir: str | os.PathLike[str] | None, host: str) -> Any:
+def prepared_builder(name: str, data_dir: str | os.PathLike[str] | None, host: str | None) -> Any:
     """Open a TFDS data set; download and prepare it first if it is missing.
 
     Args:
         name: Name in TFDS.
         data_dir: TFDS folder. `None` is the default of TFDS, usually `~/tensorflow_datasets`.
-        host: Where TFDS downloads it from.
+        host: Where TFDS downloads it from; None: unknown.
 
     Returns:
         A `tfds.core.DatasetBuilder`.
@@ -43,19 +43,21 @@ def prepared_builder(name: str, data_dir: str | os.PathLike[str] | None, host: s
     except Exception as error:  # TFDS raises whatever its downloader, file system or parser does
         folder = "the default folder of TFDS" if data_dir is None else f"data_dir={str(data_dir)!r}"
         raise OSError(
-            f"The data set `{name}` is not in {folder}, and TFDS could not download it from {host} "
-            f"and prepare it there ({type(error).__name__}: {error}). Check the network and that "
-            "the folder can be written, and try again; or prepare it on another machine with "
+            f"The data set `{name}` is not in {folder}, and TFDS could not download it from "
+            f"{host or 'its source'} and prepare it there ({type(error).__name__}: {error}). Check "
+            "the network and that the folder can be written, and try again; or prepare it on "
+            "another machine with "
             f"`tfds build {name} --data_dir=FOLDER`, copy FOLDER, and pass it as `data_dir`."
         ) from error
     return builder
 
 
-def _prepare(builder: Any, host: str) -> None:
+def _prepare(builder: Any, host: str | None) -> None:
     """Download and prepare, unless another process does: then wait for it."""
     with _only_process(os.path.dirname(os.path.dirname(os.fspath(builder.data_dir))), builder.name):
         if not os.path.isdir(builder.data_dir):
-            _check_network(host)
+            if host is not None:
+                _check_network(host)
             builder.download_and_prepare()
 
 

@@ -58,8 +58,8 @@ def export_learner(
             `[keras.InputSpec(shape=(None, 28, 28, 1), dtype="float32")]`. Defaults to `None`: the
             inputs of the network.
         target_spec: `tf.TensorSpec` of `support_y`, `[None, ...]`, or a structure of them.
-            Defaults to integer labels for a sparse loss (one for each example, token or pixel),
-            and to the shape of the network's outputs for any other. Several outputs have a
+            Defaults to integer labels for a sparse inner loss (one for each example, token or
+            pixel), and to the shape of the network's outputs for any other. Several outputs have a
             list, or a dictionary if the loss or the outputs are one; without those that have
             no loss.
         sample_weight: Whether to write the third signature. Defaults to `False`.
@@ -199,13 +199,13 @@ def _named(examples: Any, name: str) -> Any:
 
 def _targets(learner: Any) -> Any:
     outputs, names = structure_of(learner.model, "output"), learner.output_names
-    losses = losses_of_outputs(learner.loss, outputs, names)
+    losses = losses_of_outputs(learner.inner_loss, outputs, names)
     flat = keras.tree.flatten(outputs)
     keys = output_keys(outputs, names) or range(len(flat))
     wanted = [
         (key, z, loss) for key, z, loss in zip(keys, flat, losses, strict=True) if loss is not None
     ]
-    if len(flat) > 1 and (isinstance(learner.loss, dict) or isinstance(outputs, dict)):
+    if len(flat) > 1 and (isinstance(learner.inner_loss, dict) or isinstance(outputs, dict)):
         return {key: _target(z, loss, f"support_y_{key}") for key, z, loss in wanted}
     specs = [
         _target(z, loss, f"support_y_{place}" if place else "support_y")

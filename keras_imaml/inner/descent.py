@@ -1,13 +1,13 @@
 """The loop of all first-order inner solvers. Tasks run in step, and each stops by itself."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import tensorflow as tf
 
 from keras_imaml._utils.loops import while_active
 from keras_imaml._utils.vectors import finite, norm, select
-from keras_imaml.inner.solution import InnerSolution
+from keras_imaml.inner.solution import InnerSolution, InnerSolver
 from keras_imaml.inner.step_counts import StepCounts
 from keras_imaml.objectives.inner_problem import InnerProblem
 
@@ -19,18 +19,20 @@ class Rule(NamedTuple):
         update: `(step, gradient, *state) -> (change, *state)`; phi moves by the change.
         begin: The state before the first step.
         look: `(phi, *state) -> phi`, the point at which the gradient is taken.
+        clip: What becomes of the gradient before `update` takes it.
     """
 
     update: Callable[..., tuple]
     begin: tuple[tf.Tensor, ...] = ()
     look: Callable[..., tf.Tensor] = lambda phi, *state: phi
+    clip: Callable[[tf.Tensor], tf.Tensor] = lambda gradient: gradient
 
     def step(
         self, problem: InnerProblem, number: tf.Tensor, phi: tf.Tensor, *state: tf.Tensor
     ) -> tuple[tf.Tensor, ...]:
         """One step from `phi`: support losses, the gradient, the change and the next state."""
         support, gradient = problem.support_and_gradient(self.look(phi, *state))
-        return support, gradient, *self.update(number, gradient, *state)
+        return support, gradient, *self.update(number, self.clip(gradient), *state)
 
     def objective_at_step(
         self, problem: InnerProblem, support: tf.Tensor, phi: tf.Tensor, *state: tf.Tensor
@@ -38,6 +40,26 @@ class Rule(NamedTuple):
         """The inner objective at the point where a step from `phi` takes its gradient."""
         point = tf.stop_gradient(self.look(phi, *state))
         return problem.with_proximal_term(support, point)
+
+
+class DescentSolver(InnerSolver, Protocol):
+    """An inner solver that is a rule and a number of steps, through which MAML differentiates."""
+
+    @property
+    def steps(self) -> int:
+        """Maximum number of iterations."""
+
+    @property
+    def tolerance(self) -> float:
+        """A task stops at this share of its first gradient norm; 0: never."""
+
+    def rule(self, problem: InnerProblem) -> Rule:
+        """The method, for `descend`.
+
+        Args:
+            problem: The inner problem.
+        """
+        ...
 
 
 class _State(NamedTuple):

@@ -9,6 +9,7 @@ import tensorflow as tf
 from keras_imaml._utils.configurable import Configurable
 from keras_imaml._utils.validation import check_choice, check_integer, check_number
 from keras_imaml.inner.adaptive_step import adaptive_rule
+from keras_imaml.inner.clipping import check_clipping, clipping
 from keras_imaml.inner.descent import Rule, descend
 from keras_imaml.inner.solution import InnerSolution
 from keras_imaml.meta_parameters.learning_rate import LearningRate
@@ -41,12 +42,16 @@ class GradientDescent(Configurable):
             the current one (heavy ball). Defaults to `False`.
         tolerance: A task stops when `||grad G(phi)||` has fallen below this share of its value at
             theta. `0` runs all steps. Defaults to `0.0`.
+        clip_norm: The longest gradient of a task; longer ones are shortened to it. Needs a
+            `learning_rate` other than `"auto"`. Defaults to `None`: any.
+        clip_value: The largest entry of a gradient, up or down. As above. Defaults to `None`.
 
     Example:
 
     ```python
     ki.IMAML(inner=ki.inner.GradientDescent(steps=16))
     ki.IMAML(inner=ki.inner.GradientDescent(16, 0.1, momentum=0.9, nesterov=True))
+    ki.MAML(inner=ki.inner.GradientDescent(5, 0.1, clip_norm=10.0))
     ```
 
     References:
@@ -62,9 +67,12 @@ class GradientDescent(Configurable):
     momentum: float | str = 0.0
     nesterov: bool = False
     tolerance: float = 0.0
+    clip_norm: float | None = None
+    clip_value: float | None = None
 
     def __post_init__(self) -> None:
         check_integer("steps", self.steps, minimum=0)
+        check_clipping(self.clip_norm, self.clip_value)
         if isinstance(self.learning_rate, str):
             if self.learning_rate != AUTO:
                 raise ValueError(
@@ -77,6 +85,14 @@ class GradientDescent(Configurable):
                     "is safe for plain steps alone. Give a number, such as learning_rate=0.1, to "
                     f"use momentum. Received: momentum={self.momentum!r}"
                 )
+            for name in ("clip_norm", "clip_value"):
+                if getattr(self, name) is not None:
+                    raise ValueError(
+                        f"Invalid value for `{name}`. Expected None with learning_rate='auto', "
+                        "which measures the curvature by gradients as they are, and shortens its "
+                        "steps where they are long. Give a number, such as learning_rate=0.1, to "
+                        f"clip. Received: {name}={getattr(self, name)!r}"
+                    )
         elif not isinstance(self.learning_rate, LearningRate):
             check_number("learning_rate", self.learning_rate, minimum=0.0, exclusive=True)
         check_number("tolerance", self.tolerance, minimum=0.0)
@@ -103,8 +119,9 @@ class GradientDescent(Configurable):
         if self.learning_rate == AUTO:
             return adaptive_rule(problem)
         rate = self._rate(problem.theta.dtype)
+        clip = clipping(self.clip_norm, self.clip_value)
         if not self.momentum:
-            return Rule(lambda step, gradient: (-rate * gradient,))
+            return Rule(lambda step, gradient: (-rate * gradient,), clip=clip)
         momentum = self._momentum(rate, problem.strength)
 
         def update(step: tf.Tensor, gradient: tf.Tensor, velocity: tf.Tensor) -> tuple:
@@ -113,8 +130,8 @@ class GradientDescent(Configurable):
 
         begin = (tf.zeros_like(problem.start()),)
         if not self.nesterov:
-            return Rule(update, begin)
-        return Rule(update, begin, look=lambda phi, velocity: phi + momentum * velocity)
+            return Rule(update, begin, clip=clip)
+        return Rule(update, begin, lambda phi, velocity: phi + momentum * velocity, clip)
 
     def _rate(self, dtype: tf.DType) -> tf.Tensor:
         if isinstance(self.learning_rate, LearningRate):

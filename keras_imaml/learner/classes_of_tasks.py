@@ -1,5 +1,6 @@
 """How many classes each task has, where a tied head serves tasks of any number of them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -71,13 +72,18 @@ def leave_out(adapted: keras.Model, model: keras.Model, classes: int) -> None:
     bias.assign(keras.ops.where(keras.ops.arange(head.units) < classes, bias, NO_LOGIT))
 
 
-def check_way(model: keras.Model, loss: Any, data: Any) -> None:
+def check_way(model: keras.Model, losses: Sequence[Any], data: Any) -> None:
     """Refuse tasks of more classes than outputs, or of a number that all outputs do not fit.
+
+    Args:
+        model: The network.
+        losses: That of each level.
+        data: A data set, or arrays.
 
     Raises:
         ValueError: With the way out.
     """
-    if softmax_cross_entropy(loss) is None:
+    if None in map(softmax_cross_entropy, losses):
         _check_one_way(_ways(data))
         return
     outputs = getattr(model, "outputs", None) or []

@@ -149,7 +149,7 @@ def evaluate(
             "Invalid value for `learner`. Expected a compiled keras_imaml.MetaLearner. "
             f"Received: {received}"
         )
-    check_way(learner.model, learner.loss, tasks)
+    check_way(learner.model, (learner.loss, learner.inner_loss), tasks)
     learner.parameters.check_unchanged()
     if learner._evaluation is None:
         learner._evaluation = _Evaluation(learner)

@@ -1,4 +1,4 @@
-"""At the first step of training: are the second derivatives that the algorithm takes there?"""
+"""At the first step of training: are the second derivatives there, and all gradients?"""
 
 import contextlib
 import warnings
@@ -14,6 +14,7 @@ from keras_imaml._utils.structures import with_none
 from keras_imaml.batching.one_task import weights_of_one_task
 from keras_imaml.curvature.consistency import bends_otherwise, transpose_error
 from keras_imaml.learner.objective_builder import ObjectiveBuilder
+from keras_imaml.learner.unused_parameters import UnusedParameters
 
 # Of float32; Conv4, ResNet12, MLP and LSTM have up to 2e-6. What is left out makes 1, or a share.
 _TOLERANCE = 1e-3
@@ -52,6 +53,7 @@ class FirstStep:
             getattr(algorithm, "curvature", "hessian") == "hessian"
             or bool(learner.parameters.shared)  # for which mixed derivatives are taken
         )
+        self._unused = UnusedParameters(learner.parameters)
 
     def keep(self, support: Any) -> None:
         """Within `train_step`: keep the support set of the first task, if it is the first step.
@@ -63,7 +65,7 @@ class FirstStep:
         if not self._checks or self._learner.jit_compile or not _first_replica():
             return
         flat = tf.nest.flatten(support)
-        first = tf.equal(tf.cast(self._learner.optimizer.iterations.value, tf.int32), 0)
+        first = self._is_first()
 
         def kept(*parts: tf.Tensor) -> bool:
             self._kept = tf.nest.pack_sequence_as(support, list(parts))
@@ -75,12 +77,28 @@ class FirstStep:
 
         tf.cond(first & (tf.shape(flat[0])[0] > 0), keep, lambda: tf.constant(False))
 
+    def note(self, variables: Any, sums: Any, count: tf.Tensor) -> None:
+        """Within `train_step`: note which meta-parameters have no gradient.
+
+        Args:
+            variables: The meta-parameters.
+            sums: The gradient of each, or None.
+            count: The number of valid tasks.
+        """
+        if _first_replica():
+            in_graph = not self._learner.jit_compile
+            self._unused.note(variables, sums, count, self._is_first(), in_graph)
+
+    def _is_first(self) -> tf.Tensor:
+        return tf.equal(tf.cast(self._learner.optimizer.iterations.value, tf.int32), 0)
+
     def check(self) -> None:
         """After a step, outside of graphs: check on what was kept, once.
 
         Raises:
             ValueError: If a second derivative is missing, with the layer that it is missing in.
         """
+        self._unused.report()
         if self._kept is None:
             return
         (x, y), self._kept, self._checks = self._kept, None, False
@@ -125,7 +143,7 @@ class FirstStep:
 
         def loss(parts: list[tf.Tensor]) -> tf.Tensor:
             moved = _put(tensors, places, parts)
-            return builder.inner_loss(y, tf.nest.pack_sequence_as(outputs, moved))
+            return builder.loss_of_support(y, tf.nest.pack_sequence_as(outputs, moved))
 
         if transpose_error(loss, flat) > _TOLERANCE:
             return f"Second derivatives of the loss {_TRANSPOSE}."

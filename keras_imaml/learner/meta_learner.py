@@ -7,7 +7,6 @@ import keras
 import tensorflow as tf
 
 from keras_imaml._compat.half_precision import warn_of_emulation
-from keras_imaml._compat.keras_attributes import compiled_loss
 from keras_imaml._compat.lora import UnmergedLora, lora_settings
 from keras_imaml._compat.random_streams import RandomStreams, own_generator
 from keras_imaml._compat.shared_constants import shared_constants
@@ -34,6 +33,7 @@ from keras_imaml.learner.step_metrics import (
     update_metrics,
 )
 from keras_imaml.learner.task_adaptation import TaskAdaptation
+from keras_imaml.learner.two_losses import TwoLosses
 from keras_imaml.learner.weight_summary import weights_table
 from keras_imaml.learner.with_algorithm import with_algorithm
 from keras_imaml.meta_parameters.parameters import Adapt, Parameters, warn_of_constraints
@@ -44,7 +44,7 @@ _TRACED = ("model", "algorithm", "learned_loss", "tasks_per_chunk")
 
 
 @keras.saving.register_keras_serializable(package="keras_imaml")
-class MetaLearner(TaskAdaptation, StepFunctions, SavedLearner, keras.Model):
+class MetaLearner(TaskAdaptation, StepFunctions, SavedLearner, TwoLosses, keras.Model):
     """Learn weights from which a network adapts to a new task from a few examples.
 
     A thin wrapper: `fit` reads meta-batches, an `algorithm` turns each into a meta-gradient, the
@@ -158,6 +158,8 @@ class MetaLearner(TaskAdaptation, StepFunctions, SavedLearner, keras.Model):
         metrics: Any = None,
         jit_compile: bool = False,
         check_curvature: bool = True,
+        inner_loss: Any = None,
+        outer_penalties: bool | None = None,
         **kwargs: Any,
     ) -> None:
         """Configure the learner for `fit` and `evaluate`.
@@ -166,12 +168,19 @@ class MetaLearner(TaskAdaptation, StepFunctions, SavedLearner, keras.Model):
 
         Args:
             optimizer: A Keras optimizer for the outer level. Defaults to `"adam"`.
-            loss: A Keras loss, of both the support and the query set.
+            loss: A Keras loss of the query set, and of the support set without an `inner_loss`.
             metrics: Keras metrics of the query predictions after adaptation.
             jit_compile: Whether to use XLA; wrong for max pooling on CPUs. Defaults to `False`.
             check_curvature: Whether to check the second derivatives that the algorithm takes, once,
                 on the first task of the first step. Not with `jit_compile` or half precision.
                 Defaults to `True`.
+            inner_loss: The loss of the support set, by which tasks adapt. Its Keras variables, such
+                as a temperature, are meta-learned. Defaults to `None`: `loss`, whose variables
+                are constants.
+            outer_penalties: Whether the network's penalties (regularizers and `add_loss`) count in
+                the outer objective, too, and in the reported loss. They always count in the inner
+                one. Regularizers of weights that do not adapt always count in the outer one,
+                which alone trains them. Defaults to `None`: `False`, but for `Supervised`.
             **kwargs: Other arguments of `keras.Model.compile`.
         """
         if loss is None:
@@ -179,8 +188,7 @@ class MetaLearner(TaskAdaptation, StepFunctions, SavedLearner, keras.Model):
                 "Invalid value for `loss`. Expected a Keras loss such as keras.losses."
                 "SparseCategoricalCrossentropy(from_logits=True). Received: loss=None"
             )
-        if self.learned_loss is None:
-            self.algorithm.check_loss(loss)
+        self._check_inner_loss(loss, inner_loss)
         check_metric_names((metrics, kwargs.get("weighted_metrics")), self.diagnostics)
         replicas.check_variables(tf.distribute.get_strategy(), self.variables, "the learner")
         self._objectives.follow_trainable()
@@ -190,8 +198,8 @@ class MetaLearner(TaskAdaptation, StepFunctions, SavedLearner, keras.Model):
             super().compile(
                 optimizer=optimizer, loss=loss, metrics=metrics, jit_compile=jit_compile, **kwargs
             )
+            self._set_losses(loss, inner_loss, outer_penalties)
             self.optimizer.build(self.trainable_variables)
-        self._objectives.set_loss(compiled_loss(self), loss)
         self.checks_curvature = check_curvature = bool(check_curvature)
         self.first_step = FirstStep(self, self._objectives, check_curvature)
         self._forget_graphs()
@@ -267,11 +275,6 @@ class MetaLearner(TaskAdaptation, StepFunctions, SavedLearner, keras.Model):
         by_statistics = self.transductive and normalizes_by_batch(self.model)
         return self.algorithm.adapts_to_queries or by_statistics
 
-    @property
-    def output_names(self) -> list[str] | None:
-        """The names of the network's outputs, by which Keras names losses and metrics."""
-        return getattr(self.model, "output_names", None)
-
     def __repr__(self) -> str:
         return constructor_call(self, adapt=self.adapt_spec)
 
@@ -308,10 +311,12 @@ class MetaLearner(TaskAdaptation, StepFunctions, SavedLearner, keras.Model):
         self.first_step.keep((objective.tasks.support_x, objective.tasks.support_y))
         variables = self.trainable_variables
         meta = meta_gradient(self.algorithm, objective, variables, self.tasks_per_chunk)
+        self.first_step.note(variables, meta.sums, meta.count)
         gradients = replicas.for_optimizer(meta.sums, meta.count, self.optimizer)
         # An optimizer that scales losses (for half precision) divides what it is given.
         gradients = [_scaled(self.optimizer, g) for g in gradients]
-        self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        pairs = zip(gradients, variables, strict=True)
+        self.optimizer.apply_gradients([(g, v) for g, v in pairs if g is not None])
         self.random_streams.advance()
         after = Outcome(meta.query_losses, meta.query_outputs, meta.valid)
         return update_metrics(self, objective, after, real, meta.diagnostics)

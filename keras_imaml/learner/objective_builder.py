@@ -5,10 +5,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_imaml._compat.loss_scaling import losses_per_replica
 from keras_imaml._compat.random_streams import RandomStreams
-from keras_imaml._utils.outputs import targets_of_outputs
-from keras_imaml._utils.structures import as_tensors, with_none
+from keras_imaml._utils.structures import as_tensors
 from keras_imaml.algorithms import Algorithm
 from keras_imaml.batching import TaskLoss, TaskNetwork
 from keras_imaml.batching.layer_checks import check_layers
@@ -22,7 +20,8 @@ from keras_imaml.learner.input_checks import (
     check_takes_steps,
     check_weighted,
 )
-from keras_imaml.learner.weighted_loss import weighted_loss
+from keras_imaml.learner.level_loss import LevelLoss
+from keras_imaml.learner.loss_variables import variables_of
 from keras_imaml.meta_parameters.parameters import Parameters
 from keras_imaml.objectives.after_trunk import after_trunk
 from keras_imaml.objectives.learned_loss import LearnedLoss
@@ -58,7 +57,7 @@ class ObjectiveBuilder:
         self._algorithm = algorithm
         self._streams = streams
         self._make_networks()
-        self.set_loss(None)
+        self.set_losses(LevelLoss(None, None, None))
 
     def follow_trainable(self) -> None:
         """Let weights that were frozen or unfrozen since change their part."""
@@ -67,24 +66,48 @@ class ObjectiveBuilder:
         if self.parameters.split_anew(self._algorithm.check_follows):
             self._make_networks()
 
-    def set_loss(self, compile_loss: Any, loss: Any = None) -> None:
-        """Take the loss of `compile`, and forget what was traced with the one before.
+    def set_losses(
+        self,
+        outer: LevelLoss,
+        inner: LevelLoss | None = None,
+        outer_penalties: bool = False,
+    ) -> None:
+        """Take the losses of `compile`, and forget what was traced with those before.
 
         Args:
-            compile_loss: Keras' `CompileLoss`, or None before `compile`.
-            loss: What it was made of, for messages. Defaults to `None`.
+            outer: The loss of the query set.
+            inner: That of the support set. Defaults to `None`: the same.
+            outer_penalties: Whether penalties of the network count in the outer objective too.
+                Defaults to `False`.
         """
-        self._compile_loss = compile_loss
-        self._loss = loss
-        counts_all = self.learned_loss is not None or loss is None
-        self._labels = None if counts_all else kind_of_labels(self.model, loss)
-        dtype = self.parameters.dtype
-        supervised = TaskLoss(self._loss_of_one, dtype, self.parameters)
-        learned = TaskLoss(self._learned_loss_of_one, dtype, self.parameters)
-        loss = learned if self.learned_loss else supervised
+        self.outer_loss = outer
+        self.inner_loss = inner or outer
+        counts_all = self.learned_loss is not None or outer.given is None
+        self._labels = None if counts_all else kind_of_labels(self.model, outer.given)
+        if inner and kind_of_labels(self.model, inner.given) != self._labels:
+            self._labels = None
+        known = {id(v) for v in (*self.model.variables, *self.adapts_by.variables)}
+        held = variables_of(inner.given) if inner else []
+        self.loss_variables = [v for v in held if id(v) not in known]
+        self.outer_penalties = outer_penalties
+        dtype, parameters = self.parameters.dtype, self.parameters
+        of_queries = TaskLoss(outer, dtype, parameters)
+        if self.learned_loss:
+            of_support = TaskLoss(self._learned_loss_of_one, dtype, parameters)
+        elif inner:
+            of_support = TaskLoss(inner, dtype, parameters, self.loss_variables)
+        else:
+            of_support = of_queries
+        read_twice = {id(v) for v in variables_of(outer.given)} if inner else set()
         self._levels = (
-            NetworkAndLoss(self._inner_network, loss, self.trunk),
-            NetworkAndLoss(self._outer_network, supervised, self.trunk),
+            NetworkAndLoss(self._inner_network, of_support, self.trunk),
+            NetworkAndLoss(
+                self._outer_network,
+                of_queries,
+                self.trunk,
+                outer_penalties,
+                [v for v in self.loss_variables if id(v) in read_twice],
+            ),
         )
 
     def objective(
@@ -187,29 +210,9 @@ class ObjectiveBuilder:
             else self._outer_network
         )
 
-    def _loss_of_one(self, y: Any, outputs: Any, weights: tf.Tensor | None = None) -> tf.Tensor:
-        compiled = self._compile_loss
-        names = getattr(self.model, "output_names", None)
-        y = targets_of_outputs(with_none(y), outputs, names, self._loss)
-        if not compiled.built:
-            compiled.build(y, outputs)
-        # A stateless scope keeps the per-output trackers of Keras out of the inner loop.
-        with keras.StatelessScope(), losses_per_replica():
-            if weights is None:
-                loss = compiled(y, outputs)
-            else:
-                loss = weighted_loss(compiled, self._loss, y, outputs, weights, names)
-        if loss.shape.rank:
-            raise ValueError(
-                "Invalid value for `loss`. Expected one number for all examples of a task, such as "
-                "their mean: a Keras loss without reduction='none'. Received: shape "
-                f"{loss.shape} from {self._loss!r}"
-            )
-        return loss
-
-    def inner_loss(self, y: Any, outputs: Any) -> tf.Tensor:
+    def loss_of_support(self, y: Any, outputs: Any) -> tf.Tensor:
         """The loss by which one task adapts, from its labels and the outputs of `adapts_by`."""
-        loss = self._learned_loss_of_one if self.learned_loss else self._loss_of_one
+        loss = self._learned_loss_of_one if self.learned_loss else self.inner_loss
         return loss(y, outputs)
 
     def _learned_loss_of_one(

@@ -31,6 +31,9 @@ class SavedLearner(ModelMixin):
     transductive: bool
     random_streams: RandomStreams
     checks_curvature: bool
+    loss: Any
+    inner_loss: Any
+    outer_penalties: bool
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of the constructor. A predicate for `adapt` becomes a list of places."""
@@ -66,18 +69,39 @@ class SavedLearner(ModelMixin):
         """What a file holds beside the layers: where draws without a seed go on."""
         super().save_own_variables(store)
         store["unseeded"] = self.random_streams.unseeded.state.numpy()
+        if self._loss_variables:
+            store["loss_variables"] = len(self._loss_variables)
 
     def load_own_variables(self, store: Any) -> None:
         """The inverse of `save_own_variables`."""
         held = {name: store[name] for name in store.keys()}  # noqa: SIM118
         if "unseeded" in held:
             self.random_streams.unseeded.state.assign(held.pop("unseeded"))
+        number = int(held.pop("loss_variables", 0))
+        if number != len(self._loss_variables):
+            raise ValueError(
+                "The file holds other variables of an inner loss than this learner has. Expected "
+                "`compile` with the `inner_loss` of the learner that was saved, before its weights "
+                f"are loaded. Received: a file with {number} loss_variables for "
+                f"{[v.path for v in self._loss_variables]}"
+            )
         super().load_own_variables(held)
+
+    @property
+    def _loss_variables(self) -> list[Any]:
+        holder = getattr(self, "loss_variables", None)
+        return [] if holder is None else holder.variables
 
     def get_compile_config(self) -> dict[str, Any]:
         """See `keras.Model.get_compile_config`."""
         config = super().get_compile_config()
-        return config and {**config, "check_curvature": self.checks_curvature}
+        if not config:
+            return config
+        config = {**config, "check_curvature": self.checks_curvature}
+        config["outer_penalties"] = self.outer_penalties
+        if self.inner_loss is not self.loss:
+            config["inner_loss"] = keras.saving.serialize_keras_object(self.inner_loss)
+        return config
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compile as a saved learner was; Keras calls this when it loads one."""

@@ -18,6 +18,7 @@ from keras_imaml.learner.classes_of_tasks import check_way
 from keras_imaml.learner.first_step import FirstStep
 from keras_imaml.learner.input_checks import check_element, check_end, check_examples
 from keras_imaml.learner.mixin import ModelMixin
+from keras_imaml.learner.objective_builder import ObjectiveBuilder
 from keras_imaml.learner.tuple_batches import with_tuples
 from keras_imaml.meta_parameters.parameters import Parameters
 
@@ -31,6 +32,7 @@ class StepFunctions(NotBuiltFromData, ModelMixin):
     model: keras.Model
     parameters: Parameters
     first_step: FirstStep
+    _objectives: ObjectiveBuilder
     train_function: Any
     test_function: Any
 
@@ -49,7 +51,7 @@ class StepFunctions(NotBuiltFromData, ModelMixin):
         check_end("x", given.get("x"), "steps_per_epoch", given.get("steps_per_epoch"))
         validation = given.get("validation_data")
         for data in (given.get("x"), validation):
-            check_way(self.model, self.loss, data)
+            check_way(self.model, (self.loss, self.inner_loss), data)
         check_end("validation_data", validation, "validation_steps", given.get("validation_steps"))
         return super().fit(*args, **kwargs)
 
@@ -57,7 +59,7 @@ class StepFunctions(NotBuiltFromData, ModelMixin):
         """See `keras.Model.evaluate`; data without an end needs a number of steps."""
         args, kwargs = with_tuples(args), with_tuples(kwargs)
         given = _arguments(keras.Model.evaluate, self, args, kwargs)
-        check_way(self.model, self.loss, given.get("x"))
+        check_way(self.model, (self.loss, self.inner_loss), given.get("x"))
         check_end("x", given.get("x"), "steps", given.get("steps"))
         return super().evaluate(*args, **kwargs)
 
@@ -99,7 +101,8 @@ class StepFunctions(NotBuiltFromData, ModelMixin):
         """Create variables before the first call: one that creates some is traced twice."""
 
         def run(iterator: Any) -> Any:
-            parts = (compiled_loss(self), compiled_metrics(self))
+            losses = self._objectives.outer_loss, self._objectives.inner_loss
+            parts = (*(loss.compiled for loss in losses), compiled_metrics(self))
             if not all(part is None or part.built for part in parts):
                 spec = element_spec(iterator)
                 if spec is not None:
@@ -112,10 +115,13 @@ class StepFunctions(NotBuiltFromData, ModelMixin):
         return run
 
     def _build_metrics(self, spec: Any) -> None:
-        _, (x, y, _), _ = check_element(spec)
+        (_, support_y, _), (x, y, _), _ = check_element(spec)
         # The query sets of all tasks, one after another.
         outputs = output_spec(self.model, symbolic(x, first_axis=2))
         names = self.output_names
+        inner = self._objectives.inner_loss
+        if inner is not self._objectives.outer_loss:
+            inner.build(inner.targets(symbolic(support_y, first_axis=2), outputs), outputs)
         y = targets_of_outputs(symbolic(y, first_axis=2), outputs, names, self.loss)
         compiled = compiled_metrics(self)
         for metrics in () if compiled is None else given_metrics(compiled):

@@ -29,6 +29,7 @@ class TaskAdaptation(ModelMixin):
     algorithm: Algorithm
     parameters: Parameters
     learned_loss: LearnedLoss | None
+    inner_loss: Any
     transductive: bool
     _objectives: ObjectiveBuilder
     _adaptation: TracedByRank | None  # of `adapt`; None when the learner has changed
@@ -112,7 +113,7 @@ class TaskAdaptation(ModelMixin):
             weights,
         )
         if self.learned_loss is None:
-            check_labels(self.model, self.loss, parts[1], weights)
+            check_labels(self.model, self.inner_loss, parts[1], weights)
         if self._adaptation is None:
             self._adaptation = TracedByRank(self._adapt_one)
         try:
@@ -163,7 +164,7 @@ class TaskAdaptation(ModelMixin):
             )
         if self.learned_loss is None and tf.executing_eagerly():
             labels = as_tensors(support_y, "support_y")
-            check_labels(self.model, self.loss, labels, sample_weight)
+            check_labels(self.model, self.inner_loss, labels, sample_weight)
         weights = () if sample_weight is None else check_weights(sample_weight)
         objective = self._single(support_x, support_y, query_x, weights)
         solution = self.algorithm.adapt(objective)

@@ -72,3 +72,6 @@ def _owned(learner: Any) -> Iterator[tuple[str, keras.Variable]]:
     if learner.learned_loss is not None:
         for variable in learner.learned_loss.weights:
             yield f"LearnedLoss: {variable.path.rpartition('/')[0]}", variable
+    if hasattr(learner, "loss_variables"):
+        for variable in learner.loss_variables.weights:
+            yield f"Inner loss: {variable.path}", variable

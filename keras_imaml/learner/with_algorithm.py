@@ -72,7 +72,15 @@ def _compile_like(other: Any, learner: Any) -> None:
         run_eagerly=learner.run_eagerly,
         steps_per_execution=learner.steps_per_execution,
         check_curvature=learner.checks_curvature,
+        inner_loss=None if learner.inner_loss is learner.loss else learner.inner_loss,
+        outer_penalties=_penalties_like(learner),
     )
+
+
+def _penalties_like(learner: Any) -> bool | None:
+    """None where the learner has what its algorithm does by itself: so has the other."""
+    by_default = learner.outer_penalties == learner.algorithm.outer_penalties
+    return None if by_default else learner.outer_penalties
 
 
 def _fresh(part: Any) -> Any:

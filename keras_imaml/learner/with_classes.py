@@ -43,6 +43,8 @@ def with_classes(learner: MetaLearner, classes: int) -> MetaLearner:
     config = learner.get_config()
     _resize(config["model"], heads[0].name, classes)
     other = MetaLearner.from_config(config)
+    if learner.compiled:  # it makes the variables of an inner loss
+        other.compile_from_config(learner.get_compile_config())
     tied = {id(weight) for weight in heads[0].weights}
     for old, new in zip(learner.weights, other.weights, strict=True):
         if id(old) in tied:
@@ -58,8 +60,6 @@ def with_classes(learner: MetaLearner, classes: int) -> MetaLearner:
                 f"Received: classes={classes}"
             )
     copy_other_state(learner.model, other.model)
-    if learner.compiled:
-        other.compile_from_config(learner.get_compile_config())
     return other
 
 

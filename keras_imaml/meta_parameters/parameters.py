@@ -162,6 +162,16 @@ class Parameters:
         values = [tf.convert_to_tensor(v.value) for v in self.adapted]
         return tf.concat([tf.reshape(value, [-1]) for value in values], axis=0)
 
+    def shared_penalty(self) -> tf.Tensor:
+        """The regularizers of weights that are the same for all tasks, a scalar."""
+        pairs = [(getattr(v, "regularizer", None), v) for v in self.shared]
+        values = [
+            tf.cast(regularizer(tf.convert_to_tensor(v.value)), self.dtype)
+            for regularizer, v in pairs
+            if regularizer is not None
+        ]
+        return tf.add_n(values) if values else tf.zeros([], self.dtype)
+
     def unravel(self, phi: tf.Tensor) -> list[tf.Tensor]:
         """`phi [tasks, size]` as weights `[tasks, *shape]`, in the order of `adapted`."""
         tasks = phi.shape[0] if phi.shape[0] is not None else tf.shape(phi)[0]

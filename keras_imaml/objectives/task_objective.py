@@ -1,7 +1,7 @@
 """The support and the query loss of a meta-batch, as functions of `phi [tasks, size]`."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -24,11 +24,16 @@ class NetworkAndLoss(NamedTuple):
         loss: From targets, outputs and weights of examples (or `()`) to losses, `[tasks]`.
         trunk: What comes before the network and is the same for all tasks (see
             `keras_imaml.batching.trunk`), or None.
+        penalties: Whether the network's own penalties count in the query loss. Those of weights
+            that all tasks share always do, since the outer level alone trains them.
+        loss_variables: Trainable variables that the loss reads.
     """
 
     network: TaskNetwork
     loss: Callable[[Any, Any, Any], tf.Tensor]
     trunk: TrunkNetwork | None = None
+    penalties: bool = True
+    loss_variables: Sequence[Any] = ()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -170,5 +175,7 @@ class TaskObjective:
     def query_losses(self, phi: tf.Tensor) -> tuple[tf.Tensor, Any]:
         """`L_t(phi_t)` for each task, `[tasks]`, and the outputs that gave it."""
         outputs, penalty = self.query(phi)
+        if not self.outer.penalties:
+            penalty = self.parameters.shared_penalty()
         tasks = self.tasks
         return self.outer.loss(tasks.query_y, outputs, tasks.query_weights) + penalty, outputs

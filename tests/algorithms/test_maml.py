@@ -164,3 +164,24 @@ def test_a_task_that_overflows_leaves_what_all_tasks_share_untouched(run, settin
     alone, _ = run(step, *tensors(*tf.nest.map_structure(lambda a: a[good], (support, query))))
     for ours, expected in zip(found, alone, strict=True):
         np.testing.assert_allclose(ours, expected, rtol=1e-8, atol=1e-12)
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+def test_adam_equals_finite_differences_where_gradients_are_zero_too(recompute):
+    problem = problems.LinearRegression(size=3)
+    unseen = np.array([1.0, 1.0, 0.0])  # the last weight moves nothing, and its gradient is zero
+    tensors = problem.tensors._replace(support_x=problem.tensors.support_x * unseen)
+    objective = problems.objective_of(problem, tensors=tensors)
+    inner = ki.inner.Adam(3, ki.LearningRate(0.05, per="weight"))
+    algorithm = ki.MAML(inner, recompute=recompute)
+    algorithm.prepare(objective.parameters)
+    variables = [*problem.model.trainable_variables, *algorithm.trainable_variables]
+    step = tf.function(lambda: algorithm.meta_gradient(objective, variables), autograph=False)
+    gradients = step().gradients
+    problems.check_by_differences(lambda: tf.reduce_mean(step().query_losses), variables, gradients)
+    assert np.abs(gradients[1][:2]).min() > 1e-6 and gradients[1][2] == 0
+
+
+def test_a_solver_without_steps_to_differentiate_is_refused():
+    with pytest.raises(ValueError, match="`inner`.*Adam.*keras_imaml.IMAML"):
+        ki.MAML(ki.inner.LBFGS())

@@ -214,3 +214,46 @@ def relative_error_of_meta_gradient(layer, settings):
     )()
     found = sum(np.sum(g * along) for g, along in zip(meta, direction, strict=True))
     return abs(found - slope) / abs(slope)
+
+
+LOSSES_WITH_LABELS = [
+    (keras.losses.CategoricalCrossentropy(from_logits=True, dtype="float64"), False),
+    (keras.losses.CategoricalCrossentropy(dtype="float64"), True),
+    (keras.losses.CategoricalFocalCrossentropy(from_logits=True, dtype="float64"), False),
+    (keras.losses.BinaryCrossentropy(from_logits=True, dtype="float64"), False),
+    (keras.losses.BinaryFocalCrossentropy(from_logits=True, dtype="float64"), False),
+    (keras.losses.KLDivergence(dtype="float64"), True),
+    (keras.losses.Poisson(dtype="float64"), True),
+    (keras.losses.MeanSquaredError(dtype="float64"), False),
+    (keras.losses.MeanSquaredLogarithmicError(dtype="float64"), True),
+    (keras.losses.Huber(dtype="float64"), False),
+    (keras.losses.LogCosh(dtype="float64"), False),
+    (keras.losses.CosineSimilarity(dtype="float64"), False),
+    (keras.losses.Dice(dtype="float64"), True),
+    (keras.losses.Tversky(dtype="float64"), True),
+]
+
+
+@pytest.mark.parametrize(("loss", "of_shares"), LOSSES_WITH_LABELS, ids=lambda x: str(x)[:40])
+def test_slopes_of_losses_depend_on_labels_as_differences_do(loss, of_shares):
+    """Label smoothing and teachers enter by the labels."""
+    rng = np.random.default_rng(0)
+    y = tf.nn.softmax(tf.constant(rng.normal(size=(2, 3))))
+    z = tf.constant(rng.normal(size=(2, 3)))
+    z = tf.nn.softmax(z) if of_shares else z
+    direction = rng.normal(size=(2, 3))
+    direction -= direction.mean(axis=1, keepdims=True)  # labels keep their sum
+
+    def slope(y):
+        with tf.GradientTape() as tape:
+            tape.watch(z)
+            value = loss(y, z)
+        return tape.gradient(value, z)
+
+    u = rng.normal(size=(2, 3))
+    with tf.GradientTape() as tape:
+        tape.watch(y)
+        along = tf.reduce_sum(u * slope(y))
+    found = np.sum(tape.gradient(along, y) * direction)
+    ends = [np.sum(u * slope(y + sign * 1e-5 * direction)) for sign in (1, -1)]
+    np.testing.assert_allclose(found, (ends[0] - ends[1]) / 2e-5, rtol=1e-6, atol=1e-10)

@@ -23,11 +23,13 @@ def untried(monkeypatch):
     monkeypatch.setattr(self_check, "_passed", set())
 
 
-def resizing_of_stock_tensorflow(monkeypatch):
-    registry = second_derivatives._registry
-    (stock,) = registry["ResizeBilinear"]["type"].args
-    entry = {**registry["ResizeBilinear"], "type": stock}
-    monkeypatch.setitem(registry, "ResizeBilinear", entry)
+def of_stock_tensorflow(kind):
+    def change(monkeypatch):
+        registry = second_derivatives._registry
+        (stock,) = registry[kind]["type"].args
+        monkeypatch.setitem(registry, kind, {**registry[kind], "type": stock})
+
+    return change
 
 
 # What each check would see after a silent change.
@@ -35,7 +37,10 @@ CHANGES = {
     "second derivatives of normalization": lambda m: m.setattr(
         self_check, "exact_moments", nothing
     ),
-    "second derivatives of resized images": resizing_of_stock_tensorflow,
+    "second derivatives of resized images": of_stock_tensorflow("ResizeBilinear"),
+    "second derivatives of a cross-entropy for its labels": of_stock_tensorflow(
+        "SoftmaxCrossEntropyWithLogits"
+    ),
     "random numbers of tasks": lambda m: m.setattr(self_check, "draws_refused", nothing),
     "losses on several replicas": lambda m: m.setattr(self_check, "scaling_noted", nothing),
     "losses of some of the examples": lambda m: m.setattr(self_check, "with_mask", lambda x, _: x),

@@ -116,7 +116,7 @@ def test_a_class_with_too_few_images_is_named(animals):
 @pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\n broken", b"no image"])
 def test_a_corrupt_file_is_named(animals, content):
     (animals / "bee" / "2.png").write_bytes(content)
-    with pytest.raises(ValueError, match=r"bee.2\.png', which cannot be decoded"):
+    with pytest.raises(ValueError, match=r"bee.2\.png'\], which cannot be decoded"):
         from_folder(animals, way=2, query=3)
 
 

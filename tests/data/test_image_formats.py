@@ -105,5 +105,5 @@ def test_images_that_are_not_read_are_refused_by_name(tmp_path, ending):
 
 def test_a_file_that_cannot_be_decoded_is_named(tmp_path):
     files = {"a/1.webp": READ["WebP"][0], "a/2.webp": NOT_DECODED["animated WebP"]}
-    with pytest.raises(ValueError, match=r"2\.webp', which cannot be decoded"):
+    with pytest.raises(ValueError, match=r"2\.webp'\], which cannot be decoded"):
         load_examples(folder(tmp_path, files), 8, 3)

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
+from keras_imaml.data.from_tfds import SHARES, classes_of_split, from_tfds
 from keras_imaml.data.tfds_source import load_pool, prepared_builder
 
 
@@ -110,3 +111,36 @@ def test_a_proxy_that_does_not_answer_is_said_at_once(monkeypatch, tmp_path):
     with pytest.raises(OSError, match="ProxyError"):
         prepared_builder("mnist", tmp_path, host="example.org")
     assert time.monotonic() - since < 30
+
+
+def test_episodes_of_any_classification_set(squares):
+    folder = str(squares.data_path.parent.parent)
+    divided = {"train": ["a", "b"], "test": ["c"]}
+    settings = {"way": 2, "shot": 1, "query": 2, "image_size": 4, "data_dir": folder}
+    tasks = from_tfds("squares", "train", classes=divided, class_labels=True, **settings)
+    (x, y), (query_x, _) = next(iter(tasks))
+    assert x.shape == (2, 4, 4, 3) and query_x.shape == (4, 4, 4, 3) and tasks.classes == 2
+    level = int(round(float(x[0, 0, 0, 0]) * 255))
+    assert (level in (10, 40, 110, 140)) == (int(y[0]) == 0)
+
+
+def test_shares_divide_the_classes_by_their_names_alone():
+    names = [f"class {number}" for number in range(50)]
+    parts = [classes_of_split(names, split, SHARES) for split in SHARES]
+    assert [len(part) for part in parts] == [32, 8, 10]
+    assert sorted(sum(parts, [])) == sorted(names)
+    assert parts[0] == classes_of_split(names[::-1], "train", SHARES)
+
+
+@pytest.mark.parametrize(
+    ("split", "classes", "message"),
+    [
+        ("dev", SHARES, "`split`.*train"),
+        ("train", {"train": 0.7, "test": 0.5}, "`classes`.*sum"),
+        ("train", {"train": 0.7, "test": ["a"]}, "`classes`.*share of each"),
+        ("train", {"train": ["a"], "test": ["a", "b"]}, r"`classes`.*\['a'\]"),
+    ],
+)
+def test_divisions_of_classes_that_are_none_are_refused(split, classes, message):
+    with pytest.raises(ValueError, match=message):
+        classes_of_split(["a", "b"], split, classes)

@@ -78,7 +78,7 @@ FOUND = {
 def check(learner):
     """What `fit` does after a step that `FirstStep.keep` was a part of, without the step."""
     (x, y), _ = tasks()
-    learner._objectives._compile_loss.build(tf.constant(y[0]), tf.zeros([5, 2]))
+    learner._objectives.outer_loss.compiled.build(tf.constant(y[0]), tf.zeros([5, 2]))
     learner.first_step.keep((tf.constant(x), tf.constant(y)))
     learner.first_step.check()
 
@@ -200,7 +200,7 @@ def image_network(shape, layer):
 def message_of(model, shape):
     learner = ki.MetaLearner(model, ki.MAML())
     learner.compile(loss="mse")
-    learner._objectives._compile_loss.build(tf.zeros([4, 2]), tf.zeros([4, 2]))
+    learner._objectives.outer_loss.compiled.build(tf.zeros([4, 2]), tf.zeros([4, 2]))
     x = np.random.default_rng(0).uniform(size=(4, *shape)).astype("float32")
     return learner.first_step._message(tf.constant(x), tf.random.normal([4, 2], seed=1))
 

@@ -7,10 +7,11 @@ import shlex
 
 import pytest
 
-from trainers import adapt, evaluate, export, parsing, train
+from trainers import adapt, demo, evaluate, export, parsing, predict, train
 
 ROOT = pathlib.Path(__file__).absolute().parents[2]
 PROGRAMS = {"adapt": adapt, "evaluate": evaluate, "export": export, "train": train}
+PARSERS = {"demo": demo.parser, "predict": predict.parser}
 FILES = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "trainers").glob("*.py")]
 # Places of a reader's machine, and stand-ins for what a reader chooses.
 ELSEWHERE = ("--data_dir", "--run_dir", "--features", "--flagfile=FLAGS")
@@ -19,7 +20,11 @@ ELSEWHERE = ("--data_dir", "--run_dir", "--features", "--flagfile=FLAGS")
 def commands():
     for file in FILES:
         text = re.sub(r"\\\n\s*", " ", file.read_text(encoding="utf-8"))
-        for program, flags in re.findall(r"-m trainers\.(\w+)([^\n`|&]*)", text):
+        for program, flags in re.findall(r'(?:-m trainers\.|keras-imaml )(\w+)([^\n`|&"]*)', text):
+            if program in PARSERS:
+                yield file.name, program, shlex.split(flags, comments=True)
+            if program not in PROGRAMS:
+                continue
             given = [word for word in shlex.split(flags, comments=True) if word.startswith("--")]
             yield file.name, program, [w for w in given if not w.startswith(ELSEWHERE)]
 
@@ -27,8 +32,12 @@ def commands():
 @pytest.mark.parametrize(("file", "name", "given"), list(commands()))
 def test_a_documented_command_is_taken(file, name, given, monkeypatch):
     monkeypatch.chdir(ROOT)
+    if name in PARSERS:
+        PARSERS[name]().parse_args(given)
+        return
     program = dataclasses.replace(PROGRAMS[name].PROGRAM, of_run=False)
     own = parsing.own_arguments(program)
     beside = [f"--{n}=x" for n, a in own.items() if a.required and f"--{n}" not in str(given)]
     beside += [f"--data_dir={ROOT}"] * ("folder" in str(given))
-    parsing.parse(program, ["--run_dir=x", *given, *beside])
+    run = [] if "--learner" in str(given) else ["--run_dir=x"]
+    parsing.parse(program, [*run, *given, *beside])

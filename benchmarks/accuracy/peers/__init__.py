@@ -1,0 +1,1 @@
+"""Other libraries on the bilevel problems of `benchmarks.accuracy.bilevel`."""

@@ -1,0 +1,38 @@
+"""The page in a process of its own, and a browser without a window."""
+
+import os
+import shutil
+
+import pytest
+
+BROWSER = os.environ.get("KERAS_IMAML_BROWSER") or shutil.which("chromium")
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    if BROWSER is None:
+        pytest.skip("needs a browser: apt-get install chromium, or set KERAS_IMAML_BROWSER")
+    from benchmarks.pictures import demo
+
+    with demo.browser(BROWSER) as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def server():
+    """The address of a page, and its process, which must still live in the end."""
+    from benchmarks.pictures import demo
+
+    with demo.server() as (address, process):
+        yield address, process
+        assert process.poll() is None
+
+
+@pytest.fixture
+def window(chromium, server):
+    """A new window of the page."""
+    from benchmarks.pictures import demo
+
+    page = demo.opened(chromium, server[0])
+    yield page
+    page.context.close()

@@ -1,0 +1,136 @@
+"""What the page of the demo computes, without a page."""
+
+import numpy as np
+import pytest
+
+from benchmarks.pictures.figures import FIGURES, canvas, moved
+from trainers.demo import drawings, learners, wave_task
+from trainers.demo.image_task import ImageTask
+
+EMPTY = np.full((280, 280), 255, np.uint8)
+
+
+@pytest.fixture(scope="module")
+def adapted():
+    """A task of three figures, one drawing each."""
+    task = ImageTask("omniglot")
+    for name in ("ring", "cross", "bar"):
+        task.add(name, task.drawing(canvas(FIGURES[name])))
+    return task
+
+
+@pytest.mark.parametrize("name", ["ring", "cross", "bar"])
+def test_a_figure_is_told_at_another_place_and_size(adapted, name):
+    query = canvas(moved(FIGURES[name], scale=0.8, right=0.2, down=-0.1))
+    answer = adapted.answer(adapted.drawing(query))
+    assert max(answer.after, key=answer.after.get) == name and answer.after[name] > 0.8
+    assert sum(answer.after.values()) == pytest.approx(1, abs=1e-5)
+    assert np.allclose(list(answer.before.values()), 1 / 3)  # it knows no class of these
+
+
+def test_the_facts_are_those_of_the_inner_problem(adapted):
+    facts = adapted.adapt()
+    assert facts.strength == pytest.approx(0.2) and facts.steps == 5
+    assert facts.residual < 0.05 and facts.moved > 0
+    images, labels = adapted.support()
+    expected = learners.learner("omniglot", 3).adapt(images, labels)
+    assert np.allclose(adapted.model(images), expected(images), atol=1e-4)
+
+
+def test_adaptation_is_done_once_and_anew_after_a_change():
+    task = ImageTask("omniglot")
+    image = task.drawing(canvas(FIGURES["ring"]))
+    for name in "ab":
+        task.add(name, image)
+    first = task.adapt()
+    assert task.adapt() is first
+    task.add("b", image)
+    assert task.adapt() is not first
+    task.remove_last()
+    assert len(task.examples) == 2
+    task.clear()
+    assert task.classes == [] and task.model is None
+
+
+def refusal(change):
+    with pytest.raises(ValueError, match=r"\.$") as caught:
+        change()
+    return str(caught.value)
+
+
+def test_each_wrong_turn_gets_a_sentence(tmp_path):
+    task = ImageTask("omniglot")
+    image = task.drawing(canvas(FIGURES["ring"]))
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"\x89PNG\r\n\x1a\n?")
+    assert "canvas is empty" in refusal(lambda: task.drawing(EMPTY))
+    assert "canvas is empty" in refusal(lambda: task.drawing(None))
+    assert "broken.png cannot be read" in refusal(lambda: task.file(str(broken)))
+    assert "So far: none" in refusal(lambda: task.answer(image))
+    for name in (None, "", "  ", "a/b", "..", "x" * 41, "a\nb"):
+        assert "Name the class" in refusal(lambda name=name: task.add(name, image))
+    for _ in range(5):
+        task.add("ring", image)
+    assert "has 5 examples" in refusal(lambda: task.add("ring", image))
+    assert "So far: ring" in refusal(task.adapt)
+    for number in range(19):
+        task.add(f"class {number}", image)
+    assert "There are 20 classes" in refusal(lambda: task.add("one more", image))
+
+
+@pytest.mark.slow
+def test_twenty_classes_of_five_examples_adapt():
+    task = ImageTask("omniglot")
+    for number in range(20):
+        for shot in range(5):
+            figure = FIGURES[sorted(FIGURES)[number % 5]]
+            image = canvas(moved(figure, 0.5 + 0.1 * (number // 5), 0.02 * shot))
+            task.add(f"class {number:02d}", task.drawing(image))
+    task.adapt()
+    answer = task.answer(task.examples[-1][1])
+    assert len(answer.after) == 20 and sum(answer.after.values()) == pytest.approx(1, abs=1e-5)
+
+
+def test_two_windows_share_no_examples():
+    first, second = ImageTask("omniglot"), ImageTask("omniglot")
+    first.add("a", first.drawing(canvas(FIGURES["bar"])))
+    assert not second.examples
+
+
+@pytest.mark.parametrize("invert", [False, True])
+def test_a_drawing_is_centered_with_ink_one(invert):
+    drawn = canvas(moved(FIGURES["ring"], 0.5, right=0.4))
+    image = drawings.character(255 - drawn if invert else drawn, 32)
+    assert image.shape == (32, 32, 1) and image.dtype == np.float32
+    assert image.max() > 0.5 and image.min() == 0
+    rows, columns = (np.flatnonzero(image[..., 0].max(axis=axis) > 0.2) for axis in (1, 0))
+    for line in (rows, columns):
+        assert abs((line[0] + line[-1]) / 2 - 15.5) <= 1 and 9 <= np.ptp(line) + 1 <= 12
+
+
+def test_a_wave_is_fitted_and_lambda_holds_the_weights():
+    x = np.linspace(-4, 4, 8)
+    points = list(zip(x, 2 * np.sin(x - 1), strict=True))
+    found = {strength: wave_task.curves(points, strength, 4) for strength in (0.1, 1e4)}
+    truth = 2 * np.sin(found[0.1].x - 1)
+    near, far = found[0.1], found[1e4]
+    assert np.mean((near.after - truth) ** 2) < 0.3 < np.mean((near.before - truth) ** 2)
+    assert np.mean((far.after - far.before) ** 2) < 0.2 * np.mean((near.after - near.before) ** 2)
+    assert far.facts.moved < near.facts.moved
+    assert far.facts.strength == pytest.approx(1e4, rel=1e-5)
+
+
+def test_no_steps_leave_the_curve():
+    found = wave_task.curves([(1.0, 2.0)], 0.5, 0)
+    assert np.allclose(found.after, found.before, atol=1e-5) and found.facts.steps == 0
+
+
+def test_without_points_there_is_one_curve():
+    found = wave_task.curves([], 0.5, 4)
+    assert found.after is None and found.facts is None and found.before.shape == (201,)
+    assert "Click a point" in refusal(lambda: wave_task.adapted([], 0.5, 4))
+
+
+def test_a_place_in_the_picture_is_a_point():
+    assert np.allclose(wave_task.point_at(wave_task.pixel_of((1.5, -2.0))), (1.5, -2.0))
+    assert "inside the axes" in refusal(lambda: wave_task.point_at((0, 0)))
