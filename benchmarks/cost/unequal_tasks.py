@@ -38,11 +38,11 @@ flags.DEFINE_integer("seed", 0, "Of weights and tasks.", lower_bound=0)
 
 def ranges() -> dict[str, tuple[int, int]]:
     """The range of classes, shots and queries."""
-    found = {}
+    by_name = {}
     for name in ("way", "shot", "query"):
         low, high = map(int, FLAGS[name].value)
-        found[name] = low, high
-    return found
+        by_name[name] = low, high
+    return by_name
 
 
 class Workload:

@@ -33,8 +33,8 @@ def element_spec(iterator: Any) -> Any:
 
 def sources(dataset: tf.data.Dataset) -> list[tf.data.Dataset]:
     """A data set and those that its elements come from, unless a function changes them."""
-    found = [dataset]
+    datasets = [dataset]
     if "Map" not in type(dataset).__name__:
         for origin in getattr(dataset, "_inputs", list)():
-            found += sources(origin)
-    return found
+            datasets += sources(origin)
+    return datasets

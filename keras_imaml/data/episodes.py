@@ -217,10 +217,10 @@ class _Draw:
         way, most = rule.way[1], min(rule.drawn, self._largest)
 
         def composition(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, list]:
-            class_key, size_key, *others = split_key(key_of(number), 4)
+            class_key, size_key, *keys = split_key(key_of(number), 4)
             chosen = self._classes(class_key, way)
             shots, queries = rule.draw(size_key, tf.gather(self._counts, chosen))
-            return chosen, shots, queries, others
+            return chosen, shots, queries, keys
 
         def sizes(number: tf.Tensor) -> tf.Tensor:
             _, shots, queries, _ = composition(number)

@@ -54,7 +54,9 @@ def from_function(
     sizes = None if largest is None else _check_largest(largest)
     first_task = draw(np.random.default_rng([seed, start]))
     try:
-        (_, _, *_), (_, _, *_), *_ = first_task
+        (_, _, *_), (_, _, *_), *steps = first_task
+        if any(np.ndim(part) or np.asarray(part).dtype.kind not in "iu" for part in steps):
+            raise TypeError(f"a third part, {steps[0]!r}, that is no number of inner steps")
         lists = [part for pair in first_task[:2] for part in pair if isinstance(part, list)]
         if lists:
             raise TypeError(f"a list, {lists[0]!r}: make it an array, or a tuple of arrays")
@@ -107,9 +109,9 @@ def _padded(task: Any, largest: tuple[int, int] | None) -> Any:
                 "in each of its arrays: draw fewer, or raise `largest`. "
                 f"Received: arrays of shapes {[array.shape for array in arrays]}"
             )
-        every = (x, y, weights[0] if weights else np.ones(count, np.float32))
+        parts = (x, y, weights[0] if weights else np.ones(count, np.float32))
         sets.append(
-            tf.nest.map_structure(lambda part, behind=most - count: _longer(part, behind), every)
+            tf.nest.map_structure(lambda part, missing=most - count: _longer(part, missing), parts)
         )
     return (*sets, *task[2:])
 
