@@ -56,9 +56,9 @@ def parse(program: Program, argv: Sequence[str]) -> Command:
 
 def _check_no_run(given: Iterable[Token], known: Collection[str]) -> None:
     """Refuse flags of a run beside --learner, which has settings of its own."""
-    others = [str(token) for token in given if token.name not in known]
-    if others:
-        refuse(f"--learner has its own settings: expected no {' '.join(others)} beside it")
+    unknown = [str(token) for token in given if token.name not in known]
+    if unknown:
+        refuse(f"--learner has its own settings: expected no {' '.join(unknown)} beside it")
 
 
 def settings_of_file(path: str) -> Settings:

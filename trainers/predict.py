@@ -57,15 +57,15 @@ def table(answers: Sequence[dict[str, Any]], classes: int = 3) -> str:
 
 def parser() -> argparse.ArgumentParser:
     """The flags."""
-    made = argparse.ArgumentParser("trainers.predict", description=__doc__.split("\n")[0])
-    made.add_argument("--model", required=True, help="what trainers.adapt wrote")
-    made.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    made.add_argument(
+    arguments = argparse.ArgumentParser("trainers.predict", description=__doc__.split("\n")[0])
+    arguments.add_argument("--model", required=True, help="what trainers.adapt wrote")
+    arguments.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    arguments.add_argument(
         "--classes", type=int, default=3, help="most probable classes to show in the table"
     )
-    made.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    made.add_argument("images", nargs="+", help="image files")
-    return made
+    arguments.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    arguments.add_argument("images", nargs="+", help="image files")
+    return arguments
 
 
 def main(argv: Sequence[str] | None = None) -> None:

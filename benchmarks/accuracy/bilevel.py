@@ -45,9 +45,9 @@ def main(argv: Sequence[str]) -> None:
         answer = of_peer(module)
         differences = []
         for name, problem in PROBLEMS.items():
-            ours = bilevel_ours.meta_gradient(problem(), unroll)
-            theirs = np.array(answer["meta_gradients"][name])
-            differences.append(np.linalg.norm(ours - theirs) / np.linalg.norm(theirs))
+            reference = bilevel_ours.meta_gradient(problem(), unroll)
+            gradient = np.array(answer["meta_gradients"][name])
+            differences.append(np.linalg.norm(reference - gradient) / np.linalg.norm(gradient))
         worst = max(worst, *differences)
         versions = ", ".join(f"{name} {version}" for name, version in answer["versions"].items())
         print(f"{who:<38}", *(f"{d:>12.1e}" for d in differences), f" {versions}", flush=True)

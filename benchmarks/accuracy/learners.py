@@ -152,13 +152,13 @@ def _learner(
     name: str, weights: Mapping[str, np.ndarray], way: int | None = None
 ) -> ki.MetaLearner:
     """The learner of a name with other weights than those of its file."""
-    made = learners.build(name, way)
-    held = {v.path: v.numpy() for v in made.model.variables}
+    meta_learner = learners.build(name, way)
+    held = {v.path: v.numpy() for v in meta_learner.model.variables}
     # A classifier's head is no head of tasks: that one begins at zero.
     kept = {p: w for p, w in weights.items() if name != "mini_imagenet" or "head" not in p}
     kept = {p: w.mean(axis=-1, keepdims=True) if _is_tied(p, name) else w for p, w in kept.items()}
-    learners.set_weights(made.model, {**held, **kept})
-    return made
+    learners.set_weights(meta_learner.model, {**held, **kept})
+    return meta_learner
 
 
 def _is_tied(path: str, name: str) -> bool:
@@ -197,9 +197,9 @@ def _measured(name: str, weights: Mapping[str, np.ndarray]) -> Iterator[tuple[st
         tasks = _episodes(name, "test", **settings).batch(4)
         small = {path: value.astype(np.float16) for path, value in weights.items()}
         if way is None:
-            found = ki.evaluate(_learner(name, weights), tasks, FLAGS.tasks, verbose=0)
-            text = f"query loss {found.loss:.4f} ± {found.loss_ci95:.4f}"
-            yield f"{shot} points", f"{text}, {found.loss_before:.2f} before adaptation"
+            evaluation = ki.evaluate(_learner(name, weights), tasks, FLAGS.tasks, verbose=0)
+            text = f"query loss {evaluation.loss:.4f} ± {evaluation.loss_ci95:.4f}"
+            yield f"{shot} points", f"{text}, {evaluation.loss_before:.2f} before adaptation"
             continue
         half, full = (
             ki.evaluate(_learner(name, w, way), tasks, FLAGS.tasks, verbose=0)

@@ -63,9 +63,9 @@ def server() -> Iterator[tuple[str, subprocess.Popen]]:
         try:
             assert process.stdout is not None
             for line in process.stdout:
-                found = re.search(r"http://\S+", line)
-                if found:
-                    yield found[0], process
+                address = re.search(r"http://\S+", line)
+                if address:
+                    yield address[0], process
                     return
             errors.seek(0)
             raise RuntimeError(f"The page did not start: {errors.read()}")
@@ -167,7 +167,7 @@ def characters(page: Any, frame: Any = lambda: None) -> list[tuple[str, str]]:
     for name, strokes in FIGURES.items():
         add_drawing(page, name, strokes)
         frame()
-    found, last = [], ""
+    frames, last = [], ""
     for name in ("cross", "wave", "ring"):
         if last:
             page.locator('#omniglot_query button[aria-label="Clear canvas"]').click()
@@ -176,9 +176,9 @@ def characters(page: Any, frame: Any = lambda: None) -> list[tuple[str, str]]:
             )
         draw(page, "omniglot_query", moved(FIGURES[name], 0.9, 0.05, -0.05))
         last = answer(page, "omniglot", last)
-        found.append((name, last))
+        frames.append((name, last))
         frame()
-    return found
+    return frames
 
 
 def photographs(page: Any, folder: str | os.PathLike[str]) -> list[tuple[str, str]]:
@@ -190,15 +190,15 @@ def photographs(page: Any, folder: str | os.PathLike[str]) -> list[tuple[str, st
         name_class(page, "mini_imagenet", kind)
         page.locator("#mini_imagenet_files input[type=file]").set_input_files(files)
         wait_for_examples(page, "mini_imagenet", 3 * number)
-    found, last = [], ""
+    frames, last = [], ""
     for kind in ("forest", "coast"):
         if last:
             page.locator("#mini_imagenet_query_file button[aria-label='Clear']").click()
         entry = page.locator("#mini_imagenet_query_file input[type=file]")
         entry.set_input_files(photograph(folder, kind, rng))
         last = answer(page, "mini_imagenet", last)
-        found.append((kind, last))
-    return found
+        frames.append((kind, last))
+    return frames
 
 
 def waves(page: Any) -> list[str]:
@@ -215,14 +215,14 @@ def waves(page: Any) -> list[str]:
             f"""(document.querySelector("#sinusoid_facts").innerText.match(/(\\d+) point/)
               || [])[1] == {number}"""
         )
-    found = []
+    frames = []
     for power in ("4", "0"):
         page.locator("#sinusoid_lambda input[type=number]").fill(power)
         page.locator("#sinusoid_lambda input[type=number]").press("Enter")
         strength = {"4": "1e+04", "0": "1"}[power]
         page.locator("#sinusoid_facts").get_by_text(f"lambda {strength},").wait_for()
-        found.append(page.locator("#sinusoid_facts").inner_text())
-    return found
+        frames.append(page.locator("#sinusoid_facts").inner_text())
+    return frames
 
 
 def photograph(folder: str | os.PathLike[str], kind: str, rng: np.random.Generator) -> str:
@@ -253,8 +253,8 @@ def animate(frames: Sequence[bytes], path: pathlib.Path) -> None:
     for frame in frames:
         image = PIL.Image.open(io.BytesIO(frame)).convert("RGB")
         images.append(image.resize((_WIDTH, round(image.height * _WIDTH / image.width))))
-    first, *rest = images
-    first.save(path, save_all=True, append_images=rest, duration=1100, loop=0, quality=70)
+    first, *following = images
+    first.save(path, save_all=True, append_images=following, duration=1100, loop=0, quality=70)
 
 
 if __name__ == "__main__":

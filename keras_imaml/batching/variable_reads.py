@@ -148,13 +148,13 @@ def refuse_others_in_loss(known: Sequence[keras.Variable], watcher: Any) -> None
         watcher: What `reads_watched` gave, around the loss.
     """
     handles = _handles(known)
-    others = sorted(name for key, name in _trained(watcher).items() if key not in handles)
-    if others:
+    untrained = sorted(name for key, name in _trained(watcher).items() if key not in handles)
+    if untrained:
         raise ValueError(
             "Invalid value for `inner_loss`. Expected its variables as keras.Variable among its "
             "attributes, or of a Keras layer among them, which the learner then trains. A variable "
             "that nothing should train has trainable=False. Received: a loss that reads "
-            f"{others} past the learner"
+            f"{untrained} past the learner"
         )
 
 

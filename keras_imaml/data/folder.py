@@ -213,13 +213,13 @@ def _files_by_class(root: pathlib.Path) -> dict[str, list[str]]:
             "Invalid value for `path`. Expected one folder for each class, with its images inside. "
             f"Received: path={str(root)!r}, which has no folders"
         )
-    others: list[str] = []
+    unread: list[str] = []
     files_of: dict[str, list[str]] = {}
     for name, folder in folders.items():
         with os.scandir(folder) as entries:  # of millions of files, paths would fill the memory
             visible = sorted((e.name, e.is_file()) for e in entries if not e.name.startswith("."))
         kinds = [os.path.splitext(file)[1].lower() for file, _ in visible]
-        others += [
+        unread += [
             os.path.join(folder, file)
             for (file, _), kind in zip(visible, kinds, strict=True)
             if kind in NOT_READ
@@ -229,10 +229,10 @@ def _files_by_class(root: pathlib.Path) -> dict[str, list[str]]:
             for (file, is_file), kind in zip(visible, kinds, strict=True)
             if is_file and kind in EXTENSIONS
         ]
-    if others:
+    if unread:
         raise ValueError(
             f"Invalid value for `path`. Expected images of the kinds {', '.join(EXTENSIONS)}: "
-            f"convert or remove others, which would be left out. Received: {others}"
+            f"convert or remove others, which would be left out. Received: {unread}"
         )
     for name, files in files_of.items():
         if not files:

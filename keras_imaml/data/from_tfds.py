@@ -112,8 +112,8 @@ def classes_of_split(
             "Invalid value for `classes`. Expected the names of the classes of each split, or the "
             f"share of each. Received: classes={dict(classes)}"
         )
-    every = [one for value in values for one in value]  # type: ignore[union-attr]
-    shared = sorted({one for one in every if every.count(one) > 1})
+    assigned = [one for value in values for one in value]  # type: ignore[union-attr]
+    shared = sorted({one for one in assigned if assigned.count(one) > 1})
     if shared:
         raise ValueError(
             "Invalid value for `classes`. Expected classes that no other split has. "

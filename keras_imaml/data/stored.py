@@ -82,7 +82,7 @@ def of_files(
 
 
 def stays_in_files(
-    in_memory: bool | None, count: int, image_size: int, channels: int, where: str
+    in_memory: bool | None, count: int, image_size: int, channels: int, place: str
 ) -> bool:
     """Whether images are read when they are drawn; says so once for each place.
 
@@ -91,17 +91,17 @@ def stays_in_files(
         count: The number of images.
         image_size: Height and width in pixels.
         channels: 1 or 3.
-        where: The place, for the message.
+        place: For the message.
     """
     size = count * image_size * image_size * channels
     if in_memory is not None:
         return not in_memory
     if size <= LARGEST_POOL:
         return False
-    if where not in _told:
-        _told.add(where)
+    if place not in _told:
+        _told.add(place)
         print(
-            f"The {count:,} images in {where} take {size / 2**30:.1f} GiB when they are decoded. "
+            f"The {count:,} images in {place} take {size / 2**30:.1f} GiB when they are decoded. "
             "They are read from their files for each episode; in_memory=True holds them.",
             flush=True,
         )

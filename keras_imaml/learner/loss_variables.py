@@ -28,22 +28,26 @@ def variables_of(loss: Any) -> list[keras.Variable]:
         loss: What `compile` was given. Looked through are the attributes of an object, the layers
             among them, and what a function closes over or takes from its module.
     """
-    found: dict[int, keras.Variable] = {}
+    by_id: dict[int, keras.Variable] = {}
     for part in keras.tree.flatten(loss):
         for variable in _held(part, set(), depth=3):
-            found.setdefault(id(variable), variable)
-    return list(found.values())
+            by_id.setdefault(id(variable), variable)
+    return list(by_id.values())
 
 
-def _held(part: Any, seen: set[int], depth: int) -> Iterator[keras.Variable]:
+def _held(part: Any, visited: set[int], depth: int) -> Iterator[keras.Variable]:
     if isinstance(part, keras.Variable):
         yield part
         return
-    if part is None or isinstance(part, (str, bytes, int, float, bool, type)) or id(part) in seen:
+    if (
+        part is None
+        or isinstance(part, (str, bytes, int, float, bool, type))
+        or id(part) in visited
+    ):
         return
-    seen.add(id(part))
+    visited.add(id(part))
     for inside in _inside(part) if depth else ():
-        yield from _held(inside, seen, depth - 1)
+        yield from _held(inside, visited, depth - 1)
 
 
 def _inside(part: Any) -> list[Any]:

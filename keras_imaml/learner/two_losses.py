@@ -59,8 +59,8 @@ class TwoLosses(ModelMixin):
         if self.learned_loss is None:
             self.algorithm.check_loss(loss if inner_loss is None else inner_loss)
         constants = [v.path for v in variables_of(loss) if v.trainable]
-        own = {v.path for v in self.variables}
-        if inner_loss is None and set(constants) - own:
+        paths = {v.path for v in self.variables}
+        if inner_loss is None and set(constants) - paths:
             warnings.warn(
                 "The loss has trainable variables, which stay as they are: nothing trains the "
                 "variables of `loss`. compile(loss=..., inner_loss=...) learns those of the inner "

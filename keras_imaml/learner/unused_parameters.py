@@ -65,8 +65,11 @@ class UnusedParameters:
             return
         self._told = True
         parts = [
-            f"{what} for {names}"
-            for what, names in (("no gradient", self._without), ("a gradient of zero", self._zero))
+            f"{finding} for {names}"
+            for finding, names in (
+                ("no gradient", self._without),
+                ("a gradient of zero", self._zero),
+            )
             if names
         ]
         if parts:

@@ -48,15 +48,15 @@ def learner(name: str, classes: int | None = None, steps: int | None = None) -> 
 @functools.lru_cache(maxsize=64)
 def _solver(name: str, classes: int | None, steps: int | None) -> Any:
     """The graph that adapts to any number of examples; made once."""
-    made = learner(name, classes, steps)
-    shape = made.model.input_shape[1:]
+    meta_learner = learner(name, classes, steps)
+    shape = meta_learner.model.input_shape[1:]
     target = tf.TensorSpec([None], tf.int32) if classes else tf.TensorSpec([None, 1])
 
     @tf.function(
         autograph=False, input_signature=[tf.TensorSpec([None, *shape], tf.float32), target]
     )
     def solve(support_x: tf.Tensor, support_y: tf.Tensor) -> Any:
-        return made.solve(support_x, support_y, support_x[:1])[0]
+        return meta_learner.solve(support_x, support_y, support_x[:1])[0]
 
     return solve
 
@@ -83,23 +83,23 @@ def adapt(
         The adapted model, a plain Keras model, and what was computed.
     """
     with _LOCK:
-        made, solve = learner(name, classes, steps), _solver(name, classes, steps)
+        meta_learner, solve = learner(name, classes, steps), _solver(name, classes, steps)
         if strength is not None:
-            made.algorithm.proximal_strength.assign(strength)
+            meta_learner.algorithm.proximal_strength.assign(strength)
         begin = time.perf_counter()
         solution = solve(tf.constant(support_x, tf.float32), tf.constant(support_y))
         if not bool(solution.valid[0]):
             raise ValueError("The adaptation diverged: raise lambda, or begin again.")
         phi = solution.phi[0]
-        model = adapted_model(made.model, made.parameters, phi, support_x, None)
+        model = adapted_model(meta_learner.model, meta_learner.parameters, phi, support_x, None)
         seconds = time.perf_counter() - begin
         before = float(solution.initial_gradient_norm[0])
         after = float(solution.gradient_norm[0])
         facts = Facts(
-            strength=float(tf.reduce_mean(made.algorithm.strength())),
+            strength=float(tf.reduce_mean(meta_learner.algorithm.strength())),
             steps=int(solution.steps[0]),
             residual=after / before if before else 0.0,
-            moved=float(tf.norm(phi - made.parameters.theta())),
+            moved=float(tf.norm(phi - meta_learner.parameters.theta())),
             seconds=seconds,
         )
     return model, facts

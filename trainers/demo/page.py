@@ -61,12 +61,12 @@ def page() -> gr.Blocks:
     return blocks
 
 
-def _image_tab(name: str, what: str) -> None:
+def _image_tab(name: str, title: str) -> None:
     of_window = gr.State(lambda: ImageTask(name), time_to_live=_HOUR)
     drawn = name == "omniglot"
     with gr.Row():
         with gr.Column():
-            gr.Markdown(f"### 1. Examples\n{what}")
+            gr.Markdown(f"### 1. Examples\n{title}")
             label = gr.Textbox(label="Name of the class", elem_id=f"{name}_class", max_lines=1)
             pad = _pad(f"{name}_example", "Example") if drawn else None
             add = gr.Button("Add example", variant="primary", elem_id=f"{name}_add", visible=drawn)
@@ -86,7 +86,7 @@ def _image_tab(name: str, what: str) -> None:
                 buttons=[],
             )
             with gr.Row():
-                back = gr.Button("Remove the last", elem_id=f"{name}_back")
+                remove = gr.Button("Remove the last", elem_id=f"{name}_back")
                 clear = gr.Button("Begin again", elem_id=f"{name}_clear")
         with gr.Column():
             gr.Markdown("### 2. Query\nWhich class is this one of?")
@@ -128,8 +128,8 @@ def _image_tab(name: str, what: str) -> None:
                 task.add(name, task.file(path))
             except ValueError as error:
                 problems.append(in_one_line(error))
-        gallery, code, status, *rest = changed(task, image)
-        return gallery, code, " ".join([*problems, status]), *rest, None
+        gallery, code, status, *shown = changed(task, image)
+        return gallery, code, " ".join([*problems, status]), *shown, None
 
     def query_drawing(task: ImageTask, canvas: Any) -> tuple:
         try:
@@ -142,17 +142,17 @@ def _image_tab(name: str, what: str) -> None:
         image = None if path is None else task.file(path)
         return image, *_answers(task, image)
 
-    both = [of_window, query]
+    queries = [of_window, query]
     on = functools.partial(_on, status=status)
-    on(back.click, after_change(ImageTask.remove_last), both, shown)
-    on(clear.click, after_change(ImageTask.clear), both, shown, api=f"{name}_clear")
-    on(files.upload, add_files, [*both, label, files], [*shown, files], api=f"{name}_add_files")
+    on(remove.click, after_change(ImageTask.remove_last), queries, shown)
+    on(clear.click, after_change(ImageTask.clear), queries, shown, api=f"{name}_clear")
+    on(files.upload, add_files, [*queries, label, files], [*shown, files], api=f"{name}_add_files")
     on(query_file.upload, query_of_file, [of_window, query_file], [query, *answers])
     on(query_file.clear, query_of_file, [of_window, query_file], [query, *answers])
     on(button.click, downloads.of_images, [of_window, format], [taken])
     if pad is not None and query_pad is not None:
         added = gr.State()  # when: a pad is emptied by its own button alone
-        on(add.click, add_drawing, [*both, label, pad], [*shown, added], api=f"{name}_add")
+        on(add.click, add_drawing, [*queries, label, pad], [*shown, added], api=f"{name}_add")
         added.change(None, js=_EMPTY_PAD % f"#{name}_example")
         inputs, outputs = [of_window, query_pad], [query, *answers]
         on(query_pad.input, query_drawing, inputs, outputs)
@@ -175,7 +175,7 @@ def _wave_tab() -> Callable:
                 format="png",
             )
             with gr.Row():
-                back = gr.Button("Remove the last", elem_id="sinusoid_back")
+                remove = gr.Button("Remove the last", elem_id="sinusoid_back")
                 clear = gr.Button("Begin again", elem_id="sinusoid_clear")
         with gr.Column():
             power = gr.Slider(
@@ -196,11 +196,11 @@ def _wave_tab() -> Callable:
 
     def drawn(kept: list, power: float, steps: int) -> tuple:
         strength = 10**power
-        found = wave_task.curves(kept, strength, steps)
-        text = _facts(found.facts, None) if found.facts else ""
+        curves = wave_task.curves(kept, strength, steps)
+        text = _facts(curves.facts, None) if curves.facts else ""
         text = f"{len(kept)} point{'s' * (len(kept) != 1)}. {text}"
         python = downloads.wave_lines(kept, strength, steps)
-        return kept, wave_task.picture(found, kept), python, "", text
+        return kept, wave_task.picture(curves, kept), python, "", text
 
     def click(kept: list, power: float, steps: int, event: gr.SelectData) -> tuple:
         if len(kept) >= wave_task.MOST_POINTS:
@@ -218,7 +218,7 @@ def _wave_tab() -> Callable:
     picture.select(select, settings, shown, show_progress="hidden")
     on = functools.partial(_on, status=status)
     on(clear.click, lambda _, p, s: drawn([], p, s), settings, shown)
-    on(back.click, lambda kept, p, s: drawn(kept[:-1], p, s), settings, shown)
+    on(remove.click, lambda kept, p, s: drawn(kept[:-1], p, s), settings, shown)
     on(power.change, drawn, settings, shown)
     on(steps.change, drawn, settings, shown)
     on(button.click, take_home, [*settings, format], [taken])
@@ -253,15 +253,15 @@ def _told(handle: Callable, status: Any, outputs: Sequence[Any]) -> Callable:
 
     def told(*values: Any) -> Any:
         try:
-            found = handle(*values)
+            results = handle(*values)
         except ValueError as error:
-            found = [gr.skip()] * len(outputs)
+            results = [gr.skip()] * len(outputs)
             if place is not None:
-                found[place] = in_one_line(error)
-            return found if place is not None else [*found, in_one_line(error)]
+                results[place] = in_one_line(error)
+            return results if place is not None else [*results, in_one_line(error)]
         if place is not None:
-            return found
-        return [*(found if len(outputs) > 1 else [found]), ""]
+            return results
+        return [*(results if len(outputs) > 1 else [results]), ""]
 
     return told
 

@@ -15,22 +15,22 @@ _SOURCES = b"default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'"
 
 def parser() -> argparse.ArgumentParser:
     """The flags."""
-    made = argparse.ArgumentParser(
+    arguments = argparse.ArgumentParser(
         "trainers.demo", description="Draw characters of your own, and a learner has learned them."
     )
-    made.add_argument(
+    arguments.add_argument(
         "--host", default="127.0.0.1", help="address to listen at; 0.0.0.0: every network"
     )
-    made.add_argument("--port", type=int, default=7860, help="0: a free one (default: 7860)")
-    made.add_argument(
+    arguments.add_argument("--port", type=int, default=7860, help="0: a free one (default: 7860)")
+    arguments.add_argument(
         "--warm_up",
         type=int,
         default=20,
         help="make graphs in advance for up to so many classes: 40 MB each; 0: none (default: 20)",
     )
-    made.add_argument("--browser", action="store_true", help="open the page in a browser")
-    made.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    return made
+    arguments.add_argument("--browser", action="store_true", help="open the page in a browser")
+    arguments.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return arguments
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -63,8 +63,8 @@ def meta_gradient(problem: problems.Problem) -> np.ndarray:
         phi = solve(jnp.asarray(problem.start), meta, x, y)
         return losses(problem.name, phi, query_x, query_y).mean()
 
-    found = [jax.jit(jax.grad(outer))(problem.meta, *task) for task in problem.tasks]
-    return np.mean(found, axis=0)
+    gradients = [jax.jit(jax.grad(outer))(problem.meta, *task) for task in problem.tasks]
+    return np.mean(gradients, axis=0)
 
 
 if __name__ == "__main__":

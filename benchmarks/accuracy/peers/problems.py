@@ -77,5 +77,5 @@ def answer(meta_gradient: Callable[[Problem], Any], versions: dict[str, str]) ->
         versions: Of the libraries that were used.
     """
     names: Sequence[str] = sys.argv[1:] or list(PROBLEMS)
-    found = {name: np.ravel(meta_gradient(PROBLEMS[name]())).tolist() for name in names}
-    print(json.dumps({"versions": versions, "meta_gradients": found}))
+    gradients = {name: np.ravel(meta_gradient(PROBLEMS[name]())).tolist() for name in names}
+    print(json.dumps({"versions": versions, "meta_gradients": gradients}))
