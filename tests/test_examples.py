@@ -13,7 +13,7 @@ EXAMPLES = {
 
 
 def test_every_section_has_an_example_that_asserts_something():
-    assert len(EXAMPLES) == 5
+    assert len(EXAMPLES) == 6
     assert all("assert" in code for code in EXAMPLES.values())
 
 

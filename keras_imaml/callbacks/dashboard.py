@@ -284,7 +284,7 @@ class Dashboard(keras.callbacks.Callback):
 
     def _write_pictures(self, measurements: Measurements, step: int) -> None:
         assert self.probe is not None
-        (*support, support_weights), (*query, query_weights) = self.probe.data
+        (*support, support_weights), (*query, query_weights), _ = self.probe.data
         drawable = all(tf.is_tensor(part) for part in (*support, *query))
         drawable = drawable and support[0].shape.rank == 5 and support[0].shape[-1] in (1, 3)
         # A picture is of one class an example, not one a pixel.

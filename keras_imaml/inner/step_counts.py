@@ -34,7 +34,7 @@ class StepCounts(NamedTuple):
     @property
     def all_zero(self) -> bool:
         """Whether it is known that no task takes a step."""
-        return self.of_tasks is None and self.most == 0
+        return self.of_tasks is None and not tf.is_tensor(self.most) and self.most == 0
 
     def is_last_of_some(self, step: tf.Tensor) -> tf.Tensor:
         """Whether `step` is the last one of at least one task."""

@@ -125,7 +125,11 @@ def closed_over():
     return loss
 
 
-@pytest.mark.parametrize("loss", [by_a_global, LayerLoss(), closed_over()], ids=["function", "layer", "closure"])
+@pytest.mark.parametrize(
+    "loss",
+    [by_a_global, LayerLoss(), closed_over()],
+    ids=["function", "layer", "closure"],
+)
 def test_functions_and_layers_as_losses_have_their_variables_learned(loss):
     learner = simple(inner_loss=loss)
     objective = learner.objective((SUPPORT, QUERY), training=True)
