@@ -29,6 +29,10 @@ NEEDS_DATA = {
 SLOW = {
     "keras_imaml/algorithms/self_training.py SelfTraining",
     "keras_imaml/data/distorted.py distorted",
+    "keras_imaml/data/glyphs.py glyphs",
+    "keras_imaml/learner/evaluation.py evaluate",
+    "keras_imaml/pretrained/learners.py load",
+    "keras_imaml/recipes/replace_batch_normalization.py replace_batch_normalization",
 }
 SMALLER = {  # what the reader is told to run for minutes, by fewer steps
     "README.md 1": {

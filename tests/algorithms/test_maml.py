@@ -53,7 +53,8 @@ def test_equals_finite_differences(transductive, recompute):
         assert float(np.sum(gradient * direction)) == pytest.approx(measured, rel=1e-5, abs=1e-8)
 
 
-@pytest.mark.parametrize("momentum", [pytest.param(0.0, marks=pytest.mark.slow), 0.6])
+@pytest.mark.slow
+@pytest.mark.parametrize("momentum", [0.0, 0.6])
 def test_recomputation_gives_the_same_gradient(run, momentum):
     problem = problems.LinearRegression()
 

@@ -26,7 +26,9 @@ pytestmark = pytest.mark.usefixtures("interrupts")
 BOTH = [signal.SIGTERM, signal.SIGINT]
 
 
-@pytest.mark.parametrize("number", BOTH)
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
 def test_training_stops_with_a_checkpoint_and_the_signal_is_given_back(tmp_path, number, capfd):
     before = signal.getsignal(number)
     made, stop = learner(), ki.callbacks.StopOnSignal(*BOTH)
@@ -50,6 +52,7 @@ def test_a_second_ctrl_c_ends_at_once():
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+@pytest.mark.slow
 def test_a_second_sigterm_changes_nothing():
     made, stop = learner(), ki.callbacks.StopOnSignal()
     callbacks = [_SignalAt(1, signal.SIGTERM, times=2), stop]
@@ -101,6 +104,7 @@ def test_in_another_thread_it_is_refused():
     assert "main thread" in errors[0]
 
 
+@pytest.mark.slow
 def test_without_a_signal_nothing_stops():
     made, stop = learner(), ki.callbacks.StopOnSignal()
     made.fit(tasks(), steps_per_epoch=2, epochs=2, verbose=0, callbacks=[stop])

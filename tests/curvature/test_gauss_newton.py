@@ -177,6 +177,7 @@ def test_an_output_that_does_not_adapt_does_not_count():
     np.testing.assert_allclose(ours, exact, rtol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*one task after the other")
 def test_the_number_of_tasks_may_be_unknown():
     problem = networks.network("dense")

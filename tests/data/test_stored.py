@@ -48,6 +48,7 @@ def test_episodes_from_files_are_those_from_memory(folder, settings):
     tf.nest.map_structure(np.testing.assert_array_equal, batch, expected)
 
 
+@pytest.mark.slow
 def test_reading_resumes_by_number_and_by_checkpoint(folder, tmp_path):
     everything = first(tasks(folder, False), 4)
     (later,) = first(tasks(folder, False, start=3), 1)

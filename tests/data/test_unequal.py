@@ -105,6 +105,7 @@ def in_buckets():
     return drawn, take(drawn.batch(3), 32)  # twice 16 meta-batches that are sorted together
 
 
+@pytest.mark.slow
 def test_buckets_change_the_order_and_the_padding_alone(in_buckets):
     drawn, batches = in_buckets
     shapes = {(support[2].shape, query[2].shape) for support, query in batches}

@@ -25,6 +25,7 @@ def test_the_support_inputs_tell_the_wave_and_have_no_labels():
     assert np.abs(query_x).max() > 5
 
 
+@pytest.mark.slow
 def test_nothing_is_better_than_zero_without_adaptation():
     _, (_, query_y) = episodes(2000, query=20)
     assert np.mean(query_y**2) == pytest.approx(0.5, abs=0.02)

@@ -19,7 +19,9 @@ def adapted():
     return task
 
 
-@pytest.mark.parametrize("name", ["ring", "cross", "bar"])
+@pytest.mark.parametrize(
+    "name", ["ring", *(pytest.param(n, marks=pytest.mark.slow) for n in ("cross", "bar"))]
+)
 def test_a_figure_is_told_at_another_place_and_size(adapted, name):
     query = canvas(moved(FIGURES[name], scale=0.8, right=0.2, down=-0.1))
     answer = adapted.answer(adapted.drawing(query))
@@ -37,6 +39,7 @@ def test_the_facts_are_those_of_the_inner_problem(adapted):
     assert np.allclose(adapted.model(images), expected(images), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_adaptation_is_done_once_and_anew_after_a_change():
     task = ImageTask("omniglot")
     image = task.drawing(canvas(FIGURES["ring"]))

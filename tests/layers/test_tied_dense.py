@@ -38,6 +38,7 @@ def test_an_adapted_model_has_a_stock_head_of_different_units():
     assert isinstance(learner.model.get_layer("head"), ki.layers.TiedDense)
 
 
+@pytest.mark.slow
 def test_a_learner_with_it_can_be_saved(tmp_path):
     learner = tied()
     learner.fit(learners.dataset(learners.images()), steps_per_epoch=1, verbose=0)

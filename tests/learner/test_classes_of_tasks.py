@@ -80,9 +80,8 @@ def test_a_task_of_fewer_classes_is_that_of_a_smaller_head(name, adapt):
         assert np.all(outputs[:, way:] < -1e4)
 
 
-@pytest.mark.parametrize(
-    "curvature", ["gauss_newton", pytest.param("hessian", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("curvature", ["gauss_newton", "hessian"])
 def test_the_meta_gradient_is_the_sum_of_those_of_the_tasks(curvature):
     strength = ki.ProximalStrength(4.0, learned=True)
     linear = ki.linear.Dual() if curvature == "gauss_newton" else None
@@ -174,6 +173,7 @@ def test_such_a_head_takes_one_number_of_classes_and_labels_of_the_pool():
     learner.evaluate(drawn(class_labels=True), steps=1, verbose=0)
 
 
+@pytest.mark.slow
 def test_an_adapted_model_predicts_the_classes_of_its_task():
     learner = learner_of(ki.IMAML(1.0, INNER))
     (x, y), (query_x, _) = (tuple(p[0] for p in part) for part in data())

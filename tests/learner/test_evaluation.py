@@ -89,7 +89,7 @@ def test_a_regression_has_no_accuracy():
     assert "before adaptation" in str(result)
 
 
-@pytest.mark.parametrize("fixed", [False, True])
+@pytest.mark.parametrize("fixed", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_the_mode_is_in_the_text(fixed):
     """No query sees another where all tasks are normalized by the same statistics."""
     made = learners.compiled(learners.small(2, fixed_statistics=fixed))

@@ -43,7 +43,7 @@ ALGORITHMS = {
 }
 
 
-QUICK = ("imaml", "maml_adam")
+QUICK = ("imaml",)
 
 
 @functools.cache

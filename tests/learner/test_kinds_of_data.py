@@ -88,6 +88,7 @@ def test_optional_inputs_may_be_none():
     np.testing.assert_allclose(model([X[0], None]), found, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_weights_go_with_inputs_that_are_none():
     learner = learner_of(pair(optional=True), ki.IMAML(inner=ki.inner.GradientDescent(1)))
     weights = np.float32([[1, 1, 0]] * 2)

@@ -89,10 +89,10 @@ def test_a_bad_task_counts_in_no_part():
 @pytest.mark.parametrize(
     ("case", "lanes"),
     [
-        ("imaml", 4),
         *(
             pytest.param(case, lanes, marks=pytest.mark.slow)
             for case, lanes in (
+                ("imaml", 4),
                 ("maml", 4),
                 ("reptile", 4),
                 ("shared_weights", 2),

@@ -406,6 +406,7 @@ def test_dropout_changes_from_step_to_step():
     assert len(set(losses)) == 3
 
 
+@pytest.mark.slow
 def test_a_network_that_was_trained_before_is_taken():
     network = perceptron()
     network.compile(optimizer="adam", loss=learners.cross_entropy(), metrics=["accuracy"])
@@ -571,6 +572,7 @@ def test_what_holds_variables_serves_one_learner():
         small(algorithm=ki.MAML(solver))
 
 
+@pytest.mark.slow
 def test_a_loss_scale_reaches_embeddings():
     """Their gradients are sparse."""
     parts = [keras.Input((2,)), keras.layers.Embedding(9, 4), keras.layers.Flatten()]

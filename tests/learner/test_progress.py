@@ -27,12 +27,13 @@ def test_quiet_is_quiet(capsys):
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.slow
 def test_a_line_an_epoch(capsys):
     learner().fit(tasks(), steps_per_epoch=2, epochs=2, verbose=2)
     assert capsys.readouterr().out.count("loss:") == 2
 
 
-@pytest.mark.parametrize("by_signal", [False, True])
+@pytest.mark.parametrize("by_signal", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_the_bar_of_an_epoch_that_is_cut_short_says_how_far_it_came(capsys, by_signal):
     class StopAt(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):

@@ -129,7 +129,7 @@ def test_a_padded_task_is_the_task(name):
 
 @pytest.mark.parametrize(
     "algorithm",
-    [ki.IMAML, *(pytest.param(a, marks=pytest.mark.slow) for a in (ki.MAML, ki.Reptile))],
+    [pytest.param(a, marks=pytest.mark.slow) for a in (ki.IMAML, ki.MAML, ki.Reptile)],
 )
 def test_an_output_of_integers_trains_beside_the_others(algorithm):
     model = network("dict", integers=True)

@@ -36,6 +36,7 @@ def loss_values(learner):
     return [np.copy(v) for v in learner.loss_variables.variables]
 
 
+@pytest.mark.slow
 def test_variables_of_the_inner_loss_train_and_come_back(tmp_path):
     learner = simple(inner_loss=SoftCrossEntropy())
     before = loss_values(learner)
@@ -240,12 +241,18 @@ EXAMPLES_OF = {ki.Reptile: 2 * hyperparameters.EXAMPLES}  # it joins support and
 @pytest.mark.parametrize(
     ("algorithm", "model", "loss", "names"),
     [
-        (ki.MAML(first_order=True), None, SoftCrossEntropy, ["smoothing", "temperature"]),
-        (ki.MAML(), with_idle, None, ["idle"]),
-        (ki.IMAML(), with_idle, None, ["idle"]),
-        (ki.Reptile(), None, SoftCrossEntropy, ["weights_of_examples"]),
+        pytest.param(
+            ki.MAML(first_order=True),
+            None,
+            SoftCrossEntropy,
+            ["smoothing", "temperature"],
+            id="first_order",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(ki.MAML(), with_idle, None, ["idle"], id="maml", marks=pytest.mark.slow),
+        pytest.param(ki.IMAML(), with_idle, None, ["idle"], id="imaml"),
+        pytest.param(ki.Reptile(), None, SoftCrossEntropy, ["weights_of_examples"], id="reptile"),
     ],
-    ids=["first_order", "maml", "imaml", "reptile"],
 )
 def test_meta_parameters_that_nothing_depends_on_are_named(algorithm, model, loss, names):
     learner = simple(

@@ -208,6 +208,7 @@ def test_numbers_for_single_weights_cannot_follow(algorithm):
     assert learner.parameters.size == 8
 
 
+@pytest.mark.slow
 def test_a_learned_loss_follows():
     base, head = base_and_head()
     model = keras.Sequential([keras.Input((2,)), base, head])

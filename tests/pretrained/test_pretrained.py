@@ -48,6 +48,7 @@ def test_wrong_names_and_classes_are_refused(arguments, message):
         ki.load(*arguments)
 
 
+@pytest.mark.slow
 def test_glyphs_are_told_apart_after_one_example_of_each_class():
     classes = 3
     learner = ki.load("glyphs", classes)

@@ -98,6 +98,7 @@ def drawings(tmp_path_factory):
     return folder / "mine", queries
 
 
+@pytest.mark.slow
 def test_images_of_your_own_in_two_commands(capsys, tmp_path, drawings):
     support_dir, queries = drawings
     model = tmp_path / "model.keras"
