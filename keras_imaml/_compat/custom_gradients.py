@@ -11,8 +11,10 @@ from typing import Any
 
 import tensorflow as tf
 
+from keras_imaml._compat.gradient_registry import release_with_graphs
 from keras_imaml._compat.replacement import CallsNoted
 
+release_with_graphs()
 try:
     from tensorflow.python.ops import custom_gradient
 

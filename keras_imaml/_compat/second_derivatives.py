@@ -155,6 +155,8 @@ MISSING: dict[str, Callable[..., Any]] = {
 
 
 def _resize_bilinear(stock: Callable[..., Any], op: Any, dy: tf.Tensor) -> list[Any]:
+    dy = tf.convert_to_tensor(dy)  # a gather gives slices
+
     @tf.custom_gradient
     def back(dy: tf.Tensor) -> tuple[tf.Tensor, Callable[..., Any]]:
         def forward(v: tf.Tensor) -> tf.Tensor:
@@ -171,6 +173,7 @@ def _resize_bilinear(stock: Callable[..., Any], op: Any, dy: tf.Tensor) -> list[
 
 
 def _fake_quant_of_range(stock: Callable[..., Any], op: Any, dy: tf.Tensor) -> Any:
+    dy = tf.convert_to_tensor(dy)  # a gather gives slices
     inside = stock(op, tf.ones_like(dy))
 
     @tf.custom_gradient
@@ -186,6 +189,7 @@ def _fake_quant(stock: Callable[..., Any], op: Any, dy: tf.Tensor) -> tuple:
     The straight-through rule is a convention: this is what follows from it.
     """
     x, low, high = op.inputs
+    dy = tf.convert_to_tensor(dy)  # a gather gives slices
     inside = stock(op, tf.ones_like(dy))[0]
     below = tf.where(x < (low + high) / 2, 1 - inside, tf.zeros_like(inside))
 

@@ -6,6 +6,7 @@ expression and its own derivative another, both exact.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -65,7 +66,8 @@ def normalize_by_first(
         inverse = tf.math.rsqrt(variance + epsilon)
         unit = (x + (-mean)) * inverse
 
-        def gradient(dy: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        def gradient(dy: Any) -> tuple[tf.Tensor, ...]:
+            dy = tf.convert_to_tensor(dy)  # a gather gives slices
             for_gamma = tf.reduce_sum(dy * unit, axes, keepdims=True)
             for_beta = tf.reduce_sum(dy, axes, keepdims=True)
             count = _count(counted, tuple(axes))
@@ -117,7 +119,8 @@ def _composed(
     def forward(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor) -> tuple:
         unit, inverse = _unit(x, axes, epsilon, shares)
 
-        def gradient(dy: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        def gradient(dy: Any) -> tuple[tf.Tensor, ...]:
+            dy = tf.convert_to_tensor(dy)  # a gather gives slices
             return _backward(dy, x, gamma, axes, epsilon, shares=shares)
 
         return unit * gamma + beta, gradient
@@ -159,7 +162,8 @@ def _fused(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, epsilon: float) -> t
                 tf.reshape(slopes.offset_backprop, shape),
             )
 
-        def gradient(dy: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        def gradient(dy: Any) -> tuple[tf.Tensor, ...]:
+            dy = tf.convert_to_tensor(dy)  # a gather gives slices
             return _backward(dy, x, gamma, (0, 1, 2), epsilon, kernel)
 
         return result.y, gradient
