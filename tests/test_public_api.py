@@ -61,6 +61,7 @@ NAMES = [
     "data.from_arrays",
     "data.from_folder",
     "data.from_function",
+    "data.from_table",
     "data.from_tfds",
     "data.glyphs",
     "data.load_images",

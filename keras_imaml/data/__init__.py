@@ -14,4 +14,5 @@ from keras_imaml.data.images import load_images as load_images
 from keras_imaml.data.mini_imagenet import mini_imagenet as mini_imagenet
 from keras_imaml.data.omniglot import omniglot as omniglot
 from keras_imaml.data.sinusoid import sinusoid as sinusoid
+from keras_imaml.data.table import from_table as from_table
 from keras_imaml.data.unlabelled_sinusoid import unlabelled_sinusoid as unlabelled_sinusoid
