@@ -89,8 +89,8 @@ def from_table(
             int(numbers.integers(low, high + 1)) for low, high in (of_support, of_query)
         )
         shots = min(shots, len(rows) - 1)
-        support, rest = rows[:shots], rows[shots : shots + queries]
-        return (x[support], y[support]), (x[rest], y[rest])
+        support, queried = rows[:shots], rows[shots : shots + queries]
+        return (x[support], y[support]), (x[queried], y[queried])
 
     largest = (of_support[1], of_query[1]) if padded else None
     episodes = from_function(draw, seed, start, largest)
@@ -149,14 +149,14 @@ def _parsed(cells: Sequence[str]) -> np.ndarray:
 
 
 def _features(
-    columns: Mapping[str, np.ndarray], features: Sequence[str] | None, others: set[str]
+    columns: Mapping[str, np.ndarray], features: Sequence[str] | None, reserved: set[str]
 ) -> np.ndarray:
-    names = [name for name in columns if name not in others] if features is None else [*features]
+    names = [name for name in columns if name not in reserved] if features is None else [*features]
     missing = [name for name in names if name not in columns]
     if missing or not names:
         raise ValueError(
             "Invalid value for `features`. Expected columns of the table, at least one of "
-            f"{[name for name in columns if name not in others]}. Received: {features}"
+            f"{[name for name in columns if name not in reserved]}. Received: {features}"
         )
     unfit = [name for name in names if columns[name].dtype.kind not in "iufb"]
     if unfit:
