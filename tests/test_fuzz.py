@@ -122,6 +122,7 @@ def array(shape, dtype, fill):
     return np.full(shape, "a" if dtype == "str" else fill, dtype)
 
 
+@pytest.mark.filterwarnings("ignore:keras_imaml has built")
 def test_elements_and_support_sets(learner):
     fill = st.sampled_from([0, 1, 2, 7, -1, 1e30, math.nan])
 

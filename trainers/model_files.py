@@ -72,6 +72,11 @@ def export(model: "keras.Model", output: str, format: str) -> None:
     if format == "keras":
         model.save(output)
     else:
+        if format == "onnx":  # Keras takes models that were called
+            import keras
+
+            zeros = lambda x: keras.ops.zeros((1, *x.shape[1:]), x.dtype)  # noqa: E731
+            model(keras.tree.map_structure(zeros, model.input))
         kind = "tf_saved_model" if format == "saved_model" else format
         model.export(output, format=kind, verbose=False)
 

@@ -23,10 +23,19 @@ def while_active(body: Callable[[S], S], start: S, most_steps: int | tf.Tensor |
         most_steps: The largest number of repetitions.
     """
     state: Any = type(start)
+
+    def next_fields(*fields: Any) -> Any:
+        after = body(state(*fields))
+        if not tf.executing_eagerly():
+            # Shapes that a network of the user forgets are those that the loop began with.
+            for now, before in zip(tf.nest.flatten(after), tf.nest.flatten(fields), strict=True):
+                now.set_shape(before.shape)
+        return after
+
     return state(
         *tf.while_loop(
             lambda *fields: tf.reduce_any(state(*fields).active),
-            lambda *fields: body(state(*fields)),
+            next_fields,
             start,
             maximum_iterations=most_steps,
             parallel_iterations=1,

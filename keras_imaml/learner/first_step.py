@@ -71,8 +71,11 @@ class FirstStep:
             self._kept = tf.nest.pack_sequence_as(support, list(parts))
             return True
 
+        # A loss with variables may have one for each example.
+        count = None if self._builder.loss_variables else _EXAMPLES
+
         def keep() -> tf.Tensor:
-            parts = [part[0, :_EXAMPLES] for part in flat]
+            parts = [part[0, :count] for part in flat]
             return tf.py_function(kept, parts, tf.bool)
 
         tf.cond(first & (tf.shape(flat[0])[0] > 0), keep, lambda: tf.constant(False))

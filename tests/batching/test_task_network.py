@@ -327,6 +327,7 @@ def test_losses_that_layers_add_count_as_those_of_regularizers(adapt):
         learner.compile(
             optimizer=keras.optimizers.SGD(1.0),
             loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            outer_penalties=True,
         )
         logs = learner.train_on_batch((x, y), (query_x, query_y), return_dict=True)
         found.append([logs["loss"], *(kernel - hidden.kernel.numpy()).ravel()])

@@ -244,7 +244,7 @@ def test_train_evaluate_and_resume(tmp_path):
     resumed, straight = (
         json.loads((folder / "result.json").read_text()) for folder in (run, tmp_path / "whole")
     )
-    assert resumed["loss"] == straight["loss"]
+    assert resumed["loss"] == pytest.approx(straight["loss"], rel=1e-4)
 
     evaluated = call_here("evaluate", f"--run_dir={run}", "--tasks=8", "--inner.steps=2")
     assert evaluated.returncode == 0, evaluated.stderr
