@@ -182,18 +182,22 @@ def _labels(column: np.ndarray, name: str) -> tuple[np.ndarray, int | None]:
                 f"Received: NaN or infinity in {name!r}"
             )
         return column.astype("float32")[:, None], None
-    values = column.astype(str) if column.dtype.kind == "O" else column
-    classes, numbers = np.unique(values, return_inverse=True)
+    classes, numbers = _numbered(column)
     return numbers.astype("int32"), len(classes)
 
 
-def _rows_by_task(column: np.ndarray, tasks: Sequence[Any] | None) -> list[np.ndarray]:
+def _numbered(column: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The values of a column in sorted order, and the number of the value in each row."""
     values = column.astype(str) if column.dtype.kind == "O" else column
-    names, numbers = np.unique(values, return_inverse=True)
+    return np.unique(values, return_inverse=True)
+
+
+def _rows_by_task(column: np.ndarray, tasks: Sequence[Any] | None) -> list[np.ndarray]:
+    names, numbers = _numbered(column)
     kept = np.ones(len(names), bool)
     if tasks is not None:
         asked = np.asarray([*tasks])
-        asked = asked.astype(str) if values.dtype.kind == "U" else asked
+        asked = asked.astype(str) if names.dtype.kind == "U" else asked
         unknown = asked[~np.isin(asked, names)]
         if len(unknown) or not len(asked):
             raise ValueError(
