@@ -26,7 +26,7 @@ class Traced:
     """
 
     def __init__(self, function: Callable[..., Any], **settings: Any) -> None:
-        self._graph = tf.function(function, autograph=False, **settings)
+        self._graph = tf.function(shared_constants()(function), autograph=False, **settings)
         self._lock = threading.RLock()
 
     def __call__(self, *arguments: Any) -> Any:
@@ -58,7 +58,7 @@ class TracedByRank:
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
-        self._function = shared_constants()(function)
+        self._function = function
         self._graphs: dict[Any, Traced] = {}
         self._lock = threading.Lock()
 
