@@ -12,11 +12,12 @@ import sys
 import time
 from collections.abc import Sequence
 
+import keras_imaml as ki
+
 import numpy as np
 import tensorflow as tf
 from absl import app, flags
 
-import keras_imaml as ki
 from benchmarks import machine
 
 FLAGS = flags.FLAGS
