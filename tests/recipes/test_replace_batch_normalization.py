@@ -65,15 +65,27 @@ APPLICATIONS = {
 }
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("adapt", ["head", None])
-@pytest.mark.parametrize("name", APPLICATIONS)
-def test_networks_of_keras_stay_near_what_they_were(name, adapt):
+def features_of(name):
+    """A network of Keras, its copy with other layers, and images."""
+    settings = {"weights": None, "include_top": False, "pooling": "avg", **APPLICATIONS[name]}
     build = getattr(keras.applications, name)
-    settings = {"weights": None, "include_top": False, "pooling": "avg"}
-    features = trained(build(input_shape=(32, 32, 3), **settings, **APPLICATIONS[name]))
-    copy = ki.replace_batch_normalization(features)
+    features = trained(build(input_shape=(32, 32, 3), **settings))
     x = RNG.uniform(size=(2, 5, 32, 32, 3)).astype("float32")
+    return features, ki.replace_batch_normalization(features), x
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["MobileNetV3Small", "ResNet50V2"])
+def test_copies_of_networks_of_keras_compute_what_these_infer(name):
+    features, copy, x = features_of(name)
+    expected = features(x[0], training=False)
+    np.testing.assert_allclose(copy(x[0]), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "adapt"), [("MobileNetV2", "head"), ("MobileNet", None)])
+def test_networks_of_keras_stay_near_what_they_were(name, adapt):
+    features, copy, x = features_of(name)
     y = np.tile(np.arange(5), (2, 1))
     expected = features(x[0], training=False)
     np.testing.assert_allclose(copy(x[0]), expected, rtol=1e-4, atol=1e-5)
