@@ -51,10 +51,16 @@ PAIRS = [
 ]
 
 
-ALL = [(inner, *pair) for inner in INNER for pair in PAIRS]
 # Each inner solver, and each pair of linear solver and curvature, at least once.
 QUICK = [("newton_cg", *PAIRS[0]), *(("nesterov", *pair) for pair in PAIRS)]
-TRIPLES = [case if case in QUICK else pytest.param(*case, marks=pytest.mark.slow) for case in ALL]
+SLOW = [
+    ("gradient_descent", "neumann", "gauss_newton"),
+    ("heavy_ball", "nystrom", "hessian"),
+    ("newton_cg", "dual", "gauss_newton"),
+    ("lbfgs", "conjugate_gradient", "hessian"),
+    ("adam", "dual", "gauss_newton"),
+]
+TRIPLES = [*QUICK, *(pytest.param(*case, marks=pytest.mark.slow) for case in SLOW)]
 
 
 @pytest.mark.parametrize(("inner", "linear", "curvature"), TRIPLES)

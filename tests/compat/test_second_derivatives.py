@@ -153,11 +153,15 @@ def test_all_tasks_are_resized_at_once(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(RESAMPLED.keys() - {"antialias"}))
 @pytest.mark.parametrize(
-    "settings",
-    [{}, {"inner": ki.inner.NewtonCG(12, 20, "hessian")}],
-    ids=["descent", "newton_cg"],
+    ("name", "settings"),
+    [
+        ("bilinear", {}),
+        ("nearest", {}),
+        ("Resizing", {}),
+        ("softsign", {"inner": ki.inner.NewtonCG(12, 20, "hessian")}),
+    ],
+    ids=["bilinear", "nearest", "Resizing", "softsign and NewtonCG"],
 )
 def test_the_meta_gradient_sees_the_weights_before(name, settings):
     keras.config.set_floatx("float64")

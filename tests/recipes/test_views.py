@@ -136,7 +136,11 @@ def assert_the_adapted_model_agrees(learner):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("fixed", "centered"), [(False, False), (True, True)])
+@pytest.mark.parametrize(
+    ("network", "fixed", "centered"),
+    [("residual", False, False), ("plain", True, True)],
+    indirect=["network"],
+)
 def test_an_adapted_model_and_a_saved_learner_see_in_views(network, fixed, centered, tmp_path):
     model = network(tied_head=True, fixed_statistics=fixed, centered=centered)
     both = ki.seen_in_views(model, ki.views_of_photographs())
