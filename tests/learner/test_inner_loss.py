@@ -34,8 +34,6 @@ def exact(curvature="hessian", **settings):
 
 ALGORITHMS = {
     "imaml": exact,
-    "maml_adam": lambda: ki.MAML(ki.inner.Adam(3, 0.1)),
-    "maml": lambda: ki.MAML(ki.inner.GradientDescent(3, 0.2, momentum=0.5)),
     "maml_nesterov_clipped": lambda: ki.MAML(
         ki.inner.GradientDescent(3, 0.2, momentum=0.5, nesterov=True, clip_norm=0.3)
     ),
