@@ -308,8 +308,7 @@ class AddsLoss(layers.Layer):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("adapt", [None, pytest.param("head", marks=pytest.mark.slow)])
-def test_losses_that_layers_add_count_as_those_of_regularizers(adapt):
+def test_losses_that_layers_add_count_as_those_of_regularizers():
     """They are there only once the layer has run, and belong to both levels as well."""
     rng = np.random.default_rng(0)
     x, query_x = rng.normal(size=(2, 2, 6, 4)).astype("float32")
@@ -323,7 +322,7 @@ def test_losses_that_layers_add_count_as_those_of_regularizers(adapt):
         head = layers.Dense(3, kernel_initializer="ones", name="head")
         model = keras.Sequential([keras.Input((4,)), hidden, head])
         hidden.kernel.assign(kernel)
-        learner = ki.MetaLearner(model, ki.IMAML(1.0, ki.inner.NewtonCG(steps=6)), adapt=adapt)
+        learner = ki.MetaLearner(model, ki.IMAML(1.0, ki.inner.NewtonCG(steps=6)))
         learner.compile(
             optimizer=keras.optimizers.SGD(1.0),
             loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),

@@ -15,18 +15,15 @@ from keras_imaml.meta_parameters.parameters import Parameters
 CROSS_ENTROPY = keras.losses.SparseCategoricalCrossentropy(from_logits=True, dtype="float64")
 ALGORITHMS = {
     "imaml": lambda: ki.IMAML(0.5),
-    "imaml_dual": lambda: ki.IMAML(0.5, linear=ki.linear.Dual()),
-    "imaml_hessian": lambda: ki.IMAML(5.0, curvature="hessian"),
-    "imaml_newton": lambda: ki.IMAML(0.5, inner=ki.inner.NewtonCG(steps=2)),
-    "learned_strength": lambda: ki.IMAML(ki.ProximalStrength(0.5, learned=True)),
-    "maml": lambda: ki.MAML(ki.inner.GradientDescent(3)),
-    "maml_recomputed": lambda: ki.MAML(ki.inner.GradientDescent(3), recompute=True),
-    "fomaml": lambda: ki.MAML(ki.inner.GradientDescent(3), first_order=True),
+    "imaml_newton_dual": lambda: ki.IMAML(0.5, ki.inner.NewtonCG(steps=2), ki.linear.Dual()),
+    "imaml_hessian": lambda: ki.IMAML(ki.ProximalStrength(5.0, learned=True), curvature="hessian"),
+    "maml": lambda: ki.MAML(ki.inner.GradientDescent(2)),
+    "maml_recomputed": lambda: ki.MAML(ki.inner.GradientDescent(2, 0.1), recompute=True),
 }
 MIDDLE = ["norm", "head"]
 QUICK = [("imaml", "head", False)]
 CASES = [(algorithm, "head", False) for algorithm in ALGORITHMS]
-CASES += [("imaml", MIDDLE, True), ("imaml", MIDDLE, False), ("maml", MIDDLE, True)]
+CASES += [("imaml", MIDDLE, True), ("maml_recomputed", MIDDLE, False)]
 CASES = [case if case in QUICK else pytest.param(*case, marks=pytest.mark.slow) for case in CASES]
 
 
@@ -93,9 +90,8 @@ def test_the_meta_gradient_is_that_of_the_whole_network(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("algorithm", ["imaml", "maml"])
-def test_parts_of_the_meta_batch(monkeypatch, algorithm):
-    learner = learner_of(algorithm, "head", True, monkeypatch)
+def test_parts_of_the_meta_batch(monkeypatch):
+    learner = learner_of("imaml", "head", True, monkeypatch)
     whole, parts = (gradients_of(learner, tasks(), n) for n in (None, 2))
     for a, b in zip(whole.gradients, parts.gradients, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-11)
@@ -149,15 +145,6 @@ def test_the_trunk_is_not_in_the_inner_loop(monkeypatch):
 
     assert convolutions(False) > 0
     assert convolutions(True) == 0
-
-
-@pytest.mark.slow
-def test_the_trunk_learns(monkeypatch):
-    learner = learner_of("imaml", "head", True, monkeypatch, dtype="float32")
-    before = [v.numpy() for v in learner.model.trainable_variables]
-    learner.train_on_batch(*tasks("float32"))
-    for start, variable in zip(before, learner.model.trainable_variables, strict=True):
-        assert np.abs(variable.numpy() - start).max() > 0, variable.path
 
 
 def parts_of(model, adapt):
@@ -283,13 +270,12 @@ def test_an_input_that_is_a_feature_leaves_the_model_as_it_was():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("algorithm", ["imaml", "maml"])
-def test_several_inputs_and_outputs(algorithm, monkeypatch):
+def test_several_inputs_and_outputs(monkeypatch):
     rng = np.random.default_rng(0)
     data = several_of_a_task(rng, 4), several_of_a_task(rng, 3)
     losses = {"kind": CROSS_ENTROPY, "size": keras.losses.MeanSquaredError(dtype="float64")}
     build = lambda: several_inputs("float64")  # noqa: E731
-    ours, expected = both_ways(build, algorithm, ["kind", "size"], losses, data, monkeypatch)
+    ours, expected = both_ways(build, "imaml", ["kind", "size"], losses, data, monkeypatch)
     assert len(ours.gradients) == 6
     for a, b in zip(ours.gradients, expected.gradients, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-9)
@@ -343,9 +329,12 @@ def test_where_there_is_nothing_to_gain_the_network_stays_whole(adapt):
 
 
 @pytest.mark.slow
-def test_meta_batches_of_unknown_size():
+def test_a_trunk_learns_from_meta_batches_of_unknown_size():
     learner = ki.MetaLearner(network("float32"), ki.IMAML(0.5), adapt="head")
     learner.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     episodes = ki.data.glyphs("train", 3, 1, 2, seed=0, classes=20, image_size=8)
+    before = [v.numpy() for v in learner.model.trainable_variables]
     history = learner.fit(episodes.take(5).batch(3), verbose=0).history  # 3 tasks, then 2
     assert np.isfinite(history["loss"][0])
+    for start, variable in zip(before, learner.model.trainable_variables, strict=True):
+        assert np.abs(variable.numpy() - start).max() > 0, variable.path
