@@ -19,33 +19,28 @@ def descent(**settings):
     return ki.inner.GradientDescent(2, 0.1, **settings)
 
 
-ALGORITHMS = {
+ALGORITHMS = {  # each solver of inner problems, and each of linear systems
     "conjugate gradient": lambda: ki.IMAML(
         inner=descent(), linear=ki.linear.ConjugateGradient(max_steps=2)
     ),
-    "neumann": lambda: ki.IMAML(inner=descent(), linear=ki.linear.Neumann(2)),
-    "nystrom": lambda: ki.IMAML(inner=descent(), linear=ki.linear.Nystrom(2)),
-    "dual": lambda: ki.IMAML(inner=descent(), linear=ki.linear.Dual()),
-    "hessian": lambda: ki.IMAML(inner=descent(), curvature="hessian"),
-    "strength of each layer": lambda: ki.IMAML(
-        ki.ProximalStrength(1.0, per="layer", learned=True), descent()
+    "adam, neumann": lambda: ki.IMAML(inner=ki.inner.Adam(2), linear=ki.linear.Neumann(2)),
+    "newton, nystrom": lambda: ki.IMAML(inner=ki.inner.NewtonCG(2), linear=ki.linear.Nystrom(2)),
+    "lbfgs, dual": lambda: ki.IMAML(inner=ki.inner.LBFGS(2), linear=ki.linear.Dual()),
+    "tolerance, strength of each layer, hessian": lambda: ki.IMAML(
+        ki.ProximalStrength(1.0, per="layer", learned=True),
+        descent(tolerance=0.5),
+        curvature="hessian",
     ),
-    "momentum": lambda: ki.IMAML(inner=descent(momentum=0.5, nesterov=True)),
-    "tolerance": lambda: ki.IMAML(inner=descent(tolerance=0.5)),
-    "adam": lambda: ki.IMAML(inner=ki.inner.Adam(2)),
-    "newton": lambda: ki.IMAML(inner=ki.inner.NewtonCG(2)),
-    "lbfgs": lambda: ki.IMAML(inner=ki.inner.LBFGS(2)),
-    "released": lambda: ki.algorithms.ReleasedIMAML(1.0, descent()),
     "maml": lambda: ki.MAML(descent()),
-    "recomputed": lambda: ki.MAML(descent(), recompute=True),
     "first order": lambda: ki.MAML(descent(), first_order=True),
     "reptile": lambda: ki.Reptile(),
-    "self-training": lambda: ki.SelfTraining(ki.IMAML(inner=descent())),
+    "self-training": lambda: ki.SelfTraining(ki.IMAML(inner=descent()), rounds=2),
 }
+EVALUATED = ("conjugate gradient", "self-training")
 
 
 @pytest.mark.slow  # the debugger checks each operation, and tracing takes longer
-@pytest.mark.parametrize("name", sorted(set(ALGORITHMS) - {"momentum", "released", "recomputed"}))
+@pytest.mark.parametrize("name", ALGORITHMS)
 def test_a_healthy_run_is_not_stopped(name, debugger):
     network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3, "relu")])
     network.add(keras.layers.Dense(2))
@@ -56,5 +51,6 @@ def test_a_healthy_run_is_not_stopped(name, debugger):
     y = np.array([[0, 1]], "int32")
     data = ((x, y), (x, y))
     assert np.isfinite(learner.fit(*data, verbose=0).history["loss"]).all()
-    tasks = tf.data.Dataset.from_tensors(data)
-    assert ki.evaluate(learner, tasks, 1, verbose=0, per_task=True)["valid"].all()
+    if name in EVALUATED:
+        tasks = tf.data.Dataset.from_tensors(data)
+        assert ki.evaluate(learner, tasks, 1, verbose=0, per_task=True)["valid"].all()
