@@ -28,8 +28,6 @@ def prepared(algorithm, problem, **settings):
     [
         (True, False),
         pytest.param(False, True, marks=pytest.mark.slow),
-        pytest.param(True, True, marks=pytest.mark.slow),
-        pytest.param(False, False, marks=pytest.mark.slow),
     ],
 )
 def test_equals_finite_differences(transductive, recompute):
@@ -54,7 +52,7 @@ def test_equals_finite_differences(transductive, recompute):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("momentum", [0.0, 0.6])
+@pytest.mark.parametrize(("run", "momentum"), [("graph", 0.6), ("eager", 0.0)], indirect=["run"])
 def test_recomputation_gives_the_same_gradient(run, momentum):
     problem = problems.LinearRegression()
 
@@ -79,7 +77,7 @@ def test_recomputation_keeps_only_where_the_steps_went():
     def kept(recompute):
         """How many tensors the graph stacks up for the way back."""
         problem = problems.Images(dtype="float32")
-        step, _ = prepared(ki.MAML(descent(), recompute=recompute), problem)
+        step, _ = prepared(ki.MAML(descent(2), recompute=recompute), problem)
         definition = step.get_concrete_function().graph.as_graph_def()
         ops = [op for function in definition.library.function for op in function.node_def]
         return sum(op.op == "TensorListPushBack" for op in ops)
@@ -119,20 +117,16 @@ def test_learned_rates_train_and_stay_positive():
     assert np.any(np.abs(rates - 0.01) > 1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("settings", "adapt"),
+    ("run", "settings", "adapt"),
     [
-        *(
-            pytest.param(*case, marks=pytest.mark.slow)
-            for case in (
-                ({}, "head"),
-                ({}, ["dense_1", "head"]),
-                ({"recompute": True}, "head"),
-                ({"first_order": True}, ["dense_1", "head"]),
-                ({"rate": ki.LearningRate}, None),
-            )
-        ),
+        ("graph", {}, ["dense_1", "head"]),
+        ("graph", {"recompute": True}, "head"),
+        ("eager", {"first_order": True}, ["dense_1", "head"]),
+        ("graph", {"rate": ki.LearningRate}, None),
     ],
+    indirect=["run"],
 )
 def test_a_task_that_overflows_leaves_what_all_tasks_share_untouched(run, settings, adapt):
     """The derivative for shared weights, features or a step size is one sum over all tasks."""
@@ -141,7 +135,7 @@ def test_a_task_that_overflows_leaves_what_all_tasks_share_untouched(run, settin
     layers = [keras.layers.Dense(5, "tanh", name=f"dense_{i}", dtype="float64") for i in (0, 1)]
     head = keras.layers.Dense(1, dtype="float64", name="head")
     model = keras.Sequential([keras.Input((3,), dtype="float64"), *layers, head])
-    algorithm = ki.MAML(ki.inner.GradientDescent(3, rate), **settings)
+    algorithm = ki.MAML(ki.inner.GradientDescent(2, rate), **settings)
     learner = ki.MetaLearner(model, algorithm, adapt=adapt)
     learner.compile(loss=keras.losses.MeanSquaredError(dtype="float64"))
     rng = np.random.default_rng(0)
