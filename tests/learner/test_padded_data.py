@@ -26,7 +26,7 @@ def in_double_precision():
 
 
 def imaml():
-    return ki.IMAML(1.0, ki.inner.GradientDescent(2))
+    return ki.IMAML(1.0, ki.inner.GradientDescent(2, 0.1))
 
 
 def both(weighted=False):

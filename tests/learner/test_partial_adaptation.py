@@ -14,13 +14,13 @@ TINY = ["--blocks=1", "--width=64", "--vocabulary=50", "--length=4", "--inner_st
 def test_every_part_is_measured():
     command = [sys.executable, "-m", "benchmarks.cost.partial_adaptation", *TINY, "--repeats=1"]
     done = subprocess.run(
-        [*command, "--adapt=head,lora,lora_merged"], cwd=ROOT, capture_output=True, text=True
+        [*command, "--adapt=head,lora_merged"], cwd=ROOT, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     rows = [line.split("|")[1:-1] for line in done.stdout.splitlines() if line.startswith("| ")][1:]
-    assert [row[0].strip() for row in rows] == ["head", "lora", "lora_merged"]
+    assert [row[0].strip() for row in rows] == ["head", "lora_merged"]
     adapted = [int(row[2].replace(",", "")) for row in rows]
-    assert adapted == [130, 1024, 1024]
+    assert adapted == [130, 1024]
     assert all(float(row[-1]) > 0 for row in rows)
 
 
