@@ -1,6 +1,6 @@
 r"""Memory and episodes a second of images that stay in their files.
 
-    python -m benchmarks.cost.stored_images --images=200000 --at_most_mb=60
+    python -m benchmarks.cost.stored_images --images=200000 --at_most_mb=90
     python -m benchmarks.cost.stored_images --images=2000 --image_size=84 --step
 
 Writes small files in class folders, unless they are there, and draws episodes of them: read from
@@ -76,7 +76,8 @@ def speed(folder: pathlib.Path, in_memory: bool) -> float:
 
 def step(folder: pathlib.Path) -> float:
     """Episodes that a meta-step eats in a second, with data that is there already."""
-    learner = ki.MetaLearner(ki.models.Conv4(5, (FLAGS.image_size, FLAGS.image_size, 3)))
+    size = FLAGS.image_size
+    learner = ki.MetaLearner(ki.models.Conv4(5, input_shape=(size, size, 3)), ki.IMAML())
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     learner.compile(keras.optimizers.Adam(1e-3), loss=loss)
     batch = next(iter(episodes_of(folder, False).batch(_TASKS)))

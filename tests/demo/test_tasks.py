@@ -1,5 +1,8 @@
 """What the page of the demo computes, without a page."""
 
+import queue
+import threading
+
 import numpy as np
 import pytest
 
@@ -92,6 +95,19 @@ def test_twenty_classes_of_five_examples_adapt():
     task.adapt()
     answer = task.answer(task.examples[-1][1])
     assert len(answer.after) == 20 and sum(answer.after.values()) == pytest.approx(1, abs=1e-5)
+
+
+def test_the_graph_of_one_class_more_is_made_ahead_and_once(monkeypatch):
+    made = queue.Queue()
+    monkeypatch.setattr(learners, "warm_up", lambda *which: made.put(which))
+    monkeypatch.setattr(learners, "_ready", {("omniglot", 5)})
+    monkeypatch.setattr(learners, "ahead", threading.Event())
+    learners.prepare_ahead("omniglot", 3)  # as without --warm_up
+    learners.ahead.set()
+    for classes in (2, 2, 4, learners.MOST_CLASSES):
+        learners.prepare_ahead("omniglot", classes)
+    assert made.get(timeout=10) == ("omniglot", 3)
+    assert made.empty()
 
 
 def test_two_windows_share_no_examples():
