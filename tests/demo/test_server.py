@@ -63,16 +63,18 @@ def test_adaptations_in_a_row_leave_no_models(server, tmp_path):
     assert kept[-1] - kept[4] < GROWTH, kept
 
 
-def test_twenty_classes_and_no_more():
+def test_twenty_classes_of_five_examples_and_no_more():
     handlers = {one.api_name: one.fn for one in page.page().fns.values()}
     task, drawing = ImageTask("omniglot"), {"composite": canvas(FIGURES["ring"])}
     for number in range(20):
         figure = moved(FIGURES[sorted(FIGURES)[number % 5]], 0.4 + 0.1 * (number // 5))
-        task.add(f"class {number}", task.drawing(canvas(figure)))
+        image = task.drawing(canvas(figure))
+        for _ in range(5):
+            task.add(f"class {number}", image)
     status = handlers["omniglot_add"](task, None, "class 20", drawing)[2]
     assert status == "There are 20 classes, which is the most."
     after = handlers["omniglot_query"](task, drawing)[2]
-    assert len(after) == 20
+    assert len(after) == 20 and sum(after.values()) == pytest.approx(1, abs=1e-5)
 
 
 def test_a_hundred_photographs_at_once_get_one_sentence(tmp_path):
