@@ -105,6 +105,10 @@ docs: $(DOCS)/installed ## Build the documentation site into build/site; a broke
 docs-serve: $(DOCS)/installed ## Show the site on this machine while you write it.
 	$(DOCS)/bin/mkdocs serve
 
+.PHONY: lighthouse
+lighthouse: docs ## Rate five pages of the site by Lighthouse; needs npx and Chromium.
+	$(DOCS)/bin/python -m docs.lighthouse
+
 .PHONY: notebooks
 notebooks: $(VENV)/installed-dev ## Run the guides and write their notebooks (guides="learn_lambda ...").
 	$(BIN)/python -m docs.notebooks $(guides)

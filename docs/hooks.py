@@ -61,6 +61,11 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     return outside_fences(markdown, lambda text: LINK.sub(to_page, text))
 
 
+def on_post_page(output: str, **_: Any) -> str:
+    """Give the theme's search box a name that screen readers say."""
+    return output.replace('role="dialog">', 'role="dialog" aria-label="Search">')
+
+
 def linked(markdown: str, source: str) -> Iterator[str]:
     """The files of the repository that a page links to."""
     for link in LINK.findall(FENCE.sub("", markdown)):

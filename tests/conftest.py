@@ -13,6 +13,13 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as an import of keras_ima
 import pytest
 
 
+def pytest_sessionstart(session):
+    """Load TensorFlow by the package, which keeps the lines of its start off the terminal."""
+    processes = session.config.getoption("numprocesses", None)
+    if hasattr(session.config, "workerinput") or not processes:  # not in what only hands out tests
+        import keras_imaml  # noqa: F401
+
+
 def pytest_collection_finish():
     """Look for garbage less often, and not in what was imported: that is a fifth of the time."""
     gc.collect()

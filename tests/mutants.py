@@ -29,7 +29,11 @@ TESTS = {  # by module, what tests it beside the file of its name
         "tests/algorithms/test_imaml.py",
         "tests/test_all_solvers.py",
     ],
-    "keras_imaml/inner/*.py": ["tests/inner/test_{name}.py", "tests/test_all_solvers.py"],
+    "keras_imaml/inner/*.py": [
+        "tests/inner/test_{name}.py",
+        "tests/inner/test_step_counts.py",
+        "tests/test_all_solvers.py",
+    ],
     "keras_imaml/linear/[!c_]*.py": ["tests/linear/test_*.py", "tests/test_all_solvers.py"],
     "keras_imaml/linear/conj*.py": ["tests/linear/test_*.py", "tests/test_all_solvers.py"],
     "keras_imaml/callbacks/residual_curve.py": [
@@ -77,7 +81,7 @@ def all_mutants() -> list[Mutant]:
             files = {f for t in tests for f in ROOT.glob(t.format(name=path.stem))}
             # The file of its name first, which notices most.
             ordered = sorted(files, key=lambda f: (f.stem != f"test_{path.stem}", f))
-            found = tuple(str(f.relative_to(ROOT)) for f in ordered)
+            test_files = tuple(str(f.relative_to(ROOT)) for f in ordered)
             source = path.read_text(encoding="utf-8")
             ignored = _without_effect(source)
             nodes = list(ast_nodes(get_ast(source)))
@@ -89,7 +93,7 @@ def all_mutants() -> list[Mutant]:
                 for occurrence, (start, _) in enumerate(places):
                     if not any(first <= tuple(start) < end for first, end in ignored):
                         file = str(path.relative_to(ROOT))
-                        mutants.append(Mutant(file, name, occurrence, start[0], found))
+                        mutants.append(Mutant(file, name, occurrence, start[0], test_files))
     return mutants
 
 

@@ -2,11 +2,12 @@
 
 from typing import Any
 
+import keras_imaml as ki
+
 import keras
 import numpy as np
 import tensorflow as tf
 
-import keras_imaml as ki
 from benchmarks.accuracy.peers.problems import DECAY, RATE, STEPS, STRENGTH, Problem
 
 
@@ -68,7 +69,7 @@ def meta_gradient(problem: Problem, unroll: bool = False) -> np.ndarray:
         objective = learner.objective(((support_x, support_y), (query_x, query_y)), training=True)
         return learner.algorithm.meta_gradient(objective, variables).gradients
 
-    return np.concatenate([np.ravel(gradient) for gradient in step()])
+    return np.concatenate([np.ravel(gradient) for gradient in step.get_concrete_function()()])
 
 
 def is_images(problem: Problem) -> bool:

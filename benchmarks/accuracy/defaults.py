@@ -14,10 +14,10 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+import keras_imaml as ki  # before keras: it asks TensorFlow for its fast CPU kernels
+
 import keras
 import numpy as np
-
-import keras_imaml as ki  # before keras: it asks TensorFlow for its fast CPU kernels
 
 STRENGTHS = (0.05, 0.2, 0.5, 2.0)
 RATES = ("auto", 0.01, 0.03, 0.1, 0.3)

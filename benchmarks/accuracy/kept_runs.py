@@ -4,9 +4,10 @@ import pathlib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from trainers import parsing
+
 from benchmarks.accuracy import result_files
 from benchmarks.accuracy.keep_run import FEATURES
-from trainers import parsing
 
 
 class Kept(NamedTuple):

@@ -16,14 +16,14 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import keras_imaml as ki
+from keras_imaml.pretrained import learners
+from keras_imaml.pretrained.cards import FOLDER, NAMES
+
 import keras
 import numpy as np
 import tensorflow as tf
 from absl import app, flags
-
-import keras_imaml as ki
-from keras_imaml.pretrained import learners
-from keras_imaml.pretrained.cards import FOLDER, NAMES
 
 FLAGS = flags.FLAGS
 

@@ -14,10 +14,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import keras_imaml as ki
+
 import keras
 from absl import app, flags
-
-import keras_imaml as ki
 
 FLAGS = flags.FLAGS
 

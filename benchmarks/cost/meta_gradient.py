@@ -163,11 +163,11 @@ def _measure(problem: str, algorithm: str, inner_steps: int, repeats: int) -> di
         settings = json.loads(str(arrays["settings"]))
         parts = [arrays[name] for name in ("support_x", "support_y", "query_x", "query_y")]
 
-    import keras
-    import tensorflow as tf
-
     import keras_imaml as ki
     from keras_imaml.learner.meta_batch import meta_gradient
+
+    import keras
+    import tensorflow as tf
 
     algorithm, _, at_once = algorithm.partition(":")
     support_x, support_y, query_x, query_y = map(tf.constant, parts)

@@ -111,9 +111,9 @@ def numbers(name: str, kind: type) -> list[Any]:
 
 def networks(ways: Sequence[int]) -> Iterator[tuple[str, Any]]:
     """What the weights are, and the network that has them."""
-    import keras
-
     import keras_imaml as ki
+
+    import keras
 
     for way in ways:
         keras.utils.set_random_seed(FLAGS.seed)
@@ -126,10 +126,10 @@ def networks(ways: Sequence[int]) -> Iterator[tuple[str, Any]]:
 
 def objective(network: Any) -> Any:
     """The support losses of `--tasks` tasks under a network."""
-    import keras
-
     import keras_imaml as ki
     from keras_imaml.objectives.task_objective import TaskObjective
+
+    import keras
 
     sizes = {"way": network.output_shape[-1], "shot": 1, "query": 1, "seed": FLAGS.seed}
     if FLAGS.data_dir:
@@ -157,11 +157,12 @@ def solvers(objective: Any) -> dict[str, Run]:
 
 def runner(objective: Any, solver: Any) -> Run:
     """A function from lambda and the solver's steps to where it arrives."""
+    from keras_imaml._utils.vectors import norm
+    from keras_imaml.objectives.inner_problem import InnerProblem
+
     import tensorflow as tf
 
     from benchmarks.solvers import with_settings
-    from keras_imaml._utils.vectors import norm
-    from keras_imaml.objectives.inner_problem import InnerProblem
 
     parameters = objective.parameters
     theta = parameters.theta()

@@ -95,12 +95,12 @@ def measure(part: str) -> dict[str, Any]:
     """One meta-step of iMAML, in this process."""
     import contextlib
 
+    import keras_imaml as ki
+    from keras_imaml.batching import task_network
+
     import keras
     import numpy as np
     import tensorflow as tf
-
-    import keras_imaml as ki
-    from keras_imaml.batching import task_network
 
     keras.utils.set_random_seed(FLAGS.seed)
     build = encoder if FLAGS.encoder == "keras" else hub_encoder

@@ -69,7 +69,6 @@ def _measure(name: str) -> dict[str, str]:
     import dataclasses
 
     import keras
-
     from trainers import experiment, parsing
     from trainers.settings import Machine
 

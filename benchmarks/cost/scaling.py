@@ -97,10 +97,11 @@ def sweep(name: str) -> Iterator[dict[str, Any]]:
 
 def measure(workload: Workload) -> float:
     """The median of --rounds meta-steps, in milliseconds."""
+    from keras_imaml.learner.meta_batch import meta_gradient
+
     import tensorflow as tf
 
     from benchmarks.speed.ours import learner_for
-    from keras_imaml.learner.meta_batch import meta_gradient
 
     learner = learner_for(SimpleNamespace(**dataclasses.asdict(workload), seed=FLAGS.seed))
     tasks = tf.nest.map_structure(tf.constant, draw_tasks(workload, FLAGS.seed))

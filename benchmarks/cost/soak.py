@@ -9,11 +9,12 @@ time is the tenth percentile of its part, which what else the machine does hardl
 
 from collections.abc import Sequence
 
+import keras_imaml as ki
+
 import keras
 import numpy as np
 from absl import app, flags
 
-import keras_imaml as ki
 from benchmarks import machine
 from benchmarks.step_times import StepTimes
 

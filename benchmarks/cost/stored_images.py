@@ -14,12 +14,13 @@ import pathlib
 import time
 from collections.abc import Iterator, Sequence
 
+import keras_imaml as ki
+
 import keras
 import numpy as np
 import tensorflow as tf
 from absl import app, flags
 
-import keras_imaml as ki
 from benchmarks import machine
 
 FLAGS = flags.FLAGS

@@ -103,11 +103,11 @@ def measure(network: str, algorithm: str) -> dict[str, Any]:
 
 def learner_of(network: str, algorithm: str) -> tuple[Any, Any]:
     """A compiled learner of the network, and meta-batches for it without an end."""
+    import keras_imaml as ki
+
     import keras
     import numpy as np
     import tensorflow as tf
-
-    import keras_imaml as ki
 
     keras.utils.set_random_seed(0)
     random = np.random.default_rng(0)
@@ -135,9 +135,9 @@ def learner_of(network: str, algorithm: str) -> tuple[Any, Any]:
 
 
 def _network(name: str, way: int, shape: tuple[int, ...]) -> Any:
-    import keras
-
     import keras_imaml as ki
+
+    import keras
 
     if name == "conv4":
         return ki.models.Conv4(way)

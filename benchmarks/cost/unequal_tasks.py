@@ -13,11 +13,12 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import keras_imaml as ki
+
 import keras
 import numpy as np
 from absl import app, flags
 
-import keras_imaml as ki
 from benchmarks import machine
 
 FLAGS = flags.FLAGS

@@ -19,11 +19,12 @@ the rates of the solvers promise; derivations are beside the code.
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import keras_imaml as ki
+
 import keras
 import numpy as np
 import tensorflow as tf
 
-import keras_imaml as ki
 from benchmarks.solvers import with_settings
 
 SIZE = 50

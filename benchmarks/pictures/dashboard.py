@@ -52,9 +52,9 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _train(log_dir: str) -> None:
-    import keras
-
     import keras_imaml as ki
+
+    import keras
 
     ki.parallel_tasks(FLAGS.cores)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)

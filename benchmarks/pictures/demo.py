@@ -22,9 +22,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+from trainers.demo import wave_task
 
 from benchmarks.pictures.figures import FIGURES, moved
-from trainers.demo import wave_task
 
 # The pad draws by WebGL, which a browser without a window computes on the processor.
 _SOFTWARE = ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]

@@ -38,10 +38,10 @@ def main(argv: Sequence[str]) -> None:
     """Find the task and draw it."""
     if len(argv) > 1:
         raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
-    import tensorflow as tf
-
     import keras_imaml as ki  # before TensorFlow
     from keras_imaml.callbacks.episode_picture import episode_picture
+
+    import tensorflow as tf
 
     served = tf.saved_model.load(FLAGS.learner)
     tasks = ki.data.omniglot(

@@ -21,13 +21,14 @@ import sys
 import time
 from collections.abc import Sequence
 
+import keras_imaml as ki
+from keras_imaml.distribution import replicas
+
 import keras
 import tensorflow as tf
 from absl import app, flags
 
-import keras_imaml as ki
 from benchmarks.step_times import StepTimes
-from keras_imaml.distribution import replicas
 
 FLAGS = flags.FLAGS
 _LATENCY = 1e-4  # seconds of a message between machines of one network

@@ -7,14 +7,15 @@ The variant `meta_gradient` (default) is what the peers compute; `train_step` is
 import dataclasses
 from types import SimpleNamespace
 
+import keras_imaml as ki
+from keras_imaml.learner.meta_batch import meta_gradient
+
 import keras
 import numpy as np
 import tensorflow as tf
 
-import keras_imaml as ki
 from benchmarks.speed.peers import protocol
 from benchmarks.speed.workloads import Workload, build_network
-from keras_imaml.learner.meta_batch import meta_gradient
 
 
 def learner_for(settings: SimpleNamespace) -> ki.MetaLearner:

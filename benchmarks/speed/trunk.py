@@ -17,14 +17,15 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 from unittest import mock
 
+import keras_imaml as ki
+from keras_imaml.learner import objective_builder
+from keras_imaml.learner.meta_batch import meta_gradient
+
 import keras
 import tensorflow as tf
 from absl import app, flags
 
-import keras_imaml as ki
 from benchmarks import machine
-from keras_imaml.learner import objective_builder
-from keras_imaml.learner.meta_batch import meta_gradient
 
 FLAGS = flags.FLAGS
 # Rounding turns units of relu on and off.

@@ -91,9 +91,9 @@ def build_network(workload: Workload, seed: int):
       kink of the rectifier, where the last digit of float32 would decide about the gradient. The
       last block is scaled down, to keep the inner loop of the head stable.
     """
-    import keras
-
     import keras_imaml as ki
+
+    import keras
 
     keras.utils.set_random_seed(seed)
     if workload.network == "mlp":

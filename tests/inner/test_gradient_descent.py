@@ -214,3 +214,20 @@ def test_settings_are_checked(arguments):
     name = next(iter(arguments))
     with pytest.raises(ValueError, match=f"Invalid value for `{name}`.*Received"):
         GradientDescent(**arguments)
+
+
+def test_no_steps_and_one_are_settings():
+    assert GradientDescent(steps=0).steps == 0
+    assert GradientDescent(steps=1).steps == 1
+
+
+@pytest.mark.parametrize(
+    ("momentum", "nesterov", "limit"),
+    [(0.0, False, 2.0), (0.5, False, 3.0), (0.5, True, 1.5), (0.9, True, 2 * 1.9 / 2.8)],
+)
+def test_steps_at_the_limit_of_stability_are_refused(momentum, nesterov, limit):
+    strength = 0.5
+    GradientDescent(2, 0.999 * limit / strength, momentum, nesterov).check_stable(strength)
+    for learning_rate in (limit / strength, 1.001 * limit / strength):
+        with pytest.raises(ValueError, match="Invalid value for `learning_rate`.*steps of a long"):
+            GradientDescent(2, learning_rate, momentum, nesterov).check_stable(strength)

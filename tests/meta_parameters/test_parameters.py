@@ -8,7 +8,15 @@ import pytest
 import tensorflow as tf
 
 import keras_imaml as ki
-from keras_imaml.meta_parameters.parameters import Group, Parameters, warn_of_constraints
+from keras_imaml.meta_parameters.parameters import (
+    Group,
+    Parameters,
+    adapted_indices,
+    at_indices,
+    freeze,
+    frozen_indices,
+    warn_of_constraints,
+)
 
 
 def network():
@@ -176,3 +184,63 @@ def test_constraints_of_adapted_weights_are_said_to_hold_for_theta_alone():
         warn_of_constraints(Parameters(network, adapt="head"))
         tied = keras.Sequential([keras.Input((2,)), ki.layers.TiedDense(2)])
         warn_of_constraints(Parameters(tied))  # its own constraint is meant for theta
+
+
+@pytest.mark.parametrize(
+    ("constraint", "path", "said"),
+    [
+        ("unit_norm", "head/kernel", False),  # the cosine head of this package's models
+        ("unit_norm", "last/kernel", True),
+        ("non_neg", "head/kernel", True),
+    ],
+)
+def test_the_constraint_of_a_cosine_head_is_meant_for_theta(constraint, path, said):
+    inputs = keras.Input((2,))
+    layer = keras.layers.Dense(2, kernel_constraint=constraint, name=path.split("/")[0])
+    model = keras.Model(inputs, layer(inputs))
+    assert model.weights[0].path == path
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        warn_of_constraints(Parameters(model))
+    assert bool(caught) is said
+
+
+def test_a_split_says_whether_it_has_changed():
+    model = network()
+    parameters = Parameters(model)
+    assert parameters.split_anew() is False
+    for trainable in (False, True):
+        model.get_layer("body").trainable = trainable
+        assert parameters.split_anew() is True
+        assert parameters.adapted == model.trainable_variables
+        assert parameters.split_anew() is False
+    model.trainable = False
+    assert parameters.split_anew() is False
+    assert parameters.size == 3 * 4 + 4 + 4 + 4 + 4 * 2 + 2
+
+
+def test_a_refused_split_changes_nothing():
+    model = network()
+    parameters = Parameters(model)
+    adapted = parameters.adapted
+    model.get_layer("body").trainable = False
+
+    def refuse(split):
+        assert split.adapted == model.trainable_variables
+        raise ValueError("refused")
+
+    with pytest.raises(ValueError, match="refused"):
+        parameters.split_anew(refuse)
+    assert parameters.adapted is adapted
+
+
+def test_a_copy_adapts_and_freezes_the_same_weights():
+    model, copy = network(), network()
+    selected = at_indices(copy, adapted_indices(Parameters(model, "head")))
+    assert [v.path for v in Parameters(copy, selected).adapted] == [
+        v.path for v in copy.get_layer("head").trainable_variables
+    ]
+    model.get_layer("norm").gamma.trainable = False
+    assert frozen_indices(model) == [2]
+    freeze(copy, frozen_indices(model))
+    assert [w.trainable for w in copy.weights] == [w.trainable for w in model.weights]

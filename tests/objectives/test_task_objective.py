@@ -172,3 +172,20 @@ def test_regularizers_enter_both_losses():
     phi = tf.ones([3, 6], tf.float64)
     for losses in (lambda o: o.support_losses(phi), lambda o: o.query_losses(phi)[0]):
         np.testing.assert_allclose(losses(decayed) - losses(plain), [0.06] * 3, rtol=1e-6)
+
+
+def test_no_query_example_is_counted_with_those_of_the_support_set():
+    problem = problems.Images()
+    tasks, examples = problem.tensors.support_y.shape[:2]
+    weights = np.ones([tasks, examples])
+    weights[0, 1:] = 0
+    tensors = problem.tensors._replace(support_weights=tf.constant(weights))
+    objective = problems.objective_of(problem, transductive=False, tensors=tensors)
+    joined, rows, counted = objective.joined_inputs()
+    queries = problem.tensors.query_y.shape[1]
+    assert int(rows) == examples
+    assert joined.shape[1] == examples + queries
+    expected = np.concatenate([weights > 0, np.zeros([tasks, queries], bool)], axis=1)
+    np.testing.assert_array_equal(counted, expected)
+    unweighted = problems.objective_of(problem, transductive=False)
+    assert unweighted.joined_inputs()[2] is None

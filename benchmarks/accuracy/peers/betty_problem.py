@@ -16,21 +16,9 @@ from betty.engine import Engine
 from betty.problems import ImplicitProblem
 
 from benchmarks.accuracy.peers import problems
-from benchmarks.accuracy.peers.torch_objectives import inner, outer, tensors
+from benchmarks.accuracy.peers.torch_objectives import Vector, inner, outer, tensors
 
 _STEPS = 2000
-
-
-class Values(torch.nn.Module):
-    """A vector of parameters."""
-
-    def __init__(self, values):
-        super().__init__()
-        self.values = torch.nn.Parameter(torch.tensor(values))
-
-    def forward(self):
-        """The vector."""
-        return self.values
 
 
 def meta_gradient(problem: problems.Problem) -> torch.Tensor:
@@ -55,7 +43,7 @@ def _of_task(problem, task):
         def get_batch(self):
             return x, y
 
-    meta, phi = Values(problem.meta), Values(problem.start)
+    meta, phi = Vector(problem.meta), Vector(problem.start)
     upper = Outer("outer", Config(), meta, torch.optim.SGD(meta.parameters(), lr=1.0), device="cpu")
     lower = Inner(
         "inner",

@@ -9,25 +9,13 @@ import higher
 import torch
 
 from benchmarks.accuracy.peers import problems
-from benchmarks.accuracy.peers.torch_objectives import inner, losses, outer, tensors
-
-
-class Weights(torch.nn.Module):
-    """A vector of weights."""
-
-    def __init__(self, values):
-        super().__init__()
-        self.values = torch.nn.Parameter(torch.tensor(values))
-
-    def forward(self):
-        """The vector."""
-        return self.values
+from benchmarks.accuracy.peers.torch_objectives import Vector, inner, losses, outer, tensors
 
 
 def meta_gradient(problem: problems.Problem) -> torch.Tensor:
     """The mean over tasks, through the steps."""
     name = problem.name
-    weights = Weights(problem.start)
+    weights = Vector(problem.start)
     of_start = name == "images"
     meta = weights.values if of_start else torch.tensor(problem.meta, requires_grad=True)
     optimizer = torch.optim.SGD(weights.parameters(), lr=problems.RATE * problem.rate)

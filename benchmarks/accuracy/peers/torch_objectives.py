@@ -8,6 +8,18 @@ from benchmarks.accuracy.peers.problems import DECAY, STRENGTH, Problem
 torch.set_default_dtype(torch.float64)
 
 
+class Vector(torch.nn.Module):
+    """A vector of parameters as a module, which is what these libraries differentiate."""
+
+    def __init__(self, values):
+        super().__init__()
+        self.values = torch.nn.Parameter(torch.tensor(values))
+
+    def forward(self):
+        """The vector."""
+        return self.values
+
+
 def outputs(name: str, phi: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     """What the network of a problem gives with the weights `phi`."""
     if name == "ridge":
