@@ -89,9 +89,9 @@ def test_the_graph_of_one_class_more_is_made_ahead_and_once(monkeypatch):
     made = queue.Queue()
     monkeypatch.setattr(learners, "warm_up", lambda *which: made.put(which))
     monkeypatch.setattr(learners, "_ready", {("omniglot", 5)})
-    monkeypatch.setattr(learners, "ahead", threading.Event())
+    monkeypatch.setattr(learners, "early_graphs", threading.Event())
     learners.prepare_ahead("omniglot", 3)  # as without --warm_up
-    learners.ahead.set()
+    learners.early_graphs.set()
     for classes in (2, 2, 4, learners.MOST_CLASSES):
         learners.prepare_ahead("omniglot", classes)
     assert made.get(timeout=10) == ("omniglot", 3)

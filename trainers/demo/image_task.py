@@ -110,8 +110,8 @@ class ImageTask:
                 self._checked(name)
             except ValueError as error:  # of all others too, which are not read
                 left = len(paths) - number
-                more = f" {left} files were left out." if number else ""
-                return [*problems, in_one_line(error) + more]
+                note = f" {left} files were left out." if number else ""
+                return [*problems, in_one_line(error) + note]
             try:
                 self.add(name, self.file(path))
             except ValueError as error:

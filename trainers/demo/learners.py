@@ -15,7 +15,7 @@ from keras_imaml.export.adapted_model import adapted_model
 
 MOST_CLASSES = 20
 _LOCK = threading.RLock()  # learners hold graphs and a lambda, which a thread may change
-ahead = threading.Event()
+early_graphs = threading.Event()
 """Whether graphs are made before they are needed; see `prepare_ahead`."""
 _ready: set[tuple[str, int | None]] = set()
 
@@ -61,7 +61,7 @@ def _solver(name: str, classes: int | None, steps: int | None) -> Any:
     def solve(support_x: tf.Tensor, support_y: tf.Tensor) -> Any:
         return meta_learner.solve(support_x, support_y, support_x[:1])[0]
 
-    return solve
+    return solve.get_concrete_function()  # not counted as one function traced again and again
 
 
 def adapt(
@@ -126,7 +126,7 @@ def _unadapted(name: str, classes: int | None) -> Any:
     def outputs(query_x: tf.Tensor) -> tf.Tensor:
         return model(query_x, training=False)
 
-    return outputs
+    return outputs.get_concrete_function()
 
 
 def warm_up(name: str, classes: int | None = None) -> None:
@@ -145,9 +145,9 @@ def warm_up(name: str, classes: int | None = None) -> None:
 def prepare_ahead(name: str, classes: int) -> None:
     """Make the graph of one class more in another thread, while a visitor makes an example of it.
 
-    It does nothing unless `ahead` is set.
+    It does nothing unless `early_graphs` is set.
     """
     following = (name, classes + 1)
-    if ahead.is_set() and classes < MOST_CLASSES and following not in _ready:
+    if early_graphs.is_set() and classes < MOST_CLASSES and following not in _ready:
         _ready.add(following)
         threading.Thread(target=warm_up, args=following, daemon=True).start()

@@ -110,7 +110,7 @@ def _warm_up(most: int) -> None:
     """Make the graphs that most visitors need, before they do."""
     from trainers.demo import learners
 
-    learners.ahead.set()
+    learners.early_graphs.set()
     learners.warm_up("sinusoid")
     for classes in range(2, min(most, learners.MOST_CLASSES) + 1):
         for name in ("omniglot", "mini_imagenet"):
