@@ -27,7 +27,7 @@ def parser() -> argparse.ArgumentParser:
         type=int,
         default=5,
         help="make graphs in advance for up to so many classes, and then for one more than a "
-        "visitor has: 1.0 GB of memory for 5, 1.4 GB for 10, 2.1 GB for 20; 0: none, and the "
+        "visitor has: 1.0 GB of memory for 5, 1.4 GB for 10, 2.2 GB for 20; 0: none, and the "
         "first adaptation to each number of classes takes some seconds (default: 5)",
     )
     arguments.add_argument("--browser", action="store_true", help="open the page in a browser")
