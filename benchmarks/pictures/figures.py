@@ -26,7 +26,7 @@ def canvas(strokes, size=280, width=8):
     for stroke in strokes:
         points = size / 2 * (1 + np.array(stroke))
         for (x, y), (dx, dy) in zip(points, np.diff(points, axis=0), strict=False):
-            along = ((columns - x) * dx + (rows - y) * dy) / (dx**2 + dy**2)
-            share = np.clip(along, 0, 1)  # of the segment, up to its place nearest to a pixel
+            share = ((columns - x) * dx + (rows - y) * dy) / (dx**2 + dy**2)
+            share = np.clip(share, 0, 1)  # of the segment, up to its place nearest to a pixel
             image[np.hypot(rows - y - share * dy, columns - x - share * dx) < width / 2] = 0
     return image

@@ -13,6 +13,7 @@ import tensorflow as tf
 from filelock import FileLock, Timeout
 
 from keras_imaml._utils.progress_bar import WaitingBar
+from keras_imaml.data.array_records import all_of, labels_of, numbered_images
 from keras_imaml.data.decoding import decode
 from keras_imaml.data.episodes import ExamplePool
 from keras_imaml.data.records import BLOCK, files_at_once, records_of
@@ -158,6 +159,17 @@ def _read(
     tfds = import_tfds()
     position = tf.constant(_positions(builder, class_names))
     features, image = builder.info.features, {"image": tfds.decode.SkipDecoding()}
+    place = f"the data set {builder.name!r}"
+    if builder.info.file_format.value == "array_record":
+        source = builder.as_data_source(split=tfds_split, decoders=image)
+        classes = position.numpy()[labels_of(source)]
+        numbers = np.argsort(classes, kind="stable")[np.count_nonzero(classes < 0) :]
+        stored = numbered_images(source, numbers, image_size, channels)
+        if not stays_in_files(in_memory, len(numbers), image_size, channels, place):
+            return ExamplePool.from_labels(all_of(stored), classes[numbers], class_names)
+        counts = np.bincount(classes[numbers], minlength=len(class_names))
+        return ExamplePool(stored, counts, tuple(class_names))
+    _check_format(builder)
     labels_alone = tfds.decode.PartialDecoding({"label": True}).extract_features(features)
 
     def class_of(record: tf.Tensor) -> tf.Tensor:
@@ -166,11 +178,9 @@ def _read(
     def image_of(record: tf.Tensor) -> tf.Tensor:
         return features.deserialize_example(record, decoders=image)["image"]
 
-    _check_format(builder)
     records = records_of(builder, tfds_split, class_of)
     records = records[records.labels >= 0]
     order = np.argsort(records.labels, kind="stable")
-    place = f"the data set {builder.name!r}"
     if stays_in_files(in_memory, len(order), image_size, channels, place):
         counts = np.bincount(records.labels, minlength=len(class_names))
         stored = records[order].images(image_of, image_size, channels)
@@ -200,10 +210,10 @@ def _read(
 
 
 def _check_format(builder: Any) -> None:
-    """Refuse data sets whose files are of another format than TFDS writes by default."""
+    """Refuse data sets in files of other formats."""
     if builder.info.file_format.value != "tfrecord":
         raise ValueError(
-            "Invalid value for `data_dir`. Expected a data set in TFRecord files: prepare it with "
+            "Invalid value for `data_dir`. Expected TFRecord or ArrayRecord files: prepare it with "
             f"file_format='tfrecord'. Received: {str(builder.data_dir)!r}, whose files are "
             f"{builder.info.file_format.value!r}"
         )

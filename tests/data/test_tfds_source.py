@@ -154,7 +154,11 @@ class Shards(tfds.core.GeneratorBasedBuilder):
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory):
-    builder = Shards(data_dir=tmp_path_factory.mktemp("shards"))
+    return prepared(tmp_path_factory.mktemp("shards"), "tfrecord")
+
+
+def prepared(folder, file_format):
+    builder = Shards(data_dir=folder, file_format=file_format)
     builder.download_and_prepare(download_config=tfds.download.DownloadConfig(num_shards=3))
     return builder
 
@@ -185,6 +189,18 @@ def test_episodes_of_records_are_those_of_memory_and_resume_by_number(read_and_h
         tf.nest.map_structure(np.testing.assert_array_equal, one, other)
     (later,) = first_episodes(read, 1, start=2)
     tf.nest.map_structure(np.testing.assert_array_equal, later, everything[2])
+
+
+@pytest.mark.slow
+def test_array_records_hold_the_same_images_as_other_files(read_and_held, tmp_path):
+    pytest.importorskip("array_record")
+    settings = (prepared(tmp_path, "array_record"), "train+test", ["c", "a"], 4, 3)
+    read, held = (load_pool(*settings, in_memory=in_memory) for in_memory in (False, True))
+    assert np.array_equal(read.examples.read(tf.range(80)), held.examples)
+    for one, other in zip(first_episodes(read), first_episodes(held), strict=True):
+        tf.nest.map_structure(np.testing.assert_array_equal, one, other)
+    rows = [{*map(bytes, pool.examples[:40])} for pool in (held, read_and_held[1])]  # of class c
+    assert rows[0] == rows[1]
 
 
 def test_records_stay_in_files_by_size_and_it_is_said_once(shards, monkeypatch, capsys):
