@@ -28,11 +28,6 @@ from benchmarks.pictures.figures import FIGURES, moved
 
 # The pad draws by WebGL, which a browser without a window computes on the processor.
 _SOFTWARE = ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
-# At 60 pictures a second, this would take both cores of a small machine from the server.
-_TEN_A_SECOND = """
-window.requestAnimationFrame = draw => setTimeout(() => draw(performance.now()), 100);
-window.cancelAnimationFrame = clearTimeout;
-"""
 _WINDOW = {"width": 1180, "height": 1000}
 _LONG = 120_000  # milliseconds to wait at most, on a busy machine
 _WIDTH = 560  # of the animation in pixels
@@ -96,9 +91,7 @@ def browser(path: str | None) -> Iterator[Any]:
 
 def opened(chromium: Any, address: str) -> Any:
     """A window with the page in it; `window.elsewhere` are requests to other hosts."""
-    context = chromium.new_context(viewport=_WINDOW)
-    context.add_init_script(_TEN_A_SECOND)
-    page = context.new_page()
+    page = chromium.new_context(viewport=_WINDOW).new_page()
     page.elsewhere = []
 
     def look(request: Any) -> None:
