@@ -24,8 +24,6 @@ ALGORITHMS = {
     "reptile": lambda steps=2, rate=0.1: ki.Reptile(ki.inner.GradientDescent(steps, rate)),
 }
 EVERY = [name if name == "imaml" else pytest.param(name, marks=SLOW) for name in ALGORITHMS]
-# What each algorithm does with bad tasks: tests/algorithms/test_all_algorithms.py.
-IMPLICIT_AND_UNROLLED = ["imaml", pytest.param("maml", marks=SLOW)]
 DESCENT = [name for name in EVERY if "imaml_newton_dual" not in str(name)]
 
 
@@ -81,7 +79,7 @@ def huge_pixels(x, y, q, z):
     x[0] = [[[[3e38]]]]
 
 
-@pytest.mark.parametrize("algorithm", IMPLICIT_AND_UNROLLED)
+@pytest.mark.parametrize("algorithm", DESCENT)
 def test_a_broken_task_is_counted_and_the_others_learn_as_if_it_were_not_there(algorithm):
     batch = learners.images(tasks=4)
     without = tf.nest.map_structure(lambda part: part[1:], batch)
@@ -113,7 +111,7 @@ def test_an_exploding_inner_loop_leaves_finite_weights(algorithm):
     assert_unchanged(before, after)
 
 
-@pytest.mark.parametrize("algorithm", IMPLICIT_AND_UNROLLED)
+@pytest.mark.parametrize("algorithm", DESCENT)
 def test_weights_of_nan_are_not_trained_on_and_stop_the_run(algorithm):
     made = learner(algorithm)
     kernel = made.trainable_variables[0]
@@ -195,9 +193,7 @@ def test_degenerate_support_sets_are_learned_from(algorithm):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "algorithm", ["imaml", *(pytest.param(name, marks=SLOW) for name in ("maml", "fomaml"))]
-)
+@pytest.mark.parametrize("algorithm", ["imaml", "maml", "fomaml"])
 def test_a_loss_of_zero_changes_nothing(algorithm):
     keras.utils.set_random_seed(0)
     made = ki.MetaLearner(ki.models.MLP(1, (2,), hidden=(4,)), ALGORITHMS[algorithm]())
