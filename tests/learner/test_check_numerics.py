@@ -34,9 +34,8 @@ ALGORITHMS = {  # each solver of inner problems, and each of linear systems
     "maml": lambda: ki.MAML(descent()),
     "first order": lambda: ki.MAML(descent(), first_order=True),
     "reptile": lambda: ki.Reptile(),
-    "self-training": lambda: ki.SelfTraining(ki.IMAML(inner=descent()), rounds=2),
+    "self-training": lambda: ki.SelfTraining(ki.IMAML(inner=descent()), rounds=1),
 }
-EVALUATED = ("conjugate gradient", "self-training")
 
 
 @pytest.mark.slow  # the debugger checks each operation, and tracing takes longer
@@ -51,6 +50,6 @@ def test_a_healthy_run_is_not_stopped(name, debugger):
     y = np.array([[0, 1]], "int32")
     data = ((x, y), (x, y))
     assert np.isfinite(learner.fit(*data, verbose=0).history["loss"]).all()
-    if name in EVALUATED:
+    if name == "conjugate gradient":  # of what all algorithms share
         tasks = tf.data.Dataset.from_tensors(data)
         assert ki.evaluate(learner, tasks, 1, verbose=0, per_task=True)["valid"].all()
