@@ -53,7 +53,9 @@ def test_the_length_does_not_count():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("eagerly", [True, False])
+@pytest.mark.parametrize(
+    ("network", "eagerly"), [("plain", False), ("residual", True)], indirect=["network"]
+)
 def test_a_classifier_compares_by_the_cosine(network, eagerly):
     """After a step of the outer level."""
     model = network(cosine=True, dtype="float64")
@@ -105,7 +107,9 @@ def test_the_adapted_model_is_plain_keras(network, centered):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("fixed", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("network", "fixed"), [("plain", False), ("residual", True)], indirect=["network"]
+)
 def test_a_centered_query_set_is_seen_as_one_or_by_the_support_set(network, fixed):
     settings = {"cosine": True, "centered": True, "tied_head": True}
     model = network(fixed_statistics=fixed, dtype="float64", **settings)

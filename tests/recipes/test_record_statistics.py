@@ -92,7 +92,9 @@ def test_all_tasks_together_equal_one_after_the_other():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("adapt", ["head", pytest.param(None, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("network", "adapt"), [("plain", None), ("residual", "head")], indirect=["network"]
+)
 def test_it_makes_no_difference_whether_a_learner_is_transductive(network, adapt):
     model, _ = recorded(network)
     results = []
@@ -106,7 +108,9 @@ def test_it_makes_no_difference_whether_a_learner_is_transductive(network, adapt
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("adapt", ["head", pytest.param(None, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("network", "adapt"), [("plain", None), ("residual", "head")], indirect=["network"]
+)
 def test_training_goes_through_and_leaves_them(network, adapt):
     model, _ = recorded(network)
     held = [v.numpy() for v in model.non_trainable_variables]
