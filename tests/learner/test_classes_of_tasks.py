@@ -26,7 +26,7 @@ ALGORITHMS = {
     "lbfgs": lambda: ki.IMAML(1.0, ki.inner.LBFGS(3)),
     "maml": lambda: ki.MAML(ki.inner.GradientDescent(2, 0.1)),
     "reptile": lambda: ki.Reptile(INNER),
-    "self_training": lambda: ki.SelfTraining(ki.IMAML(1.0, INNER), rounds=2),
+    # The classes of a task are counted where they are balanced.
     "balanced": lambda: ki.SelfTraining(ki.IMAML(1.0, INNER), rounds=1, balanced=True),
 }
 CASES = [
@@ -39,7 +39,6 @@ CASES = [
     ("lbfgs", "head"),
     ("maml", "head"),
     ("reptile", None),
-    ("self_training", None),
     ("balanced", "head"),
 ]
 
