@@ -17,8 +17,8 @@ def descent(**settings):
     return inner.GradientDescent(2, 0.1, **settings)
 
 
-def guessing(**settings):
-    return ki.SelfTraining(ki.IMAML(1.0, descent()), rounds=2, **settings)
+def guessing(rounds=2, **settings):
+    return ki.SelfTraining(ki.IMAML(1.0, descent()), rounds, **settings)
 
 
 ALGORITHMS = {
@@ -39,7 +39,7 @@ ALGORITHMS = {
     "supervised": lambda: ki.algorithms.Supervised(),
     "released": lambda: ki.algorithms.ReleasedIMAML(0.1),
     "self_training": guessing,
-    "balanced": lambda: guessing(balanced=True),
+    "balanced": lambda: guessing(rounds=1, balanced=True),
 }
 QUICK = ("dual", None, False, False)
 CASES = [  # each algorithm, and each part of a network with and without statistics of queries

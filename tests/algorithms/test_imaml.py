@@ -143,15 +143,18 @@ GOOD = [0, 1, 2, 4, 5, 6, 7]
 def with_and_without_nan(problem):
     """Meta-gradients of 8 tasks: as they are, with NaN in number 3, and of the 7 others alone."""
     algorithm = ki.IMAML(proximal_strength=1.0)
-    run = lambda f, *a: tf.function(f, autograph=False)(*a)  # noqa: E731
+    algorithm.prepare(problems.objective_of(problem).parameters)
+    variables = problem.model.trainable_variables
+
+    @tf.function(autograph=False)
+    def meta(tensors):
+        return algorithm.meta_gradient(problems.objective_of(problem, tensors=tensors), variables)
+
     x = problem.data.support_x.copy()
     x[3].flat[7] = np.nan
     spoilt = problem.tensors._replace(support_x=tf.constant(x))
     without = type(spoilt)(*(tf.constant(np.delete(part, 3, axis=0)) for part in problem.data[:4]))
-    return [
-        meta_gradients(run, algorithm, problem, tensors=tensors)
-        for tensors in (problem.tensors, spoilt, without)
-    ]
+    return [meta(tensors) for tensors in (problem.tensors, spoilt, without)]
 
 
 @pytest.mark.slow

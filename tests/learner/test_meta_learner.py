@@ -72,15 +72,6 @@ def test_fit_reports_loss_metrics_and_diagnostics():
 
 
 @pytest.mark.slow
-def test_episodes_of_arrays_train():
-    rng = np.random.default_rng(0)
-    x, y = rng.normal(size=(40, 4)).astype("float32"), np.repeat(np.arange(5), 8)
-    tasks = ki.data.from_arrays(x, y, way=3, shot=1, query=2).batch(4)
-    history = small().fit(tasks, steps_per_epoch=2, **FIT).history
-    assert np.isfinite(history["loss"]).all()
-
-
-@pytest.mark.slow
 def test_the_loss_of_sinusoids_falls():
     tasks = ki.data.sinusoid(shot=10, query=10, seed=0).batch(16, drop_remainder=True)
     learner = ki.MetaLearner(
@@ -155,23 +146,21 @@ def test_a_step_is_traced_once(monkeypatch):
 
 @pytest.mark.slow
 def test_a_task_with_nan_is_counted_and_left_out():
+    """Of losses and metrics; of steps: tests/test_numbers_gone_wrong.py."""
     clean, spoilt = vectors(tasks=8), vectors(tasks=8)
     spoilt[0][0][3, 1, 2] = np.nan
-    results = []
-    for batch in (spoilt, tuple(tuple(np.delete(p, 3, 0) for p in pair) for pair in clean)):
-        keras.utils.set_random_seed(0)
-        learner = small(adapt="head")
-        history = learner.fit(learners.dataset(batch), steps_per_epoch=3, **FIT).history
-        evaluated = learner.evaluate(learners.dataset(batch), steps=1, verbose=0, return_dict=True)
-        results.append((history, evaluated, numbers(learner.model)))
-    (with_nan, evaluated, ours), (without, expected, theirs) = results
-    assert with_nan["bad_tasks"] == evaluated["bad_tasks"] * np.ones(1) == [0.125]
-    assert without["bad_tasks"] == [0]
-    assert with_nan["loss"] == pytest.approx(without["loss"], rel=1e-4)
-    assert with_nan["accuracy"] == pytest.approx(without["accuracy"])
-    assert float(evaluated["loss"]) == pytest.approx(float(expected["loss"]), rel=1e-3)
-    for a, b in zip(ours, theirs, strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+    without = tuple(tuple(np.delete(p, 3, 0) for p in pair) for pair in clean)
+    learner = small(adapt="head", rate=0.0)
+    trained = learner.fit(learners.dataset(spoilt), steps_per_epoch=1, **FIT).history
+    evaluated, expected = (
+        learner.evaluate(learners.dataset(batch), steps=1, verbose=0, return_dict=True)
+        for batch in (spoilt, without)
+    )
+    assert trained["bad_tasks"] == evaluated["bad_tasks"] * np.ones(1) == [0.125]
+    assert expected["bad_tasks"] == 0
+    for name in ("loss", "accuracy"):
+        assert trained[name][0] == pytest.approx(float(expected[name]), rel=1e-4)
+        assert float(evaluated[name]) == pytest.approx(float(expected[name]), rel=1e-4)
 
 
 @pytest.mark.parametrize(
