@@ -4,6 +4,7 @@ import gc
 import os
 import pathlib
 import signal
+import sys
 import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -21,7 +22,12 @@ def pytest_sessionstart(session):
 
 
 def pytest_collection_finish():
-    """Look for garbage less often, and not in what was imported: that is a fifth of the time."""
+    """Look for garbage less often, and not in what was imported: that is a fifth of the time.
+
+    What modules made with Keras at their import has fixed its dtype for the first test.
+    """
+    if "keras" in sys.modules:
+        sys.modules["keras"].backend.clear_session(free_memory=False)
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 20, 50)
