@@ -48,7 +48,7 @@ def alone(tmp_path_factory):
 def assert_same(alone, path):
     other = np.load(path)
     assert set(alone) == set(other)
-    assert alone["steps"] == 21
+    assert alone["steps"] == 7
     for name in alone:
         np.testing.assert_allclose(alone[name], other[name], rtol=1e-5, atol=1e-5, err_msg=name)
 
