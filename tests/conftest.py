@@ -60,7 +60,7 @@ def _seeded():
     keras.backend.clear_session(free_memory=time.perf_counter() - start > 10)
 
 
-@pytest.fixture(params=["eager", "graph"])
+@pytest.fixture(params=["eager", pytest.param("graph", marks=pytest.mark.slow)])
 def run(request):
     """Run a function of tensors as it is, or traced by `tf.function`."""
     import tensorflow as tf

@@ -62,6 +62,7 @@ def test_our_worker_computes_the_meta_gradient_of_the_problem_file(small, tmp_pa
     np.testing.assert_allclose(whole.answer(whole.step()), gradient, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_worker_answers_step_by_step(tmp_path):
     problem, answer = str(tmp_path / "problem.npz"), str(tmp_path / "answer.npz")
     write_problem(problem, IMAGES, seed=0)

@@ -52,6 +52,7 @@ def test_an_error_above_a_bound_is_told(rows):
     assert len(told) == 2 and "1.5 times the bound of Lemma 2" in told[0]
 
 
+@pytest.mark.slow
 def test_with_exact_linear_solves_the_error_goes_to_zero_at_the_rate_of_the_theory(rows):
     exact = errors(rows, 60)
     assert exact[-1] < 1e-8

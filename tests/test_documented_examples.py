@@ -27,9 +27,11 @@ NEEDS_DATA = {
     "keras_imaml/data/omniglot.py omniglot": "downloads Omniglot (17 MB)",
 }
 SLOW = {
+    "docs/learners.md 1",
     "keras_imaml/algorithms/self_training.py SelfTraining",
     "keras_imaml/data/distorted.py distorted",
     "keras_imaml/data/glyphs.py glyphs",
+    "keras_imaml/learner/curvature_check.py check_curvature",
     "keras_imaml/learner/evaluation.py evaluate",
     "keras_imaml/pretrained/learners.py load",
     "keras_imaml/recipes/replace_batch_normalization.py replace_batch_normalization",

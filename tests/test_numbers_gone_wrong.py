@@ -95,6 +95,7 @@ def test_a_broken_task_is_counted_and_the_others_learn_as_if_it_were_not_there(a
             np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", DESCENT)
 def test_an_exploding_inner_loop_leaves_finite_weights(algorithm):
     keras.utils.set_random_seed(0)
@@ -155,6 +156,7 @@ def test_a_share_of_bad_tasks_may_be_put_up_with():
         stop(-0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", EVERY[:2])
 def test_a_strength_of_nan_makes_every_task_bad(algorithm):
     keras.utils.set_random_seed(0)
@@ -177,6 +179,7 @@ DEGENERATE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", EVERY)
 def test_degenerate_support_sets_are_learned_from(algorithm):
     made = learner(algorithm)
@@ -189,6 +192,7 @@ def test_degenerate_support_sets_are_learned_from(algorithm):
         assert_learned(before, after)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "algorithm", ["imaml", *(pytest.param(name, marks=SLOW) for name in ("maml", "fomaml"))]
 )

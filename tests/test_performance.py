@@ -49,6 +49,7 @@ def size_of_graph(learner, count=8):
     return len(graph.node) + sum(len(f.node_def) for f in graph.library.function)
 
 
+@pytest.mark.slow
 def test_training_and_evaluation_are_traced_once(monkeypatch):
     learner = small()
     traced = []

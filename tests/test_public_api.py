@@ -161,6 +161,7 @@ def test_an_import_changes_nothing_in_tensorflow():
         assert registered.__module__.startswith("tensorflow.")
 
 
+@pytest.mark.slow
 def test_the_import_brings_nothing_that_only_some_need():
     code = (
         "import sys, keras_imaml;"

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-_TURN = [2 * math.pi * step / 24 for step in range(25)]
+_TURN = [2 * math.pi * step / 16 for step in range(17)]
 FIGURES = {
     "ring": [[(0.6 * math.cos(t), 0.6 * math.sin(t)) for t in _TURN]],
     "cross": [[(-0.6, -0.6), (0.6, 0.6)], [(0.6, -0.6), (-0.6, 0.6)]],
@@ -24,9 +24,9 @@ def canvas(strokes, size=280, width=8):
     image = np.full((size, size), 255, np.uint8)
     rows, columns = np.mgrid[:size, :size]
     for stroke in strokes:
-        for (x1, y1), (x2, y2) in zip(stroke, stroke[1:], strict=False):
-            for share in np.linspace(0, 1, 30):
-                x = size / 2 * (1 + x1 + share * (x2 - x1))
-                y = size / 2 * (1 + y1 + share * (y2 - y1))
-                image[np.hypot(rows - y, columns - x) < width / 2] = 0
+        points = size / 2 * (1 + np.array(stroke))
+        for (x, y), (dx, dy) in zip(points, np.diff(points, axis=0), strict=False):
+            share = ((columns - x) * dx + (rows - y) * dy) / (dx**2 + dy**2)
+            share = np.clip(share, 0, 1)  # of the segment, up to its place nearest to a pixel
+            image[np.hypot(rows - y - share * dy, columns - x - share * dx) < width / 2] = 0
     return image

@@ -1,11 +1,20 @@
 """Decode an image file to a square uint8 image."""
 
+import importlib.util
+import io
+import os
+
+import numpy as np
 import tensorflow as tf
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
-"""Of files that are read, in any case."""
-NOT_READ = (".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2", ".psd", ".svg", ".raw", ".ico")
-"""Of images that TensorFlow does not decode."""
+"""Of files that TensorFlow decodes, in any case."""
+TIFF = (".tif", ".tiff")
+"""Of files that Pillow decodes, where it is installed."""
+READ = (*EXTENSIONS, *TIFF)
+"""Of files that are read."""
+NOT_READ = (".heic", ".heif", ".avif", ".jp2", ".psd", ".svg", ".raw", ".ico")
+"""Of images that neither of them decodes."""
 
 
 def decode(encoded: tf.Tensor, image_size: int, channels: int) -> tf.Tensor:
@@ -32,7 +41,65 @@ def decode(encoded: tf.Tensor, image_size: int, channels: int) -> tf.Tensor:
     ```
     """
     # Decode to RGB first, because not every format decodes to gray directly.
-    image = _to_rgb(encoded)
+    return _fitted(_to_rgb(encoded), image_size, channels)
+
+
+def decode_tiff(encoded: tf.Tensor, image_size: int, channels: int) -> tf.Tensor:
+    """As `decode`, and TIFF as well, by Pillow: the first page, 16 bits as 8.
+
+    A graph of it works in this process alone, as Pillow is called from it.
+
+    Args:
+        encoded: As for `decode`.
+        image_size: As for `decode`.
+        channels: As for `decode`.
+    """
+    head = tf.strings.substr(encoded, 0, 4)
+    is_tiff = tf.reduce_any(tf.equal(head, [b"II*\x00", b"MM\x00*"]))
+
+    def by_pillow() -> tf.Tensor:
+        pixels = tf.numpy_function(_tiff_pixels, [encoded], tf.uint8, stateful=False)
+        return tf.ensure_shape(pixels, (None, None, 3))
+
+    image = tf.cond(is_tiff, by_pillow, lambda: _to_rgb(encoded))
+    return _fitted(image, image_size, channels)
+
+
+def is_tiff(file: str) -> bool:
+    """Whether a file has the ending of a TIFF image."""
+    return os.path.splitext(file)[1].lower() in TIFF
+
+
+def check_pillow(argument: str, files: list[str]) -> None:
+    """Refuse TIFF files without Pillow.
+
+    Args:
+        argument: Names them in the error.
+        files: The TIFF files.
+    """
+    if files and importlib.util.find_spec("PIL") is None:
+        raise ValueError(
+            f"Invalid value for `{argument}`. Expected images that TensorFlow decodes "
+            f"({', '.join(EXTENSIONS)}), as Pillow is not installed: TIFF needs "
+            f"`pip install pillow`. Received: {files}"
+        )
+
+
+def _tiff_pixels(encoded: bytes) -> np.ndarray:
+    """The first page of a TIFF file, RGB, uint8."""
+    import PIL.Image
+
+    image = PIL.Image.open(io.BytesIO(encoded), formats=["TIFF"])
+    if image.mode.startswith("I;16"):  # `convert` would cut its values off at 255
+        gray = (np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)
+        return np.repeat(gray[..., None], 3, axis=-1)
+    if image.mode in ("I", "F"):
+        raise ValueError(f"A TIFF file with pixels of mode {image.mode}")
+    return np.asarray(image.convert("RGB"))
+
+
+def _fitted(image: tf.Tensor, image_size: int, channels: int) -> tf.Tensor:
+    """An RGB image in another size, and gray if asked for."""
     if channels == 1:
         image = tf.image.rgb_to_grayscale(image)
     size = (image_size, image_size)

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 import numpy as np
 
 from keras_imaml._utils.validation import check_integer
-from keras_imaml.data.decoding import EXTENSIONS, NOT_READ
+from keras_imaml.data.decoding import NOT_READ, READ, check_pillow, is_tiff
 from keras_imaml.data.episodes import ExamplePool
 from keras_imaml.data.images import check_channels, decode_files, refuse_broken
 from keras_imaml.data.stored import of_files, stays_in_files
 from keras_imaml.data.streams import Endless
 from keras_imaml.data.task_sizes import Sizes
 
-_HEADS = (b"\x89PNG", b"\xff\xd8", b"BM", b"GIF8")  # of WebP, see below
+_HEADS = (b"\x89PNG", b"\xff\xd8", b"BM", b"GIF8", b"II*\x00", b"MM\x00*")  # of WebP, see below
 _ALIASES = {"validation": ("validation", "val", "valid")}
 
 
@@ -101,8 +101,9 @@ def load_examples(
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Reads the images of class folders into memory, classes and files in sorted order.
 
-    Files with other extensions than .png, .jpg, .jpeg, .bmp, .gif and .webp (in any case) are
-    skipped, and so are hidden files and folders. Other kinds of images, such as TIFF, are refused.
+    Files with other extensions than .png, .jpg, .jpeg, .bmp, .gif, .webp, .tif and .tiff (in any
+    case) are skipped, and so are hidden files and folders. Other kinds of images, such as HEIC, are
+    refused. TIFF needs Pillow.
 
     Args:
         path: Folder with one folder for each class.
@@ -124,11 +125,11 @@ def load_examples(
     """
     size = _check_image(image_size, channels)
     root = pathlib.Path(path).expanduser()
-    files_of = _files_by_class(root)
+    files_of, unread = _files_by_class(root)
     files = list(_paths(root, files_of))
     counts = [*map(len, files_of.values())]
     labels = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
-    images = decode_files("path", files, size, channels)
+    images = decode_files("path", files, size, channels, unread)
     return images, labels, list(files_of)
 
 
@@ -137,15 +138,17 @@ def load_pool(
 ) -> ExamplePool:
     """The same as an `ExamplePool`, of images in memory or in their files; see `from_folder`."""
     _check_image(image_size, channels)
-    files_of = _files_by_class(path)
+    files_of, unread = _files_by_class(path)
     count = sum(map(len, files_of.values()))
     if not stays_in_files(in_memory, count, image_size, channels, repr(str(path))):
         images, labels, class_names = load_examples(path, image_size, channels)
         return ExamplePool.from_labels(images, labels, class_names)
+    of_tiff = [file for file in _paths(path, files_of) if is_tiff(file)]
+    check_pillow("path", of_tiff)
     broken = [file for file in _paths(path, files_of) if not _begins_as_image(file)]
-    refuse_broken("path", broken, "are not images")
+    refuse_broken("path", sorted([*broken, *unread]), "are not images")
     counts = np.array([*map(len, files_of.values())])
-    stored = of_files(os.fspath(path), files_of, int(image_size), channels)
+    stored = of_files(os.fspath(path), files_of, int(image_size), channels, bool(of_tiff))
     return ExamplePool(stored, counts, tuple(files_of))
 
 
@@ -200,8 +203,8 @@ def _class_folders(root: pathlib.Path) -> dict[str, pathlib.Path]:
     return {folder.name: folder for folder in sorted(folders)}
 
 
-def _files_by_class(root: pathlib.Path) -> dict[str, list[str]]:
-    """The names of the files in each class folder, both in sorted order."""
+def _files_by_class(root: pathlib.Path) -> tuple[dict[str, list[str]], list[str]]:
+    """The names of the files in each class folder, both in sorted order, and images not read."""
     if not root.is_dir():
         raise ValueError(
             "Invalid value for `path`. Expected an existing folder with one folder for each class. "
@@ -227,21 +230,16 @@ def _files_by_class(root: pathlib.Path) -> dict[str, list[str]]:
         files_of[name] = [
             file
             for (file, is_file), kind in zip(visible, kinds, strict=True)
-            if is_file and kind in EXTENSIONS
+            if is_file and kind in READ
         ]
-    if unread:
-        raise ValueError(
-            f"Invalid value for `path`. Expected images of the kinds {', '.join(EXTENSIONS)}: "
-            f"convert or remove others, which would be left out. Received: {unread}"
-        )
     for name, files in files_of.items():
-        if not files:
+        if not files and not unread:
             raise ValueError(
                 f"Invalid value for `path`. Expected images of the kinds "
-                f"{', '.join(EXTENSIONS)} in every class folder: add some, or remove the folder. "
+                f"{', '.join(READ)} in every class folder: add some, or remove the folder. "
                 f"Received: {str(folders[name])!r}, which has none"
             )
-    return files_of
+    return files_of, unread
 
 
 def _is_visible(path: pathlib.Path) -> bool:

@@ -26,11 +26,11 @@ def from_tfds(
     class_labels: bool = False,
     data_dir: str | os.PathLike[str] | None = None,
     classes: Mapping[str, Sequence[str] | float] | None = None,
+    in_memory: bool | None = None,
 ) -> Endless:
     """Few-shot episodes of an image classification set of TensorFlow Datasets.
 
-    The classes are divided, not the examples: all of TFDS's own splits are read together. The
-    images of the classes of a split are held in memory.
+    The classes are divided, not the examples: all of TFDS's own splits are read together.
 
     Args:
         name: Name in TFDS, with features `image` and `label`.
@@ -48,6 +48,10 @@ def from_tfds(
         classes: For each split the names of its classes, or its share of them. Shares divide the
             classes in an order that depends on their names alone. Defaults to `None`: shares of
             0.64, 0.16 and 0.2 for `"train"`, `"validation"` and `"test"`.
+        in_memory: Whether all images of the classes of a split are decoded now and held in memory.
+            `False`: an episode reads and decodes the records that it draws, and memory holds their
+            places alone. The episodes are the same. Defaults to `None`: up to 1 GiB of pixels are
+            held.
 
     Returns:
         An infinite `tf.data.Dataset` of `((support_x, support_y), (query_x, query_y))`; see
@@ -73,7 +77,7 @@ def from_tfds(
             f"`label`. Received: name={name!r} with {sorted(features)}"
         )
     names = classes_of_split(features["label"].names, split, SHARES if classes is None else classes)
-    pool = load_pool(builder, "+".join(builder.info.splits), names, size, channels)
+    pool = load_pool(builder, "+".join(builder.info.splits), names, size, channels, in_memory)
     stream = f"{name}/{split}"
     return pool.episodes(way, shot, query, seed, stream, rotations, start, class_labels)
 

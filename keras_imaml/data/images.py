@@ -9,7 +9,8 @@ import tensorflow as tf
 
 from keras_imaml._utils.progress_bar import WaitingBar
 from keras_imaml._utils.validation import check_integer
-from keras_imaml.data.decoding import EXTENSIONS, decode
+from keras_imaml.data.decoding import READ, check_pillow, decode, decode_tiff, is_tiff
+from keras_imaml.data.streams import stream_options
 
 
 def load_images(
@@ -18,7 +19,8 @@ def load_images(
     """Read image files, such as the support set of a task.
 
     Args:
-        paths: PNG, JPEG, BMP, GIF or WebP files, at least one. The aspect ratio is not kept.
+        paths: PNG, JPEG, BMP, GIF, WebP or TIFF files, at least one; TIFF needs Pillow. The aspect
+            ratio is not kept.
         image_size: Height and width in pixels that images are resized to. Defaults to 84.
         channels: 1 for gray, 3 for RGB. Defaults to 3.
 
@@ -56,23 +58,41 @@ def check_channels(channels: Any) -> None:
         )
 
 
-def decode_files(argument: str, files: Sequence[str], size: int, channels: int) -> np.ndarray:
-    """Decode files, `[files, size, size, channels]`, uint8; `argument` names them in errors."""
+def decode_files(
+    argument: str, files: Sequence[str], size: int, channels: int, unread: Sequence[str] = ()
+) -> np.ndarray:
+    """Decode files.
+
+    Args:
+        argument: Names them in errors.
+        files: Paths of files of a kind that is read.
+        size: Height and width in pixels.
+        channels: 1 or 3.
+        unread: Other files that the same error names. Defaults to `()`.
+
+    Returns:
+        A uint8 array `[files, size, size, channels]`.
+    """
+    if not files:
+        refuse_broken(argument, unread, "cannot be decoded")
+    of_tiff = [file for file in files if is_tiff(file)]
+    check_pillow(argument, of_tiff)
+    to_image = decode_tiff if of_tiff else decode
     images = np.empty((len(files), size, size, channels), np.uint8)
     decoded = tf.data.Dataset.from_tensor_slices(list(files)).map(
-        lambda file: decode(tf.io.read_file(file), size, channels),
+        lambda file: to_image(tf.io.read_file(file), size, channels),
         num_parallel_calls=tf.data.AUTOTUNE,
     )
     broken = []
     bar = WaitingBar(len(files), "Decoding images", unit_name="image")
-    iterator = decoded.as_numpy_iterator()
+    iterator = decoded.with_options(stream_options()).as_numpy_iterator()
     for number, file in enumerate(files):
         try:
             images[number] = next(iterator)
         except tf.errors.OpError:  # of this file: the next ones are still there
             broken.append(file)
         bar.update(number + 1)
-    refuse_broken(argument, broken, "cannot be decoded")
+    refuse_broken(argument, sorted([*broken, *unread]), "cannot be decoded")
     return images
 
 
@@ -81,6 +101,6 @@ def refuse_broken(argument: str, files: Sequence[str], how: str) -> None:
     if files:
         raise ValueError(
             f"Invalid value for `{argument}`. Expected images of the kinds "
-            f"{', '.join(EXTENSIONS)}: repair or remove the files. Received: {list(files)}, "
-            f"which {how}"
+            f"{', '.join(READ)}: repair, convert or remove the others. "
+            f"Received: {list(files)}, which {how}"
         )

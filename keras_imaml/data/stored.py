@@ -3,13 +3,14 @@
 Memory holds an index of the files or records, and does not grow with the size of the images.
 """
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from keras_imaml.data.decoding import decode
+from keras_imaml.data.decoding import READ, decode, decode_tiff
 
 LARGEST_POOL = 2**30
 """Bytes of decoded images up to which they are held in memory."""
@@ -22,33 +23,66 @@ class StoredImages:
     """The images of an `ExamplePool` that are not in memory.
 
     Args:
-        contents: From row numbers, int64 of shape `(n,)`, to the contents of image files, strings
-            of shape `(n,)`.
+        content: From the number of a row, an int64 scalar, to the content of an image file, a
+            string scalar.
+        place: From the number of a row to the place of that image, for errors, a string scalar.
         count: The number of images.
         image_size: Height and width in pixels that they are resized to.
         channels: 1 for gray, 3 for RGB.
+        has_tiff: Whether TIFF files may be among them, which Pillow decodes. Defaults to `False`.
     """
 
     def __init__(
         self,
-        contents: Callable[[tf.Tensor], tf.Tensor],
+        content: Callable[[tf.Tensor], tf.Tensor],
+        place: Callable[[tf.Tensor], tf.Tensor],
         count: int,
         image_size: int,
         channels: int,
+        has_tiff: bool = False,
     ) -> None:
         self.shape = (count, image_size, image_size, channels)
-        self._contents = contents
+        self._content, self._place = content, place
+        self._decode = decode_tiff if has_tiff else decode
 
     def read(self, rows: tf.Tensor) -> tf.Tensor:
-        """The images of some rows, uint8 of shape `(*rows.shape, size, size, channels)`."""
+        """The images of some rows, uint8 of shape `(*rows.shape, size, size, channels)`.
+
+        An `InvalidArgumentError` names all images that cannot be read.
+        """
         _, size, _, channels = self.shape
-        images = tf.map_fn(
-            lambda row: decode(self._contents(row[None])[0], size, channels),
-            tf.reshape(rows, [-1]),
-            fn_output_signature=tf.TensorSpec((size, size, channels), tf.uint8),
-            parallel_iterations=_AT_ONCE,
+        flat = tf.cast(tf.reshape(rows, [-1]), tf.int64)
+        count = tf.size(flat, tf.int64)
+
+        def image(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            return number, self._decode(self._content(flat[number]), size, channels)
+
+        # A data set goes on after an error, so that a message can say of which image it was.
+        images = tf.data.Dataset.range(count).map(
+            image, num_parallel_calls=_AT_ONCE, deterministic=True
         )
-        return tf.reshape(images, (*_shape(rows), size, size, channels))
+        nothing = (tf.constant(-1, tf.int64), tf.zeros((size, size, channels), tf.uint8))
+        images = tf.data.Dataset.from_tensors(nothing).concatenate(images.ignore_errors())
+        numbers, pixels = images.batch(count + 1).get_single_element()
+        numbers, pixels = numbers[1:], pixels[1:]
+        with tf.control_dependencies([self._check_read(flat, numbers)]):
+            return tf.reshape(pixels, (*_shape(rows), size, size, channels))
+
+    def _check_read(self, rows: tf.Tensor, numbers: tf.Tensor) -> tf.Operation:
+        """Refuse an episode of whose rows only those at the places `numbers` could be read."""
+        was_read = tf.scatter_nd(numbers[:, None], tf.ones_like(numbers), tf.shape(rows, tf.int64))
+        broken = tf.boolean_mask(rows, was_read == 0)
+
+        def named() -> tf.Tensor:
+            places = tf.map_fn(self._place, broken, fn_output_signature=tf.string)
+            return tf.strings.reduce_join(places, separator=", ")
+
+        places = tf.cond(tf.size(broken) > 0, named, lambda: tf.constant(""))
+        message = (
+            f"Expected images of the kinds {', '.join(READ)}: repair or remove the files, and make "
+            "the data set anew. Received, and could not read or decode:"
+        )
+        return tf.debugging.Assert(tf.equal(tf.size(broken), 0), [message, places])
 
     def read_turned(self, rows: tf.Tensor, pixels: tf.Tensor) -> tf.Tensor:
         """As `read`, with the pixels of each class in the order `pixels[class]`."""
@@ -60,7 +94,11 @@ class StoredImages:
 
 
 def of_files(
-    root: str, files_of: Mapping[str, Sequence[str]], image_size: int, channels: int
+    root: str,
+    files_of: Mapping[str, Sequence[str]],
+    image_size: int,
+    channels: int,
+    has_tiff: bool = False,
 ) -> StoredImages:
     """Images of the files in class folders, class by class.
 
@@ -69,16 +107,47 @@ def of_files(
         files_of: The names of the files in each.
         image_size: As for `StoredImages`.
         channels: As for `StoredImages`.
+        has_tiff: As for `StoredImages`.
     """
-    with tf.device("CPU:0"):  # short strings take no memory of their own
-        of_each = [tf.strings.join([f"{name}/", files]) for name, files in files_of.items()]
-        names = tf.concat(of_each, axis=0)
+    counts = np.array([*map(len, files_of.values())])
+    folder_of = packed([*files_of])
+    file_of = packed(name for files in files_of.values() for name in files)
+    with tf.device("CPU:0"):
+        ends = tf.constant(np.cumsum(counts))
 
-    def contents(rows: tf.Tensor) -> tf.Tensor:
-        paths = tf.strings.join([root, tf.gather(names, rows)], separator="/")
-        return tf.map_fn(tf.io.read_file, paths)
+    def path(row: tf.Tensor) -> tf.Tensor:
+        folder = folder_of(tf.searchsorted(ends, row[None], side="right", out_type=tf.int64)[0])
+        return tf.strings.join([root, folder, file_of(row)], separator="/")
 
-    return StoredImages(contents, names.shape[0], image_size, channels)
+    def content(row: tf.Tensor) -> tf.Tensor:
+        return tf.io.read_file(path(row))
+
+    return StoredImages(content, path, int(counts.sum()), image_size, channels, has_tiff)
+
+
+def packed(texts: Any) -> Callable[[tf.Tensor], tf.Tensor]:
+    """From a number to the text that has it; one piece of memory holds all of them.
+
+    A list of strings would take four times as much: each is an object of its own.
+
+    Args:
+        texts: Strings, such as names of files.
+    """
+    parts, lengths = bytearray(), []
+    for text in texts:
+        encoded = os.fsencode(text)
+        parts += encoded
+        lengths.append(len(encoded))
+    ends = np.cumsum(np.array(lengths, np.int64))
+    with tf.device("CPU:0"):
+        joined, last = tf.constant(bytes(parts)), tf.constant(ends)
+        length = tf.constant(np.array(lengths, np.int32))
+
+    def text_of(number: tf.Tensor) -> tf.Tensor:
+        size = tf.cast(length[number], tf.int64)
+        return tf.strings.substr(joined, last[number] - size, size)
+
+    return text_of
 
 
 def stays_in_files(

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_imaml._compat.datasets import WrappedDataset
+from keras_imaml._compat.shared_constants import shared_constants
 from keras_imaml._utils.validation import check_integer
 
 Examples: TypeAlias = tuple[tf.Tensor, tf.Tensor]
@@ -64,9 +65,16 @@ def random_keys(seed: int, stream: str) -> Callable[[tf.Tensor], tf.Tensor]:
 def counted(of_number: Callable[[tf.Tensor], Any], start: int) -> tf.data.Dataset:
     """`of_number(start)`, `of_number(start + 1)`, and so on, made in parallel with training."""
     dataset = tf.data.Dataset.counter(start, dtype=tf.int64).map(
-        of_number, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+        without_autograph(of_number),
+        num_parallel_calls=tf.data.AUTOTUNE,
+        deterministic=True,
     )
     return dataset.with_options(stream_options())
+
+
+def without_autograph(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function of tensors as it is: a conversion takes longer than its graph, and is idle."""
+    return shared_constants()(tf.autograph.experimental.do_not_convert(function))
 
 
 def stream_options() -> tf.data.Options:

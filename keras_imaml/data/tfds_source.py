@@ -13,8 +13,11 @@ import tensorflow as tf
 from filelock import FileLock, Timeout
 
 from keras_imaml._utils.progress_bar import WaitingBar
+from keras_imaml.data.array_records import all_of, labels_of, numbered_images
 from keras_imaml.data.decoding import decode
 from keras_imaml.data.episodes import ExamplePool
+from keras_imaml.data.records import BLOCK, files_at_once, records_of
+from keras_imaml.data.stored import stays_in_files
 
 
 def prepared_builder(name: str, data_dir: str | os.PathLike[str] | None, host: str | None) -> Any:
@@ -108,9 +111,14 @@ def import_tfds() -> ModuleType:
 
 
 def load_pool(
-    builder: Any, tfds_split: str, class_names: Sequence[str], image_size: int, channels: int
+    builder: Any,
+    tfds_split: str,
+    class_names: Sequence[str],
+    image_size: int,
+    channels: int,
+    in_memory: bool | None = True,
 ) -> ExamplePool:
-    """Reads the images of some classes into memory, and decodes no others.
+    """Reads the images of some classes into memory, or where they are, and decodes no others.
 
     Args:
         builder: A prepared `tfds.core.DatasetBuilder` with features `image` and `label`.
@@ -118,6 +126,8 @@ def load_pool(
         class_names: Names of the wanted classes.
         image_size: Height and width in pixels.
         channels: 1 for gray, 3 for RGB.
+        in_memory: `False`: images are read and decoded when they are drawn. `None`: up to 1 GiB
+            of pixels are held. Defaults to `True`.
 
     Returns:
         An `ExamplePool` of uint8 images of shape `(n, image_size, image_size, channels)`, classes
@@ -128,8 +138,8 @@ def load_pool(
         OSError: If a file of the data set is damaged or incomplete.
     """
     try:
-        return _read(builder, tfds_split, class_names, image_size, channels)
-    except tf.errors.OpError as error:  # TFDS also counts the examples
+        return _read(builder, tfds_split, class_names, image_size, channels, in_memory)
+    except (tf.errors.OpError, EOFError) as error:
         reason = str(error).splitlines()[0]
         raise OSError(
             f"The data set in {str(builder.data_dir)!r} cannot be read: a file is damaged, or was "
@@ -139,9 +149,78 @@ def load_pool(
 
 
 def _read(
-    builder: Any, tfds_split: str, class_names: Sequence[str], image_size: int, channels: int
+    builder: Any,
+    tfds_split: str,
+    class_names: Sequence[str],
+    image_size: int,
+    channels: int,
+    in_memory: bool | None,
 ) -> ExamplePool:
     tfds = import_tfds()
+    position = tf.constant(_positions(builder, class_names))
+    features, image = builder.info.features, {"image": tfds.decode.SkipDecoding()}
+    place = f"the data set {builder.name!r}"
+    if builder.info.file_format.value == "array_record":
+        source = builder.as_data_source(split=tfds_split, decoders=image)
+        classes = position.numpy()[labels_of(source)]
+        numbers = np.argsort(classes, kind="stable")[np.count_nonzero(classes < 0) :]
+        stored = numbered_images(source, numbers, image_size, channels)
+        if not stays_in_files(in_memory, len(numbers), image_size, channels, place):
+            return ExamplePool.from_labels(all_of(stored), classes[numbers], class_names)
+        counts = np.bincount(classes[numbers], minlength=len(class_names))
+        return ExamplePool(stored, counts, tuple(class_names))
+    _check_format(builder)
+    labels_alone = tfds.decode.PartialDecoding({"label": True}).extract_features(features)
+
+    def class_of(record: tf.Tensor) -> tf.Tensor:
+        return tf.gather(position, labels_alone.deserialize_example(record)["label"])
+
+    def image_of(record: tf.Tensor) -> tf.Tensor:
+        return features.deserialize_example(record, decoders=image)["image"]
+
+    records = records_of(builder, tfds_split, class_of)
+    records = records[records.labels >= 0]
+    order = np.argsort(records.labels, kind="stable")
+    if stays_in_files(in_memory, len(order), image_size, channels, place):
+        counts = np.bincount(records.labels, minlength=len(class_names))
+        stored = records[order].images(image_of, image_size, channels)
+        return ExamplePool(stored, counts, tuple(class_names))
+    dataset = builder.as_dataset(
+        split=tfds_split,
+        shuffle_files=False,
+        decoders=image,
+        read_config=tfds.ReadConfig(
+            interleave_cycle_length=files_at_once(builder), interleave_block_length=BLOCK
+        ),
+    )
+    dataset = dataset.filter(lambda example: tf.gather(position, example["label"]) >= 0)
+    decoded = dataset.map(
+        lambda example: decode(example["image"], image_size, channels),
+        num_parallel_calls=tf.data.AUTOTUNE,
+    )
+    images = np.empty((len(order), image_size, image_size, channels), np.uint8)
+    row = np.argsort(order)  # every image goes straight to its row: the pool is the only copy
+    start = 0
+    bar = WaitingBar(len(order), "Decoding images", unit_name="image")
+    for batch in decoded.batch(256).prefetch(tf.data.AUTOTUNE).as_numpy_iterator():
+        images[row[start : start + len(batch)]] = batch
+        start += len(batch)
+        bar.update(start)
+    return ExamplePool.from_labels(images, records.labels[order], class_names)
+
+
+def _check_format(builder: Any) -> None:
+    """Refuse data sets in files of other formats."""
+    if builder.info.file_format.value != "tfrecord":
+        raise ValueError(
+            "Invalid value for `data_dir`. Expected TFRecord or ArrayRecord files: prepare it with "
+            f"file_format='tfrecord'. Received: {str(builder.data_dir)!r}, whose files are "
+            f"{builder.info.file_format.value!r}"
+        )
+
+
+def _positions(builder: Any, class_names: Sequence[str]) -> np.ndarray:
+    """From the label of a class in the data set to its place in `class_names`, or -1."""
     label_of = {name: label for label, name in enumerate(builder.info.features["label"].names)}
     missing_names = [name for name in class_names if name not in label_of]
     if missing_names:
@@ -152,27 +231,4 @@ def _read(
         )
     position = np.full(len(label_of), -1)
     position[[label_of[name] for name in class_names]] = np.arange(len(class_names))
-
-    dataset = builder.as_dataset(
-        split=tfds_split, shuffle_files=False, decoders={"image": tfds.decode.SkipDecoding()}
-    )
-    dataset = dataset.map(lambda example: (example["image"], tf.gather(position, example["label"])))
-    dataset = dataset.filter(lambda image, label: label >= 0)
-
-    # Labels first, so that every image goes straight to its row: the pool is the only copy.
-    batches = dataset.map(lambda image, label: label).batch(4096).as_numpy_iterator()
-    labels = np.concatenate(list(batches))
-    row = np.empty_like(labels)
-    row[np.argsort(labels, kind="stable")] = np.arange(len(labels))
-    images = np.empty((len(labels), image_size, image_size, channels), np.uint8)
-    decoded = dataset.map(
-        lambda image, label: decode(image, image_size, channels),
-        num_parallel_calls=tf.data.AUTOTUNE,
-    )
-    start = 0
-    bar = WaitingBar(len(labels), "Decoding images", unit_name="image")
-    for batch in decoded.batch(256).prefetch(tf.data.AUTOTUNE).as_numpy_iterator():
-        images[row[start : start + len(batch)]] = batch
-        start += len(batch)
-        bar.update(start)
-    return ExamplePool.from_labels(images, np.sort(labels), class_names)
+    return position

@@ -6,7 +6,14 @@ from typing import Any
 import tensorflow as tf
 
 from keras_imaml._utils.validation import check_integer
-from keras_imaml.data.streams import Endless, counted, random_keys, stream_options, uniform
+from keras_imaml.data.streams import (
+    Endless,
+    counted,
+    random_keys,
+    stream_options,
+    uniform,
+    without_autograph,
+)
 
 Draw = Callable[[tf.Tensor, Any, Any], Any]
 
@@ -80,11 +87,12 @@ class UnequalTasks(Endless):
                 tf.repeat(tf.gather(rows, order), tasks, axis=0),
             )
 
-        numbers = tf.data.Dataset.counter(window, dtype=tf.int64).map(sorted_tasks)
+        windows = tf.data.Dataset.counter(window, dtype=tf.int64)
+        numbers = windows.map(without_autograph(sorted_tasks))
         numbers = numbers.flat_map(lambda *parts: tf.data.Dataset.from_tensor_slices(parts))
         numbers = numbers.skip(done * tasks)
         drawn = numbers.map(
-            lambda number, size: self._draw(number, size[0], size[1]),
+            without_autograph(lambda number, size: self._draw(number, size[0], size[1])),
             num_parallel_calls=tf.data.AUTOTUNE,
             deterministic=True,
         )

@@ -119,6 +119,7 @@ def test_without_curvature_it_is_the_query_gradient(run, curvature):
     np.testing.assert_allclose(meta.diagnostics["first_order_cosine"], 1.0, rtol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "curvature", ["gauss_newton", pytest.param("hessian", marks=pytest.mark.slow)]
 )

@@ -97,6 +97,7 @@ def test_first_order_is_the_query_gradient_at_the_adapted_weights():
     assert not np.allclose(phi, problem.theta)
 
 
+@pytest.mark.slow
 def test_equals_the_implicit_gradient_at_convergence():
     problem = problems.LinearRegression()
     inner = descent(600, 0.1)
@@ -105,6 +106,7 @@ def test_equals_the_implicit_gradient_at_convergence():
     np.testing.assert_allclose(unrolled().gradients[0], implicit().gradients[0], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_learned_rates_train_and_stay_positive():
     problem = problems.LinearRegression()
     algorithm = ki.MAML(descent(2, ki.LearningRate(0.01, per="weight")))

@@ -200,6 +200,7 @@ def test_the_order_of_queries_makes_no_difference():
     np.testing.assert_allclose(there, back, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_weights_are_those_of_the_algorithm_itself(tmp_path):
     """A checkpoint of a learner without guesses is one of a learner with them."""
     strength = lambda: ki.ProximalStrength(0.7, learned=True)  # noqa: E731
@@ -213,6 +214,7 @@ def test_weights_are_those_of_the_algorithm_itself(tmp_path):
     assert guessing.algorithm.proximal_strength is guessing.algorithm.algorithm.proximal_strength
 
 
+@pytest.mark.slow
 def test_a_tied_head_keeps_its_guesses_for_other_ways():
     model = learners.small(tied_head=True)
     algorithm = ki.SelfTraining(learners.imaml(), rounds=2)
@@ -262,6 +264,7 @@ def test_adapt_says_what_it_needs():
         learners.compiled().adapt(x[0], y[0], unlabelled_x=query_x[0])
 
 
+@pytest.mark.slow
 def test_classes_of_tokens_weigh_as_those_of_examples():
     """A step of MAML on the mean over all guesses, by hand."""
     rng = np.random.default_rng(0)

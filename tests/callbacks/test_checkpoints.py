@@ -49,6 +49,7 @@ def test_seconds_add_up_over_runs(tmp_path):
     assert float(resumed.seconds) > spent
 
 
+@pytest.mark.slow
 def test_only_the_newest_are_kept(tmp_path):
     made = learner()
     checkpoints = ki.callbacks.Checkpoints(made, str(tmp_path), keep=2)
@@ -56,6 +57,7 @@ def test_only_the_newest_are_kept(tmp_path):
     assert sorted(p.stem for p in tmp_path.glob("*.index")) == ["ckpt-3", "ckpt-4"]
 
 
+@pytest.mark.slow
 def test_saving_twice_at_one_step_writes_once(tmp_path):
     made = learner()
     checkpoints = ki.callbacks.Checkpoints(made, str(tmp_path))

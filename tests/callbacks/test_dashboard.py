@@ -72,6 +72,7 @@ TAGS = {
 }
 
 
+@pytest.mark.slow
 def test_curves_of_training_are_means_over_parts_of_an_epoch(run):
     _, history, _, folder = run
     train = Run(folder / "train")
@@ -179,6 +180,7 @@ def test_settings_and_results_are_in_the_table(run):
     assert b"proximal_strength" in start.plugin_data.content
 
 
+@pytest.mark.slow
 def test_training_is_the_same_without(run):
     keras.utils.set_random_seed(0)
     other = learners.compiled(network(), layered())

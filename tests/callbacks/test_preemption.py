@@ -43,6 +43,7 @@ def test_training_stops_with_a_checkpoint_and_the_signal_is_given_back(tmp_path,
     assert f"{number.name}: ending after this meta-step" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_second_ctrl_c_ends_at_once():
     made, stop = learner(), ki.callbacks.StopOnSignal(signal.SIGINT)
     callbacks = [_SignalAt(1, signal.SIGINT, times=2), stop]
@@ -61,6 +62,7 @@ def test_a_second_sigterm_changes_nothing():
     assert int(made.optimizer.iterations) == 2
 
 
+@pytest.mark.slow
 def test_a_fit_that_fails_gives_the_signal_back():
     class Failing(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
@@ -78,6 +80,7 @@ def test_what_is_no_signal_to_handle_is_refused(number):
         ki.callbacks.StopOnSignal(number)
 
 
+@pytest.mark.slow
 def test_a_signal_after_the_last_step_counts():
     class AtTheEnd(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
@@ -112,6 +115,7 @@ def test_without_a_signal_nothing_stops():
     assert int(made.optimizer.iterations) == 4
 
 
+@pytest.mark.slow
 def test_in_another_thread_it_works_once_it_was_installed_in_the_main_one():
     before, errors = signal.getsignal(signal.SIGTERM), []
     made, stop = learner(), ki.callbacks.StopOnSignal()

@@ -76,6 +76,7 @@ def test_a_function_is_differentiated_from_outside():
     assert float(tape.gradient(y, x)) == 36
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", [ki.IMAML, ki.MAML])
 def test_a_learner_is_freed(algorithm):
     def trained():

@@ -73,7 +73,15 @@ def low_rank_weights_of_float64(monkeypatch):
 
 
 @pytest.mark.usefixtures("low_rank_weights_of_float64")
-@pytest.mark.parametrize("adapt", [is_lora, ["norm_1", "norm_2"], "head", ["attention", "head"]])
+@pytest.mark.parametrize(
+    "adapt",
+    [
+        is_lora,
+        "head",
+        pytest.param(["norm_1", "norm_2"], marks=pytest.mark.slow),
+        pytest.param(["attention", "head"], marks=pytest.mark.slow),
+    ],
+)
 def test_parts_of_a_transformer_adapt_as_task_by_task(adapt):
     model = low_rank(transformer("float64"), alpha=3)
     check(graph, model, words(), "float64", adapt)

@@ -80,6 +80,7 @@ def test_tasks_draw_by_their_numbers(name):
         np.testing.assert_allclose(again, rows[part], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_one_task_alone_is_not_folded_and_draws_the_same():
     network, theta = network_of(layers.Dropout(0.5), Noise())
     phi, x = same_tasks(theta, (6,))
@@ -113,6 +114,7 @@ def test_streams_advance_and_start_again_from_the_seed(part):
     assert found or not np.array_equal(first, drawn(1))
 
 
+@pytest.mark.slow
 def test_calls_of_a_layer_and_networks_draw_apart():
     twice = layers.Dropout(0.5, seed=1)
     network, theta = network_of(lambda x: layers.Concatenate()([twice(x), twice(x)]))
@@ -198,6 +200,7 @@ def regression(tasks, dtype="float64"):
     return (draw(4, 3), draw(4, 1)), (draw(5, 3), draw(5, 1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("adapt", [None, pytest.param("head", marks=pytest.mark.slow)])
 def test_the_meta_gradient_is_that_of_finite_differences(adapt):
     """The inner solution, products with the curvature and the query loss see the same masks."""

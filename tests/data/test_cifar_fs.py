@@ -38,6 +38,7 @@ def small(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("split", "classes"),
     [

@@ -1,5 +1,6 @@
 """Which image files are read: one table, with files that Pillow writes."""
 
+import importlib.util
 import io
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from keras_imaml.data.decoding import EXTENSIONS, NOT_READ, decode
-from keras_imaml.data.folder import load_examples
+from keras_imaml.data.folder import load_examples, load_pool
 
 images = pytest.importorskip("PIL.Image")
 
@@ -56,6 +57,15 @@ READ = {  # by kind: the file, and its pixels
     "WebP": (of_rgb("WEBP", lossless=True), RGB),
     "WebP with transparency": (transparent("WEBP", lossless=True, exact=True), RGB),
 }
+BY_PILLOW = {
+    "TIFF": (of_rgb("TIFF"), RGB),
+    "compressed TIFF": (of_rgb("TIFF", compression="tiff_lzw"), RGB),
+    "TIFF with a palette": (of_palette("TIFF"), RGB),
+    "TIFF with transparency": (transparent("TIFF"), RGB),
+    "TIFF of 16 bits": (saved(images.fromarray(GRAY.astype(np.uint16) * 257), "TIFF"), OF_GRAY),
+    "TIFF of 1 bit": (saved(images.fromarray(GRAY > 100), "TIFF"), BLACK_OR_WHITE),
+    "TIFF of two pages": (of_rgb("TIFF", **FRAMES), RGB),
+}
 NOT_DECODED = {
     "TIFF": of_rgb("TIFF"),
     "animated WebP": of_rgb("WEBP", lossless=True, **FRAMES),
@@ -70,6 +80,24 @@ def test_all_kinds_are_read():
     for kind, (encoded, pixels) in READ.items():
         found = decode(tf.constant(encoded), 8, 3).numpy().astype(int)
         assert np.abs(found - pixels).max() <= (12 if "JPEG" in kind else 0), kind
+
+
+def test_tiff_is_read_by_pillow_from_memory_and_from_files(tmp_path):
+    for number, (encoded, _) in enumerate(BY_PILLOW.values()):
+        folder(tmp_path, {f"a/{number}.tif": encoded, f"b/{number}.tiff": encoded})
+    held = load_pool(tmp_path, 8, 3).examples
+    read = load_pool(tmp_path, 8, 3, in_memory=False).examples.read(tf.range(2 * len(BY_PILLOW)))
+    assert np.array_equal(read, held)
+    for kind, found, (_, pixels) in zip(BY_PILLOW, held, BY_PILLOW.values(), strict=False):
+        assert np.array_equal(found, pixels), kind
+
+
+def test_pillow_that_is_not_installed_is_asked_for(tmp_path, monkeypatch):
+    root = folder(tmp_path, {"a/1.png": READ["PNG"][0], "a/2.TIF": BY_PILLOW["TIFF"][0]})
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    for in_memory in (True, False):
+        with pytest.raises(ValueError, match=r"pip install pillow.*2\.TIF"):
+            load_pool(root, 8, 3, in_memory)
 
 
 @pytest.mark.parametrize("kind", NOT_DECODED)
@@ -96,11 +124,15 @@ def test_endings_in_any_case_are_read_and_other_files_are_not_looked_at(tmp_path
     assert len(pixels) == len(names)
 
 
-@pytest.mark.parametrize("ending", [".TIF", *NOT_READ[:3]])
-def test_images_that_are_not_read_are_refused_by_name(tmp_path, ending):
-    files = {"a/1.png": READ["PNG"][0], f"a/2{ending}": NOT_DECODED["TIFF"]}
-    with pytest.raises(ValueError, match=rf"convert or remove.*2\{ending}"):
-        load_examples(folder(tmp_path, files), 8, 3)
+def test_all_images_that_are_not_read_are_in_one_message(tmp_path):
+    files = {f"a/2{ending}": b"" for ending in (".HEIC", *NOT_READ[:3])}
+    files |= {"a/1.png": READ["PNG"][0], "a/3.png": b"broken", "b/4.tif": b"broken"}
+    root = folder(tmp_path, files)
+    for in_memory in (True, False):
+        with pytest.raises(ValueError, match="convert or remove") as error:
+            load_pool(root, 8, 3, in_memory)
+        named = [name for name in files if repr(f"{root}/{name}") in str(error.value)]
+        assert named == [name for name in files if name != "a/1.png"]
 
 
 def test_a_file_that_cannot_be_decoded_is_named(tmp_path):

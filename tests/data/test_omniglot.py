@@ -41,6 +41,7 @@ def small(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_ink_is_one_and_both_splits_of_tfds_are_used(small):
     tasks = omniglot("validation", way=100, shot=2, query=2, data_dir=small, rotations=False)
     (support_x, _), (query_x, _) = next(tasks.as_numpy_iterator())
@@ -48,6 +49,7 @@ def test_ink_is_one_and_both_splits_of_tfds_are_used(small):
     assert np.all(support_x[:, :13, :13] == 1.0) and np.all(support_x[:, 15:] == 0.0)
 
 
+@pytest.mark.slow
 def test_images_are_turned_unless_told_not_to(small):
     tasks = omniglot("validation", way=40, shot=1, query=1, data_dir=small)
     (support_x, _), (query_x, _) = next(tasks.as_numpy_iterator())
@@ -57,6 +59,7 @@ def test_images_are_turned_unless_told_not_to(small):
     assert np.array_equal(support_x, query_x)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [14, 32])
 def test_size(small, size):
     tasks = omniglot("validation", shot=1, query=1, data_dir=small, image_size=size)

@@ -71,6 +71,7 @@ def test_files_and_frames_give_what_mappings_give(tmp_path):
     assert several[0].element_spec[0][0].shape == (2, 3)  # all columns but the label and the task
 
 
+@pytest.mark.slow
 def test_a_learner_trains_on_them():
     tasks = ki.data.from_table(TABLE, "sold", "shop", ["half"], shot=2, query=2, seed=0).batch(3)
     learner = ki.MetaLearner(ki.models.MLP(1, (1,), hidden=(2,)), ki.IMAML())

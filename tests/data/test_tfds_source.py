@@ -1,3 +1,5 @@
+import pathlib
+import shutil
 import socket
 import sys
 import time
@@ -8,6 +10,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
+from keras_imaml.data import stored
 from keras_imaml.data.from_tfds import SHARES, classes_of_split, from_tfds
 from keras_imaml.data.tfds_source import load_pool, prepared_builder
 
@@ -122,6 +125,101 @@ def test_episodes_of_any_classification_set(squares):
     assert x.shape == (2, 4, 4, 3) and query_x.shape == (4, 4, 4, 3) and tasks.classes == 2
     level = int(round(float(x[0, 0, 0, 0]) * 255))
     assert (level in (10, 40, 110, 140)) == (int(y[0]) == 0)
+
+
+class Shards(tfds.core.GeneratorBasedBuilder):
+    """60 random images of three classes, in three files that TFDS reads in turns."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    name = "shards"
+
+    def _info(self):
+        features = tfds.features.FeaturesDict(
+            {
+                "image": tfds.features.Image(shape=(5, 4, 3)),
+                "label": tfds.features.ClassLabel(names=["a", "b", "c"]),
+            }
+        )
+        return self.dataset_info_from_configs(features=features)
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples(0), "test": self._generate_examples(1)}
+
+    def _generate_examples(self, seed):
+        rng = np.random.default_rng(seed)
+        for number in range(60):
+            image = rng.integers(0, 256, (5, 4, 3), dtype="uint8")
+            yield number, {"image": image, "label": number % 3}
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory):
+    return prepared(tmp_path_factory.mktemp("shards"), "tfrecord")
+
+
+def prepared(folder, file_format):
+    builder = Shards(data_dir=folder, file_format=file_format)
+    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(num_shards=3))
+    return builder
+
+
+def first_episodes(pool, count=3, start=0):
+    tasks = pool.episodes(2, 2, 3, 0, "test", rotations=True, start=start)
+    return list(tasks.take(count).as_numpy_iterator())
+
+
+@pytest.fixture(scope="module")
+def read_and_held(shards):
+    settings = (shards, "train+test", ["c", "a"], 4, 3)
+    return [load_pool(*settings, in_memory=in_memory) for in_memory in (False, True)]
+
+
+def test_records_are_read_one_by_one_as_all_at_once(shards, read_and_held):
+    read, held = read_and_held
+    assert len(shards.info.splits["train"].filepaths) == 3 and read.counts.tolist() == [40, 40]
+    assert np.array_equal(read.counts, held.counts) and read.class_names == held.class_names
+    assert np.array_equal(read.examples.read(tf.range(80)), held.examples)
+
+
+@pytest.mark.slow
+def test_episodes_of_records_are_those_of_memory_and_resume_by_number(read_and_held):
+    read, held = read_and_held
+    everything = first_episodes(read)
+    for one, other in zip(everything, first_episodes(held), strict=True):
+        tf.nest.map_structure(np.testing.assert_array_equal, one, other)
+    (later,) = first_episodes(read, 1, start=2)
+    tf.nest.map_structure(np.testing.assert_array_equal, later, everything[2])
+
+
+@pytest.mark.slow
+def test_array_records_hold_the_same_images_as_other_files(read_and_held, tmp_path):
+    pytest.importorskip("array_record")
+    settings = (prepared(tmp_path, "array_record"), "train+test", ["c", "a"], 4, 3)
+    read, held = (load_pool(*settings, in_memory=in_memory) for in_memory in (False, True))
+    assert np.array_equal(read.examples.read(tf.range(80)), held.examples)
+    for one, other in zip(first_episodes(read), first_episodes(held), strict=True):
+        tf.nest.map_structure(np.testing.assert_array_equal, one, other)
+    rows = [{*map(bytes, pool.examples[:40])} for pool in (held, read_and_held[1])]  # of class c
+    assert rows[0] == rows[1]
+
+
+def test_records_stay_in_files_by_size_and_it_is_said_once(shards, monkeypatch, capsys):
+    monkeypatch.setattr(stored, "LARGEST_POOL", 100)
+    monkeypatch.setattr(stored, "_told", set())
+    for _ in range(2):
+        pool = load_pool(shards, "train", ["a", "b"], 4, 3, in_memory=None)
+    assert isinstance(pool.examples, stored.StoredImages)
+    assert capsys.readouterr().out.count("'shards' take") == 1
+
+
+def test_a_record_that_is_damaged_later_is_named(shards, tmp_path):
+    shutil.copytree(shards.data_path, tmp_path / "shards" / "1.0.0")
+    copied = tfds.builder_from_directory(tmp_path / "shards" / "1.0.0")
+    pool = load_pool(copied, "train", ["a"], 4, 3, in_memory=False)
+    file = pathlib.Path(copied.info.splits["train"].filepaths[1])
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    with pytest.raises(tf.errors.InvalidArgumentError, match=rf"{file.name} \(record at byte \d+"):
+        pool.examples.read(tf.range(20))
 
 
 def test_shares_divide_the_classes_by_their_names_alone():

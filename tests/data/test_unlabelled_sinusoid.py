@@ -31,6 +31,7 @@ def test_nothing_is_better_than_zero_without_adaptation():
     assert np.mean(query_y**2) == pytest.approx(0.5, abs=0.02)
 
 
+@pytest.mark.slow
 def test_splits_and_seeds_are_unrelated_and_repeatable():
     first = episodes(4, split="train", seed=1)[1][0]
     np.testing.assert_array_equal(first, episodes(4, split="train", seed=1)[1][0])

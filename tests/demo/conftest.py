@@ -18,7 +18,7 @@ def chromium():
         yield browser
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def server():
     """The address of a page, and its process, which must still live in the end."""
     from benchmarks.pictures import demo

@@ -10,8 +10,11 @@ import time
 import numpy as np
 import pytest
 
-from benchmarks.pictures.figures import FIGURES, moved
-from tests.demo.visitor import client, drawn
+from benchmarks.pictures import demo
+from benchmarks.pictures.figures import FIGURES, canvas, moved
+from tests.demo.visitor import Visitor
+from trainers.demo import page
+from trainers.demo.image_task import ImageTask
 
 pytestmark = pytest.mark.slow
 
@@ -29,50 +32,63 @@ def memory(process):
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="needs /proc, as on Linux")
 def test_memory_stays_flat_over_a_thousand_requests(server, tmp_path):
     address, process = server
-    window = client(address)
-    for name in ("ring", "cross"):
-        window.predict(name, drawn(tmp_path, FIGURES[name], name), api_name="/omniglot_add")
+    window, names = Visitor(address), ("ring", "cross")
+    for name in names:
+        window.ask("omniglot_add", None, None, name, window.drawing(tmp_path, FIGURES[name]))
     rng = np.random.default_rng(0)
     queries = [
-        drawn(tmp_path, moved(FIGURES[name], rng.uniform(0.8, 1)), f"{name}_{number}")
-        for number in range(4)
-        for name in ("ring", "cross")
+        window.drawing(tmp_path, moved(FIGURES[name], rng.uniform(0.8, 1)))
+        for _ in range(4)
+        for name in names
     ]
-    kept, slowest = [], []
+    kept = []
     for number in range(REQUESTS):
-        begin = time.perf_counter()
-        _, after, *_ = window.predict(queries[number % 8], api_name="/omniglot_query")
-        slowest.append(time.perf_counter() - begin)
-        assert after["label"] == ("ring", "cross")[number % 2]
+        after = window.ask("omniglot_query", None, queries[number % 8])[2]
+        assert after["label"] == names[number % 2]
         if number % 100 == 99:
             kept.append(memory(process))
-    print(f"MiB {kept}; median {np.median(slowest):.3f} s")
     assert kept[-1] - kept[1] < GROWTH, kept
 
 
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="needs /proc, as on Linux")
 def test_adaptations_in_a_row_leave_no_models(server, tmp_path):
     address, process = server
-    window = client(address)
-    picture = drawn(tmp_path, FIGURES["bar"], "bar")
-    kept = []
-    for _ in range(25):
-        for name in ("a", "b", "c"):
-            window.predict(name, picture, api_name="/omniglot_add")
-        window.predict(api_name="/omniglot_clear")
+    window, kept = Visitor(address), []
+    drawing = window.drawing(tmp_path, FIGURES["bar"])
+    for _ in range(20):
+        for name in "ab":
+            window.ask("omniglot_add", None, None, name, drawing)
+        window.ask("omniglot_clear", None, None)
         kept.append(memory(process))
     assert kept[-1] - kept[4] < GROWTH, kept
 
 
-def test_twenty_classes_and_no_more(server, tmp_path):
-    address, _ = server
-    window = client(address)
-    for number in range(21):
-        figure = FIGURES[sorted(FIGURES)[number % 5]]
-        picture = drawn(tmp_path, moved(figure, 0.4 + 0.1 * (number // 5)), f"figure_{number}")
-        status = window.predict(f"class {number}", picture, api_name="/omniglot_add")[2]
+def test_twenty_classes_of_five_examples_and_no_more():
+    handlers = {one.api_name: one.fn for one in page.page().fns.values()}
+    task, drawing = ImageTask("omniglot"), {"composite": canvas(FIGURES["ring"])}
+    for number in range(20):
+        figure = moved(FIGURES[sorted(FIGURES)[number % 5]], 0.4 + 0.1 * (number // 5))
+        image = task.drawing(canvas(figure))
+        for _ in range(5):
+            task.add(f"class {number}", image)
+    status = handlers["omniglot_add"](task, None, "class 20", drawing)[2]
     assert status == "There are 20 classes, which is the most."
-    answer = window.predict(picture, api_name="/omniglot_query")[1]
-    assert len(answer["confidences"]) == 20
+    after = handlers["omniglot_query"](task, drawing)[2]
+    assert len(after) == 20 and sum(after.values()) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_hundred_photographs_at_once_get_one_sentence(tmp_path):
+    handlers = {one.api_name: one.fn for one in page.page().fns.values()}
+    rng, task = np.random.default_rng(0), ImageTask("mini_imagenet")
+    files = [demo.photograph(tmp_path, "coast", rng) for _ in range(100)]
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"no image")
+    begin = time.perf_counter()
+    status = handlers["mini_imagenet_add_files"](task, None, "coast", [str(broken), *files])[2]
+    assert time.perf_counter() - begin < 5
+    assert len(task.examples) == 5
+    assert "broken.jpg cannot be read" in status and "95 files" in status
+    assert status.count("which is the most") == 1 and len(status) < 400
 
 
 @pytest.mark.skipif(shutil.which("unshare") is None, reason="needs unshare, as on Linux")

@@ -1,5 +1,8 @@
 """What the page of the demo computes, without a page."""
 
+import queue
+import threading
+
 import numpy as np
 import pytest
 
@@ -30,6 +33,7 @@ def test_a_figure_is_told_at_another_place_and_size(adapted, name):
     assert np.allclose(list(answer.before.values()), 1 / 3)  # it knows no class of these
 
 
+@pytest.mark.slow
 def test_the_facts_are_those_of_the_inner_problem(adapted):
     facts = adapted.adapt()
     assert facts.strength == pytest.approx(0.2) and facts.steps == 5
@@ -81,17 +85,17 @@ def test_each_wrong_turn_gets_a_sentence(tmp_path):
     assert "There are 20 classes" in refusal(lambda: task.add("one more", image))
 
 
-@pytest.mark.slow
-def test_twenty_classes_of_five_examples_adapt():
-    task = ImageTask("omniglot")
-    for number in range(20):
-        for shot in range(5):
-            figure = FIGURES[sorted(FIGURES)[number % 5]]
-            image = canvas(moved(figure, 0.5 + 0.1 * (number // 5), 0.02 * shot))
-            task.add(f"class {number:02d}", task.drawing(image))
-    task.adapt()
-    answer = task.answer(task.examples[-1][1])
-    assert len(answer.after) == 20 and sum(answer.after.values()) == pytest.approx(1, abs=1e-5)
+def test_the_graph_of_one_class_more_is_made_ahead_and_once(monkeypatch):
+    made = queue.Queue()
+    monkeypatch.setattr(learners, "warm_up", lambda *which: made.put(which))
+    monkeypatch.setattr(learners, "_ready", {("omniglot", 5)})
+    monkeypatch.setattr(learners, "early_graphs", threading.Event())
+    learners.prepare_ahead("omniglot", 3)  # as without --warm_up
+    learners.early_graphs.set()
+    for classes in (2, 2, 4, learners.MOST_CLASSES):
+        learners.prepare_ahead("omniglot", classes)
+    assert made.get(timeout=10) == ("omniglot", 3)
+    assert made.empty()
 
 
 def test_two_windows_share_no_examples():
@@ -123,6 +127,7 @@ def test_a_wave_is_fitted_and_lambda_holds_the_weights():
     assert far.facts.strength == pytest.approx(1e4, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_no_steps_leave_the_curve():
     found = wave_task.curves([(1.0, 2.0)], 0.5, 0)
     assert np.allclose(found.after, found.before, atol=1e-5) and found.facts.steps == 0

@@ -10,7 +10,7 @@ import tempfile
 
 from benchmarks.pictures import demo
 from benchmarks.pictures.figures import FIGURES
-from tests.demo.visitor import client, drawn
+from tests.demo.visitor import Visitor
 
 
 def main():
@@ -18,12 +18,11 @@ def main():
         raise SystemExit("There is a network")
     with demo.server() as (address, _), tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
-        window = client(address)
-        for figure in ("ring", "cross"):
-            picture = drawn(folder, FIGURES[figure], figure)
-            window.predict(figure, picture, api_name="/omniglot_add")
-        answer = window.predict(drawn(folder, FIGURES["ring"], "q"), api_name="/omniglot_query")
-        print(answer[1]["label"])
+        window = Visitor(address)
+        for name in ("ring", "cross"):
+            window.ask("omniglot_add", None, None, name, window.drawing(folder, FIGURES[name]))
+        answer = window.ask("omniglot_query", None, window.drawing(folder, FIGURES["ring"]))
+        print(answer[2]["label"])
 
 
 if __name__ == "__main__":

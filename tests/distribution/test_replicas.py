@@ -73,6 +73,7 @@ def test_workers_learn_what_one_device_learns(workers, alone, tmp_path):
         assert_same(alone, tmp_path / f"{index}.npz")
 
 
+@pytest.mark.slow
 def test_the_last_meta_batch_may_be_of_one_task():
     learner = learners.compiled(learners.small(filters=8))
     tasks = tf.data.Dataset.from_tensor_slices(learners.images(tasks=5)).batch(4)
@@ -117,6 +118,7 @@ def test_what_was_made_outside_of_the_scope_is_refused(outside, monkeypatch):
         make()
 
 
+@pytest.mark.slow
 def test_compile_makes_variables_in_the_scope_of_the_learner():
     strategy = tf.distribute.MirroredStrategy(["CPU:0"])
     with strategy.scope():

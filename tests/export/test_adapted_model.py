@@ -160,6 +160,7 @@ np.testing.assert_allclose(model(data["x"]), data["z"], rtol=1e-4, atol=1e-5)
     load_without_this_package(script, tmp_path / "model.keras", tmp_path / "data.npz")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("build", [sequential, subclassed])
 def test_it_exports_as_a_saved_model(build, tmp_path):
     support_x, support_y, query_x = task()
@@ -169,6 +170,7 @@ def test_it_exports_as_a_saved_model(build, tmp_path):
     np.testing.assert_allclose(served.serve(query_x), model(query_x), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_it_can_be_trained_further():
     support_x, support_y, _ = task()
     model = learners.compiled(sequential()).adapt(support_x, support_y)
@@ -210,6 +212,7 @@ def used_twice():
     return keras.Model(inputs, layers.Dense(3)(layers.Flatten()(x)))
 
 
+@pytest.mark.slow
 def test_a_normalization_that_is_used_twice_becomes_two_layers():
     """One stock layer cannot hold the statistics of two places."""
     learner = learners.compiled(used_twice())

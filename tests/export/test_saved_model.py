@@ -88,6 +88,7 @@ def arrays(*shapes):
     return [rng.normal(size=shape).astype("float32") for shape in shapes]
 
 
+@pytest.mark.slow
 def test_targets_of_other_losses_have_the_shape_of_the_outputs(tmp_path):
     learner, served = perceptron("mse", tmp_path)
     x, y, q = arrays((5, 4), (5, 3), (2, 4))
@@ -99,6 +100,7 @@ def test_targets_of_other_losses_have_the_shape_of_the_outputs(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_targets_may_be_described(tmp_path):
     def loss(labels, logits):
         return tf.nn.sparse_softmax_cross_entropy_with_logits(
@@ -248,6 +250,7 @@ def test_names_of_what_is_served_follow_the_losses(tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_variables_are_written_once(tmp_path):
     learner, _ = perceptron("mse", tmp_path)
     written = tf.train.list_variables(str(tmp_path / "served" / "variables" / "variables"))
@@ -255,6 +258,7 @@ def test_variables_are_written_once(tmp_path):
     assert size <= learner.model.count_params() + 10
 
 
+@pytest.mark.slow
 def test_later_training_does_not_reach_it(tmp_path):
     learner, served = perceptron("mse", tmp_path)
     (x,) = arrays((2, 4))
@@ -287,6 +291,7 @@ def test_a_network_without_recorded_inputs_is_refused(tmp_path):
         learner.export(tmp_path / "served")
 
 
+@pytest.mark.slow
 def test_a_network_of_named_inputs(tmp_path):
     """In an order that is not that of the alphabet."""
     inputs = {"wide": keras.Input((3,), name="b"), "narrow": keras.Input((2,), name="a")}
@@ -306,6 +311,7 @@ def test_a_network_of_named_inputs(tmp_path):
     np.testing.assert_allclose(answer["logits"], expected, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_layers_that_were_never_called_do_not_hinder(tmp_path):
     class Block(keras.layers.Layer):
         def __init__(self):

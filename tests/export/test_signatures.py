@@ -88,6 +88,7 @@ def test_labels_by_name_come_in_any_order(tmp_path, kind):
     np.testing.assert_allclose(second["b_predictions"], flat["b"], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_arguments_are_those_of_keras(tmp_path):
     for method in ("export", "summary"):
         of_keras = list(inspect.signature(getattr(keras.Model, method)).parameters)

@@ -135,6 +135,7 @@ def test_momentum_for_strong_convexity_takes_the_smallest_strength():
     np.testing.assert_allclose(long, plain, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_momentum_for_strong_convexity_converges_as_fast_as_the_theory():
     problem = problems.LinearRegression()
     largest = np.linalg.eigvalsh(problem.hessian).max() + STRENGTH

@@ -13,6 +13,7 @@ def tied(**settings):
     return learners.compiled(model, learners.imaml(), rate=0.1, **settings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("initializer", ["zeros", "glorot_uniform"])
 def test_units_stay_the_same_while_they_learn(initializer):
     inputs = keras.Input([4])

@@ -73,6 +73,7 @@ def test_too_few_tasks_are_refused(learner):
         ki.evaluate(learner, dataset(episodes()).batch(4), num_tasks=11, verbose=False)
 
 
+@pytest.mark.slow
 def test_only_bad_tasks_are_refused(learner):
     (support_x, support_y), query = episodes()
     bad = ((support_x * np.nan, support_y), query)
@@ -89,6 +90,7 @@ def test_a_regression_has_no_accuracy():
     assert "before adaptation" in str(result)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fixed", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_the_mode_is_in_the_text(fixed):
     """No query sees another where all tasks are normalized by the same statistics."""
@@ -100,6 +102,7 @@ def test_the_mode_is_in_the_text(fixed):
     assert expected in str(ki.evaluate(made, data, 2, verbose=False))
 
 
+@pytest.mark.slow
 def test_labels_in_a_column_are_labels(learner):
     (x, y), (query_x, query_y) = episodes()
     evaluate = lambda *data: ki.evaluate(learner, dataset(data).batch(5), 10, 0)  # noqa: E731
@@ -130,6 +133,7 @@ def test_one_task_has_no_interval(learner):
     assert "(1 task, non-transductive, interval unknown)" in str(result)
 
 
+@pytest.mark.slow
 def test_a_table_of_the_tasks_with_their_certificates():
     """On linear regression, where both residuals have a closed form."""
     problem = problems.LinearRegression(tasks=4, dtype="float64")

@@ -94,6 +94,7 @@ def test_what_an_algorithm_takes_is_looked_at(name):
             check(learner)
 
 
+@pytest.mark.slow
 def test_with_examples_that_are_not_there():
     (x, y), query = tasks()
     weights = np.ones((2, 5), "float32")
@@ -103,6 +104,7 @@ def test_with_examples_that_are_not_there():
         learner.train_on_batch((x, y, weights), query)
 
 
+@pytest.mark.slow
 def test_on_a_batch_without_a_graph():
     with pytest.raises(ValueError, match="'net/mine'"):
         learner_with(stopped, run_eagerly=True).train_on_batch(*tasks())

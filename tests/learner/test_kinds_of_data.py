@@ -52,6 +52,7 @@ class Batches(keras.utils.PyDataset):
         self.ended += 1
 
 
+@pytest.mark.slow
 def test_one_element_has_many_forms():
     learner = learner_of(line())
     expected = learner.test_on_batch((X, Y), (X, Y))
@@ -63,6 +64,7 @@ def test_one_element_has_many_forms():
     assert learner.test_on_batch(TASKS) == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_a_data_set_of_lists_trains_and_hears_of_epochs():
     batches, validation = Batches([[X, Y], [X, Y]]), Batches([[X, Y], [X, Y]])
     history = learner_of(line()).fit(batches, validation_data=validation, epochs=2, verbose=0)
@@ -80,6 +82,7 @@ def test_inputs_may_be_lists():
     np.testing.assert_allclose(model(both), found, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_optional_inputs_may_be_none():
     learner = learner_of(pair(optional=True), ki.IMAML(inner=ki.inner.GradientDescent(1)))
     learner.fit((((X, None), Y), ((X, None), Y)), verbose=0)

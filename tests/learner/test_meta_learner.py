@@ -71,6 +71,7 @@ def test_fit_reports_loss_metrics_and_diagnostics():
     assert changed == [id(v) in trained for v in learner.model.variables]
 
 
+@pytest.mark.slow
 def test_episodes_of_arrays_train():
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(40, 4)).astype("float32"), np.repeat(np.arange(5), 8)
@@ -94,6 +95,7 @@ def test_the_loss_of_sinusoids_falls():
     assert loss[-1] < 0.7 * loss[0]
 
 
+@pytest.mark.slow
 def test_fit_and_evaluate_agree_on_a_learner_that_does_not_change():
     learner = small(rate=0.0)
     trained = learner.fit(data(), steps_per_epoch=4, **FIT).history
@@ -116,6 +118,7 @@ def test_the_loss_is_that_of_tasks_adapted_one_by_one():
     assert float(result["accuracy"]) == pytest.approx(np.mean(hits))
 
 
+@pytest.mark.slow
 def test_eager_and_graph_runs_agree():
     results = []
     for eagerly in (False, True):
@@ -185,6 +188,7 @@ def test_a_task_that_overflows_leaves_the_weights_finite(adapt, part):
     assert np.all(np.isfinite(history["loss"]))
 
 
+@pytest.mark.slow
 def test_a_batch_of_bad_tasks_alone_changes_nothing():
     batch = vectors()
     batch[0][0][:] = np.nan
@@ -211,6 +215,7 @@ def test_weights_that_do_not_adapt_are_learned_and_so_is_the_strength():
     assert same == [True, True, False, False]
 
 
+@pytest.mark.slow
 def test_a_saved_learner_goes_on_where_it_was(tmp_path):
     strength = ki.ProximalStrength(1.0, learned=True)
     learner = small(algorithm=learners.imaml(proximal_strength=strength), transductive=True)
@@ -253,6 +258,7 @@ def test_a_predicate_is_saved_as_the_weights_that_it_selects():
     assert [v.path for v in restored.parameters.adapted] == ["hidden_1/bias", "head/bias"]
 
 
+@pytest.mark.slow
 def test_transduction_can_be_switched_at_any_time():
     layers = [keras.layers.Dense(6), ki.layers.TaskBatchNormalization(), keras.layers.Dense(3)]
     learner = small(keras.Sequential([keras.Input((4,)), *layers]))
@@ -501,6 +507,7 @@ def test_a_predicate_chooses_the_same_weights_after_loading(tmp_path, build):
     assert loaded.get_config()["adapt"] == learner.get_config()["adapt"]
 
 
+@pytest.mark.slow
 def test_the_loss_is_nan_where_every_task_is_bad():
     """Not 0, which would be the best of all."""
     rate = ki.LearningRate(1e6, "model", learned=False)
@@ -523,6 +530,7 @@ def test_settings_of_an_algorithm_in_use_cannot_be_set(name):
         learner.algorithm = ki.MAML()
 
 
+@pytest.mark.slow
 def test_evaluation_and_adaptation_are_without_dropout():
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dropout(0.5), keras.layers.Dense(3)])
     learner = small(model, algorithm=ki.MAML(ki.inner.GradientDescent(5)))
@@ -632,6 +640,7 @@ def test_shapes_are_checked_whatever_came_before():
         learner.adapt_and_predict(x[0], y[0] + 7, query_x[0])
 
 
+@pytest.mark.slow
 def test_numbers_of_examples_that_no_graph_knows_are_compared():
     """One target would serve every example of a task, for a loss that broadcasts."""
     learner = learners.compiled(perceptron(1), loss="mse", metrics=())

@@ -92,6 +92,7 @@ def test_a_bad_task_is_counted_and_adds_nothing():
     np.testing.assert_allclose(learner.parameters.theta(), alone.parameters.theta(), rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_one_task_is_adapted_so():
     data, larger = both(weighted=True)
     learner = padded.learner_of(imaml())

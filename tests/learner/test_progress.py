@@ -22,6 +22,7 @@ def test_diagnostics_are_in_the_history_and_not_on_the_bar(capsys):
         assert name not in shown
 
 
+@pytest.mark.slow
 def test_quiet_is_quiet(capsys):
     learner().fit(tasks(), steps_per_epoch=1, verbose=0)
     assert capsys.readouterr().out == ""
@@ -33,6 +34,7 @@ def test_a_line_an_epoch(capsys):
     assert capsys.readouterr().out.count("loss:") == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by_signal", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_the_bar_of_an_epoch_that_is_cut_short_says_how_far_it_came(capsys, by_signal):
     class StopAt(keras.callbacks.Callback):

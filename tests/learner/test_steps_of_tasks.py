@@ -91,6 +91,7 @@ def test_each_task_is_as_if_alone_with_its_number(name):
         np.testing.assert_allclose(values, sum(parts), rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_the_third_part_of_an_element_has_the_numbers():
     learner = learner_of(ki.IMAML(0.5, DESCENT(4, 0.1)), tasks_per_chunk=1)
     steps = np.array([0, 2])

@@ -152,6 +152,7 @@ def test_metrics_of_an_output_without_targets_are_refused():
         learner.evaluate((X, {"z": CLASSES}), (X, {"z": CLASSES}), verbose=0)
 
 
+@pytest.mark.slow
 def test_metrics_task_by_task_take_the_same_targets():
     y = {"b": NUMBERS, "z": CLASSES}
     learner = learner_of(network("list"), [cross_entropy(), None], {"z": ["accuracy"]})

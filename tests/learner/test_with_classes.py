@@ -38,6 +38,32 @@ def test_back_again_it_is_the_same_learner():
     np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-6)
 
 
+class Tempered(keras.losses.Loss):
+    """A cross-entropy with a temperature that is learned."""
+
+    def __init__(self, name="tempered", reduction="sum_over_batch_size"):
+        super().__init__(name=name, reduction=reduction)
+        self.temperature = keras.Variable(2.0, name="temperature")
+
+    def call(self, y_true, y_pred):
+        logits = y_pred / self.temperature
+        return keras.losses.sparse_categorical_crossentropy(y_true, logits, from_logits=True)
+
+
+@pytest.mark.slow
+def test_variables_of_the_inner_loss_are_copied_and_train_on():
+    keras.saving.register_keras_serializable("tests")(Tempered)
+    three = ki.MetaLearner(learners.small(tied_head=True), learners.imaml())
+    three.compile(keras.optimizers.SGD(0.5), loss=learners.cross_entropy(), inner_loss=Tempered())
+    three.inner_loss.temperature.assign(3.0)
+    five = ki.with_classes(three, 5)
+    assert five.inner_loss is not three.inner_loss
+    assert float(five.inner_loss.temperature) == 3.0
+    five.fit(learners.dataset(learners.images(way=5)), steps_per_epoch=1, verbose=0)
+    assert float(five.inner_loss.temperature) != 3.0
+    assert float(three.inner_loss.temperature) == 3.0
+
+
 def test_other_heads_and_other_meta_parameters_are_refused():
     with pytest.raises(ValueError, match=r"Expected a network with one.*Received: 0"):
         ki.with_classes(learner(tied_head=False), 5)

@@ -52,6 +52,7 @@ def test_the_length_does_not_count():
     np.testing.assert_array_equal(model(0 * x), np.zeros((4, 3)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("eagerly", [True, False])
 def test_a_classifier_compares_by_the_cosine(network, eagerly):
     """After a step of the outer level."""
@@ -103,6 +104,7 @@ def test_the_adapted_model_is_plain_keras(network, centered):
     np.testing.assert_allclose(adapted(support), expected, rtol=1e-6, atol=1e-8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fixed", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_centered_query_set_is_seen_as_one_or_by_the_support_set(network, fixed):
     settings = {"cosine": True, "centered": True, "tied_head": True}

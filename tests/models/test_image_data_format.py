@@ -53,6 +53,7 @@ def test_models_and_layers_are_the_same_with_either_setting(name):
     np.testing.assert_array_equal(outputs, expected)
 
 
+@pytest.mark.slow
 def test_data_sets_are_the_same_with_either_setting():
     def image(numbers):
         x = numbers.uniform(size=(2, 4, 6, 3)).astype("float32")
@@ -99,6 +100,7 @@ def branches():
     return keras.Model(inputs, outputs)
 
 
+@pytest.mark.slow
 def test_networks_with_channels_first_equal_task_by_task_evaluation():
     model = with_setting("channels_first", branches)
     formats = {getattr(layer, "data_format", "channels_first") for layer in model.layers}

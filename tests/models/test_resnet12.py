@@ -14,6 +14,7 @@ def tiny(dtype="float64", **settings):
     return ki.models.ResNet12(2, (4, 4, 1), filters=(2, 3), dtype=dtype, **settings)
 
 
+@pytest.mark.slow
 def test_the_networks_of_the_literature():
     """12 convolutions of 3 x 3, and as many weights as by hand."""
     for filters in ((64, 160, 320, 640), (64, 128, 256, 512)):

@@ -148,6 +148,7 @@ def test_fit_adapt_save_and_load_without_labels(algorithm, tmp_path):
     np.testing.assert_allclose(loaded.adapt(support_x)(query_x), expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_export_needs_no_labels(tmp_path):
     learner = learner_of(ki.IMAML(1.0), dtype="float32")
     (support_x, _), (query_x, _) = tf.nest.map_structure(lambda x: x[0], episodes("float32"))

@@ -59,6 +59,7 @@ def test_glyphs_are_told_apart_after_one_example_of_each_class():
     assert np.allclose(tf.nn.softmax(learner.model(query_x)), 1 / classes)  # before adaptation
 
 
+@pytest.mark.slow
 def test_a_sine_wave_is_learned_from_ten_points():
     (support_x, support_y), (query_x, query_y) = next(iter(ki.data.sinusoid("test", seed=1)))
     learner = ki.load("sinusoid")

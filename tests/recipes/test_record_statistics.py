@@ -91,6 +91,7 @@ def test_all_tasks_together_equal_one_after_the_other():
     check(graph, model, x)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("adapt", ["head", pytest.param(None, marks=pytest.mark.slow)])
 def test_it_makes_no_difference_whether_a_learner_is_transductive(network, adapt):
     model, _ = recorded(network)
@@ -104,6 +105,7 @@ def test_it_makes_no_difference_whether_a_learner_is_transductive(network, adapt
     np.testing.assert_allclose(*results, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("adapt", ["head", pytest.param(None, marks=pytest.mark.slow)])
 def test_training_goes_through_and_leaves_them(network, adapt):
     model, _ = recorded(network)
@@ -118,6 +120,7 @@ def test_training_goes_through_and_leaves_them(network, adapt):
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_an_adapted_model_and_a_saved_learner_keep_them(network, tmp_path):
     model, _ = recorded(network)
     learner = ki.MetaLearner(model, ki.IMAML(), adapt="head")

@@ -115,6 +115,7 @@ def test_a_learner_sees_the_features_too(network, transductive):
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_training_changes_the_shared_weights(network):
     model = network(tied_head=True)
     learner = learner_of(ki.seen_in_views(model, ki.views_of_photographs()))
@@ -164,6 +165,7 @@ def test_an_adapted_model_and_a_saved_learner_see_in_views(network, fixed, cente
     np.testing.assert_allclose(np.load(tmp_path / "found.npy"), adapted(query), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_an_adapted_model_sees_in_views():
     model = learners.small(tied_head=True, fixed_statistics=True)
     both = ki.seen_in_views(model, ki.views_of_photographs())

@@ -4,6 +4,7 @@ import dataclasses
 import os
 import re
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -11,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 import keras_imaml as ki
-from trainers.command_line import refuse
+from trainers.command_line import in_one_line, refuse
 from trainers.demo import learners
 from trainers.demo.drawings import character
 
@@ -92,12 +93,33 @@ class ImageTask:
         except ValueError:
             refuse(
                 f"{os.path.basename(path)} cannot be read as an image: expected PNG, JPEG, BMP, "
-                "GIF or WebP."
+                "GIF, WebP or TIFF."
             )
         return character(255 * image[..., 0], size)
 
     def add(self, name: str | None, image: np.ndarray) -> None:
         """Add an example of a class; the model has to adapt anew."""
+        self.examples.append((self._checked(name), image))
+        self._forget()
+
+    def add_files(self, name: str | None, paths: Sequence[str]) -> list[str]:
+        """Add files as examples of a class, and return what is wrong with some, in sentences."""
+        problems: list[str] = []
+        for number, path in enumerate(paths):
+            try:
+                self._checked(name)
+            except ValueError as error:  # of all others too, which are not read
+                left = len(paths) - number
+                note = f" {left} files were left out." if number else ""
+                return [*problems, in_one_line(error) + note]
+            try:
+                self.add(name, self.file(path))
+            except ValueError as error:
+                problems.append(in_one_line(error))
+        return problems
+
+    def _checked(self, name: str | None) -> str:
+        """The name of a class that takes one example more."""
         name = (name or "").strip()
         if not name or len(name) > _LONGEST_NAME or _NOT_IN_NAMES.search(name) or name[0] == ".":
             refuse(
@@ -109,8 +131,7 @@ class ImageTask:
             refuse(f"{name} has {_MOST_SHOTS} examples, which is the most: name another class.")
         if name not in names and len(set(names)) >= learners.MOST_CLASSES:
             refuse(f"There are {learners.MOST_CLASSES} classes, which is the most.")
-        self.examples.append((name, image))
-        self._forget()
+        return name
 
     def remove_last(self) -> None:
         """Take the newest example back."""
@@ -140,6 +161,7 @@ class ImageTask:
                     f"So far: {', '.join(self.classes) or 'none'}."
                 )
             self.model, self.facts = learners.adapt(self.name, *self.support(), classes=count)
+            learners.prepare_ahead(self.name, count)
         return self.facts
 
     def answer(self, image: np.ndarray) -> Answer:

@@ -15,6 +15,9 @@ from keras_imaml.export.adapted_model import adapted_model
 
 MOST_CLASSES = 20
 _LOCK = threading.RLock()  # learners hold graphs and a lambda, which a thread may change
+early_graphs = threading.Event()
+"""Whether graphs are made before they are needed; see `prepare_ahead`."""
+_ready: set[tuple[str, int | None]] = set()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +61,7 @@ def _solver(name: str, classes: int | None, steps: int | None) -> Any:
     def solve(support_x: tf.Tensor, support_y: tf.Tensor) -> Any:
         return meta_learner.solve(support_x, support_y, support_x[:1])[0]
 
-    return solve
+    return solve.get_concrete_function()  # not counted as one function traced again and again
 
 
 def adapt(
@@ -108,14 +111,43 @@ def adapt(
 def before_adaptation(name: str, query_x: np.ndarray, classes: int | None = None) -> np.ndarray:
     """What the learner says without adaptation."""
     with _LOCK:
-        return np.asarray(learner(name, classes).model(tf.constant(query_x), training=False))
+        return np.asarray(_unadapted(name, classes)(tf.constant(query_x, tf.float32)))
+
+
+@functools.lru_cache(maxsize=64)
+def _unadapted(name: str, classes: int | None) -> Any:
+    """The graph of the meta-learned network; made once."""
+    model = learner(name, classes).model
+
+    @tf.function(
+        autograph=False,
+        input_signature=[tf.TensorSpec([None, *model.input_shape[1:]], tf.float32)],
+    )
+    def outputs(query_x: tf.Tensor) -> tf.Tensor:
+        return model(query_x, training=False)
+
+    return outputs.get_concrete_function()
 
 
 def warm_up(name: str, classes: int | None = None) -> None:
     """Make the graph for a number of classes, before anyone waits for it."""
-    shape = learner(name, classes).model.input_shape[1:]
-    count = classes or 1
-    support_x = np.zeros((count, *shape), np.float32)
-    support_y = np.arange(count, dtype=np.int32) if classes else np.zeros((1, 1), np.float32)
-    model, _ = adapt(name, support_x, support_y, classes)
-    model(support_x[:1], training=False)
+    with _LOCK:
+        shape = learner(name, classes).model.input_shape[1:]
+        count = classes or 1
+        support_x = np.zeros((count, *shape), np.float32)
+        support_y = np.arange(count, dtype=np.int32) if classes else np.zeros((1, 1), np.float32)
+        model, _ = adapt(name, support_x, support_y, classes)
+        model(support_x[:1], training=False)
+        before_adaptation(name, support_x[:1], classes)
+    _ready.add((name, classes))
+
+
+def prepare_ahead(name: str, classes: int) -> None:
+    """Make the graph of one class more in another thread, while a visitor makes an example of it.
+
+    It does nothing unless `early_graphs` is set.
+    """
+    following = (name, classes + 1)
+    if early_graphs.is_set() and classes < MOST_CLASSES and following not in _ready:
+        _ready.add(following)
+        threading.Thread(target=warm_up, args=following, daemon=True).start()

@@ -122,12 +122,7 @@ def _image_tab(name: str, title: str) -> None:
         return *changed(task, image), time.monotonic()
 
     def add_files(task: ImageTask, image: np.ndarray | None, name: str, paths: Any) -> tuple:
-        problems = []
-        for path in paths or []:
-            try:
-                task.add(name, task.file(path))
-            except ValueError as error:
-                problems.append(in_one_line(error))
+        problems = task.add_files(name, paths or [])
         gallery, code, status, *shown = changed(task, image)
         return gallery, code, " ".join([*problems, status]), *shown, None
 

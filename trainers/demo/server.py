@@ -25,8 +25,10 @@ def parser() -> argparse.ArgumentParser:
     arguments.add_argument(
         "--warm_up",
         type=int,
-        default=20,
-        help="make graphs in advance for up to so many classes: 40 MB each; 0: none (default: 20)",
+        default=5,
+        help="make graphs in advance for up to so many classes, and then for one more than a "
+        "visitor has: 1.0 GB of memory for 5, 1.4 GB for 10, 2.2 GB for 20; 0: none, and the "
+        "first adaptation to each number of classes takes some seconds (default: 5)",
     )
     arguments.add_argument("--browser", action="store_true", help="open the page in a browser")
     arguments.add_argument("--debug", action="store_true", help="show the traceback of an error")
@@ -45,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def serve(
-    host: str = "127.0.0.1", port: int = 7860, browser: bool = False, warm_up: int = 20
+    host: str = "127.0.0.1", port: int = 7860, browser: bool = False, warm_up: int = 5
 ) -> None:
     """Serve the page and print its address, until Ctrl-C."""
     # No telemetry, no look for newer versions; before Gradio is imported.
@@ -108,6 +110,7 @@ def _warm_up(most: int) -> None:
     """Make the graphs that most visitors need, before they do."""
     from trainers.demo import learners
 
+    learners.early_graphs.set()
     learners.warm_up("sinusoid")
     for classes in range(2, min(most, learners.MOST_CLASSES) + 1):
         for name in ("omniglot", "mini_imagenet"):
