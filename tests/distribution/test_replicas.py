@@ -82,6 +82,16 @@ def test_the_last_meta_batch_may_be_of_one_task():
     assert np.isfinite(history["loss"]).all()
 
 
+@pytest.mark.parametrize("method", ["reset_metrics", "get_metrics_result"])
+def test_a_worker_that_is_lost_between_steps_is_named(method, scoped, monkeypatch):
+    def lost(self):
+        raise tf.errors.UnavailableError(None, None, "Collective ops is aborted by: Socket closed")
+
+    monkeypatch.setattr(keras.Model, method, lost)
+    with pytest.raises(ConnectionError, match="Another worker has ended.*Socket closed"):
+        getattr(scoped[1], method)()
+
+
 def test_a_parameter_server_is_refused(monkeypatch):
     class Strategy(tf.distribute.experimental.ParameterServerStrategy):
         def __init__(self):
