@@ -25,7 +25,7 @@ class Slow(tfds.core.GeneratorBasedBuilder):
 
     def _generate_examples(self):
         for i in range(8):
-            time.sleep(0.1)
+            time.sleep(0.2)
             if sys.argv[2:] and i == 4:
                 os.kill(os.getpid(), 9)
             yield i, {"image": np.full((4, 4, 3), i, np.uint8), "label": i % 2}
