@@ -124,7 +124,7 @@ def test_an_interrupted_run_ends_with_the_same_bits(tmp_path):
     broken = f"--run_dir={tmp_path / 'broken'}"
     process = start(broken, *flags)
     read_until(process, "ms/step")
-    time.sleep(random.Random(0).uniform(0.0, 0.5))
+    time.sleep(random.Random(0).uniform(0.0, 0.3))
     process.kill()
     assert process.wait() == -signal.SIGKILL  # it had not come to its end
     process = start(broken, *flags)
