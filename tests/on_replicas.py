@@ -63,7 +63,7 @@ def main(output, kind, replicas, index="0", *ports):
         )
         learner = learners.compiled(
             # Rounding grows where a ReLU has its kink, however tasks are spread.
-            ki.models.Conv4(5, filters=16, activation="softplus"),
+            learners.small(4, 5, (28, 28, 1), activation="softplus", blocks=2),
             learners.imaml(
                 proximal_strength=ki.ProximalStrength(1.0, learned=True), linear=ki.linear.Dual()
             ),
@@ -74,7 +74,7 @@ def main(output, kind, replicas, index="0", *ports):
         later = ki.MetaLearner(ki.models.MLP(5, (784,), hidden=(4,)), learners.imaml())
     later.compile("adam", learners.cross_entropy(), metrics=["accuracy"])  # outside
     # The last meta-batches are of seven tasks, and of a single one: a replica may have none.
-    many, few = tasks_of(151), tasks_of(9)
+    many, few = tasks_of(39), tasks_of(9)
     first = learner.fit(many, verbose=0).history
     history = learner.fit(few, verbose=0).history
     result = learner.evaluate(few, verbose=0, return_dict=True)

@@ -1,15 +1,19 @@
 """The guides run, their notebooks are made of them, and the site is built without a broken link."""
 
+import functools
 import os
 import pathlib
+import runpy
 import shutil
 import subprocess
 import sys
 
+import keras
 import nbformat
 import pytest
 import tensorflow as tf
 
+import keras_imaml as ki
 from docs.notebooks import GUIDES, notebook
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -26,27 +30,6 @@ SITE = (
 FOLDERS = ("docs", "keras_imaml", "trainers", "benchmarks/results", "saved_models", "tests")
 
 
-# A guide with a few steps of training: its notebook holds what all of them print.
-SHORT = """
-import runpy, sys
-
-import keras_imaml as ki
-import keras
-
-def few(function, **limits):
-    def call(*arguments, **settings):
-        capped = {k: min(settings[k], most) for k, most in limits.items() if settings.get(k)}
-        return function(*arguments, **{**settings, **capped})
-    return call
-
-ki.MetaLearner.fit = few(ki.MetaLearner.fit, steps_per_epoch=3, epochs=2)
-ki.evaluate = few(ki.evaluate, num_tasks=24)
-keras.Sequential.fit = few(keras.Sequential.fit, epochs=1)
-sys.argv = sys.argv[1:]
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_a_notebook_holds_the_cells_of_its_guide(name):
     made = nbformat.read(GUIDES / f"{name}.ipynb", as_version=4)
@@ -61,28 +44,51 @@ def test_a_notebook_holds_the_cells_of_its_guide(name):
     assert sum(len(output.text) for output in outputs) < 5000
 
 
+def capped(function, **limits):
+    def call(*arguments, **settings):
+        small = {k: min(settings[k], most) for k, most in limits.items() if settings.get(k)}
+        return function(*arguments, **{**settings, **small})
+
+    return call
+
+
+@pytest.fixture
+def few_steps(monkeypatch):
+    """Few steps of small networks: the notebook of a guide holds what all of it prints."""
+    omniglot = functools.cache(ki.data.omniglot)
+    smallest = lambda split, seed, **settings: omniglot("validation", **settings)  # noqa: E731
+    monkeypatch.setattr(ki.data, "omniglot", smallest)
+    monkeypatch.setattr(ki.models, "Conv4", capped(ki.models.Conv4, filters=4))
+    monkeypatch.setattr(
+        ki.MetaLearner, "fit", capped(ki.MetaLearner.fit, steps_per_epoch=2, epochs=2)
+    )
+    monkeypatch.setattr(ki, "evaluate", capped(ki.evaluate, num_tasks=8))
+    monkeypatch.setattr(keras.Sequential, "fit", capped(keras.Sequential.fit, epochs=1))
+    monkeypatch.setattr(ki, "parallel_tasks", lambda: None)  # the threads have been started
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-def test_a_guide_runs(name, tmp_path, request):
+def test_a_guide_runs(name, tmp_path, monkeypatch, request, few_steps):
     if name == "omniglot_honestly":
         request.getfixturevalue("published_data")
-    run_guide(name, tmp_path, check=True)
-
-
-def run_guide(name, folder, **options):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), **options.pop("variables", {})}
-    program = ["-c", SHORT, str(GUIDES / f"{name}.py")]
-    return subprocess.run(
-        [sys.executable, *program], cwd=folder, env=environment, text=True, **options
-    )
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path(str(GUIDES / f"{name}.py"), run_name="__main__")
 
 
 @pytest.mark.slow
 def test_the_guide_to_omniglot_says_that_the_data_is_missing(tmp_path):
+    """A program of its own, as a reader starts it."""
     # A file in the place of the folder: nothing can be downloaded there.
     (tmp_path / "data").touch()
-    variables = {"KERAS_IMAML_DATA_DIR": str(tmp_path / "data")}
-    result = run_guide("omniglot_honestly", tmp_path, variables=variables, stderr=subprocess.PIPE)
+    variables = {"PYTHONPATH": str(ROOT), "KERAS_IMAML_DATA_DIR": str(tmp_path / "data")}
+    result = subprocess.run(
+        [sys.executable, GUIDES / "omniglot_honestly.py"],
+        cwd=tmp_path,
+        env={**os.environ, **variables},
+        text=True,
+        stderr=subprocess.PIPE,
+    )
     assert result.returncode == 1
     last = result.stderr.strip().splitlines()[-1]
     assert "OSError: The data set `omniglot` is not in data_dir=" in last

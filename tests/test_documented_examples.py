@@ -39,9 +39,14 @@ SLOW = {
 SMALLER = {  # what the reader is told to run for minutes, by fewer steps
     "README.md 1": {
         "steps_per_epoch=100, epochs=6": "steps_per_epoch=2",
-        "num_tasks=600": "num_tasks=32",
+        "num_tasks=600": "num_tasks=16",
+        "filters=32": "filters=4",
     },
-    "docs/distribution.md 1": {"steps_per_epoch=100, epochs=10": "steps_per_epoch=2"},
+    "docs/distribution.md 1": {
+        "steps_per_epoch=100, epochs=10": "steps_per_epoch=2",
+        "Conv4(5)": "Conv4(5, filters=4)",
+        "batch(16)": "batch(4)",
+    },
 }
 # A block of a page that reads one of these without making it goes on from the reader's program.
 OF_THE_READER = {"learner", "tasks", "model", "support_x", "support_y", "query_x", "query_y"}

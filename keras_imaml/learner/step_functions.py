@@ -63,6 +63,16 @@ class StepFunctions(NotBuiltFromData, ModelMixin):
         check_end("x", given.get("x"), "steps", given.get("steps"))
         return super().evaluate(*args, **kwargs)
 
+    def reset_metrics(self) -> None:
+        """See `keras.Model.reset_metrics`. Several workers do so together; one may be lost."""
+        with replicas.lost_worker_reported():
+            super().reset_metrics()
+
+    def get_metrics_result(self) -> dict[str, Any]:
+        """See `keras.Model.get_metrics_result`. Workers do so together, too."""
+        with replicas.lost_worker_reported():
+            return super().get_metrics_result()
+
     def predict_step(self, data: Any) -> Any:
         """The network at the meta-learned weights, for examples; tasks are refused."""
         check_examples(self.model, data)

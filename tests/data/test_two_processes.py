@@ -47,20 +47,12 @@ def start(folder, *arguments):
 
 
 @pytest.mark.slow
-def test_one_prepares_and_the_others_wait(tmp_path):
-    processes = [start(tmp_path) for _ in range(3)]
-    outputs = [process.communicate(timeout=300) for process in processes]
-    assert [process.returncode for process in processes] == [0, 0, 0], outputs
-    assert [f"read {list(range(8))}" in out for out, _ in outputs] == [True] * 3
-    assert sum("prepares\n" in out.splitlines(keepends=True) for out, _ in outputs) == 1
-
-
-@pytest.mark.slow
-def test_one_that_is_killed_leaves_the_work_to_the_next(tmp_path):
+def test_one_that_is_killed_leaves_the_work_to_the_next_and_the_others_wait(tmp_path):
     killed = start(tmp_path, "die")
     assert any(line == "prepares\n" for line in killed.stdout)
-    waiting = start(tmp_path)
-    output, errors = waiting.communicate(timeout=300)
+    waiting = [start(tmp_path) for _ in range(2)]
+    outputs = [process.communicate(timeout=300) for process in waiting]
     assert killed.wait(60) == -9
-    assert waiting.returncode == 0, errors
-    assert f"read {list(range(8))}" in output and "prepares" in output
+    assert [process.returncode for process in waiting] == [0, 0], outputs
+    assert [f"read {list(range(8))}" in out for out, _ in outputs] == [True] * 2
+    assert sum("prepares\n" in out.splitlines(keepends=True) for out, _ in outputs) == 1

@@ -14,6 +14,7 @@ import sys
 import keras, numpy as np, tensorflow as tf
 import keras_imaml as ki
 from keras_imaml.distribution.pipelines import pipelines
+from tests import learners
 
 if sys.argv[1] == "parallel":
     assert ki.parallel_tasks(3) == 3
@@ -23,7 +24,7 @@ else:
 keras.config.set_floatx("float64")  # in float32 rounding may choose another side of a ReLU's kink
 keras.utils.set_random_seed(0)
 tasks = ki.data.glyphs("train", 3, 1, 2, seed=0, classes=20, image_size=14).batch(5)
-network = ki.models.Conv4(3, (14, 14, 1), 4)
+network = learners.small(shape=(14, 14, 1), blocks=2)
 learner = ki.MetaLearner(network, ki.IMAML(inner=ki.inner.GradientDescent(steps=2)))
 learner.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True), ["accuracy"])
 history = learner.fit(tasks.take(4), verbose=0).history

@@ -57,7 +57,9 @@ def test_it_serves_without_keras(tmp_path):
 
 @pytest.mark.slow
 def test_a_learner_in_mixed_precision_serves_what_it_adapts(tmp_path):
-    network = ki.models.Conv4(5, filters=8, tied_head=True, dtype="mixed_bfloat16")
+    network = learners.small(
+        classes=5, shape=(28, 28, 1), tied_head=True, dtype="mixed_bfloat16", blocks=2
+    )
     algorithm = ki.IMAML(0.2, ki.inner.NewtonCG(3), ki.linear.Dual())
     learner = learners.compiled(network, algorithm, adapt="head")
     tasks = ki.data.glyphs("train", query=5, seed=0).batch(4)

@@ -7,7 +7,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 
 import keras
@@ -23,6 +22,7 @@ from trainers import (
     command_line,
     components,
     evaluate,
+    experiment,
     export,
     help_text,
     parsing,
@@ -54,13 +54,15 @@ def interrupted(line, name, *flags):
         # Shells start background jobs with interrupts ignored, and a child inherits that.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
+    before = []
     for printed in process.stdout:
+        before.append(printed)
         if line in printed:
             break
-    time.sleep(1)
+    time.sleep(0.5)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
-    return process.returncode, out, err
+    return process.returncode, "".join(before) + out, err
 
 
 @pytest.fixture
@@ -239,12 +241,7 @@ def test_train_evaluate_and_resume(tmp_path):
     again = call_here("train", f"--run_dir={run}", *SMALL, "--steps=7")
     assert again.returncode == 0, again.stderr
     assert "Resuming from step 4" in again.stdout
-    whole = call_here("train", f"--run_dir={tmp_path / 'whole'}", *SMALL, "--steps=7")
-    assert whole.returncode == 0, whole.stderr
-    resumed, straight = (
-        json.loads((folder / "result.json").read_text()) for folder in (run, tmp_path / "whole")
-    )
-    assert resumed["loss"] == pytest.approx(straight["loss"], rel=1e-4)
+    resumed = json.loads((run / "result.json").read_text())
 
     evaluated = call_here("evaluate", f"--run_dir={run}", "--tasks=8", "--inner.steps=2")
     assert evaluated.returncode == 0, evaluated.stderr
@@ -266,28 +263,21 @@ def test_train_evaluate_and_resume(tmp_path):
 
 
 @pytest.mark.slow
-def test_ctrl_c_keeps_a_checkpoint_and_the_same_command_goes_on(tmp_path):
-    flags = [f"--run_dir={tmp_path}", *SMALL, "--steps=100000", "--verbose=2"]
-    code, rest, _ = interrupted("Epoch 3", "train", *flags, "--steps_per_epoch=50")
+def test_ctrl_c_keeps_a_checkpoint_and_the_same_command_resumes(tmp_path):
+    """Both while it trains and while it evaluates, it ends without a traceback."""
+    flags = [f"--run_dir={tmp_path}", *SMALL, "--validation_tasks=0", "--verbose=2"]
+    flags.append("--steps_per_epoch=50")
+    code, out, err = interrupted("Epoch 3", "train", *flags, "--steps=100000")
     assert code == 130
-    assert "Interrupted at step" in rest
-    step = int(rest.split("Interrupted at step ")[1].split(",")[0])
+    assert "Interrupted at step" in out
+    assert "Traceback" not in err
+    step = int(out.split("Interrupted at step ")[1].split(",")[0])
     assert step >= 100
-    again = call(
-        "train", *flags, "--steps_per_epoch=50", f"--steps={step + 10}", "--validation_tasks=0"
-    )
-    assert again.returncode == 0, again.stderr
-    assert f"Resuming from step {step}" in again.stdout
-
-
-@pytest.mark.slow
-def test_ctrl_c_in_an_evaluation_ends_it_without_a_traceback(tmp_path):
-    made = call("train", f"--run_dir={tmp_path}", *SMALL, "--steps=2", "--validation_tasks=0")
-    assert made.returncode == 0, made.stderr
-    endless = ["--steps=2", "--test_tasks=100000000"]
-    code, out, err = interrupted("Evaluating", "train", f"--run_dir={tmp_path}", *SMALL, *endless)
+    endless = [f"--steps={step + 10}", "--test_tasks=100000000"]
+    code, out, err = interrupted("Evaluating", "train", *flags, *endless)
+    assert f"Resuming from step {step}" in out
     assert code == 130
-    assert "Interrupted" in out
+    assert "Interrupted" in out.split("Evaluating")[1]
     assert "Traceback" not in err
 
 
@@ -326,15 +316,8 @@ def test_adapt_to_class_folders(tmp_path):
     )
     assert adapted.returncode == 0, adapted.stderr
     assert (output / "labels.txt").read_text().split() == ["ash", "beech", "cedar"]
-    code = (
-        "import sys, numpy as np, tensorflow as tf;"
-        f"served = tf.saved_model.load({str(output)!r});"
-        "print(served.serve(tf.zeros([2, 28, 28, 1])).shape)"
-    )
-    loaded = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
-    assert "(2, 3)" in loaded.stdout
+    served = tf.saved_model.load(str(output))
+    assert served.serve(tf.zeros([2, 28, 28, 1])).shape == (2, 3)
     taken = call_here(
         "adapt", f"--run_dir={run}", f"--support_dir={images}", f"--output={__file__}"
     )
@@ -355,20 +338,14 @@ def test_adapt_to_class_folders(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_residual_network_is_trained_by_a_flag(tmp_path):
-    small = [
-        "--noprobe",
-        "--model.filters=2",
-        "--data.way=2",
-        "--tasks_per_step=2",
-        "--steps=2",
-        "--test_tasks=4",
-    ]
-    flags = ["--model=resnet12", "--model.downsample=max", "--adapt=head", "--validation_tasks=0"]
-    made = call_here("train", f"--run_dir={tmp_path / 'run'}", *flags, *small)
-    assert made.returncode == 0, made.stderr
-    assert "--model=resnet12" in (tmp_path / "run" / "flags.txt").read_text()
-    assert json.loads((tmp_path / "run" / "result.json").read_text())["tasks"] == 4
+def test_a_residual_network_is_made_by_flags():
+    flags = ["--model=resnet12", "--model.downsample=max", "--model.filters=2", "--adapt=head"]
+    command = parsing.parse(train.PROGRAM, ["--run_dir=x", "--data.way=2", *flags])
+    learner = experiment.learner(command.settings, steps=2)
+    assert "adapt=['head']" in repr(learner)
+    kinds = [type(layer) for layer in learner.model.layers]
+    assert keras.layers.Add in kinds and keras.layers.MaxPooling2D in kinds
+    assert learner.model.output_shape == (None, 2)
 
 
 @pytest.mark.slow
@@ -420,9 +397,12 @@ def test_a_run_normalises_by_training_images(tmp_path):
     """Those recorded when it begins; any run can be evaluated so."""
     small = [
         "--noprobe",
-        "--model.filters=4",
+        "--data.classes=20",
+        "--data.query=3",
+        "--model.filters=2",
         "--tasks_per_step=1",
         "--steps=2",
+        "--inner.steps=2",
         "--test_tasks=2",
         "--model.cosine",
     ]
@@ -433,10 +413,10 @@ def test_a_run_normalises_by_training_images(tmp_path):
     assert "--model.fixed_statistics needs --features to train" in refused.stderr
     assert not (tmp_path / "first").exists()
     assert call_here("train", first, *shared).returncode == 0
-    for views in ([], ["--views", "--data.image_size=36", "--view_size=28"]):
-        evaluated = call_here("evaluate", first, "--model.fixed_statistics", "--tasks=4", *views)
-        assert evaluated.returncode == 0, evaluated.stderr
-        assert "4 tasks, non-transductive" in evaluated.stdout
+    views = ["--views", "--data.image_size=36", "--view_size=28"]
+    evaluated = call_here("evaluate", first, "--model.fixed_statistics", "--tasks=4", *views)
+    assert evaluated.returncode == 0, evaluated.stderr
+    assert "4 tasks, non-transductive" in evaluated.stdout
     made = call_here(
         "train", second, *shared, "--model.fixed_statistics", f"--features={tmp_path / 'first'}"
     )
@@ -444,25 +424,20 @@ def test_a_run_normalises_by_training_images(tmp_path):
     ours = keras.models.load_model(tmp_path / "second" / "learner.keras").model
     held = ours.get_layer("norm_1").moving_variance.numpy()
     assert ours.get_layer("norm_1").fixed and not np.allclose(held, 1)
-    as_it_is = ["--steps=0", "--model.fixed_statistics", f"--features={tmp_path / 'first'}"]
-    made = call_here("train", f"--run_dir={tmp_path / 'third'}", *shared, *as_it_is)
-    assert made.returncode == 0, made.stderr
-    assert "after 0 steps" in made.stdout
-    again = call_here("train", f"--run_dir={tmp_path / 'third'}", *shared, *as_it_is)
-    assert again.returncode == 0, again.stderr
-    evaluated = call_here("evaluate", f"--run_dir={tmp_path / 'third'}", "--tasks=4")
-    assert evaluated.returncode == 0, evaluated.stderr
     refused = call_here("train", f"--run_dir={tmp_path / 'fourth'}", *shared, "--steps=0")
     assert refused.returncode == 2 and "--steps=0 needs --features" in refused.stderr
     evaluated = call_here("evaluate", second, "--tasks=4")  # by those of the run, not recorded anew
     assert evaluated.returncode == 0, evaluated.stderr
     assert "4 tasks, non-transductive" in evaluated.stdout
-    fifth = f"--run_dir={tmp_path / 'fifth'}"
-    made = call_here("train", fifth, *shared, *as_it_is, "--model.centered")
-    assert made.returncode == 0, made.stderr
+    as_it_is = ["--steps=0", "--model.fixed_statistics", f"--features={tmp_path / 'first'}"]
+    third = f"--run_dir={tmp_path / 'third'}"
+    for _ in range(2):  # nothing is left to train
+        made = call_here("train", third, *shared, *as_it_is, "--model.centered")
+        assert made.returncode == 0, made.stderr
+    assert "after 0 steps" in made.stdout
     for mode in ("transductive", "non-transductive"):
         flag = "--notransductive" if mode == "non-transductive" else "--transductive"
-        evaluated = call_here("evaluate", fifth, "--tasks=4", flag)
+        evaluated = call_here("evaluate", third, "--tasks=4", flag)
         assert f"(4 tasks, {mode}" in evaluated.stdout, evaluated.stderr
     refused = call_here("evaluate", second, "--model.centered", "--tasks=4")
     assert refused.returncode == 2 and "does not fit" in refused.stderr
@@ -485,12 +460,6 @@ def test_a_run_with_a_tied_head_is_evaluated_adapted_and_exported_for_other_ways
     ]
     made = call_here("train", f"--run_dir={run}", "--validation_tasks=0", *flags, *small)
     assert made.returncode == 0, made.stderr
-    evaluated = call_here(
-        "evaluate", f"--run_dir={run}", "--data.way=3", "--data.shot=2", "--tasks=4"
-    )
-    assert evaluated.returncode == 0, evaluated.stderr
-    record = json.loads((run / "evaluation_test_way=3_shot=2.json").read_text())
-    assert (record["settings"]["data.way"], record["tasks"]) == (3, 4)
     guesses = [
         "--wrapper=self_training",
         "--wrapper.rounds=2",
@@ -501,6 +470,7 @@ def test_a_run_with_a_tied_head_is_evaluated_adapted_and_exported_for_other_ways
     assert guessed.returncode == 0, guessed.stderr
     name = "way=3_algorithm.proximal_strength=1.0_wrapper=self_training_wrapper.rounds=2"
     record = json.loads((run / f"evaluation_test_{name}_wrapper.balanced=True.json").read_text())
+    assert (record["settings"]["data.way"], record["tasks"]) == (3, 4)
     assert record["transductive"]  # for the queries see one another
     exported = call_here(
         "export",
