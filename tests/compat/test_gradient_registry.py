@@ -89,8 +89,9 @@ def test_a_learner_is_freed(algorithm):
         return weakref.ref(learner)
 
     trained()  # the first learner of a process also checks the versions
+    keras.backend.clear_session()  # collects garbage, also that of other tests
     before = registered()
     reference = trained()
     keras.backend.clear_session()
-    assert registered() == before
+    assert {*registered()} <= {*before}
     assert reference() is None
