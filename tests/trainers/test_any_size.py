@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.trainers.commands import call_here
+from tests.trainers.commands import call_here, train_here
 
 
 def succeed(*command):
@@ -20,7 +20,7 @@ def test_tasks_of_any_size_by_flags(tmp_path):
     sizes = ["--data.way=2,4", "--data.shot=1,3", "--data.query=2", "--data.buckets=2"]
     tasks = ["--tasks_per_step=4", "--inner.steps=2", "--steps_per_epoch=2", "--steps=2"]
     counts = ["--validation_tasks=4", "--test_tasks=4", "--noprobe", f"--run_dir={run_dir}"]
-    refused = call_here("train", *network, *sizes, *tasks, *counts)
+    refused = train_here(*network, *sizes, *tasks, *counts)
     assert refused.returncode and "--data.way=2,4 needs --model.tied_head" in refused.stderr
     succeed("train", *network, *sizes, *tasks, *counts, "--model.tied_head")
     assert json.loads((run_dir / "result.json").read_text())["settings"]["data.shot"] == [1, 3]

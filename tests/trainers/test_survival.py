@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.trainers.commands import ROOT, call, call_here, command
+from tests.trainers.commands import ROOT, call, command, train_here
 
 SINES = [
     "--data=sinusoid",
@@ -206,7 +206,7 @@ def test_deterministic_runs_are_equal_to_the_bit(tmp_path):
 @pytest.mark.slow
 def test_a_full_disk_is_named_and_earlier_checkpoints_stay(tmp_path):
     flags = [f"--run_dir={tmp_path}", *SINES]
-    assert call_here("train", *flags, "--steps=20").returncode == 0
+    assert train_here(*flags, "--steps=20").returncode == 0
     before = weights(tmp_path)
 
     def fill():  # no file may grow beyond this size
@@ -219,6 +219,6 @@ def test_a_full_disk_is_named_and_earlier_checkpoints_stay(tmp_path):
     after = weights(tmp_path)
     for name, value in before.items():
         np.testing.assert_array_equal(value, after[name])
-    again = call_here("train", *flags, "--steps=40")
+    again = train_here(*flags, "--steps=40")
     assert again.returncode == 0, again.stderr
     assert "Resuming from step 20" in again.stdout

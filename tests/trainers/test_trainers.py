@@ -16,7 +16,7 @@ import tensorflow as tf
 from absl import flags
 
 import keras_imaml as ki
-from tests.trainers.commands import ROOT, call, call_here, command
+from tests.trainers.commands import ROOT, call, call_here, command, train_here
 from trainers import (
     adapt,
     command_line,
@@ -360,21 +360,19 @@ def test_a_run_begins_with_the_features_of_a_classifier(tmp_path):
     ]
     shared = [*small, "--adapt=head", "--transductive", "--validation_tasks=0"]
     supervised = ["--algorithm=supervised", "--training_way=16", "--data.query=2"]
-    refused = call_here(
-        "train", f"--run_dir={tmp_path / 'other'}", *shared, *supervised, "--model.classes=60"
+    refused = train_here(
+        f"--run_dir={tmp_path / 'other'}", *shared, *supervised, "--model.classes=60"
     )
     assert refused.returncode == 2
     (classes,) = re.findall(r"--model.classes=60: expected (\d+)", refused.stderr)
     features, run = tmp_path / "features", tmp_path / "run"
-    made = call_here(
-        "train", f"--run_dir={features}", *shared, *supervised, f"--model.classes={classes}"
-    )
+    made = train_here(f"--run_dir={features}", *shared, *supervised, f"--model.classes={classes}")
     assert made.returncode == 0, made.stderr
     evaluated = call_here("evaluate", f"--run_dir={features}", "--data.way=2", "--tasks=2")
     assert evaluated.returncode == 0, evaluated.stderr
     rate = "--outer.learning_rate=1e-12"  # so that the weights stay those it began with
-    made = call_here(
-        "train", f"--run_dir={run}", *shared, "--model.tied_head", f"--features={features}", rate
+    made = train_here(
+        f"--run_dir={run}", *shared, "--model.tied_head", f"--features={features}", rate
     )
     assert made.returncode == 0, made.stderr
     theirs, ours = (
@@ -382,7 +380,7 @@ def test_a_run_begins_with_the_features_of_a_classifier(tmp_path):
     )
     assert isinstance(ours.layers[-1], ki.layers.TiedDense)
     wrong = ["--model.tied_head", "--model.filters=3", f"--features={features}"]
-    refused = call_here("train", f"--run_dir={tmp_path / 'wrong'}", *shared, *wrong)
+    refused = train_here(f"--run_dir={tmp_path / 'wrong'}", *shared, *wrong)
     assert refused.returncode == 2
     assert "Expected a layer 'conv_1' with weights of the shapes" in refused.stderr
     for name in ("conv_1", "norm_4"):
@@ -408,23 +406,23 @@ def test_a_run_normalises_by_training_images(tmp_path):
     ]
     shared = [*small, "--data.way=3", "--adapt=head", "--transductive", "--validation_tasks=0"]
     first, second = (f"--run_dir={tmp_path / name}" for name in ("first", "second"))
-    refused = call_here("train", first, *shared, "--model.fixed_statistics")
+    refused = train_here(first, *shared, "--model.fixed_statistics")
     assert refused.returncode == 2
     assert "--model.fixed_statistics needs --features to train" in refused.stderr
     assert not (tmp_path / "first").exists()
-    assert call_here("train", first, *shared).returncode == 0
+    assert train_here(first, *shared).returncode == 0
     views = ["--views", "--data.image_size=36", "--view_size=28"]
     evaluated = call_here("evaluate", first, "--model.fixed_statistics", "--tasks=4", *views)
     assert evaluated.returncode == 0, evaluated.stderr
     assert "4 tasks, non-transductive" in evaluated.stdout
-    made = call_here(
-        "train", second, *shared, "--model.fixed_statistics", f"--features={tmp_path / 'first'}"
+    made = train_here(
+        second, *shared, "--model.fixed_statistics", f"--features={tmp_path / 'first'}"
     )
     assert made.returncode == 0, made.stderr
     ours = keras.models.load_model(tmp_path / "second" / "learner.keras").model
     held = ours.get_layer("norm_1").moving_variance.numpy()
     assert ours.get_layer("norm_1").fixed and not np.allclose(held, 1)
-    refused = call_here("train", f"--run_dir={tmp_path / 'fourth'}", *shared, "--steps=0")
+    refused = train_here(f"--run_dir={tmp_path / 'fourth'}", *shared, "--steps=0")
     assert refused.returncode == 2 and "--steps=0 needs --features" in refused.stderr
     evaluated = call_here("evaluate", second, "--tasks=4")  # by those of the run, not recorded anew
     assert evaluated.returncode == 0, evaluated.stderr
@@ -432,7 +430,7 @@ def test_a_run_normalises_by_training_images(tmp_path):
     as_it_is = ["--steps=0", "--model.fixed_statistics", f"--features={tmp_path / 'first'}"]
     third = f"--run_dir={tmp_path / 'third'}"
     for _ in range(2):  # nothing is left to train
-        made = call_here("train", third, *shared, *as_it_is, "--model.centered")
+        made = train_here(third, *shared, *as_it_is, "--model.centered")
         assert made.returncode == 0, made.stderr
     assert "after 0 steps" in made.stdout
     for mode in ("transductive", "non-transductive"):
