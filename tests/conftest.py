@@ -14,6 +14,7 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as an import of keras_ima
 import pytest
 
 
+@pytest.hookimpl(trylast=True)  # after coverage has begun
 def pytest_sessionstart(session):
     """Load TensorFlow by the package, which keeps the lines of its start off the terminal."""
     processes = session.config.getoption("numprocesses", None)
