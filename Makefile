@@ -16,6 +16,9 @@ PEERS := .venv-peers
 DOCS := .venv-docs
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check
+# pip compiles on one core, and that is half of the installation. Templates of packages do not compile.
+INSTALL := $(PIP) install --quiet --quiet --no-compile
+COMPILE := $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 
 export KERAS_BACKEND := tensorflow
 export TF_CPP_MIN_LOG_LEVEL ?= 3
@@ -150,17 +153,20 @@ $(BIN)/pip:
 
 $(VENV)/installed: setup.py | $(BIN)/pip
 	@echo "Installing keras_imaml into $(VENV): TensorFlow takes a few minutes the first time"
-	@$(PIP) install --quiet --quiet --editable .
+	@$(INSTALL) --editable .
+	@$(COMPILE)
 	@touch $@
 
 $(VENV)/installed-dev: setup.py | $(BIN)/pip
 	@echo "Installing keras_imaml[dev] into $(VENV): TensorFlow takes a few minutes the first time"
-	@$(PIP) install --quiet --quiet --editable '.[dev]'
+	@$(INSTALL) --editable '.[dev]'
+	@$(COMPILE)
 	@touch $(VENV)/installed $@
 
 $(VENV)/installed-demo: setup.py | $(BIN)/pip
 	@echo "Installing keras_imaml[demo] into $(VENV): TensorFlow takes a few minutes the first time"
-	@$(PIP) install --quiet --quiet --editable '.[demo]'
+	@$(INSTALL) --editable '.[demo]'
+	@$(COMPILE)
 	@touch $(VENV)/installed $@
 
 # The site is built without TensorFlow.
