@@ -27,7 +27,8 @@ def readme() -> str:
 # breaks the lines of signatures.
 DOCS = (ROOT / "docs" / "requirements.txt").read_text(encoding="utf-8").split()
 # The page of `keras-imaml demo`, and the formats in which it gives models away.
-DEMO = ["gradio>=6.0", "matplotlib>=3.8", "pillow>=10.0", "tf2onnx>=1.17"]
+# The canvas of Gradio 6.0 does not send a first drawing.
+DEMO = ["gradio>=6.31", "matplotlib>=3.8", "pillow>=10.0", "tf2onnx>=1.17"]
 
 setup(
     name="keras-imaml",
