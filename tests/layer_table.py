@@ -23,7 +23,7 @@ def table() -> str:
         rows.setdefault(_name(make("float32")), "exact, all tasks at once")
     for _, make in keras_layers.LOOPS.values():
         rows.setdefault(_name(make("float32")), "exact, one task after the other")
-    for _, make in {**random_layers.QUICK, **random_layers.OTHERS}.values():
+    for _, make in {**random_layers.QUICK, **random_layers.SLOW}.values():
         name = _name(make())
         text = "own random numbers for each task"
         rows[name] = f"{rows[name]}; {text}" if name in rows else text

@@ -19,5 +19,5 @@ def test_a_curve_holds_the_residual_after_each_number_of_steps():
     solver = ConjugateGradient(max_steps=9)
     curve = residual_curve(solver, products(matrices), tf.constant(rhs), None, [1, 3])
     for residual, steps in zip(curve, (1, 3), strict=True):
-        found = ConjugateGradient(steps).solve(products(matrices), tf.constant(rhs)).solution
-        np.testing.assert_allclose(residual, residuals(matrices, rhs, found), rtol=1e-9)
+        solution = ConjugateGradient(steps).solve(products(matrices), tf.constant(rhs)).solution
+        np.testing.assert_allclose(residual, residuals(matrices, rhs, solution), rtol=1e-9)

@@ -29,8 +29,9 @@ def test_scale_is_estimated_for_each_task():
     result = Neumann(max_steps=100, tolerance=1e-10).solve(products(matrices), tf.constant(rhs))
     assert np.all(result.status.numpy() == Status.CONVERGED)
     assert np.all(result.steps.numpy() < 100)
-    few = Neumann(max_steps=2, power_steps=3).solve(products(matrices), tf.constant(rhs))
-    assert few.steps.numpy().tolist() == [2 + 3 + 1] * 2  # products for the scale cost, too
+    short_result = Neumann(max_steps=2, power_steps=3).solve(products(matrices), tf.constant(rhs))
+    # Products for the scale cost, too.
+    assert short_result.steps.numpy().tolist() == [2 + 3 + 1] * 2
     np.testing.assert_allclose(result.solution, dense(matrices, rhs), rtol=1e-8)
 
 
