@@ -37,8 +37,8 @@ def test_splits_and_seeds_are_unrelated_and_repeatable():
     np.testing.assert_array_equal(first, episodes(4, split="train", seed=1)[1][0])
     assert np.any(first != episodes(4, split="test", seed=1)[1][0])
     assert np.any(first != episodes(4, split="train", seed=2)[1][0])
-    later = episodes(3, split="train", seed=1, start=1)[1][0]
-    np.testing.assert_array_equal(first[1:], later)
+    resumed_x = episodes(3, split="train", seed=1, start=1)[1][0]
+    np.testing.assert_array_equal(first[1:], resumed_x)
 
 
 @pytest.mark.parametrize("settings", [{"shot": 0}, {"query": 0}, {"split": "all"}, {"seed": -1}])

@@ -64,7 +64,7 @@ TRANSPOSED, DIFFERENT = "do not belong to its gradient", "are other than differe
 HESSIAN = {"curvature": "hessian"}
 
 # name: (function, loss, arguments of iMAML, what the error says)
-FOUND = {
+CASES = {
     "layer": (stopped_slope, "mse", {}, f"'net/mine' {TRANSPOSED}"),
     "bend": (straight_slope, "mse", HESSIAN, f"'net/mine' {DIFFERENT}"),
     "loss": (tf.sin, squares_once, {}, f"of the loss {TRANSPOSED}"),
@@ -83,9 +83,9 @@ def check(learner):
     learner.first_step.check()
 
 
-@pytest.mark.parametrize("name", FOUND)
+@pytest.mark.parametrize("name", CASES)
 def test_what_an_algorithm_takes_is_looked_at(name):
-    function, loss, settings, message = FOUND[name]
+    function, loss, settings, message = CASES[name]
     learner = learner_with(function, imaml(**settings), loss)
     if message is None:
         check(learner)
@@ -143,8 +143,8 @@ def test_the_setting_is_saved(tmp_path):
     learner.compile(loss="mse", check_curvature=False)
     assert learner.get_compile_config()["check_curvature"] is False
     learner.save(tmp_path / "learner.keras")
-    other = keras.saving.load_model(tmp_path / "learner.keras")
-    assert other.get_compile_config()["check_curvature"] is False
+    loaded_learner = keras.saving.load_model(tmp_path / "learner.keras")
+    assert loaded_learner.get_compile_config()["check_curvature"] is False
 
 
 def test_nothing_is_changed():
@@ -189,8 +189,8 @@ for function in (tf.sin, stopped_slope):
     import subprocess
     import sys
 
-    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert found.stdout.split() == ["fine", "True"], found.stderr[-2000:]
+    process = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert process.stdout.split() == ["fine", "True"], process.stderr[-2000:]
 
 
 def image_network(shape, layer):
@@ -209,13 +209,13 @@ def message_of(model, shape):
 
 @pytest.mark.slow
 def test_no_layer_of_keras_is_a_false_alarm():
-    found = {}
+    messages = {}
     for name, (shape, make) in {**keras_layers.VECTORIZED, **keras_layers.LOOPS}.items():
-        found[name] = message_of(image_network(shape, make("float32")), shape)
+        messages[name] = message_of(image_network(shape, make("float32")), shape)
     for name, (shape, make) in {**random_layers.QUICK, **random_layers.SLOW}.items():
-        found[name] = message_of(image_network(shape, make()), shape)
+        messages[name] = message_of(image_network(shape, make()), shape)
     # TensorFlow's gradient of a projective transform is not the derivative of its values.
-    assert {name for name, message in found.items() if message} == set(map(str.lower, GEOMETRIC))
+    assert {name for name, message in messages.items() if message} == set(map(str.lower, GEOMETRIC))
 
 
 @pytest.mark.slow
