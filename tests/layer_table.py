@@ -33,10 +33,10 @@ def table() -> str:
 
 def replaced(text: str) -> str:
     """A page with the tables of now between their marks."""
-    for name, now in (("layers", table()), ("refused", refusals.table())):
+    for name, table_text in (("layers", table()), ("refused", refusals.table())):
         begin, end = (mark.format(name) for mark in _MARKS)
-        before, _, rest = text.partition(begin)
-        text = f"{before}{begin}\n\n{now}\n\n{end}{rest.partition(end)[2]}"
+        before, _, remainder = text.partition(begin)
+        text = f"{before}{begin}\n\n{table_text}\n\n{end}{remainder.partition(end)[2]}"
     return text
 
 

@@ -7,7 +7,7 @@ from tests.refusals import REFUSALS
 pytestmark = pytest.mark.first_step_checked
 
 
-@pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: refusal.what[:50])
+@pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: refusal.construct[:50])
 def test_the_message_has_the_way_out(refusal):
     with pytest.raises((ValueError, NotImplementedError)) as error:
         refusal.provoke()
