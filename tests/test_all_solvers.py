@@ -199,7 +199,7 @@ def test_every_inner_solver_takes_part():
 
 
 @pytest.mark.parametrize("inner", INNER)
-def test_inner_solvers_stop_each_task_by_itself(inner):
+def test_inner_solvers_stop_each_task_independently(inner):
     problem = problems.LinearRegression(tasks=4)
     objective = problems.objective_of(problem)
     algorithm = ki.IMAML(0.7, INNER[inner])

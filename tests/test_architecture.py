@@ -68,7 +68,7 @@ def test_a_reader_can_hold_a_file(name):
     assert len(MODULES[name].read_text(encoding="utf-8").splitlines()) <= MOST_LINES
 
 
-def test_the_drawing_is_of_today():
+def test_the_drawing_is_up_to_date():
     assert DRAWING.read_text(encoding="utf-8") == drawing(), "run `python -m tests.architecture`"
 
 

@@ -98,7 +98,7 @@ def test_a_point_is_measured_in_a_process_of_its_own(tmp_path):
         cost.run(str(tmp_path / "missing.npz"), "nothing", inner_steps=2, repeats=1)
 
 
-def test_points_that_need_too_much_memory_are_said_to_be_missing(monkeypatch):
+def test_points_that_need_too_much_memory_are_noted_as_not_run(monkeypatch):
     def measurement(problem, algorithm, steps, repeats, give_back):
         return {"memory_mib": 100.0 + 200.0 * steps, "seconds": 1.0, "fastest": 1.0}
 

@@ -129,7 +129,7 @@ def test_the_documents_hold_the_tables_of_the_kept_runs():
         )
 
 
-def test_runs_are_told_apart_by_what_adapts(runs):
+def test_runs_are_grouped_by_the_adapted_weights(runs):
     def group_of(adapt, steps):
         new_record = {**record(0, 0.5, adapt=adapt), "steps": steps}
         return tables.Line(tables.ROWS[0], "run", "transductive", [new_record]).adapted

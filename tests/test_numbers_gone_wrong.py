@@ -80,7 +80,7 @@ def huge_pixels(x, y, q, z):
 
 
 @pytest.mark.parametrize("algorithm", DESCENT)
-def test_a_broken_task_is_counted_and_the_others_learn_as_if_it_were_not_there(algorithm):
+def test_a_broken_task_is_counted_and_other_tasks_learn_as_if_without_it(algorithm):
     batch = learners.images(tasks=4)
     remaining_tasks = tf.nest.map_structure(lambda part: part[1:], batch)
     _, _, expected = step(learner(algorithm), remaining_tasks)
@@ -147,7 +147,7 @@ def test_weights_that_break_in_the_middle_of_an_epoch_are_not_saved(tmp_path):
     assert not list(tmp_path.glob("*.index"))
 
 
-def test_a_share_of_bad_tasks_may_be_put_up_with():
+def test_a_share_of_bad_tasks_may_be_tolerated():
     batches = learners.dataset(replaced(learners.images(tasks=4), support_nan))
     meta_learner = learner("imaml")
     stop = ki.callbacks.StopOnBadTasks

@@ -135,7 +135,7 @@ def test_padded_images(adapt, transductive):
 
 
 @pytest.mark.parametrize("settings", [{"divide": False}, {"axis": 1}, {"fixed": True}])
-def test_normalization_counts_the_examples_that_are_there(settings):
+def test_normalization_counts_only_present_examples(settings):
     layer = ki.layers.TaskBatchNormalization(**settings)
     x = np.random.default_rng(0).normal(size=(6, 3, 5))
     layer.build(x.shape)

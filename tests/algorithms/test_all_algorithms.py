@@ -49,7 +49,7 @@ def test_the_gradient_is_the_mean_over_tasks_and_diagnostics_are_declared(run, a
 
 
 @pytest.mark.parametrize("traced", [True, pytest.param(False, marks=pytest.mark.slow)])
-def test_a_bad_task_leaves_the_others_untouched(traced, algorithm):
+def test_a_bad_task_leaves_other_tasks_unchanged(traced, algorithm):
     problem = problems.LinearRegression(tasks=5)
     step = step_of(algorithm, problem)
     step = tf.function(step, autograph=False) if traced else step

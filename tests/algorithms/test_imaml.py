@@ -71,7 +71,7 @@ def test_equals_the_closed_form_on_a_quadratic(run, curvature, per):
         pytest.param(["conv_2", "norm_2", "head"], True, marks=pytest.mark.slow),
     ],
 )
-def test_equals_finite_differences_of_the_whole_objective(adapt, transductive):
+def test_equals_finite_differences_of_the_outer_objective(adapt, transductive):
     # A smooth activation: a minimum on a kink of ReLU has no derivative to compare with.
     problem = problems.Images(activation="softplus", filters=2)
     algorithm = converged_algorithm(

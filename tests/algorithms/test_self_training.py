@@ -119,7 +119,7 @@ def accuracy(learner, tasks):
 
 
 @pytest.mark.slow
-def test_queries_tell_where_their_classes_are_and_balance_harms_where_there_is_none():
+def test_pseudo_labels_help_and_balancing_harms_unbalanced_tasks():
     balanced_tasks, unbalanced_tasks = two_clouds(), two_clouds(share=0.9)
     plain_accuracy = accuracy(classifier(newton()), balanced_tasks)
     learner = classifier(ki.SelfTraining(newton()))
@@ -135,7 +135,7 @@ def test_queries_tell_where_their_classes_are_and_balance_harms_where_there_is_n
 
 
 @pytest.mark.slow
-def test_a_learner_does_all_with_it_that_it_does_without(tmp_path):
+def test_a_self_training_learner_trains_evaluates_saves_and_exports(tmp_path):
     algorithm = ki.SelfTraining(learners.imaml(), rounds=1, temperature=0.7)
     learner = learners.compiled(algorithm=algorithm, adapt="head")
     (x, y), (query_x, query_y) = batch = learners.images()

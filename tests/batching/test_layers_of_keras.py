@@ -78,7 +78,7 @@ def test_what_cannot_be_vectorized_is_correct_and_named(name, dtype):
         check(graph, model, inputs_of_tasks(dtype, LOOPS[name][0]), dtype)
 
 
-def test_it_is_said_once(recwarn):
+def test_the_warning_is_given_once(recwarn):
     model = network_around("conv_3d", "float32")
     parameters = Parameters(model)
     network = TaskNetwork(model, parameters)

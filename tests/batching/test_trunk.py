@@ -67,7 +67,7 @@ def gradients_of(learner, data, tasks_per_chunk=None):
 
 
 @pytest.mark.parametrize(("algorithm", "adapt", "transductive"), CASES, ids=str)
-def test_the_meta_gradient_is_that_of_the_whole_network(
+def test_the_meta_gradient_is_that_of_the_unsplit_network(
     monkeypatch, algorithm, adapt, transductive
 ):
     split_learner, whole_learner = (
@@ -100,7 +100,7 @@ def test_parts_of_the_meta_batch(monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_bad_task_leaves_the_others_alone(monkeypatch):
+def test_a_bad_task_leaves_other_tasks_unchanged(monkeypatch):
     learner = learner_of("imaml", "head", True, monkeypatch)
     (support_x, support_y), (query_x, query_y) = tasks(count=3)
     broken = tf.tensor_scatter_nd_update(support_x, [[1, 0, 0, 0, 0]], [np.nan])
@@ -115,7 +115,7 @@ def test_a_bad_task_leaves_the_others_alone(monkeypatch):
 
 
 @pytest.mark.slow
-def test_evaluation_and_adaptation_are_those_of_the_whole_network(monkeypatch):
+def test_evaluation_and_adaptation_are_those_of_the_unsplit_network(monkeypatch):
     split_learner, whole_learner = (
         learner_of("imaml", "head", splits, monkeypatch, dtype="float32")
         for splits in (True, False)
@@ -284,7 +284,7 @@ def test_several_inputs_and_outputs(monkeypatch):
 
 
 @pytest.mark.slow
-def test_dropout_before_the_head_is_drawn_as_in_the_whole_network(monkeypatch):
+def test_dropout_before_the_head_is_drawn_as_in_the_unsplit_network(monkeypatch):
     rng = np.random.default_rng(0)
     draw = lambda n: (  # noqa: E731
         rng.normal(size=(3, n, 4)).astype("float32"),
@@ -318,12 +318,12 @@ def subclassed():
     "build",
     [penalized, with_dropout_and_normalization, masked, an_output_of_no_task, subclassed],
 )
-def test_where_it_cannot_be_told_the_network_stays_whole(build):
+def test_a_network_of_unknown_structure_is_not_split(build):
     assert parts_of(build(), "head") is None
 
 
 @pytest.mark.parametrize("adapt", [None, "a"])
-def test_where_there_is_nothing_to_gain_the_network_stays_whole(adapt):
+def test_a_network_is_not_split_without_a_gain(adapt):
     model = keras.Sequential(
         [keras.Input((4,)), layers.Dense(3, name="a"), layers.Dense(2, name="b")]
     )

@@ -117,7 +117,7 @@ WAYS = [  # dtype, as a graph or eagerly, examples that give the statistics
 
 @pytest.mark.parametrize(("dtype", "graph", "rows"), WAYS)
 @pytest.mark.parametrize("build", MODELS)
-def test_features_and_gradients_are_those_of_the_whole_trunk(build, dtype, graph, rows):
+def test_features_and_gradients_equal_those_of_the_trunk(build, dtype, graph, rows):
     trunk, task_network, weights = networks(build, dtype)
     x = examples(dtype)
     wrap = tf.function if graph else lambda f: f
@@ -192,7 +192,7 @@ def test_inputs_get_the_ranks_and_types_of_the_model():
     assert features.dtype == tf.float32
 
 
-def test_a_broken_task_leaves_the_others_alone():
+def test_a_broken_task_leaves_other_tasks_unchanged():
     trunk, _, _ = networks(convolutions, "float32")
     x = examples("float32")
     broken = tf.concat([x[:1] * np.nan, x[1:]], 0)

@@ -157,7 +157,7 @@ def test_the_cosine_is_that_of_the_meta_gradient_to_the_first_order_one(run):
     )
 
 
-def test_episodes_weights_and_the_graph_are_there(run):
+def test_episodes_weights_and_the_graph_are_recorded(run):
     learner, _, _, folder = run
     probe, train = Run(folder / "probe"), Run(folder / "train")
     for task in (0, 1):
@@ -223,7 +223,7 @@ def test_a_regression_has_a_loss_and_no_accuracy(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_resumed_run_goes_on_at_its_step_and_needs_no_probe(tmp_path):
+def test_a_resumed_run_continues_at_its_step_without_a_probe(tmp_path):
     learner, tasks = sinusoid_runs.learner(), sinusoid_runs.tasks()
     for _ in range(2):
         dashboard = ki.callbacks.Dashboard(tmp_path, every=2)
@@ -244,7 +244,7 @@ def test_a_resumed_run_goes_on_at_its_step_and_needs_no_probe(tmp_path):
         ({"pictures": -1}, "`pictures`"),
     ],
 )
-def test_what_is_wrong_is_said_before_any_work(tmp_path, arguments, message):
+def test_invalid_arguments_are_refused_before_any_work(tmp_path, arguments, message):
     with pytest.raises(ValueError, match=message):
         ki.callbacks.Dashboard(tmp_path / "logs", **arguments)
     assert not (tmp_path / "logs").exists()
@@ -340,7 +340,7 @@ def test_a_probe_makes_its_graphs_anew_for_a_learner_that_is_compiled_anew():
 
 
 @pytest.mark.slow
-def test_pictures_show_the_examples_that_are_there(tmp_path):
+def test_pictures_show_only_present_examples(tmp_path):
     """A probe of padded tasks measures and draws what it does without padding."""
     (x, y), (query_x, query_y) = learners.images(tasks=2)
 

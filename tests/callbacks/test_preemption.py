@@ -44,7 +44,7 @@ def test_training_stops_with_a_checkpoint_and_the_signal_is_given_back(tmp_path,
 
 
 @pytest.mark.slow
-def test_a_second_ctrl_c_ends_at_once():
+def test_a_second_ctrl_c_ends_immediately():
     meta_learner, stop = learner(), ki.callbacks.StopOnSignal(signal.SIGINT)
     callbacks = [_SignalAt(1, signal.SIGINT, times=2), stop]
     with pytest.raises(KeyboardInterrupt):

@@ -8,7 +8,7 @@ from keras_imaml.linear import ConjugateGradient, Dual
 from tests.linear.systems import products, residuals, systems
 
 
-def test_the_first_steps_the_solver_s_own_and_twice_as_many_are_looked_at():
+def test_the_step_counts_of_a_curve_reach_twice_the_limit_of_the_solver():
     assert step_counts(ConjugateGradient(max_steps=5)) == [1, 2, 5, 10]
     assert step_counts(ConjugateGradient(max_steps=1)) == [1, 2]
     assert step_counts(Dual()) == []

@@ -223,7 +223,7 @@ def test_the_meta_gradient_is_that_of_finite_differences(adapt):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("limit", "lanes", "adapt"), [(1, 1, None), (4, 2, "head")])
-def test_chunks_and_pipelines_draw_what_the_whole_does(monkeypatch, limit, lanes, adapt):
+def test_chunks_and_pipelines_draw_as_the_meta_batch_does(monkeypatch, limit, lanes, adapt):
     algorithm = ki.MAML(ki.inner.GradientDescent(1), first_order=True)
     learner, data = drawing(adapt=adapt, algorithm=algorithm), regression(4)
 

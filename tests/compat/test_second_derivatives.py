@@ -114,7 +114,7 @@ def test_the_rest_is_refused_by_name_with_a_way_out(name, function, kind):
         outer.gradient(slope, x)
 
 
-def test_what_tensorflow_has_by_now_is_left_alone():
+def test_existing_gradients_of_tensorflow_are_kept():
     def stock_gradient(op, *slopes):
         return None
 
@@ -148,7 +148,7 @@ RESAMPLED = {
 
 
 @pytest.mark.parametrize("name", ["bilinear", "antialias"])
-def test_all_tasks_are_resized_at_once(name):
+def test_all_tasks_are_resized_together(name):
     network = keras.Sequential(
         [keras.Input((4, 4, 1)), keras.layers.Conv2D(2, 2), RESAMPLED[name]()]
     )

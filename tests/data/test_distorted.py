@@ -95,7 +95,7 @@ def test_light_changes_every_channel_of_an_image_by_a_factor():
     assert np.ptp(image_factors, axis=1).min() > 1e-3  # not the same for all channels
 
 
-def test_every_image_is_distorted_by_itself_and_labels_stay():
+def test_every_image_is_distorted_independently_and_labels_stay():
     tasks = ki.data.glyphs("train", classes=20, shot=1, query=2, seed=3)
     tasks_of_one_image = tasks.map(lambda s, q: ((s[0][:1] * tf.ones([5, 1, 1, 1]), s[1]), q))
     ((x, y), (_, t)) = first(ki.data.distorted(tasks_of_one_image))[0]
@@ -111,7 +111,7 @@ def test_every_image_is_distorted_by_itself_and_labels_stay():
         {"mirror": True, "light": 0.3, "edges": "reflected"},
     ],
 )
-def test_a_stream_goes_on_where_it_was(settings):
+def test_a_stream_resumes_at_its_position(settings):
     expected = first(
         ki.data.distorted(ki.data.glyphs("train", classes=20, seed=3), **settings, seed=3), 4
     )

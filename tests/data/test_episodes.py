@@ -200,7 +200,7 @@ def test_a_stream_takes_any_sampler():
         ({"seed": -1}, r"`seed`\. Expected an integer of at least 0.*seed=-1"),
     ],
 )
-def test_numbers_out_of_range_are_refused_at_once(change, message):
+def test_numbers_out_of_range_are_refused_early(change, message):
     with pytest.raises(ValueError, match=message):
         episodes(numbered_pool(), **change)
 

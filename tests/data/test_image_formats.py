@@ -114,7 +114,7 @@ def folder(root, files):
     return root
 
 
-def test_endings_in_any_case_are_read_and_other_files_are_not_looked_at(tmp_path):
+def test_suffixes_in_any_case_are_read_and_other_files_are_ignored(tmp_path):
     file = READ["PNG"][0]
     names = [f"a/1{ending}" for ending in EXTENSIONS] + [f"a/2{e.upper()}" for e in EXTENSIONS]
     other_names = ["a/.DS_Store", "a/Thumbs.db", "a/._1.png", "a/notes.txt"]

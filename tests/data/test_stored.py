@@ -65,7 +65,7 @@ def test_reading_resumes_by_number_and_by_checkpoint(folder, tmp_path):
     tf.nest.map_structure(np.testing.assert_array_equal, restored_episode, episodes[2])
 
 
-def test_images_are_held_up_to_a_size_and_it_is_said_once(folder, capsys, monkeypatch):
+def test_images_are_held_up_to_a_size_and_larger_sets_print_it_once(folder, capsys, monkeypatch):
     monkeypatch.setattr(stored, "LARGEST_POOL", 100)
     monkeypatch.setattr(stored, "_told", set())
     tasks(folder, None)

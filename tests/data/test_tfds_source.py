@@ -60,7 +60,7 @@ def test_splits_are_merged_and_images_resized(squares):
     assert sorted(levels(pool)) == [0, 30, 50, 100, 130, 150]
 
 
-def test_a_class_that_is_not_there_is_named(squares):
+def test_a_missing_class_is_named(squares):
     with pytest.raises(ValueError, match=r"`data_dir`.*lacks \['z'\]"):
         load_pool(squares, "train", ["a", "z"], 4, 1)
 
@@ -108,7 +108,7 @@ def test_missing_tfds_says_how_to_install_it(monkeypatch):
         prepared_builder("mnist", None, host="example.org")
 
 
-def test_a_proxy_that_does_not_answer_is_said_at_once(monkeypatch, tmp_path):
+def test_a_proxy_that_does_not_answer_is_reported_soon(monkeypatch, tmp_path):
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
     begin = time.monotonic()
     with pytest.raises(OSError, match="ProxyError"):
@@ -174,7 +174,7 @@ def pools_of_shards(shards):
     return [load_pool(*settings, in_memory=in_memory) for in_memory in (False, True)]
 
 
-def test_records_are_read_one_by_one_as_all_at_once(shards, pools_of_shards):
+def test_records_are_equal_from_files_and_from_memory(shards, pools_of_shards):
     pool_of_files, pool_in_memory = pools_of_shards
     assert len(shards.info.splits["train"].filepaths) == 3
     assert pool_of_files.counts.tolist() == pool_in_memory.counts.tolist() == [40, 40]
@@ -209,7 +209,7 @@ def test_array_records_hold_the_same_images_as_other_files(pools_of_shards, tmp_
     assert rows[0] == rows[1]
 
 
-def test_records_stay_in_files_by_size_and_it_is_said_once(shards, monkeypatch, capsys):
+def test_large_records_stay_in_files_and_print_it_once(shards, monkeypatch, capsys):
     monkeypatch.setattr(stored, "LARGEST_POOL", 100)
     monkeypatch.setattr(stored, "_told", set())
     for _ in range(2):

@@ -47,7 +47,7 @@ def start(folder, *arguments):
 
 
 @pytest.mark.slow
-def test_one_that_is_killed_leaves_the_work_to_the_next_and_the_others_wait(tmp_path):
+def test_another_process_takes_over_when_one_is_killed(tmp_path):
     first_process = start(tmp_path, "die")
     assert any(line == "prepares\n" for line in first_process.stdout)
     other_processes = [start(tmp_path) for _ in range(2)]

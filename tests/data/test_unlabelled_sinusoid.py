@@ -11,7 +11,7 @@ def episodes(count, **settings):
     return next(dataset.batch(count).as_numpy_iterator())
 
 
-def test_the_support_inputs_tell_the_wave_and_have_no_labels():
+def test_the_support_inputs_determine_the_wave_without_labels():
     (support_x, support_y), (query_x, query_y) = episodes(200, shot=3, query=7)
     assert support_y == ()
     assert support_x.shape == (200, 3, 1) and query_x.shape == query_y.shape == (200, 7, 1)

@@ -263,7 +263,7 @@ def with_words():
 
 
 @pytest.mark.parametrize("build", [with_statistics, with_words])
-def test_what_layers_learned_by_themselves_is_copied(build):
+def test_state_that_layers_learn_outside_of_weights_is_copied(build):
     learner = learners.compiled(build())
     x = np.random.default_rng(1).normal(5, 10, (6, 4)).astype("float32")
     if build is with_words:

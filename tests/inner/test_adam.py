@@ -78,7 +78,7 @@ def test_short_steps_go_down():
     assert np.all(np.diff(values, axis=0) < 0)
 
 
-def test_each_task_stops_by_itself(run):
+def test_each_task_stops_independently(run):
     problem, tensors = of_different_difficulty()
     solver = Adam(steps=60, learning_rate=0.1, tolerance=0.05)
     result = minimize(run, solver, problem, tensors)
@@ -91,7 +91,7 @@ def test_each_task_stops_by_itself(run):
         np.testing.assert_array_equal(result.phi[task], task_result.phi[task])
 
 
-def test_a_broken_task_is_not_sound_and_leaves_the_others(run):
+def test_a_broken_task_is_invalid_and_leaves_other_tasks_unchanged(run):
     problem, huge_tensors = with_a_huge_task()
     huge_tensors = huge_tensors._replace(
         support_x=huge_tensors.support_x * [[[1.0]], [[1e18]], [[1.0]]]

@@ -20,7 +20,7 @@ GRADIENTS = np.array([[3.0, -4.0], [0.3, 0.4], [0.0, 0.0]])
         (1.0, 3.0, [[0.5**0.5, -(0.5**0.5)], [0.3, 0.4], [0, 0]]),
     ],
 )
-def test_each_task_is_clipped_by_itself(norm, value, expected):
+def test_each_task_is_clipped_independently(norm, value, expected):
     np.testing.assert_allclose(clipping(norm, value)(tf.constant(GRADIENTS)), expected)
 
 

@@ -136,7 +136,7 @@ def test_finite_explosions_are_bad_tasks(name):
     assert float(learner.test_step(data)["bad_tasks"]) == 1
 
 
-def test_the_others_learn_as_if_a_diverged_task_were_not_there():
+def test_other_tasks_learn_as_if_without_a_diverged_task():
     settings = {"inner": ki.inner.GradientDescent(3, 0.1)}
     learner, reference_learner = (regression(ki.IMAML(1.0, **settings)) for _ in range(2))
     data = batch(scale=30.0)
@@ -197,7 +197,7 @@ def test_adapt_refuses_a_task_that_diverges():
     assert np.isnan(learner.adapt_and_predict(x[0], y[0], q[0])).all()
 
 
-def test_a_solver_of_ones_own_needs_no_values():
+def test_a_custom_solver_needs_no_values():
     class Jump(ki.inner.GradientDescent):
         def minimize(self, problem, start=None):
             solution = super().minimize(problem, start)

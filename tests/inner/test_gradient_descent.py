@@ -68,7 +68,7 @@ def test_converges_to_the_minimizer(nesterov):
     assert np.all(result.steps < 3000)
 
 
-def test_each_task_stops_by_itself(run):
+def test_each_task_stops_independently(run):
     problem, tensors = of_different_difficulty()
     solver = GradientDescent(steps=200, learning_rate=0.3, tolerance=1e-3)
     result = minimize(run, solver, problem, tensors)
@@ -97,7 +97,7 @@ def test_a_task_that_starts_at_its_minimum_takes_no_step():
     np.testing.assert_array_equal(result.phi[0], problem.theta)
 
 
-def test_a_diverging_task_is_not_sound_and_leaves_the_others(run):
+def test_a_diverging_task_is_invalid_and_leaves_other_tasks_unchanged(run):
     problem, huge_tensors = with_a_huge_task()
     solver = GradientDescent(steps=5, learning_rate=0.05)
     clean_result = minimize(run, solver, problem)

@@ -135,7 +135,7 @@ def test_ends_where_the_gradient_vanishes_if_g_is_not_convex(run):
     assert np.all(curvature > 0)  # minima, not maxima
 
 
-def test_each_task_stops_by_itself(run):
+def test_each_task_stops_independently(run):
     problem, tensors = of_different_difficulty()
     result = minimize(run, LBFGS(steps=60, tolerance=1e-5), problem, tensors)
     steps = result.steps.numpy()

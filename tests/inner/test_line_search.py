@@ -81,7 +81,7 @@ def test_values_of_nan_are_no_decrease():
 
 
 @pytest.mark.parametrize(("solver", "steps"), [(LBFGS(steps=3), 3), (NewtonCG(steps=2), 2)])
-def test_a_broken_task_stays_and_leaves_the_others(run, solver, steps):
+def test_a_broken_task_stays_and_leaves_other_tasks_unchanged(run, solver, steps):
     problem, huge_tensors = with_a_huge_task()
     support_x = huge_tensors.support_x * [[[1.0]], [[1e18]], [[1.0]]]  # G overflows
     huge_tensors = huge_tensors._replace(support_x=support_x)

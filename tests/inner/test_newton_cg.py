@@ -146,7 +146,7 @@ def test_reports_the_gradient_where_the_last_step_began():
     np.testing.assert_allclose(result.gradient_norm, expected, rtol=1e-8)
 
 
-def test_each_task_stops_by_itself(run):
+def test_each_task_stops_independently(run):
     problem, tensors = of_different_difficulty()
     solver = NewtonCG(steps=30, linear_steps=1, damping=0.1, tolerance=1e-4)
     result = minimize(run, solver, problem, tensors)

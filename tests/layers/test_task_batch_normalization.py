@@ -56,7 +56,7 @@ def test_statistics_may_come_from_the_first_rows(run):
     np.testing.assert_allclose(np.mean(layer(x), (0, 1, 2)), np.zeros(3), atol=1e-5)
 
 
-def test_without_division_the_mean_is_taken_off(run):
+def test_without_division_the_mean_is_subtracted(run):
     layer = ki.layers.TaskBatchNormalization(divide=False, dtype="float64")
     x = inputs((5, 3), "float64")
     layer.build(x.shape)
@@ -69,7 +69,7 @@ def test_without_division_the_mean_is_taken_off(run):
 
 
 @pytest.mark.parametrize("fused", [False, True])
-def test_without_division_it_takes_off_what_it_holds(fused):
+def test_without_division_fixed_statistics_are_subtracted(fused):
     layer = ki.layers.TaskBatchNormalization(divide=False, fixed=True)
     x = inputs((2, 5, 3))
     layer.build(x.shape[1:])

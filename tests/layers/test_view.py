@@ -24,7 +24,7 @@ def test_a_mirror_exchanges_left_and_right():
 
 
 @pytest.mark.parametrize(("down", "right"), [(1, 2), (-2, 1), (3, -1), (0, 12)])
-def test_a_move_by_whole_pixels_leaves_nothing_behind(down, right):
+def test_a_move_by_integer_pixels_fills_with_zeros(down, right):
     expected = np.zeros_like(IMAGES)
     for row in range(9):
         for column in range(12):
@@ -39,14 +39,14 @@ def test_another_size_is_what_tensorflow_makes_of_it(size):
     np.testing.assert_allclose(view_of(size=size), expected, atol=1e-5)
 
 
-def test_from_nearer_one_sees_the_middle():
+def test_zooming_in_shows_the_middle():
     x = RNG.uniform(size=(2, 12, 12, 3))
     expected = tf.image.resize(x[:, 2:10, 2:10], (16, 16), antialias=True)[:, 2:-2, 2:-2]
     # At the edge of a crop the image ends; in a view it goes on.
     np.testing.assert_allclose(view_of(x, zoom=1.5, size=16)[:, 2:-2, 2:-2], expected, atol=1e-5)
 
 
-def test_from_further_away_there_is_nothing_around_it():
+def test_zooming_out_pads_with_zeros():
     view = view_of(np.ones((1, 8, 8, 1)), zoom=0.5)[0, :, :, 0]
     np.testing.assert_allclose(view, np.pad(np.ones((4, 4)), 2), atol=1e-12)
 

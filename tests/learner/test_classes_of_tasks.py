@@ -102,7 +102,7 @@ def test_a_task_of_fewer_classes_is_that_of_a_smaller_head(name, adapt):
         padded.close(part, total)
 
 
-def test_one_hot_labels_tell_the_classes_too():
+def test_one_hot_labels_determine_the_classes():
     numbers = learner_of(ki.IMAML(1.0, INNER)).objective(padded.padded(data()), training=True)
     loss = keras.losses.CategoricalCrossentropy(from_logits=True)
     one_hot = learner_of(ki.IMAML(1.0, INNER), loss=loss).objective(

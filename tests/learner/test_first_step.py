@@ -84,7 +84,7 @@ def check(learner):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_what_an_algorithm_takes_is_looked_at(name):
+def test_the_derivatives_that_an_algorithm_needs_are_checked(name):
     function, loss, settings, message = CASES[name]
     learner = learner_with(function, imaml(**settings), loss)
     if message is None:
@@ -95,7 +95,7 @@ def test_what_an_algorithm_takes_is_looked_at(name):
 
 
 @pytest.mark.slow
-def test_with_examples_that_are_not_there():
+def test_padded_examples_are_ignored_by_the_check():
     (x, y), query = tasks()
     weights = np.ones((2, 5), "float32")
     weights[:, 2:], x[:, 2:] = 0, np.nan
@@ -127,7 +127,7 @@ def test_in_a_graph_and_once():
         {"algorithm": maml, "adapt": "last"},  # what comes before is differentiated once
     ],
 )
-def test_where_there_is_nothing_to_check(settings):
+def test_the_check_is_skipped_without_second_derivatives(settings):
     settings = {**settings, "algorithm": settings["algorithm"]()}
     check(learner_with(stopped_slope, **settings))
 

@@ -69,7 +69,7 @@ def assert_equal(expected, result):
         *(pytest.param(c, marks=pytest.mark.slow) for c in ("maml", "reptile", "shared_weights")),
     ],
 )
-def test_the_meta_gradient_is_that_of_the_whole(case):
+def test_chunks_give_the_meta_gradient_of_the_meta_batch(case):
     expected, result = results_of_parts(case)
     assert_equal(expected, result)
     assert result.per_task is None
@@ -155,7 +155,7 @@ def test_chunks_count_the_tasks_of_all_pipelines(monkeypatch, tasks, limit, lane
 
 
 @pytest.mark.parametrize("adapt", [True, False])
-def test_the_outcome_is_that_of_the_whole(adapt):
+def test_chunks_give_the_outcome_of_the_meta_batch(adapt):
     problem = problems.LinearRegression(tasks=4)
     objective = problems.objective_of(problem, training=False)
     algorithm = ki.IMAML(1.0)

@@ -208,7 +208,7 @@ def test_weights_that_do_not_adapt_are_learned_and_so_is_the_strength():
 
 
 @pytest.mark.slow
-def test_a_saved_learner_goes_on_where_it_was(tmp_path):
+def test_a_saved_learner_resumes_training(tmp_path):
     strength = ki.ProximalStrength(1.0, learned=True)
     learner = small(algorithm=learners.imaml(proximal_strength=strength), transductive=True)
     learner.fit(data(), steps_per_epoch=2, **FIT)
@@ -584,7 +584,7 @@ def test_a_loss_scale_reaches_embeddings():
         (lambda: ki.callbacks.Checkpoints(ki.MetaLearner(perceptron(), ki.MAML()), "x"), "learner"),
     ],
 )
-def test_what_is_of_another_kind_is_refused_at_once(make, name):
+def test_arguments_of_the_wrong_type_are_refused_early(make, name):
     with pytest.raises(ValueError, match=f"Invalid value for `{name}`.*Expected.*Received"):
         make()
 

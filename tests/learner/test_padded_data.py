@@ -97,7 +97,7 @@ def test_a_bad_task_is_counted_and_adds_nothing():
 
 
 @pytest.mark.slow
-def test_one_task_is_adapted_so():
+def test_a_padded_task_is_adapted_like_its_unpadded_task():
     data, larger = tasks_and_padded(weighted=True)
     learner = padded.learner_of(imaml())
     (x, y, weights), (query_x, _, _) = (tuple(p[0] for p in part) for part in data)
@@ -165,7 +165,7 @@ def test_activity_regularizers_are_refused():
 
 
 @pytest.mark.slow
-def test_a_learned_loss_counts_the_examples_that_are_there():
+def test_a_learned_loss_counts_only_present_examples():
     results = []
     for data in tasks_and_padded():
         keras.utils.set_random_seed(1)

@@ -133,7 +133,7 @@ def test_a_padded_task_is_the_task(name):
     "algorithm",
     [pytest.param(a, marks=pytest.mark.slow) for a in (ki.IMAML, ki.MAML)],
 )
-def test_an_output_of_integers_trains_beside_the_others(algorithm):
+def test_an_integer_output_trains_with_the_other_outputs(algorithm):
     model = network("dict", integers=True)
     learner = ki.MetaLearner(model, algorithm(inner=ki.inner.GradientDescent(1, 0.1)))
     learner.compile("sgd", {"z": cross_entropy()}, metrics={"b": "mae"})

@@ -38,7 +38,7 @@ def compiled_loss(loss, y, outputs):
         (lambda y, z: tf.reduce_sum(tf.abs(y - z), axis=-1), LOGITS + 1, LOGITS),
     ],
 )
-def test_it_is_what_keras_gives_without_the_others(loss, y, outputs):
+def test_it_equals_the_keras_loss_of_the_present_examples(loss, y, outputs):
     keras_loss = compiled_loss(loss, y, outputs)
     present_data = [tf.constant(part[PRESENT]) for part in (y, outputs, WEIGHTS)]
     shape = [-1] + [1] * (np.ndim(outputs) - 2)  # as Keras needs it

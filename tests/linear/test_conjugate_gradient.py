@@ -101,7 +101,7 @@ def test_negative_curvature_keeps_the_best_iterate(run):
     np.testing.assert_allclose(result.residual[1], 1.5)
 
 
-def test_one_bad_task_leaves_the_others_untouched(run):
+def test_a_bad_task_leaves_other_tasks_unchanged(run):
     matrices, rhs = systems(tasks=8)
     solver = linear.ConjugateGradient(max_steps=6)
     clean_result = run(lambda b: solver.solve(products(matrices), b), tf.constant(rhs))
@@ -186,7 +186,7 @@ def test_a_first_order_start_that_is_the_solution_costs_one_product(run):
 
 
 @pytest.mark.parametrize("start", ["zero", "first_order"])
-def test_curvature_that_is_negative_at_once_leaves_the_first_order_direction(run, start):
+def test_negative_curvature_at_the_first_step_leaves_the_first_order_direction(run, start):
     matrices = np.stack([np.diag([-0.5, -0.25, -1.0]), np.diag([1.0, 2.0, 3.0])])
     rhs = np.array([[1.0, -2.0, 0.5], [1.0, 1.0, 1.0]])
     solver = linear.ConjugateGradient(max_steps=10, start=start)

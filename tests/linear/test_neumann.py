@@ -35,7 +35,7 @@ def test_scale_is_estimated_for_each_task():
     np.testing.assert_allclose(result.solution, dense(matrices, rhs), rtol=1e-8)
 
 
-def test_each_task_stops_by_itself():
+def test_each_task_stops_independently():
     matrices = np.stack([np.eye(3), np.diag([1.0, 2.0, 4.0])])
     rhs = tf.ones([2, 3], tf.float64)
     result = Neumann(max_steps=200, scale=4.0, tolerance=1e-6).solve(products(matrices), rhs)

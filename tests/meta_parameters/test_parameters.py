@@ -169,7 +169,7 @@ def test_groups_are_layers_in_the_order_of_phi():
     assert [g.size for g in Parameters(network(), "kernel").groups] == [12, 8]
 
 
-def test_constraints_of_adapted_weights_are_said_to_hold_for_theta_alone():
+def test_a_constraint_of_adapted_weights_warns_that_it_holds_for_theta():
     network = keras.Sequential(
         [
             keras.Input((2,)),

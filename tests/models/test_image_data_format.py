@@ -108,7 +108,7 @@ def test_networks_with_channels_first_equal_task_by_task_evaluation():
     check(graph, model, inputs_of_tasks("float64", (2, 4, 3)))
 
 
-def test_a_trunk_with_channels_first_gives_what_the_whole_network_gives():
+def test_a_trunk_with_channels_first_equals_the_network():
     """Layers before a head that adapts: normalization and pooling of rows, not of channels."""
 
     def build_model():

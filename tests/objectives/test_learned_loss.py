@@ -122,7 +122,7 @@ def test_gauss_newton_and_the_dual_see_the_learned_loss_as_least_squares():
 
 
 @pytest.mark.slow
-def test_labels_of_the_support_set_are_not_looked_at():
+def test_a_learned_loss_ignores_support_labels():
     (support_x, _), query = episodes()
     learner = learner_of(converged_algorithm())
     expected_gradients = meta_gradient(learner, ((support_x, tf.sin(support_x)), query)).gradients

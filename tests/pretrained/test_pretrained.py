@@ -49,7 +49,7 @@ def test_wrong_names_and_classes_are_refused(arguments, message):
 
 
 @pytest.mark.slow
-def test_glyphs_are_told_apart_after_one_example_of_each_class():
+def test_glyphs_are_classified_after_one_example_of_each_class():
     classes = 3
     learner = ki.load("glyphs", classes)
     tasks = ki.data.glyphs("test", way=classes, shot=1, query=10, seed=1)

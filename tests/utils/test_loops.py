@@ -18,7 +18,7 @@ class Halving(NamedTuple):
 @pytest.mark.parametrize(
     ("max_steps", "steps_taken"), [(10, [0, 2, 4]), (3, [0, 2, 3]), (0, [0, 0, 0])]
 )
-def test_each_task_stops_by_itself(run, max_steps, steps_taken):
+def test_each_task_stops_independently(run, max_steps, steps_taken):
     def halved(s):
         value = tf.where(s.active, s.value / 2, s.value)
         steps = s.nested[0] + tf.cast(s.active, tf.int32)

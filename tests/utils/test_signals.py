@@ -42,7 +42,7 @@ def test_a_signal_after_the_last_step_acts_at_the_end():
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_a_second_interrupt_acts_at_once():
+def test_a_second_interrupt_acts_immediately():
     held_signal = HeldSignal(signal.SIGINT, "this step")
     held_signal.hold()
     signal.raise_signal(signal.SIGINT)
