@@ -60,6 +60,35 @@ def test_each_mistake_gets_a_message(window, tmp_path):
     assert demo.answer(window, "omniglot") == "ring"  # the query that waited
 
 
+def test_a_slow_browser_answers_what_is_on_its_canvas(window):
+    for name in ("ring", "cross"):
+        demo.add_drawing(window, name, FIGURES[name])
+    slow = window.context.new_cdp_session(window)
+    slow.send("Emulation.setCPUThrottlingRate", {"rate": 6})
+    for first, second in [("ring", "cross"), ("cross", "ring")]:
+        demo.draw(window, "omniglot_query", FIGURES[first])
+        demo.clear(window, "omniglot_query")  # while the drawing is sent
+        demo.shows(window, "omniglot", None, "The canvas is empty")
+        demo.draw(window, "omniglot_query", FIGURES[second])
+        demo.shows(window, "omniglot", second, "")
+        demo.clear(window, "omniglot_query")
+        demo.shows(window, "omniglot", None, "The canvas is empty")
+
+
+def test_canvases_are_used_in_a_browser_of_another_language(chromium, server):
+    window = demo.opened(chromium, server[0], "es-ES")
+    for name in ("ring", "cross"):
+        demo.add_drawing(window, name, FIGURES[name])
+        window.wait_for_selector("#omniglot_example .separator + button[disabled]")  # emptied
+    demo.draw(window, "omniglot_query", FIGURES["ring"])
+    demo.shows(window, "omniglot", "ring", "")
+    window.locator("#omniglot_query .separator + button").click()  # takes the stroke back
+    demo.shows(window, "omniglot", None, "The canvas is empty")
+    window.locator("#omniglot_ask").click()
+    demo.shows(window, "omniglot", None, "The canvas is empty")
+    window.context.close()
+
+
 def test_two_windows_learn_tasks_of_their_own(chromium, server):
     windows = [demo.opened(chromium, server[0]) for _ in range(2)]
     names = [("ring", "cross"), ("cross", "ring")]  # each figure is named like the other one
