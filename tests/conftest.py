@@ -13,6 +13,13 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as an import of keras_ima
 
 import pytest
 
+# Folders and files whose slow tests run graphs as users do.
+PROGRAMS = {
+    *("trainers", "demo", "distribution", "export", "pretrained"),
+    *("test_documentation", "test_documented_examples", "test_examples", "test_newcomer"),
+    *("test_memory", "test_performance", "test_all_algorithms", "test_all_solvers"),
+}
+
 
 @pytest.hookimpl(trylast=True)  # after coverage has begun
 def pytest_sessionstart(session):
@@ -36,14 +43,16 @@ def pytest_collection_finish():
 
 @pytest.fixture(autouse=True)
 def _graphs_as_they_are(request):
-    """Quick tests do without TensorFlow's optimizer of graphs, which takes as long as tracing.
+    """Most tests do without TensorFlow's optimizer of graphs, which takes as long as tracing.
 
-    The slow tests, and all programs that tests start, run with it.
+    The slow tests of programs, and all programs that tests start, run with it.
     """
     import tensorflow as tf
 
     slow = request.node.get_closest_marker("slow") is not None
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": not slow})
+    path = request.node.path
+    optimized = slow and (path.parent.name in PROGRAMS or path.stem in PROGRAMS)
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": not optimized})
 
 
 @pytest.fixture(autouse=True)
