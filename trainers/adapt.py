@@ -88,8 +88,8 @@ def adapt(
     model_files.write(model, names, invert, output, format)
     right = np.mean(np.argmax(model.predict(support_x, verbose=0), axis=1) == labels)
     print(
-        f"Adapted to {len(images)} images of {len(names)} classes; {100 * right:.0f} % of them "
-        "are classified right now"
+        f"Adapted to {len(images)} images of {len(names)} classes. The model classifies "
+        f"{100 * right:.0f} % of these images correctly."
     )
     print(f"Model ({format}): {output}")
     print(f"Use it: keras-imaml predict --model={output} IMAGE...")

@@ -2,6 +2,9 @@
 
 Tested with Keras 3.12 and 3.15. Without the private `_nodes_by_depth` a network is evaluated as one
 piece: slower, the same numbers.
+
+Tested with Keras 3.12 and 3.15. Without the private `_nodes_by_depth` a network is evaluated as one
+piece: slower, the same numbers.
 """
 
 from collections.abc import Callable, Sequence

@@ -9,6 +9,10 @@ zero, which no gradient ever leaves again.
 Tested with Keras 3.12 and 3.15. Without the private weights, Python raises an `AttributeError` that
 names them. That the calls here still compute what those of Keras do is checked by `self_check`,
 once a model with LoRA is used.
+
+Tested with Keras 3.12 and 3.15. Without the private weights, Python raises an `AttributeError` that
+names them. That the calls here still compute what those of Keras do is checked by `self_check`,
+once a model with LoRA is used.
 """
 
 from collections.abc import Callable, Iterable

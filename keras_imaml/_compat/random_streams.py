@@ -7,6 +7,9 @@ stay as they are until a meta-step ends, see `RandomStreams.advance`.
 
 Tested with Keras 3.12 and 3.15. Without the private generator of unseeded draws, every task would
 draw the same; `self_check` refuses that.
+
+Tested with Keras 3.12 and 3.15. Without the private generator of unseeded draws, every task would
+draw the same; `self_check` refuses that.
 """
 
 import contextlib

@@ -5,6 +5,8 @@ functions, which take minutes to build and are slow to run: lists of all that a 
 each derivative. The same steps one after the other compute the same numbers.
 
 Tested with Keras 3.12 and 3.15. Without `RNN.inner_loop` the loop stays: slower, the same numbers.
+
+Tested with Keras 3.12 and 3.15. Without `RNN.inner_loop` the loop stays: slower, the same numbers.
 """
 
 import contextlib
