@@ -36,9 +36,9 @@ def adapt(
     Args:
         settings: Of the run.
         run_dir: Its folder.
-        support_dir: Folder with one folder of images a class.
+        support_dir: Folder with one folder of images per class.
         output: Folder or file to write.
-        learner: A learner of the package in place of a run, such as mini_imagenet or omniglot.
+        learner: A learner of the package instead of a run, such as mini_imagenet or omniglot.
         format: What to write: saved_model, litert, onnx or keras; onnx needs the package tf2onnx.
             The names of the files end in .tflite, .onnx and .keras.
         invert: Turn dark ink on light paper into light on dark.
