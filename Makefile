@@ -16,6 +16,9 @@ PEERS := .venv-peers
 DOCS := .venv-docs
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check
+# pip compiles on one core, and that is half of the installation. Templates of packages do not compile.
+INSTALL := $(PIP) install --quiet --quiet --no-compile
+COMPILE := $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 
 export KERAS_BACKEND := tensorflow
 export TF_CPP_MIN_LOG_LEVEL ?= 3
@@ -63,6 +66,7 @@ mutants: $(VENV)/installed-dev ## Print how many small faults in the mathematics
 
 # The tests see the wheel's package, and not the one of the checkout.
 # That of a pre-release of Keras is for information: it may fail.
+OF_SOURCES := $(addprefix --ignore=tests/test_,build_file.py architecture.py prose.py)
 .PHONY: test-wheel
 test-wheel: $(VENV)/installed-dev ## Run the quick tests on the wheel, with the oldest and the newest packages.
 	rm -rf build dist && mkdir -p build/checkout
@@ -74,7 +78,7 @@ test-wheel: $(VENV)/installed-dev ## Run the quick tests on the wheel, with the 
 	  $(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-$$versions; \
 	  $(BIN)/uv pip compile --quiet --python $$python --resolution $$resolution --extra dev setup.py -o build/$$versions.txt; \
 	  if [ $$versions = pre-release ]; then \
-	    echo 'keras>=3.12.0.dev0' | $(BIN)/uv pip compile --quiet --python $$python --prerelease allow --no-deps - -o build/keras.txt; \
+	    echo 'keras>=3.13.0.dev0' | $(BIN)/uv pip compile --quiet --python $$python --prerelease allow --no-deps - -o build/keras.txt; \
 	    keras=$$(sed -n 's/^keras==//p' build/keras.txt); \
 	    case "$$keras" in *[a-z]*) sed -i.bak "s/^keras==.*/keras==$$keras/" build/$$versions.txt ;; \
 	      *) echo "There is no pre-release of Keras: the newest version is $$keras"; continue ;; esac; \
@@ -82,7 +86,7 @@ test-wheel: $(VENV)/installed-dev ## Run the quick tests on the wheel, with the 
 	  echo "Testing the wheel with the $$versions versions of what it needs"; \
 	  $(BIN)/uv pip install --quiet --python $$python --requirement build/$$versions.txt; \
 	  $(BIN)/uv pip install --quiet --python $$python --no-deps dist/*.whl; \
-	  (cd build/checkout && ../../$$python -m pytest -n $(workers) -m "not slow" --ignore=tests/test_build_file.py $(tests)) \
+	  (cd build/checkout && ../../$$python -m pytest -n $(workers) -m "not slow" $(OF_SOURCES) $(tests)) \
 	    || { [ $$versions = pre-release ] && echo "Keras $$keras fails: that is allowed"; }; \
 	done
 
@@ -150,17 +154,20 @@ $(BIN)/pip:
 
 $(VENV)/installed: setup.py | $(BIN)/pip
 	@echo "Installing keras_imaml into $(VENV): TensorFlow takes a few minutes the first time"
-	@$(PIP) install --quiet --quiet --editable .
+	@$(INSTALL) --editable .
+	@$(COMPILE)
 	@touch $@
 
 $(VENV)/installed-dev: setup.py | $(BIN)/pip
 	@echo "Installing keras_imaml[dev] into $(VENV): TensorFlow takes a few minutes the first time"
-	@$(PIP) install --quiet --quiet --editable '.[dev]'
+	@$(INSTALL) --editable '.[dev]'
+	@$(COMPILE)
 	@touch $(VENV)/installed $@
 
 $(VENV)/installed-demo: setup.py | $(BIN)/pip
 	@echo "Installing keras_imaml[demo] into $(VENV): TensorFlow takes a few minutes the first time"
-	@$(PIP) install --quiet --quiet --editable '.[demo]'
+	@$(INSTALL) --editable '.[demo]'
+	@$(COMPILE)
 	@touch $(VENV)/installed $@
 
 # The site is built without TensorFlow.

@@ -60,7 +60,7 @@ setup(
         "filelock>=3.12",
         # tensorflow-datasets 4.9.10 imports it on every Python and declares it only for old ones.
         "importlib_resources>=6.0",
-        "keras>=3.12",
+        "keras>=3.13",
         "numpy>=1.26",
         # TensorFlow 2.21 no longer brings it.
         "tensorboard>=2.20",

@@ -5,9 +5,6 @@ The gradients of `tf.nn.silu` and the like are the derivatives of their operatio
 
 Tested with TensorFlow 2.20 and 2.21. Without the private interface no custom gradient is noted;
 `self_check` refuses that.
-
-Tested with TensorFlow 2.20 and 2.21. Without the private interface no custom gradient is noted;
-`self_check` refuses that.
 """
 
 from typing import Any

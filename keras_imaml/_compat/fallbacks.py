@@ -2,9 +2,6 @@
 
 Tested with TensorFlow 2.20 and 2.21. Without the private interface the loop is as slow, and nothing
 is said.
-
-Tested with TensorFlow 2.20 and 2.21. Without the private interface the loop is as slow, and nothing
-is said.
 """
 
 import re

@@ -2,9 +2,6 @@
 
 Tested with TensorFlow 2.20 and 2.21. Without the private functions of graphs, Python raises an
 `AttributeError` that names them.
-
-Tested with TensorFlow 2.20 and 2.21. Without the private functions of graphs, Python raises an
-`AttributeError` that names them.
 """
 
 from collections.abc import Iterator

@@ -6,9 +6,6 @@ it one call of the framework's grouped convolution, forwards and backwards.
 
 Tested with TensorFlow 2.20 and 2.21. Without the private registry convolutions of tasks are as
 right, and slower.
-
-Tested with TensorFlow 2.20 and 2.21. Without the private registry convolutions of tasks are as
-right, and slower.
 """
 
 import contextlib

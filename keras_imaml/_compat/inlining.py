@@ -5,9 +5,6 @@ are not seen by it.
 
 Tested with TensorFlow 2.20 and 2.21. Without the private interface such a function is refused, as
 one that reads a variable past Keras.
-
-Tested with TensorFlow 2.20 and 2.21. Without the private interface such a function is refused, as
-one that reads a variable past Keras.
 """
 
 import contextlib

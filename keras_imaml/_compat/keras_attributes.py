@@ -2,7 +2,7 @@
 
 Each function has one private attribute, which Keras has no public access to.
 
-Tested with Keras 3.12 and 3.15. Without an attribute, Python raises an `AttributeError` that names
+Tested with Keras 3.13 and 3.15. Without an attribute, Python raises an `AttributeError` that names
 it; where a tensor has no mask and a loss no arguments, Keras leaves the attribute out.
 """
 

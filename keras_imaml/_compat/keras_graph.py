@@ -1,9 +1,6 @@
 """The graph of layer calls that a functional Keras model is made of.
 
-Tested with Keras 3.12 and 3.15. Without the private `_nodes_by_depth` a network is evaluated as one
-piece: slower, the same numbers.
-
-Tested with Keras 3.12 and 3.15. Without the private `_nodes_by_depth` a network is evaluated as one
+Tested with Keras 3.13 and 3.15. Without the private `_nodes_by_depth` a network is evaluated as one
 piece: slower, the same numbers.
 """
 

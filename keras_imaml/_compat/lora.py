@@ -6,11 +6,7 @@ model's configuration does not always tell on which layers it was called. And a 
 of kernel and product, rounded once more where the kernel is quantized, with low-rank weights of
 zero, which no gradient ever leaves again.
 
-Tested with Keras 3.12 and 3.15. Without the private weights, Python raises an `AttributeError` that
-names them. That the calls here still compute what those of Keras do is checked by `self_check`,
-once a model with LoRA is used.
-
-Tested with Keras 3.12 and 3.15. Without the private weights, Python raises an `AttributeError` that
+Tested with Keras 3.13 and 3.15. Without the private weights, Python raises an `AttributeError` that
 names them. That the calls here still compute what those of Keras do is checked by `self_check`,
 once a model with LoRA is used.
 """

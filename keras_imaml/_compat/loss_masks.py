@@ -1,6 +1,6 @@
 """Masks of outputs, which the losses of Keras look for.
 
-Tested with Keras 3.12 and 3.15. Without the private attribute, examples that are not there would
+Tested with Keras 3.13 and 3.15. Without the private attribute, examples that are not there would
 count in a loss; `self_check` refuses that.
 """
 

@@ -3,7 +3,7 @@
 Keras divides where it expects a mean over the batch of all replicas. A task is on one replica, so
 that its loss is a mean already.
 
-Tested with Keras 3.12 and 3.15. Without it losses and gradients of tasks are too small on several
+Tested with Keras 3.13 and 3.15. Without it losses and gradients of tasks are too small on several
 replicas; `self_check` refuses that.
 """
 

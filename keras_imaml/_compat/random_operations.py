@@ -4,9 +4,6 @@ TensorFlow's own way is a general loop for each of them, several times slower an
 
 Tested with TensorFlow 2.20 and 2.21. Without the private registry TensorFlow's loop draws the same
 numbers, slower.
-
-Tested with TensorFlow 2.20 and 2.21. Without the private registry TensorFlow's loop draws the same
-numbers, slower.
 """
 
 import contextlib

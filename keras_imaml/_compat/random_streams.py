@@ -5,10 +5,7 @@ state and the number of a task together begin a stream of random numbers. So tas
 their own, wherever they are computed, and an inner problem is one function. The states themselves
 stay as they are until a meta-step ends, see `RandomStreams.advance`.
 
-Tested with Keras 3.12 and 3.15. Without the private generator of unseeded draws, every task would
-draw the same; `self_check` refuses that.
-
-Tested with Keras 3.12 and 3.15. Without the private generator of unseeded draws, every task would
+Tested with Keras 3.13 and 3.15. Without the private generator of unseeded draws, every task would
 draw the same; `self_check` refuses that.
 """
 

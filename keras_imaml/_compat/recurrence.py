@@ -4,9 +4,7 @@ A `tf.while_loop` that is vectorized and then differentiated up to three times b
 functions, which take minutes to build and are slow to run: lists of all that a step computed, for
 each derivative. The same steps one after the other compute the same numbers.
 
-Tested with Keras 3.12 and 3.15. Without `RNN.inner_loop` the loop stays: slower, the same numbers.
-
-Tested with Keras 3.12 and 3.15. Without `RNN.inner_loop` the loop stays: slower, the same numbers.
+Tested with Keras 3.13 and 3.15. Without `RNN.inner_loop` the loop stays: slower, the same numbers.
 """
 
 import contextlib

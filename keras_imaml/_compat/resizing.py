@@ -2,9 +2,6 @@
 
 Tested with TensorFlow 2.20 and 2.21. Without the private registry images are resized task after
 task: slower, the same numbers.
-
-Tested with TensorFlow 2.20 and 2.21. Without the private registry images are resized task after
-task: slower, the same numbers.
 """
 
 from typing import Any

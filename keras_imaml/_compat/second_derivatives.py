@@ -8,9 +8,6 @@ nothing: first derivatives and values stay what they are.
 
 Tested with TensorFlow 2.20 and 2.21. Without the private registry, or where Keras no longer asks
 `tf.nn.moments`, second derivatives would be wrong in silence; `self_check` refuses that.
-
-Tested with TensorFlow 2.20 and 2.21. Without the private registry, or where Keras no longer asks
-`tf.nn.moments`, second derivatives would be wrong in silence; `self_check` refuses that.
 """
 
 import contextlib

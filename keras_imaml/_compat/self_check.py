@@ -23,7 +23,7 @@ from keras_imaml._compat.second_derivatives import exact_moments
 
 _lock = threading.Lock()
 _passed: set[str] = set()
-TESTED = '"keras>=3.12,<3.16" "tensorflow>=2.20,<2.22"'
+TESTED = '"keras>=3.13,<3.16" "tensorflow>=2.20,<2.22"'
 
 
 def check_once(lora: bool = False) -> None:

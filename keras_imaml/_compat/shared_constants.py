@@ -6,9 +6,6 @@ node takes time when the graph is built, and again when TensorFlow optimizes it.
 
 Tested with TensorFlow 2.20 and 2.21. Without the private function a graph has more nodes, and the
 same numbers.
-
-Tested with TensorFlow 2.20 and 2.21. Without the private function a graph has more nodes, and the
-same numbers.
 """
 
 import contextlib

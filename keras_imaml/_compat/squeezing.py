@@ -5,9 +5,6 @@ axis: the bias of a Keras convolution would. Which axes are meant is known from 
 
 Tested with TensorFlow 2.20 and 2.21. Without the private registry a single task would lose its
 axis; `self_check` refuses that.
-
-Tested with TensorFlow 2.20 and 2.21. Without the private registry a single task would lose its
-axis; `self_check` refuses that.
 """
 
 import contextlib

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 import keras_imaml as ki
 from keras_imaml.distribution import replicas
-from tests import learners
+from tests import learners, on_replicas
 
 
 def start(*arguments):
@@ -41,7 +41,7 @@ def free_ports(count):
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
     path = tmp_path_factory.mktemp("alone") / "alone.npz"
-    wait(start(path, "one", 1))
+    on_replicas.main(path, "one", 1)
     return np.load(path)
 
 

@@ -144,6 +144,8 @@ def test_lengths_that_a_graph_does_not_know_are_checked_when_it_runs():
     ],
 )
 def test_vocabularies_go_along_into_an_adapted_model(layer, mode):
+    if mode == "tf_idf" and keras.__version__ < "3.14":
+        pytest.skip("Keras itself cannot load the weights of TF-IDF before 3.14")
     words = layer is keras.layers.TextVectorization
     data = np.array([["a b b"], ["c"], ["b c"]]) if words else np.array([[1, 2], [2, 2], [3, 1]])
     vocabulary = layer(output_mode=mode, max_tokens=6)

@@ -92,7 +92,7 @@ def test_the_losses_are_those_of_keras(name):
     # Every task has as many examples, so that the means of Keras over all of them are the same.
     rows = keras.tree.map_structure(lambda v: None if v is None else v.reshape(-1, *v.shape[2:]), y)
     expected = model.evaluate(X.reshape(-1, 3), rows, verbose=0, return_dict=True)
-    assert {k: found[k] for k in expected} == pytest.approx(expected, rel=1e-5)
+    assert {k: float(found[k]) for k in expected} == pytest.approx(expected, rel=1e-5)
 
 
 def padded(part):

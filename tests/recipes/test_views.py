@@ -210,7 +210,7 @@ def test_models_and_views_that_do_not_fit_are_refused(network):
     with pytest.raises(ValueError, match=r"Received: a view \(None, 5, 5, 1\)"):
         ki.seen_in_views(model, ki.views_of_drawings(5))
     nested = keras.Model(model.input, model(keras.layers.Rescaling(0.5)(model.input)))
-    inputs = keras.Input([4])
+    inputs, second = keras.Input([4]), keras.Input([2])
     hidden = keras.layers.Dense(3)(inputs)
     head = keras.layers.Dense(3)
     for wrong in (
@@ -219,7 +219,7 @@ def test_models_and_views_that_do_not_fit_are_refused(network):
         keras.Model(inputs, hidden),
         keras.Model(inputs, keras.layers.Dense(4)(hidden) + inputs),
         keras.Model(inputs, [head(hidden), hidden + 1.0]),
-        keras.Model([inputs, keras.Input([2])], head(hidden)),
+        keras.Model([inputs, second], head(hidden) + keras.layers.Dense(3)(second)),
     ):
         with pytest.raises(ValueError, match="Invalid value for `model`. Expected a functional"):
             ki.seen_in_views(wrong, [lambda x: x])

@@ -155,9 +155,9 @@ def in_process(capsys, program, *flags):
 )
 @pytest.mark.usefixtures("threads_stay")
 def test_wrong_flags_are_refused_in_one_line(tmp_path, capsys, flags, reason):
-    since = time.monotonic()
+    since = time.process_time()
     code, err = in_process(capsys, train.PROGRAM, f"--run_dir={tmp_path / 'run'}", *flags)
-    assert time.monotonic() - since < 2  # no data is loaded, whoever refuses
+    assert time.process_time() - since < 2  # no data is loaded, whoever refuses
     assert code == 2
     (line,) = err.strip().splitlines()
     assert reason in line
