@@ -103,6 +103,14 @@ def test_the_commands_make_a_model_of_drawn_images(tmp_path, images, monkeypatch
     assert done.stderr == ""
     answers = dict(line.split()[:2] for line in done.stdout.splitlines()[1:])
     assert answers == images
+    # The page shows this table; probabilities depend slightly on the kernels of the CPU.
+    shown, printed = (
+        [line.split()[:4] for line in text.splitlines() if line.endswith("%")]
+        for text in (page, done.stdout)
+    )
+    assert [row[:3] for row in shown] == [row[:3] for row in printed]
+    best = [[float(row[3]) for row in rows] for rows in (shown, printed)]
+    np.testing.assert_allclose(*best, atol=2)
 
 
 @pytest.mark.slow
