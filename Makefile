@@ -54,7 +54,12 @@ test: lint ## Check style and types, then run the quick tests.
 
 .PHONY: test-slow
 test-slow: $(VENV)/installed-dev ## Run the slow tests.
+	@command -v chromium > /dev/null || $(MAKE) --no-print-directory browser || true
 	$(PYTEST) -m slow
+
+.PHONY: browser
+browser: $(VENV)/installed-dev ## Put a Chromium for the tests into .browser, without root; needs npm.
+	@$(BIN)/python -m tests.demo.browser
 
 .PHONY: coverage
 coverage: $(VENV)/installed-dev ## Print the branch coverage of the quick tests.

@@ -30,9 +30,9 @@ INTERNAL = ("onednn", "quiet", "requirements", "__version__")
 
 def on_files(files: Files, config: Any) -> Files:
     """The files of docs/ at their place in the repository, and all that they link to."""
-    mine = [file for file in files if file.src_dir == config.docs_dir]
+    own_files = [file for file in files if file.src_dir == config.docs_dir]
     theme = [file for file in files if file.src_dir != config.docs_dir]
-    sources = [f"docs/{file.src_uri}" for file in mine if not file.inclusion.is_excluded()]
+    sources = [f"docs/{file.src_uri}" for file in own_files if not file.inclusion.is_excluded()]
     pages: dict[str, File] = {}
     waiting = ["README.md", *sources]
     while waiting:
@@ -77,8 +77,8 @@ def linked(markdown: str, source: str) -> Iterator[str]:
 def target(link: str, source: str) -> str | None:
     """The path in the repository that a link of the page `source` means, if there is one."""
     path = posixpath.normpath(posixpath.join(posixpath.dirname(source), urllib.parse.unquote(link)))
-    inside = not path.startswith(("..", "/"))
-    return path if inside and (ROOT / path).exists() else None
+    is_inside = not path.startswith(("..", "/"))
+    return path if is_inside and (ROOT / path).exists() else None
 
 
 def page_of(path: str) -> str:

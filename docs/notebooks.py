@@ -24,18 +24,18 @@ METADATA = {
 
 def notebook(source: pathlib.Path) -> nbformat.NotebookNode:
     """A guide as a notebook without outputs, the same each time."""
-    made = jupytext.read(source)
-    made.metadata = METADATA
-    for number, cell in enumerate(made.cells):
+    document = jupytext.read(source)
+    document.metadata = METADATA
+    for number, cell in enumerate(document.cells):
         cell.id, cell.metadata = f"cell-{number}", {}
-    return made
+    return document
 
 
-def run(made: nbformat.NotebookNode) -> None:
+def run(document: nbformat.NotebookNode) -> None:
     """Fill in what the cells print; a cell that fails ends the program."""
-    NotebookClient(made, timeout=None).execute()
-    made.metadata = METADATA  # without the versions of this machine
-    for cell in made.cells:
+    NotebookClient(document, timeout=None).execute()
+    document.metadata = METADATA  # without the versions of this machine
+    for cell in document.cells:
         cell.metadata = {}
         if cell.cell_type == "code":
             text = "".join(output.text for output in cell.outputs if output.get("name") == "stdout")
@@ -48,9 +48,9 @@ def main(names: list[str]) -> None:
     for source in sorted(GUIDES.glob("*.py")):
         if not names or source.stem in names:
             print(f"running {source.name}", flush=True)
-            made = notebook(source)
-            run(made)
-            nbformat.write(made, source.with_suffix(".ipynb"))
+            document = notebook(source)
+            run(document)
+            nbformat.write(document, source.with_suffix(".ipynb"))
 
 
 if __name__ == "__main__":

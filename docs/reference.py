@@ -41,8 +41,8 @@ def command_line() -> str:
     ]
     for name, module in PROGRAMS.items():
         parts += [f"### trainers.{name}", _first_line(module.PROGRAM)]
-        own = parsing.own_arguments(module.PROGRAM).values()
-        parts.append(_table("", [parsing.RUN_DIR, *own]))
+        own_arguments = parsing.own_arguments(module.PROGRAM).values()
+        parts.append(_table("", [parsing.RUN_DIR, *own_arguments]))
     parts += ["## Settings of a run", _table("", parsing.PLAIN.values())]
     parts.append("## Components")
     for part, choice in CHOICES.items():

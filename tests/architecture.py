@@ -87,7 +87,7 @@ def _own_names() -> set[str]:
     """Private names that this package defines, and those of named tuples."""
     sources = [path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py")]
     defined = re.compile(r"def (_\w+)\(|self\.(_\w+)(?:: [^=\n]+)? = |^    (_\w+): ", re.MULTILINE)
-    names = {name for source in sources for found in defined.findall(source) for name in found}
+    names = {name for source in sources for match in defined.findall(source) for name in match}
     return names | {"_replace", "_fields", "_asdict", "_compat", "_utils"}
 
 
@@ -125,10 +125,10 @@ def drawing() -> str:
         'markerHeight="7" orient="auto"><path d="M0 0L8 4L0 8z" fill="#78909c"/></marker></defs>',
         f'<rect width="{total}" height="{bottom:.0f}" fill="#ffffff"/>',
     ]
-    for above, below in sorted(arrows()):
-        if below in ("_utils", "_compat"):
+    for source, target in sorted(arrows()):
+        if target in ("_utils", "_compat"):
             continue
-        (x1, y1), (x2, y2) = corners[above], corners[below]
+        (x1, y1), (x2, y2) = corners[source], corners[target]
         start, end = (x1 + width / 2, y1 + height), (x2 + width / 2, y2)
         if y1 == y2:  # on one floor: from side to side
             side = width if x2 > x1 else 0

@@ -17,8 +17,8 @@ def graph(function, *arguments):
 
 def weights_of_tasks(parameters, tasks=TASKS, seed=0):
     rng = np.random.default_rng(seed)
-    away = 0.3 * rng.normal(size=(tasks, parameters.size))
-    return tf.constant(parameters.theta().numpy() + away, parameters.dtype)
+    displacement = 0.3 * rng.normal(size=(tasks, parameters.size))
+    return tf.constant(parameters.theta().numpy() + displacement, parameters.dtype)
 
 
 def inputs_of_tasks(dtype="float64", shape=(6, 6, 2), seed=1):
@@ -46,7 +46,7 @@ def task_by_task(model, parameters, phi, x, training=False):
     return tf.nest.map_structure(lambda *z: np.stack(z), *outputs), np.stack(gradients)
 
 
-def together(network, phi, x, training=False):
+def outputs_and_gradient(network, phi, x, training=False):
     with tf.GradientTape() as tape:
         tape.watch(phi)
         outputs = network(phi, x, training=training).outputs
@@ -59,14 +59,14 @@ def check(run, model, x, dtype="float64", adapt=None, training=False):
     network = TaskNetwork(model, parameters)
     phi = weights_of_tasks(parameters)
     expected, expected_gradient = task_by_task(model, parameters, phi, x, training)
-    outputs, gradient = run(lambda phi, x: together(network, phi, x, training), phi, x)
+    outputs, gradient = run(lambda phi, x: outputs_and_gradient(network, phi, x, training), phi, x)
     tf.nest.assert_same_structure(outputs, expected)
-    exact = {"rtol": 1e-9, "atol": 1e-9}
-    loose = {"rtol": 2e-3, "atol": 2e-3 * max(1, np.abs(expected_gradient).max())}
-    close = exact if dtype == "float64" else loose
-    for ours, theirs in zip(tf.nest.flatten(outputs), tf.nest.flatten(expected), strict=True):
-        np.testing.assert_allclose(ours, theirs, **close)
-    np.testing.assert_allclose(tf.convert_to_tensor(gradient), expected_gradient, **close)
+    exact_tolerance = {"rtol": 1e-9, "atol": 1e-9}
+    loose_tolerance = {"rtol": 2e-3, "atol": 2e-3 * max(1, np.abs(expected_gradient).max())}
+    tolerance = exact_tolerance if dtype == "float64" else loose_tolerance
+    for a, b in zip(tf.nest.flatten(outputs), tf.nest.flatten(expected), strict=True):
+        np.testing.assert_allclose(a, b, **tolerance)
+    np.testing.assert_allclose(tf.convert_to_tensor(gradient), expected_gradient, **tolerance)
 
 
 def check_curvature(model, x, adapt=None, atol=1e-5):

@@ -59,8 +59,10 @@ def _imports(file: pathlib.PurePosixPath) -> re.Pattern:
     """How a file of tests names a module that it imports."""
     *package, name = (re.escape(part) for part in file.with_suffix("").parts)
     dotted = r"\.".join(package)
-    whole = rf"(from|import) {dotted}\.{name}\b"
-    return re.compile(rf"{whole}|from {dotted} import [^\n]*\b{name}\b" if package else whole)
+    statement = rf"(from|import) {dotted}\.{name}\b"
+    return re.compile(
+        rf"{statement}|from {dotted} import [^\n]*\b{name}\b" if package else statement
+    )
 
 
 if __name__ == "__main__":

@@ -22,8 +22,8 @@ class Run:
 
     def pictures(self, tag):
         """How large the picture is, and its PNG, by step."""
-        found = {e.step: tensor_util.make_ndarray(e.tensor_proto) for e in self._of(tag)}
-        return {step: (int(p[0]), int(p[1]), p[2]) for step, p in found.items()}
+        tensors = {e.step: tensor_util.make_ndarray(e.tensor_proto) for e in self._of(tag)}
+        return {step: (int(p[0]), int(p[1]), p[2]) for step, p in tensors.items()}
 
     def _of(self, tag):
         return self.files.Tensors(tag)

@@ -23,7 +23,7 @@ def table() -> str:
         rows.setdefault(_name(make("float32")), "exact, all tasks at once")
     for _, make in keras_layers.LOOPS.values():
         rows.setdefault(_name(make("float32")), "exact, one task after the other")
-    for _, make in {**random_layers.QUICK, **random_layers.OTHERS}.values():
+    for _, make in {**random_layers.QUICK, **random_layers.SLOW}.values():
         name = _name(make())
         text = "own random numbers for each task"
         rows[name] = f"{rows[name]}; {text}" if name in rows else text
@@ -33,10 +33,10 @@ def table() -> str:
 
 def replaced(text: str) -> str:
     """A page with the tables of now between their marks."""
-    for name, now in (("layers", table()), ("refused", refusals.table())):
+    for name, table_text in (("layers", table()), ("refused", refusals.table())):
         begin, end = (mark.format(name) for mark in _MARKS)
-        before, _, rest = text.partition(begin)
-        text = f"{before}{begin}\n\n{now}\n\n{end}{rest.partition(end)[2]}"
+        before, _, remainder = text.partition(begin)
+        text = f"{before}{begin}\n\n{table_text}\n\n{end}{remainder.partition(end)[2]}"
     return text
 
 

@@ -38,7 +38,7 @@ def small(
 
 NETWORKS = {  # of images, for settings that all of them have
     "plain": small,
-    "residual": lambda **more: ki.models.ResNet12(3, (4, 4, 1), (2,), "average", **more),
+    "residual": lambda **options: ki.models.ResNet12(3, (4, 4, 1), (2,), "average", **options),
 }
 
 

@@ -89,7 +89,7 @@ def all_mutants() -> list[Mutant]:
                 operator = get_operator(name)
                 if operator.arguments() or not _is_subtle(name):
                     continue
-                places = [at for node in nodes for at in operator().mutation_positions(node)]
+                places = [place for node in nodes for place in operator().mutation_positions(node)]
                 for occurrence, (start, _) in enumerate(places):
                     if not any(first <= tuple(start) < end for first, end in ignored):
                         file = str(path.relative_to(ROOT))
@@ -198,9 +198,9 @@ def main() -> None:
                 print(f"survived: {mutant.path}:{mutant.line} {mutant.operator}", flush=True)
             if number % 20 == 0:
                 print(f"{number} tested, {len(survivors)} survived", flush=True)
-    killed = 1 - len(survivors) / len(sample)
-    print(f"killed: {killed:.1%} of {len(sample)}, in {time.monotonic() - begin:.0f} s")
-    raise SystemExit(killed < settings.at_least)
+    killed_share = 1 - len(survivors) / len(sample)
+    print(f"killed: {killed_share:.1%} of {len(sample)}, in {time.monotonic() - begin:.0f} s")
+    raise SystemExit(killed_share < settings.at_least)
 
 
 if __name__ == "__main__":

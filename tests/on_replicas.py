@@ -71,27 +71,27 @@ def main(output, kind, replicas, index="0", *ports):
             # scale up. The norm is that of the gradient of all tasks.
             optimizer=keras.optimizers.SGD(0.02, momentum=0.9, global_clipnorm=0.5),
         )
-        later = ki.MetaLearner(ki.models.MLP(5, (784,), hidden=(4,)), learners.imaml())
-    later.compile("adam", learners.cross_entropy(), metrics=["accuracy"])  # outside
+        outside_learner = ki.MetaLearner(ki.models.MLP(5, (784,), hidden=(4,)), learners.imaml())
+    outside_learner.compile("adam", learners.cross_entropy(), metrics=["accuracy"])  # outside
     # The last meta-batches are of seven tasks, and of a single one: a replica may have none.
-    many, few = tasks_of(39), tasks_of(9)
-    first = learner.fit(many, verbose=0).history
-    history = learner.fit(few, verbose=0).history
-    result = learner.evaluate(few, verbose=0, return_dict=True)
+    large_set, small_set = tasks_of(39), tasks_of(9)
+    first = learner.fit(large_set, verbose=0).history
+    history = learner.fit(small_set, verbose=0).history
+    result = learner.evaluate(small_set, verbose=0, return_dict=True)
     flat = lambda pair: (tf.reshape(pair[0], [-1, pair[0].shape[1], 784]), pair[1])  # noqa: E731
-    flattened = few.map(lambda s, q: (flat(s), flat(q)))
-    sums = summed.fit(flattened, verbose=0).history
-    unscoped = later.evaluate(flattened, verbose=0, return_dict=True)
-    later.fit(flattened, verbose=0)
-    drawn = drawing.fit(flattened, epochs=2, verbose=0).history
+    flat_set = small_set.map(lambda s, q: (flat(s), flat(q)))
+    sums = summed.fit(flat_set, verbose=0).history
+    outside_result = outside_learner.evaluate(flat_set, verbose=0, return_dict=True)
+    outside_learner.fit(flat_set, verbose=0)
+    drawn_history = drawing.fit(flat_set, epochs=2, verbose=0).history
     np.savez(
         output,
         sum_loss=sums["loss"],
         **{f"sum_weight_{i}": v.numpy() for i, v in enumerate(summed.trainable_variables)},
-        drawn_loss=drawn["loss"],
+        drawn_loss=drawn_history["loss"],
         **{f"drawn_weight_{i}": v.numpy() for i, v in enumerate(drawing.trainable_variables)},
-        **{f"later_{name}": value for name, value in unscoped.items()},
-        later_steps=later.optimizer.iterations.numpy(),
+        **{f"later_{name}": value for name, value in outside_result.items()},
+        later_steps=outside_learner.optimizer.iterations.numpy(),
         steps=learner.optimizer.iterations.numpy(),
         **{f"first_{name}": value for name, value in first.items()},
         **history,

@@ -24,6 +24,6 @@ def ids_of(x):
 def same(first, second):
     return all(
         np.array_equal(a, b)
-        for one, other in zip(first, second, strict=True)
-        for a, b in zip(tf.nest.flatten(one), tf.nest.flatten(other), strict=True)
+        for element, other_element in zip(first, second, strict=True)
+        for a, b in zip(tf.nest.flatten(element), tf.nest.flatten(other_element), strict=True)
     )

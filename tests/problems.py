@@ -88,8 +88,8 @@ def check_by_differences(loss, variables, gradients):
             variable.assign(start + sign * step * direction)
             values.append(float(loss()))
         variable.assign(start)
-        measured = (values[0] - values[1]) / (2 * step)
-        assert exact == pytest.approx(measured, rel=1e-4, abs=2e-8), variable.path
+        difference = (values[0] - values[1]) / (2 * step)
+        assert exact == pytest.approx(difference, rel=1e-4, abs=2e-8), variable.path
 
 
 def objective_of(

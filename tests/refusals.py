@@ -21,15 +21,15 @@ class Refusal(NamedTuple):
     """Something that no network of a learner may hold.
 
     Attributes:
-        what: As the page calls it.
-        why: In a few words.
+        construct: As the page calls it.
+        reason: In a few words.
         way_out: What the page advises.
         provoke: Does what is refused, with a layer named `culprit`.
         says: Parts of the message that name the layer and the way out.
     """
 
-    what: str
-    why: str
+    construct: str
+    reason: str
     way_out: str
     provoke: Callable[[], object]
     says: tuple[str, ...]
@@ -263,5 +263,5 @@ REFUSALS = [
 
 def table() -> str:
     """A row for each refusal."""
-    rows = [f"| {r.what} | {r.why} | {r.way_out} |" for r in REFUSALS]
+    rows = [f"| {r.construct} | {r.reason} | {r.way_out} |" for r in REFUSALS]
     return "\n".join(["| what | why | the way out |", "|---|---|---|", *rows])

@@ -72,15 +72,15 @@ def relative_error(case: Case, compiled: bool) -> float:
         with tf.GradientTape() as tape:
             tape.watch(x)
             slope = gradient(x)
-        bent = tape.gradient(slope, x, output_gradients=v, unconnected_gradients="zero")
-        return tf.convert_to_tensor(bent)
+        bend = tape.gradient(slope, x, output_gradients=v, unconnected_gradients="zero")
+        return tf.convert_to_tensor(bend)
 
     step = 1e-2 if case.single else 1e-6
     if gradient(x) is None:
         raise ValueError(f"{case.name} has no first derivative")
     differences = (gradient(x + step * v) - gradient(x - step * v)) / (2 * step)
-    found = (tf.function(product, autograph=False) if compiled else product)(x)
-    return float(tf.norm(found - differences) / (tf.norm(differences) + 1e-9))
+    product_at_x = (tf.function(product, autograph=False) if compiled else product)(x)
+    return float(tf.norm(product_at_x - differences) / (tf.norm(differences) + 1e-9))
 
 
 def _resized(interpolation: str, **options: Any) -> Callable[[], Any]:
@@ -104,7 +104,7 @@ def _looked_up(combiner: str) -> Callable[[], Any]:
 
 
 def _layer(name: str, shape: tuple[int, ...], *args: Any, **kwargs: Any) -> Case:
-    said = ", ".join([*map(str, args), *(f"{key}={value!r}" for key, value in kwargs.items())])
+    call = ", ".join([*map(str, args), *(f"{key}={value!r}" for key, value in kwargs.items())])
     single = bool({"bilinear", "bicubic", "lanczos5"} & {*kwargs.values()}) or "3D" in name
     dtype = "float32" if single else "float64"
     cast = _single if single else tf.identity
@@ -113,7 +113,7 @@ def _layer(name: str, shape: tuple[int, ...], *args: Any, **kwargs: Any) -> Case
         layer = getattr(layers, name)(*args, **kwargs, dtype=dtype)
         return lambda x: layer(cast(x))
 
-    return Case(f"{name}({said})", shape, build, single)
+    return Case(f"{name}({call})", shape, build, single)
 
 
 def _local_response_normalization(x: tf.Tensor) -> tf.Tensor:
@@ -159,12 +159,12 @@ _TARGETS = {
 
 def _of_module(name: str, call: Callable[..., Any]) -> list[Case]:
     """Every function of a module of Keras, but those that read and write them, and CTC."""
-    found = inspect.getmembers(getattr(keras, name), inspect.isfunction)
-    left_out = ("deserialize", "get", "serialize", "ctc")
+    functions = inspect.getmembers(getattr(keras, name), inspect.isfunction)
+    omitted_names = ("deserialize", "get", "serialize", "ctc")
     return [
         Case(f"{name}.{key}", ROWS, functools.partial(call, key, function))
-        for key, function in found
-        if key not in left_out
+        for key, function in functions
+        if key not in omitted_names
     ]
 
 
@@ -179,11 +179,11 @@ def _activation(name: str, function: Callable[..., Any]) -> Any:
 
 
 def _loss(name: str, function: Callable[..., Any]) -> Any:
-    shared = tf.constant(np.random.default_rng(3).uniform(0.2, 0.8, ROWS))
-    y = _TARGETS.get(name, lambda: shared)()
-    more = tf.shape(y)[0] - ROWS[0]  # a loss of pairs takes two of each class
+    targets = tf.constant(np.random.default_rng(3).uniform(0.2, 0.8, ROWS))
+    y = _TARGETS.get(name, lambda: targets)()
+    extra_rows = tf.shape(y)[0] - ROWS[0]  # a loss of pairs takes two of each class
     return lambda x: function(
-        y, tf.concat([x, ops.sin(3 * x[:more])], 0), **_SETTINGS.get(name, {})
+        y, tf.concat([x, ops.sin(3 * x[:extra_rows])], 0), **_SETTINGS.get(name, {})
     )
 
 
@@ -330,14 +330,14 @@ def tables() -> str:
     rows += [("tf.quantization.fake_quant_*", "exact, straight through", "this package")]
     rows += [(case.name, "exact", "TensorFlow") for case in KERAS]
     rows += [(name, "refused by name", "") for name, _, _ in REFUSED]
-    lines = [f"| `{name}` | {what} | {whose} |" for name, what, whose in rows]
+    lines = [f"| `{name}` | {derivative} | {origin} |" for name, derivative, origin in rows]
     return "\n".join(["| operation | second derivative | by |", "|---|---|---|", *lines])
 
 
 def replaced(text: str) -> str:
     """A page with the tables of now between its marks."""
-    before, _, rest = text.partition(_BEGIN)
-    return f"{before}{_BEGIN}\n\n{tables()}\n\n{_END}{rest.partition(_END)[2]}"
+    before, _, remainder = text.partition(_BEGIN)
+    return f"{before}{_BEGIN}\n\n{tables()}\n\n{_END}{remainder.partition(_END)[2]}"
 
 
 if __name__ == "__main__":

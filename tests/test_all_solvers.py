@@ -100,10 +100,10 @@ def solve(run, linear, dtype="float64", size=1.0, change=lambda rhs: None, broke
     return result, matrices, rhs
 
 
-def assert_others_are_untouched(result, clean):
+def assert_others_are_untouched(result, expected):
     """The second of three tasks is another; the numbers of the others are the same to a bit."""
-    for ours, theirs in zip(result, clean, strict=True):
-        np.testing.assert_array_equal(ours.numpy()[[0, 2]], theirs.numpy()[[0, 2]])
+    for field, expected_field in zip(result, expected, strict=True):
+        np.testing.assert_array_equal(field.numpy()[[0, 2]], expected_field.numpy()[[0, 2]])
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
@@ -174,9 +174,9 @@ def test_linear_solvers_confine_products_that_are_not_finite(run, linear):
 
 @pytest.mark.parametrize("linear", DENSE)
 def test_linear_solvers_do_not_mind_the_size_of_a_gradient(linear):
-    here = lambda f, *a: f(*a)  # noqa: E731
+    call = lambda f, *a: f(*a)  # noqa: E731
     for size in (1e-30, 1e15):
-        result, matrices, rhs = solve(here, linear, "float32", size)
+        result, matrices, rhs = solve(call, linear, "float32", size)
         expected = dense(matrices, rhs.astype("float64") / size)
         np.testing.assert_allclose(result.solution / np.float32(size), expected, atol=2e-5)
         assert np.all(result.status.numpy() == Status.CONVERGED)
@@ -199,22 +199,22 @@ def test_every_inner_solver_takes_part():
 
 
 @pytest.mark.parametrize("inner", INNER)
-def test_inner_solvers_stop_each_task_by_itself(inner):
+def test_inner_solvers_stop_each_task_independently(inner):
     problem = problems.LinearRegression(tasks=4)
     objective = problems.objective_of(problem)
     algorithm = ki.IMAML(0.7, INNER[inner])
     algorithm.prepare(objective.parameters)
     data = problem.data.support_x.copy()
     data[1] *= 1e-6  # nothing to learn: theta is the solution at once
-    easy = problems.objective_of(
+    easy_objective = problems.objective_of(
         problem, tensors=problem.tensors._replace(support_x=tf.constant(data))
     )
     # A task that has nothing to do stays where it is, whatever the others need.
-    solution = tf.function(lambda: algorithm.adapt(easy), autograph=False)()
+    solution = tf.function(lambda: algorithm.adapt(easy_objective), autograph=False)()
     np.testing.assert_allclose(solution.phi[1], problem.theta, atol=1e-5)
-    hard = tf.function(lambda: algorithm.adapt(objective), autograph=False)()
+    expected = tf.function(lambda: algorithm.adapt(objective), autograph=False)()
     np.testing.assert_allclose(
-        solution.phi.numpy()[[0, 2, 3]], hard.phi.numpy()[[0, 2, 3]], atol=1e-7
+        solution.phi.numpy()[[0, 2, 3]], expected.phi.numpy()[[0, 2, 3]], atol=1e-7
     )
     assert np.all(solution.gradients.numpy() > 0)
 
@@ -242,11 +242,13 @@ def central_differences(step=1e-4):
     problem = regression()
     theta = np.concatenate([np.ravel(v) for v in problem.model.trainable_variables])
     moves = step * np.eye(theta.size + 1)
-    moved = np.repeat(np.concatenate([moves, -moves]) + [*theta, 0.0], 2, axis=0)
-    tensors = Tasks(*(tf.tile(part, [len(moved) // 2, 1, 1]) for part in problem.tensors[:4]))
+    moved_weights = np.repeat(np.concatenate([moves, -moves]) + [*theta, 0.0], 2, axis=0)
+    tensors = Tasks(
+        *(tf.tile(part, [len(moved_weights) // 2, 1, 1]) for part in problem.tensors[:4])
+    )
     objective = problems.objective_of(problem, tensors=tensors)
-    start = tf.constant(moved[:, :-1])
-    inner = InnerProblem(objective, start, tf.constant(np.exp(moved[:, -1:])))
+    start = tf.constant(moved_weights[:, :-1])
+    inner = InnerProblem(objective, start, tf.constant(np.exp(moved_weights[:, -1:])))
     solver = ki.inner.GradientDescent(300, 0.1, momentum="strongly_convex", nesterov=True)
     solution = tf.function(lambda: solver.minimize(inner, start), autograph=False)()
     assert np.max(solution.gradient_norm) < 1e-13
@@ -300,11 +302,11 @@ def every_pair():
 def test_meta_gradient_of_a_network(inner):
     problem, by_pair = every_pair()
     minimize = tf.function(lambda: INNER[inner].minimize(problem), autograph=False)
-    found = by_pair(minimize().phi)
+    results = by_pair(minimize().phi)
     exact = central_differences()
-    reference = found["conjugate_gradient", "gauss_newton"][0]
+    reference = results["conjugate_gradient", "gauss_newton"][0]
     accuracy = 1e-6
-    for (linear, curvature), (gradient, residual) in found.items():
+    for (linear, curvature), (gradient, residual) in results.items():
         error = relative_error(gradient, exact)
         if curvature == "gauss_newton":
             # An approximation: all solvers agree on it, and it points to the same side.

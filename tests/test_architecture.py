@@ -37,25 +37,25 @@ def test_the_root_holds_no_loose_modules():
 
 
 def test_imports_run_downward():
-    wrong = [
+    upward_imports = [
         f"{name} imports {target}"
         for name, path in MODULES.items()
         for target in imported_modules(path)
         if name.count(".") > 1 and target not in ("keras_imaml", "keras_imaml.version")
         if HEIGHT[folder(target)] < HEIGHT[folder(name)]
     ]
-    assert not wrong
+    assert not upward_imports
 
 
 def test_the_core_knows_no_recipe():
     # What a recipe needs of the core is a protocol, such as those in layers/stock.py.
-    wrong = [
+    mentions = [
         f"{name}: {word}"
         for name, path in MODULES.items()
         if folder(name) not in ("recipes", "layers", "models", "pretrained")
         for word in RECIPE_WORDS.findall(path.read_text(encoding="utf-8"))
     ]
-    assert not wrong
+    assert not mentions
 
 
 def test_no_modules_import_each_other():
@@ -68,18 +68,18 @@ def test_a_reader_can_hold_a_file(name):
     assert len(MODULES[name].read_text(encoding="utf-8").splitlines()) <= MOST_LINES
 
 
-def test_the_drawing_is_of_today():
+def test_the_drawing_is_up_to_date():
     assert DRAWING.read_text(encoding="utf-8") == drawing(), "run `python -m tests.architecture`"
 
 
 def test_the_insides_of_tensorflow_and_keras_are_touched_in_one_folder():
-    wrong = [
-        f"{path.relative_to(PACKAGE)}:{line}: {what}"
+    touches = [
+        f"{path.relative_to(PACKAGE)}:{line}: {attribute}"
         for path in sorted(PACKAGE.rglob("*.py"))
         if path.parent.name != "_compat"
-        for line, what in private_touches(path)
+        for line, attribute in private_touches(path)
     ]
-    assert not wrong
+    assert not touches
 
 
 @pytest.mark.parametrize("path", sorted((PACKAGE / "_compat").glob("[a-z]*.py")), ids=NAME)
@@ -91,9 +91,9 @@ def test_each_touch_says_what_it_was_tested_with_and_what_is_without_it(path):
 
 
 def test_no_file_of_tests_imports_another():
-    wrong = [
+    files = [
         str(path.relative_to(PACKAGE.parent))
         for path in (PACKAGE.parent / "tests").rglob("*.py")
         if set(OTHER_TESTS.findall(path.read_text(encoding="utf-8"))) - {path.stem}
     ]
-    assert not wrong
+    assert not files

@@ -58,8 +58,8 @@ def test_our_worker_computes_the_meta_gradient_of_the_problem_file(small, tmp_pa
     assert gradient.shape == (sum(weight.size for weight in problem.weights),)
     assert np.all(np.isfinite(gradient)) and np.any(gradient != 0)
     assert worker.notes()["linear_steps"] == small.linear_steps
-    whole = ours.build(problem._replace(variant="train_step"))
-    np.testing.assert_allclose(whole.answer(whole.step()), gradient, atol=1e-5)
+    step_worker = ours.build(problem._replace(variant="train_step"))
+    np.testing.assert_allclose(step_worker.answer(step_worker.step()), gradient, atol=1e-5)
 
 
 @pytest.mark.slow
@@ -74,7 +74,7 @@ def test_a_worker_answers_step_by_step(tmp_path):
         "    return 2.0\n"
         "serve(lambda p: Worker(step, lambda x: np.full(3, x), {'numpy': '1'}))\n"
     )
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", program, problem, answer],
         input="step\nstep\n",
         capture_output=True,
@@ -82,7 +82,7 @@ def test_a_worker_answers_step_by_step(tmp_path):
         check=True,
         cwd=ROOT,
     )
-    assert [line.split()[0] for line in done.stdout.splitlines()] == ["ready", "ms", "ms"]
+    assert [line.split()[0] for line in process.stdout.splitlines()] == ["ready", "ms", "ms"]
     np.testing.assert_array_equal(np.load(answer)["gradient"], [2, 2, 2])
 
 
@@ -117,8 +117,8 @@ def test_the_report_gives_medians_and_ratios():
 @pytest.mark.slow
 def test_the_ways_through_a_trunk_give_the_same_meta_gradient():
     shape = trunk.Shape("", tasks=2, way=3, image=(16, 16, 1), filters=8, pooling="average")
-    whole, *others = [trunk.step_of(shape, way, seed=0)() for way in trunk.WAYS]
-    for way, other in zip(list(trunk.WAYS)[1:], others, strict=True):
-        trunk.check(way, whole, other)
+    expected, *gradients = [trunk.step_of(shape, way, seed=0)() for way in trunk.WAYS]
+    for way, gradient in zip(list(trunk.WAYS)[1:], gradients, strict=True):
+        trunk.check(way, expected, gradient)
     with pytest.raises(SystemExit, match="differs by 1.0e-01"):
-        trunk.check("trunk once", whole, 1.1 * whole)
+        trunk.check("trunk once", expected, 1.1 * expected)

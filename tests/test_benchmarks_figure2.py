@@ -47,9 +47,9 @@ def test_every_error_is_below_its_bounds(rows):
 
 @pytest.mark.slow
 def test_an_error_above_a_bound_is_told(rows):
-    wrong = {**rows[0], "share_of_bound": 1.5, "share_of_theory": float("nan")}
-    told = regression.violations([*rows, wrong])
-    assert len(told) == 2 and "1.5 times the bound of Lemma 2" in told[0]
+    broken_row = {**rows[0], "share_of_bound": 1.5, "share_of_theory": float("nan")}
+    messages = regression.violations([*rows, broken_row])
+    assert len(messages) == 2 and "1.5 times the bound of Lemma 2" in messages[0]
 
 
 @pytest.mark.slow
@@ -76,14 +76,14 @@ def test_few_linear_steps_leave_an_error(rows):
     ],
 )
 def test_wrong_flags_are_refused(program, flag, complaint):
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", f"benchmarks.{program}", flag],
         capture_output=True,
         text=True,
         cwd=ROOT,
     )
-    assert done.returncode != 0
-    assert complaint in done.stdout + done.stderr
+    assert process.returncode != 0
+    assert complaint in process.stdout + process.stderr
 
 
 @pytest.mark.slow
@@ -98,11 +98,11 @@ def test_a_point_is_measured_in_a_process_of_its_own(tmp_path):
         cost.run(str(tmp_path / "missing.npz"), "nothing", inner_steps=2, repeats=1)
 
 
-def test_points_that_need_too_much_memory_are_said_to_be_missing(monkeypatch):
-    def measured(problem, algorithm, steps, repeats, give_back):
+def test_points_that_need_too_much_memory_are_noted_as_not_run(monkeypatch):
+    def measurement(problem, algorithm, steps, repeats, give_back):
         return {"memory_mib": 100.0 + 200.0 * steps, "seconds": 1.0, "fastest": 1.0}
 
-    monkeypatch.setattr(cost, "run", measured)
+    monkeypatch.setattr(cost, "run", measurement)
     rows = list(cost.sweep("problem", "maml", [1, 2, 4, 8, 16], repeats=1, limit=1.0))
     assert [row["inner_steps"] for row in rows if "memory_mib" in row] == [1, 2, 4]
     assert rows[-1]["note"] == "not run: about 3.2 GiB, the limit is 1 GiB"

@@ -74,34 +74,35 @@ def test_the_hours_are_those_of_the_features_too(runs):
 
 def test_training_statistics_are_a_mode_of_their_own(runs):
     for seed, transductive in ((0, False), (1, True)):  # the second one of centered features
-        changed = record(seed, 0.8, way=5, statistics="training", transductive=transductive)
+        new_record = record(seed, 0.8, way=5, statistics="training", transductive=transductive)
         file = runs / "head" / str(seed) / "evaluation_test_way=5_statistics=training.json"
-        file.write_text(json.dumps(changed))
-    first, centered, other, _ = tables.lines(list(tables.read(runs)))
-    assert (first.mode, len(first.records)) == ("transductive", 2)
-    assert (centered.mode, len(centered.records)) == ("transductive, training statistics", 1)
-    assert (other.mode, len(other.records)) == ("non-transductive, training statistics", 1)
+        file.write_text(json.dumps(new_record))
+    first_line, transductive_line, inductive_line, _ = tables.lines(list(tables.read(runs)))
+    assert (first_line.mode, len(first_line.records)) == ("transductive", 2)
+    assert transductive_line.mode == "transductive, training statistics"
+    assert inductive_line.mode == "non-transductive, training statistics"
+    assert len(transductive_line.records) == len(inductive_line.records) == 1
 
 
 def test_what_an_evaluation_changed_is_known_by_name(runs):
-    changed = [kept.changed for kept in kept_runs.evaluations(runs)]
+    changes = [kept.changed for kept in kept_runs.evaluations(runs)]
     way = "data.way"
     each = [{"inner.linear_steps"}, {way}, {way, "inner.steps"}, {way, "data.shot"}]
-    assert changed == each * 2
+    assert changes == each * 2
 
 
 def test_a_table_takes_the_place_of_the_one_with_its_name():
-    old = (
+    old_text = (
         "text\n<!-- table head: begin -->\nold\n<!-- table head: end -->\nmore\n"
         "<!-- table classifier: begin -->\n<!-- table classifier: end -->\n"
     )
-    made = {"head": "new", "classifier": "other", "all_weights": "not in this document"}
-    new = tables.replaced(old, made)
-    assert new == (
+    new_tables = {"head": "new", "classifier": "other", "all_weights": "not in this document"}
+    new_text = tables.replaced(old_text, new_tables)
+    assert new_text == (
         "text\n<!-- table head: begin -->\n\nnew\n\n<!-- table head: end -->\nmore\n"
         "<!-- table classifier: begin -->\n\nother\n\n<!-- table classifier: end -->\n"
     )
-    assert tables.replaced(new, made) == new
+    assert tables.replaced(new_text, new_tables) == new_text
 
 
 @pytest.mark.parametrize(
@@ -120,22 +121,22 @@ def test_a_document_without_marks_or_with_others_is_refused(document):
 
 def test_the_documents_hold_the_tables_of_the_kept_runs():
     root = pathlib.Path(__file__).parents[1]
-    made = tables.tables(tables.lines(list(tables.read(root / tables.FLAGS["runs"].default))))
+    new_tables = tables.tables(tables.lines(list(tables.read(root / tables.FLAGS["runs"].default))))
     for name in tables.FLAGS["documents"].default:
         document = (root / name).read_text(encoding="utf-8")
-        assert tables.replaced(document, made) == document, (
+        assert tables.replaced(document, new_tables) == document, (
             "run: python -m benchmarks.accuracy.tables"
         )
 
 
-def test_runs_are_told_apart_by_what_adapts(runs):
-    def adapted(adapt, steps):
-        changed = {**record(0, 0.5, adapt=adapt), "steps": steps}
-        return tables.Line(tables.ROWS[0], "run", "transductive", [changed]).adapted
+def test_runs_are_grouped_by_the_adapted_weights(runs):
+    def group_of(adapt, steps):
+        new_record = {**record(0, 0.5, adapt=adapt), "steps": steps}
+        return tables.Line(tables.ROWS[0], "run", "transductive", [new_record]).adapted
 
-    assert adapted(["head"], 500) == "head"
-    assert adapted([], 500) == adapted(["conv_4", "head"], 500) == "all_weights"
-    assert adapted(["head"], 0) == "classifier"
+    assert group_of(["head"], 500) == "head"
+    assert group_of([], 500) == group_of(["conv_4", "head"], 500) == "all_weights"
+    assert group_of(["head"], 0) == "classifier"
 
 
 def test_recipes_are_chosen_by_their_seeds_and_not_by_their_accuracy():
@@ -143,8 +144,8 @@ def test_recipes_are_chosen_by_their_seeds_and_not_by_their_accuracy():
         records = [record(seed, accuracy) for seed, accuracy in enumerate(accuracies)]
         return tables.Line(tables.ROWS[row], recipe, "transductive", records)
 
-    made = [line("best", [0.9], 0), line("often", [0.5, 0.5], 0), line("once", [0.4], 4)]
-    assert [found.recipe for found in tables.with_most_seeds(made)] == ["often", "once"]
+    lines = [line("best", [0.9], 0), line("often", [0.5, 0.5], 0), line("once", [0.4], 4)]
+    assert [result.recipe for result in tables.with_most_seeds(lines)] == ["often", "once"]
 
 
 @pytest.mark.parametrize(
@@ -223,21 +224,21 @@ def test_what_is_kept_names_no_place(text, kept):
 @pytest.mark.slow
 def test_a_run_is_kept_with_the_results_of_those_that_it_began_with(tmp_path):
     first, before, run = (tmp_path / name for name in ("first", "before", "run"))
-    own = {"steps_per_epoch": 100}
+    settings = {"steps_per_epoch": 100}
     for folder, accuracy, features in (
         (first, 0.4, None),
         (before, 0.5, first),
         (run, 0.9, before),
     ):
         folder.mkdir()
-        result = record(3, accuracy, features=features and str(features), **own)
+        result = record(3, accuracy, features=features and str(features), **settings)
         (folder / "result.json").write_text(json.dumps(result))
     (run / "flags.txt").write_text(f"--data_dir=data\n--features={before}\n--way=20\n")
-    where = [f"--run_dir={run}", f"--runs={tmp_path / 'kept'}", "--recipe=head"]
-    subprocess.run([sys.executable, "-m", "benchmarks.accuracy.keep_run", *where], check=True)
+    flags = [f"--run_dir={run}", f"--runs={tmp_path / 'kept'}", "--recipe=head"]
+    subprocess.run([sys.executable, "-m", "benchmarks.accuracy.keep_run", *flags], check=True)
     kept = tmp_path / "kept" / "head" / "3"
     assert (kept / "flags.txt").read_text() == "--features=before\n--way=20\n"
-    found = [json.loads((kept / keep_run.FEATURES.format(n)).read_text()) for n in (1, 2)]
-    assert [result["accuracy"] for result in found] == [0.5, 0.4]
-    assert found[0]["settings"]["features"] == "first"
+    results = [json.loads((kept / keep_run.FEATURES.format(n)).read_text()) for n in (1, 2)]
+    assert [result["accuracy"] for result in results] == [0.5, 0.4]
+    assert results[0]["settings"]["features"] == "first"
     assert json.loads((kept / "result.json").read_text())["settings"]["features"] == "before"

@@ -32,14 +32,14 @@ FOLDERS = ("docs", "keras_imaml", "trainers", "benchmarks/results", "saved_model
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_notebook_holds_the_cells_of_its_guide(name):
-    made = nbformat.read(GUIDES / f"{name}.ipynb", as_version=4)
-    nbformat.validate(made)
-    cells = [(cell.id, cell.cell_type, cell.source) for cell in made.cells]
+    document = nbformat.read(GUIDES / f"{name}.ipynb", as_version=4)
+    nbformat.validate(document)
+    cells = [(cell.id, cell.cell_type, cell.source) for cell in document.cells]
     expected = [
         (cell.id, cell.cell_type, cell.source) for cell in notebook(GUIDES / f"{name}.py").cells
     ]
     assert cells == expected, f"run: python -m docs.notebooks {name}"
-    outputs = [output for cell in made.cells for output in cell.get("outputs", [])]
+    outputs = [output for cell in document.cells for output in cell.get("outputs", [])]
     assert outputs and all(output.output_type == "stream" for output in outputs)
     assert sum(len(output.text) for output in outputs) < 5000
 
@@ -103,12 +103,13 @@ def test_the_picture_of_the_readme_is_drawn(tmp_path, published_data):
     subprocess.run(
         [sys.executable, "-m", "benchmarks.pictures.hero", *arguments], cwd=ROOT, check=True
     )
-    drawn, kept = (
+    picture, expected = (
         tf.io.decode_png(path.read_bytes())
         for path in (file, ROOT / "docs" / "images" / "hero.png")
     )
-    assert drawn.shape == kept.shape
-    assert bool(tf.reduce_all(drawn[48:] == kept[48:]))  # below the titles, whose font may differ
+    assert picture.shape == expected.shape
+    # Below the titles, whose font may differ.
+    assert bool(tf.reduce_all(picture[48:] == expected[48:]))
 
 
 @pytest.fixture

@@ -88,9 +88,9 @@ def examples():
 def of_the_reader(name, code):
     """What a block of a page (a docstring has to be whole) takes from the program of its reader."""
     names = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Name)]
-    made = {node.id for node in names if isinstance(node.ctx, ast.Store)}
-    read = {node.id for node in names} & OF_THE_READER - made
-    return read if ".md " in name else set()
+    assigned_names = {node.id for node in names if isinstance(node.ctx, ast.Store)}
+    reader_names = {node.id for node in names} & OF_THE_READER - assigned_names
+    return reader_names if ".md " in name else set()
 
 
 def parameters():

@@ -29,7 +29,7 @@ NUMBERS = st.one_of(
 WORDS = st.one_of(st.sampled_from(["", "relu", "layer", "head", "stride", "gauss_newton"]), NUMBERS)
 
 
-def many(examples):
+def fuzz_settings(examples):
     return hypothesis.settings(
         max_examples=examples,
         deadline=None,
@@ -81,7 +81,7 @@ def _cores(cores):
 def test_constructors(name):
     make, arguments = MAKERS[name]
 
-    @many(60)
+    @fuzz_settings(60)
     @hypothesis.given(st.dictionaries(st.sampled_from(arguments), WORDS, min_size=1))
     def run(values):
         refused_in_our_words(lambda: make(**values))
@@ -93,7 +93,7 @@ def test_constructors(name):
 def test_data(source):
     names = ["way", "shot", "query", "seed", "start"] if source == "glyphs" else ["shot", "seed"]
 
-    @many(60)
+    @fuzz_settings(60)
     @hypothesis.given(
         st.sampled_from(["train", "validation", "test", "dev", "", None, 3]),
         st.dictionaries(st.sampled_from(names), NUMBERS),
@@ -107,9 +107,9 @@ def test_data(source):
 
 @pytest.fixture(scope="module")
 def learner():
-    made = learners.compiled(ki.models.MLP(3, (4,), hidden=(5,)), learners.imaml(steps=1))
-    made.run_eagerly = True
-    return made
+    meta_learner = learners.compiled(ki.models.MLP(3, (4,), hidden=(5,)), learners.imaml(steps=1))
+    meta_learner.run_eagerly = True
+    return meta_learner
 
 
 SHAPES = st.lists(st.integers(0, 4), max_size=4)
@@ -126,19 +126,19 @@ def array(shape, dtype, fill):
 def test_elements_and_support_sets(learner):
     fill = st.sampled_from([0, 1, 2, 7, -1, 1e30, math.nan])
 
-    @many(300)
+    @fuzz_settings(300)
     @hypothesis.given(SHAPES, SHAPES, DTYPES, DTYPES, fill)
     def adapt(x_shape, y_shape, x_dtype, y_dtype, value):
-        whole = 3 if not math.isfinite(value) else int(value) % 128
+        integer = 3 if not math.isfinite(value) else int(value) % 128
         with np.errstate(all="ignore"):
-            x = array(x_shape, x_dtype, value if "float" in x_dtype else whole)
-            y = array(y_shape, y_dtype, value if "float" in y_dtype else whole)
+            x = array(x_shape, x_dtype, value if "float" in x_dtype else integer)
+            y = array(y_shape, y_dtype, value if "float" in y_dtype else integer)
         before = [v.numpy() for v in learner.variables]
         refused_in_our_words(lambda: learner.adapt(x, y))
         for old, new in zip(before, learner.variables, strict=True):
             np.testing.assert_array_equal(old, new)
 
-    @many(150)
+    @fuzz_settings(150)
     @hypothesis.given(st.lists(SHAPES, min_size=4, max_size=4), DTYPES)
     def fit(shapes, dtype):
         x, y, q, z = (array(shape, dtype, 1) for shape in shapes)
@@ -173,7 +173,7 @@ def test_flags(tmp_path):
     )
     refused = []
 
-    @many(900)
+    @fuzz_settings(900)
     @hypothesis.given(st.lists(st.tuples(st.sampled_from(names), values), min_size=1, max_size=4))
     def run(pairs):
         argv = [f"--run_dir={run_dir}", *(f"--{name}={value}" for name, value in pairs)]
@@ -196,7 +196,7 @@ POLICIES = ["float32", "float64", "mixed_float16", "mixed_bfloat16"]
 def test_shapes_and_dtypes_that_fit_are_right():
     """Any way, shot, query and dtype policy trains, or is refused in our words."""
 
-    @many(6)
+    @fuzz_settings(6)
     @hypothesis.given(
         st.sampled_from(POLICIES),
         st.integers(1, 5),
@@ -211,15 +211,15 @@ def test_shapes_and_dtypes_that_fit_are_right():
     def run(policy, way, shot, query, tasks):
         keras.utils.set_random_seed(0)
         network = ki.models.MLP(way, (4,), hidden=(5,), dtype=policy)
-        made = refused_in_our_words(lambda: learners.compiled(network, learners.imaml(steps=1)))
-        if made is None:
+        learner = refused_in_our_words(lambda: learners.compiled(network, learners.imaml(steps=1)))
+        if learner is None:
             return
         rng = np.random.default_rng(0)
         draw = lambda n: rng.normal(size=(tasks, n, 4)).astype("float32")  # noqa: E731
         labels = lambda n: np.tile(np.arange(way, dtype="int32"), (tasks, n))  # noqa: E731
         batch = (draw(way * shot), labels(shot)), (draw(way * query), labels(query))
-        history = made.fit(learners.dataset(batch), steps_per_epoch=1, verbose=0).history
+        history = learner.fit(learners.dataset(batch), steps_per_epoch=1, verbose=0).history
         assert history["bad_tasks"] == [0]
-        assert all(np.isfinite(v.numpy()).all() for v in made.trainable_variables)
+        assert all(np.isfinite(v.numpy()).all() for v in learner.trainable_variables)
 
     run()

@@ -17,7 +17,7 @@ def test_the_report_names_versions_and_devices():
     assert lines[-1].startswith("devices ") and "CPU:0" in lines[-1]
 
 
-def test_without_arguments_it_says_what_there_is(capsys):
+def test_the_programs_are_listed_without_arguments(capsys):
     main([])
     assert "--version" in capsys.readouterr().out
 

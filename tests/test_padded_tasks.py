@@ -108,14 +108,15 @@ def test_parts_and_weights_of_one_make_no_difference():
     """In chunks of one task; and weights that say that all examples are there."""
     learner = padded.learner_of(ki.IMAML(1.0))
     data = padded.tasks()
-    of_tasks = padded.meta(learner, data)
-    assert_same(of_tasks, padded.meta(learner, padded.padded(data), tasks_per_chunk=1))
-    ones = tuple((x, y, np.ones(y.shape)) for x, y in data)
-    weighted = padded.meta(learner, ones)
-    padded.close(weighted.query_losses, of_tasks.query_losses)
-    padded.close(weighted.per_task, of_tasks.per_task)
-    others = padded.meta(learner, padded.tasks(weighted=True))
-    assert np.abs(others.query_losses - of_tasks.query_losses).max() > 1e-3  # weights do count
+    expected = padded.meta(learner, data)
+    assert_same(expected, padded.meta(learner, padded.padded(data), tasks_per_chunk=1))
+    equally_weighted_data = tuple((x, y, np.ones(y.shape)) for x, y in data)
+    equally_weighted_result = padded.meta(learner, equally_weighted_data)
+    padded.close(equally_weighted_result.query_losses, expected.query_losses)
+    padded.close(equally_weighted_result.per_task, expected.per_task)
+    weighted_result = padded.meta(learner, padded.tasks(weighted=True))
+    # Weights do count.
+    assert np.abs(weighted_result.query_losses - expected.query_losses).max() > 1e-3
 
 
 @pytest.mark.parametrize(
@@ -134,7 +135,7 @@ def test_padded_images(adapt, transductive):
 
 
 @pytest.mark.parametrize("settings", [{"divide": False}, {"axis": 1}, {"fixed": True}])
-def test_normalization_counts_the_examples_that_are_there(settings):
+def test_normalization_counts_only_present_examples(settings):
     layer = ki.layers.TaskBatchNormalization(**settings)
     x = np.random.default_rng(0).normal(size=(6, 3, 5))
     layer.build(x.shape)

@@ -52,12 +52,12 @@ def size_of_graph(learner, count=8):
 @pytest.mark.slow
 def test_training_and_evaluation_are_traced_once(monkeypatch):
     learner = small()
-    traced = []
+    traces = []
     builder = learner._objectives
     of_replica = builder.of_replica  # is called when a step is traced
 
     def noting(data, training, transductive):
-        traced.append(training)
+        traces.append(training)
         return of_replica(data, training, transductive)
 
     monkeypatch.setattr(builder, "of_replica", noting)
@@ -71,7 +71,7 @@ def test_training_and_evaluation_are_traced_once(monkeypatch):
             verbose=0,
         )
         learner.evaluate(tasks(2), steps=2, verbose=0)
-    assert traced == [True, False]
+    assert traces == [True, False]
 
 
 def test_adaptation_is_traced_once_for_all_tasks_of_a_shape():
@@ -95,14 +95,14 @@ def recomputed(steps=4):
 @pytest.mark.slow
 @pytest.mark.parametrize("algorithm", [imaml, pytest.param(recomputed, marks=pytest.mark.slow)])
 def test_the_graph_does_not_grow_with_inner_steps(algorithm):
-    few, many = (size_of_graph(small(algorithm(steps))) for steps in (2, 500))
-    assert abs(many - few) <= 5  # a number may be equal to another constant
+    small_size, large_size = (size_of_graph(small(algorithm(steps))) for steps in (2, 500))
+    assert abs(large_size - small_size) <= 5  # a number may be equal to another constant
 
 
 @pytest.mark.slow
 def test_the_graph_does_not_grow_with_the_tasks():
-    few, many = (size_of_graph(small(), count) for count in (2, 32))
-    assert many < 1.1 * few
+    small_size, large_size = (size_of_graph(small(), count) for count in (2, 32))
+    assert large_size < 1.1 * small_size
 
 
 @pytest.mark.slow
@@ -111,16 +111,16 @@ def test_all_tasks_together_are_faster_than_one_after_the_other():
     data = next(iter(tasks()))
 
     @tf.function(autograph=False)
-    def together(data):
+    def meta_step(data):
         objective = learner.objective(data, training=True)
         return meta_gradient(
             learner.algorithm, objective, learner.trainable_variables, None
         ).gradients
 
-    ones = [tf.nest.map_structure(lambda x, t=t: x[t : t + 1], data) for t in range(8)]
+    single_tasks = [tf.nest.map_structure(lambda x, t=t: x[t : t + 1], data) for t in range(8)]
     ways = {
-        "together": lambda: together(data),
-        "one by one": lambda: [together(one) for one in ones],
+        "together": lambda: meta_step(data),
+        "one by one": lambda: [meta_step(task) for task in single_tasks],
     }
     for run in ways.values():
         run()
@@ -135,7 +135,7 @@ def test_all_tasks_together_are_faster_than_one_after_the_other():
 
 
 @pytest.mark.slow
-def test_a_head_alone_is_much_faster_than_the_whole_network():
+def test_adapting_the_head_is_much_faster_than_adapting_all_layers():
     steps, times = {}, {}
     data = next(iter(tasks()))
     for name, adapt in (("head", "head"), ("all", None)):

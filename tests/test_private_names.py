@@ -41,11 +41,11 @@ def read(tree):
             yield node.attr, node.lineno
 
 
-def foreign(tree, own):
-    return [f"{name} in line {line}" for name, line in read(tree) if name not in own]
+def foreign(tree, own_names):
+    return [f"{name} in line {line}" for name, line in read(tree) if name not in own_names]
 
 
-OWN = {"_compat", "_utils", *OF_NAMED_TUPLES} | {
+OWN_NAMES = {"_compat", "_utils", *OF_NAMED_TUPLES} | {
     name
     for path in FILES
     for name in defined(ast.parse(path.read_text(encoding="utf-8")))
@@ -55,7 +55,7 @@ OWN = {"_compat", "_utils", *OF_NAMED_TUPLES} | {
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_private_attributes_are_those_of_the_package(path):
-    assert foreign(ast.parse(path.read_text(encoding="utf-8")), OWN) == []
+    assert foreign(ast.parse(path.read_text(encoding="utf-8")), OWN_NAMES) == []
 
 
 def classes():
@@ -102,7 +102,7 @@ def test_classes_share_no_private_name_with_their_bases():
 
 def test_what_is_private_is_found():
     tree = ast.parse("layer._kernel.assign(x._replace(y=1)); self._mine = layer._flatten_layers()")
-    found = foreign(tree, {"_mine", *OF_NAMED_TUPLES})
-    assert sorted(found) == ["_flatten_layers in line 1", "_kernel in line 1"]
-    own = types.new_class("Own", (keras.layers.BatchNormalization,))
-    assert {"_reduction_axes", "_flatten_layers"} <= of_keras(own)
+    names = foreign(tree, {"_mine", *OF_NAMED_TUPLES})
+    assert sorted(names) == ["_flatten_layers in line 1", "_kernel in line 1"]
+    subclass = types.new_class("Own", (keras.layers.BatchNormalization,))
+    assert {"_reduction_axes", "_flatten_layers"} <= of_keras(subclass)

@@ -111,7 +111,7 @@ def find(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_public_names_are_there_and_documented(name):
+def test_public_names_exist_and_are_documented(name):
     value = find(name)
     assert isinstance(value, str | dict | tuple) or len(inspect.getdoc(value)) > 20
 

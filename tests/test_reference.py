@@ -6,7 +6,7 @@ from docs import reference
 
 
 @pytest.mark.parametrize("name", reference.PAGES)
-def test_a_page_is_that_of_today(name):
+def test_a_page_is_up_to_date(name):
     text = (reference.ROOT / "docs" / name).read_text(encoding="utf-8")
     assert text == reference.PAGES[name](), "run: python -m docs.reference"
 

@@ -45,11 +45,15 @@ def calls_of_a_step():
             return
         caller = frame.f_back
         while caller is not None:
-            found = names_of(caller.f_code)
-            if found and found[1] != name[1] and found[1].split("/")[0] not in HELPERS:
+            caller_names = names_of(caller.f_code)
+            if (
+                caller_names
+                and caller_names[1] != name[1]
+                and caller_names[1].split("/")[0] not in HELPERS
+            ):
                 break
             caller = caller.f_back
-        calls[name] = found[1] if caller is not None else None
+        calls[name] = caller_names[1] if caller is not None else None
 
     step = tf.function(learner.train_step, autograph=False)
     sys.setprofile(note)

@@ -89,9 +89,9 @@ def browser(path: str | None) -> Iterator[Any]:
             chromium.close()
 
 
-def opened(chromium: Any, address: str) -> Any:
+def opened(chromium: Any, address: str, language: str = "en-US") -> Any:
     """A window with the page in it; `window.elsewhere` are requests to other hosts."""
-    page = chromium.new_context(viewport=_WINDOW).new_page()
+    page = chromium.new_context(viewport=_WINDOW, locale=language).new_page()
     page.elsewhere = []
 
     def look(request: Any) -> None:
@@ -119,6 +119,11 @@ def draw(page: Any, pad: str, strokes: Sequence[Sequence[tuple[float, float]]]) 
         for place in places[1:]:
             page.mouse.move(*place)
         page.mouse.up()
+
+
+def clear(page: Any, pad: str) -> None:
+    """Empty a pad, as a visitor does; its buttons are named in the language of the browser."""
+    page.locator(f"#{pad} .separator ~ button").last.click()
 
 
 def name_class(page: Any, tab: str, name: str) -> None:
@@ -157,6 +162,23 @@ def answer(page: Any, tab: str, unlike: str = "") -> str:
     return page.locator(place).inner_text().strip()
 
 
+def shows(page: Any, tab: str, label: str | None, text: str) -> None:
+    """Wait until the page answers `label`, or nothing, says `text`, and does so for a second."""
+    page.evaluate("window.since = undefined")
+    page.wait_for_function(
+        """([tab, label, text]) => {
+          const place = `#${tab}_after [data-testid=label-output-value]`;
+          const shown = document.querySelector(place)?.innerText.trim() ?? null;
+          const said = document.querySelector(`#${tab}_status`)?.innerText ?? "";
+          const right = shown === label && said.includes(text);
+          window.since = right ? window.since ?? Date.now() : undefined;
+          return right && Date.now() - window.since > 1000;
+        }""",
+        arg=[tab, label, text],
+        polling=100,
+    )
+
+
 def status(page: Any, tab: str, text: str) -> None:
     """Wait until the page says this."""
     page.locator(f"#{tab}_status").get_by_text(text).wait_for()
@@ -170,7 +192,7 @@ def characters(page: Any, frame: Any = lambda: None) -> list[tuple[str, str]]:
     frames, last = [], ""
     for name in ("cross", "wave", "ring"):
         if last:
-            page.locator('#omniglot_query button[aria-label="Clear canvas"]').click()
+            clear(page, "omniglot_query")
             page.locator("#omniglot_after [data-testid=label-output-value]").wait_for(
                 state="detached"
             )

@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.speed.workers import OURS
+from benchmarks.speed.workers import OWN_WORKERS
 
 
 def record(
@@ -64,7 +64,7 @@ def verdicts(figures: Mapping[str, Any]) -> list[str]:
     """A sentence for each peer."""
     sentences = []
     for name, row in figures["workers"].items():
-        if name not in OURS:
+        if name not in OWN_WORKERS:
             ratio = row["ratio_to_ours"]
             word, ratio = ("faster", ratio) if ratio >= 1 else ("slower", 1 / ratio)
             sentences.append(f"ours is {ratio:.2f} times {word} than {name}")

@@ -91,7 +91,8 @@ def measure(letter: str, folder: str, versions: dict[str, str]) -> dict[str, Any
     agreeing: list[workers.Process] = []
     differences: dict[str, float] = {}
     try:
-        for name in (*workers.OURS, *FLAGS.peers):  # one after the other: they need the cores
+        # One after the other: they need the cores.
+        for name in (*workers.OWN_WORKERS, *FLAGS.peers):
             worker = workers.Process(name, problem, folder, FLAGS.peers_python)
             started.append(worker)
             if name == "ours":

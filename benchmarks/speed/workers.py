@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmarks.machine import ROOT
 
-OURS = ("ours", "ours_train_step")
+OWN_WORKERS = ("ours", "ours_train_step")
 PEERS = ("torch_loop", "torch_vmap", "torchopt", "jax_task", "jax_vmap")
 
 
@@ -46,7 +46,7 @@ class Process:
         self.name = name
         self.answer_file = os.path.join(folder, f"{name}.npz")
         self.log_file = os.path.join(folder, f"{name}.log")
-        if name in OURS:
+        if name in OWN_WORKERS:
             python, module = sys.executable, "benchmarks.speed.ours"
             variant = [name.removeprefix("ours_")] if name != "ours" else []
         else:

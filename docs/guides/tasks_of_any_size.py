@@ -89,10 +89,10 @@ for way in (2, 5):
 (x, y, weights), (query_x, query_y, query_weights) = next(iter(glyphs("test", seed=3)))
 present = weights > 0
 model = learner.adapt(x[present], y[present])
-same = learner.adapt(x, y, sample_weight=weights)
+padded_model = learner.adapt(x, y, sample_weight=weights)
 queries = query_x[query_weights > 0]
 predictions = model.predict(queries, verbose=0)
-difference = np.max(np.abs(predictions - same.predict(queries, verbose=0)))
+difference = np.max(np.abs(predictions - padded_model.predict(queries, verbose=0)))
 right = np.mean(np.argmax(predictions, axis=1) == query_y[query_weights > 0])
 classes = len(np.unique(y[present]))
 print(f"{classes} classes, {100 * right:.0f} % of {len(queries)} queries right")

@@ -90,8 +90,8 @@ model = learner.adapt(support.astype("float32") / 255, labels)
 model.save(work / "my_task.keras")
 
 # Images of these classes that it was not given.
-others = [sorted((images / "test" / name).iterdir())[2] for name in names]
-for file in others:
+other_files = [sorted((images / "test" / name).iterdir())[2] for name in names]
+for file in other_files:
     image = keras.utils.load_img(file, color_mode="grayscale", target_size=(28, 28))
     scores = model(keras.utils.img_to_array(image)[None] / 255)
     print(f"{file.parent.name}: {names[int(tf.argmax(scores[0]))]}")
@@ -104,9 +104,9 @@ for file in others:
 
 # %%
 learner.export(str(work / "few_shot"), verbose=False)
-served = tf.saved_model.load(str(work / "few_shot"))
+served_model = tf.saved_model.load(str(work / "few_shot"))
 (support_x, support_y), (query_x, query_y) = next(iter(test_tasks.unbatch()))
-answer = served.adapt_and_predict(support_x, support_y, query_x)
+answer = served_model.adapt_and_predict(support_x, support_y, query_x)
 predicted = tf.argmax(answer["probabilities"], axis=-1, output_type=tf.int32)
 right = tf.equal(predicted, query_y)
 print(f"{int(tf.reduce_sum(tf.cast(right, tf.int32)))} of {len(query_y)} right")

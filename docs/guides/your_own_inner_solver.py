@@ -63,11 +63,11 @@ class ProximalGradient(Configurable):
         phi, first, last = tf.while_loop(
             lambda *_: True, body, (phi, unknown, unknown), maximum_iterations=self.steps
         )
-        spent = tf.fill(tf.shape(first), self.steps)
+        step_counts = tf.fill(tf.shape(first), self.steps)
         return InnerSolution(
             phi=phi,
-            steps=spent,
-            gradients=spent,  # the cost, in gradients
+            steps=step_counts,
+            gradients=step_counts,  # the cost, in gradients
             initial_gradient_norm=first,
             gradient_norm=last,
             valid=finite(phi),
@@ -97,8 +97,8 @@ problem = problem_of(strength=0.5)
 reference = ki.inner.NewtonCG(steps=30, linear_steps=50, linear_tolerance=1e-6).minimize(problem)
 way = norm(reference.phi - problem.start())
 for steps in (1, 4, 16, 64, 256):
-    mine = ProximalGradient(steps=steps, rate=0.05).minimize(problem)
-    distance = tf.reduce_max(norm(mine.phi - reference.phi) / way)
+    solution = ProximalGradient(steps=steps, rate=0.05).minimize(problem)
+    distance = tf.reduce_max(norm(solution.phi - reference.phi) / way)
     print(f"{steps:4} steps: {100 * float(distance):9.4f} % of the way from theta is left")
 
 # %% [markdown]

@@ -49,30 +49,33 @@ def test_the_gradient_is_the_mean_over_tasks_and_diagnostics_are_declared(run, a
 
 
 @pytest.mark.parametrize("traced", [True, pytest.param(False, marks=pytest.mark.slow)])
-def test_a_bad_task_leaves_the_others_untouched(traced, algorithm):
+def test_a_bad_task_leaves_other_tasks_unchanged(traced, algorithm):
     problem = problems.LinearRegression(tasks=5)
     step = step_of(algorithm, problem)
     step = tf.function(step, autograph=False) if traced else step
-    clean = step(*problem.tensors)
-    good = [0, 1, 3, 4]
-    expected = clean.per_task.numpy()[good].mean(axis=0)
+    meta_gradient = step(*problem.tensors)
+    good_tasks = [0, 1, 3, 4]
+    expected = meta_gradient.per_task.numpy()[good_tasks].mean(axis=0)
     for spoil in (lambda x: np.nan * x, lambda x: 1e200 * x):
         x, query_x = problem.data.support_x.copy(), problem.data.query_x.copy()
         x[2] = spoil(x[2])
         if isinstance(algorithm, ki.algorithms.Supervised):  # which does not see support sets
             query_x[2] = spoil(query_x[2])
-        spoilt = {"support_x": tf.constant(x), "query_x": tf.constant(query_x)}
-        bad = step(*problem.tensors._replace(**spoilt))
-        assert bad.valid.numpy().tolist() == [i in good for i in range(5)]
-        np.testing.assert_array_equal(bad.per_task.numpy()[good], clean.per_task.numpy()[good])
-        np.testing.assert_allclose(np.ravel(bad.gradients[0]), expected, rtol=1e-9)
+        broken_inputs = {"support_x": tf.constant(x), "query_x": tf.constant(query_x)}
+        broken_meta_gradient = step(*problem.tensors._replace(**broken_inputs))
+        assert broken_meta_gradient.valid.numpy().tolist() == [i in good_tasks for i in range(5)]
+        np.testing.assert_array_equal(
+            broken_meta_gradient.per_task.numpy()[good_tasks],
+            meta_gradient.per_task.numpy()[good_tasks],
+        )
+        np.testing.assert_allclose(np.ravel(broken_meta_gradient.gradients[0]), expected, rtol=1e-9)
 
 
 def test_configuration_round_trip(algorithm):
     config = keras.saving.serialize_keras_object(algorithm)
-    restored = keras.saving.deserialize_keras_object(config)
-    assert type(restored) is type(algorithm)
-    assert restored.get_config() == algorithm.get_config()
+    restored_algorithm = keras.saving.deserialize_keras_object(config)
+    assert type(restored_algorithm) is type(algorithm)
+    assert restored_algorithm.get_config() == algorithm.get_config()
 
 
 def test_one_algorithm_serves_one_learner(algorithm):

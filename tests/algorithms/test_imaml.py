@@ -13,7 +13,7 @@ from tests import problems
 CURVATURES = ("hessian", "gauss_newton")
 
 
-def converged(learning_rate=0.1, **arguments):
+def converged_algorithm(learning_rate=0.1, **arguments):
     """iMAML whose inner and linear problems are solved to rounding."""
     return ki.IMAML(
         inner=ki.inner.GradientDescent(
@@ -53,7 +53,7 @@ def test_equals_the_closed_form_on_a_quadratic(run, curvature, per):
     problem = problems.LinearRegression()
     initial = {"default": 0.7} if per == "layer" else 0.7
     strength = ki.ProximalStrength(initial, per=per, learned=True)
-    algorithm = converged(proximal_strength=strength, curvature=curvature)
+    algorithm = converged_algorithm(proximal_strength=strength, curvature=curvature)
     meta = meta_gradients(run, algorithm, problem)
     for_theta, for_strength = problem.meta_gradients(problem.theta, 0.7)
     np.testing.assert_allclose(np.ravel(meta.gradients[0]), for_theta, rtol=1e-8, atol=1e-9)
@@ -71,10 +71,10 @@ def test_equals_the_closed_form_on_a_quadratic(run, curvature, per):
         pytest.param(["conv_2", "norm_2", "head"], True, marks=pytest.mark.slow),
     ],
 )
-def test_equals_finite_differences_of_the_whole_objective(adapt, transductive):
+def test_equals_finite_differences_of_the_outer_objective(adapt, transductive):
     # A smooth activation: a minimum on a kink of ReLU has no derivative to compare with.
     problem = problems.Images(activation="softplus", filters=2)
-    algorithm = converged(
+    algorithm = converged_algorithm(
         learning_rate=2e-3,
         proximal_strength=ki.ProximalStrength(3.0, per="layer", learned=True),
         curvature="hessian",
@@ -101,7 +101,7 @@ def test_without_curvature_it_is_the_query_gradient(run, curvature):
     problem = problems.LinearRegression()
     flat = problem.tensors._replace(support_x=tf.zeros_like(problem.tensors.support_x))
     meta = meta_gradients(
-        run, converged(proximal_strength=3.0, curvature=curvature), problem, tensors=flat
+        run, converged_algorithm(proximal_strength=3.0, curvature=curvature), problem, tensors=flat
     )
     expected = problem.query_gradient(np.tile(problem.theta, (3, 1))).mean(axis=0)
     np.testing.assert_allclose(np.ravel(meta.gradients[0]), expected, rtol=1e-10)
@@ -137,7 +137,7 @@ def test_strength_must_be_positive(strength):
         ki.IMAML(proximal_strength=strength)
 
 
-GOOD = [0, 1, 2, 4, 5, 6, 7]
+GOOD_TASKS = [0, 1, 2, 4, 5, 6, 7]
 
 
 def with_and_without_nan(problem):
@@ -152,40 +152,52 @@ def with_and_without_nan(problem):
 
     x = problem.data.support_x.copy()
     x[3].flat[7] = np.nan
-    spoilt = problem.tensors._replace(support_x=tf.constant(x))
-    without = type(spoilt)(*(tf.constant(np.delete(part, 3, axis=0)) for part in problem.data[:4]))
-    return [meta(tensors) for tensors in (problem.tensors, spoilt, without)]
+    broken_tensors = problem.tensors._replace(support_x=tf.constant(x))
+    remaining_tensors = type(broken_tensors)(
+        *(tf.constant(np.delete(part, 3, axis=0)) for part in problem.data[:4])
+    )
+    return [meta(tensors) for tensors in (problem.tensors, broken_tensors, remaining_tensors)]
 
 
 @pytest.mark.slow
 def test_one_nan_task_leaves_the_other_images_bit_equal():
     problem = problems.Images(tasks=8, dtype="float32")
-    clean, bad, without = with_and_without_nan(problem)
-    assert bad.valid.numpy().tolist() == [i in GOOD for i in range(8)]
-    np.testing.assert_array_equal(bad.per_task.numpy()[GOOD], clean.per_task.numpy()[GOOD])
+    clean_result, broken_result, expected_result = with_and_without_nan(problem)
+    assert broken_result.valid.numpy().tolist() == [i in GOOD_TASKS for i in range(8)]
+    np.testing.assert_array_equal(
+        broken_result.per_task.numpy()[GOOD_TASKS], clean_result.per_task.numpy()[GOOD_TASKS]
+    )
     # A convolution of 7 groups is split over threads in another way than one of 8.
-    np.testing.assert_allclose(bad.per_task.numpy()[GOOD], without.per_task, atol=2e-4)
-    for ours, theirs in zip(bad.gradients, without.gradients, strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(
+        broken_result.per_task.numpy()[GOOD_TASKS], expected_result.per_task, atol=2e-4
+    )
+    for gradient, expected_gradient in zip(
+        broken_result.gradients, expected_result.gradients, strict=True
+    ):
+        np.testing.assert_allclose(gradient, expected_gradient, rtol=1e-3, atol=1e-5)
 
 
 def test_one_nan_task_leaves_a_smaller_batch_bit_equal():
     problem = problems.LinearRegression(tasks=8, dtype="float32")
-    clean, bad, without = with_and_without_nan(problem)
-    assert bad.valid.numpy().tolist() == [i in GOOD for i in range(8)]
-    np.testing.assert_array_equal(bad.per_task.numpy()[GOOD], clean.per_task.numpy()[GOOD])
-    np.testing.assert_array_equal(bad.per_task.numpy()[GOOD], without.per_task)
-    np.testing.assert_allclose(bad.gradients[0], without.gradients[0], rtol=1e-5)
+    clean_result, broken_result, expected_result = with_and_without_nan(problem)
+    assert broken_result.valid.numpy().tolist() == [i in GOOD_TASKS for i in range(8)]
+    np.testing.assert_array_equal(
+        broken_result.per_task.numpy()[GOOD_TASKS], clean_result.per_task.numpy()[GOOD_TASKS]
+    )
+    np.testing.assert_array_equal(
+        broken_result.per_task.numpy()[GOOD_TASKS], expected_result.per_task
+    )
+    np.testing.assert_allclose(broken_result.gradients[0], expected_result.gradients[0], rtol=1e-5)
 
 
 def test_a_diverging_task_is_left_out():
     problem = problems.LinearRegression(tasks=4)
     data = problem.data.support_x.copy()
     data[1] *= 1e200
-    huge = problem.tensors._replace(support_x=tf.constant(data))
+    huge_tensors = problem.tensors._replace(support_x=tf.constant(data))
     algorithm = ki.IMAML(proximal_strength=1.0)
     run = lambda f, *a: f(*a)  # noqa: E731
-    meta = meta_gradients(run, algorithm, problem, tensors=huge)
+    meta = meta_gradients(run, algorithm, problem, tensors=huge_tensors)
     assert meta.valid.numpy().tolist() == [True, False, True, True]
     assert np.all(np.isfinite(meta.gradients[0]))
 
@@ -218,7 +230,9 @@ def test_configuration_round_trip(per, learned):
         linear=ki.linear.ConjugateGradient(max_steps=2),
         curvature="hessian",
     )
-    restored = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(algorithm))
-    assert restored.get_config() == algorithm.get_config()
-    assert restored.inner == algorithm.inner
-    assert restored.proximal_strength.learned is learned
+    restored_algorithm = keras.saving.deserialize_keras_object(
+        keras.saving.serialize_keras_object(algorithm)
+    )
+    assert restored_algorithm.get_config() == algorithm.get_config()
+    assert restored_algorithm.inner == algorithm.inner
+    assert restored_algorithm.proximal_strength.learned is learned

@@ -18,9 +18,9 @@ def documented():
     """The class of the page, for two classes."""
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     (code,) = (block for block in blocks if "class LearnedWeights" in block)
-    (made,) = (node for node in ast.parse(code).body if isinstance(node, ast.ClassDef))
+    (definition,) = (node for node in ast.parse(code).body if isinstance(node, ast.ClassDef))
     names = {"ki": ki, "keras": keras, "WAY": 2}
-    exec(compile(ast.unparse(made), str(PAGE), "exec"), names)
+    exec(compile(ast.unparse(definition), str(PAGE), "exec"), names)
     return names["LearnedWeights"]
 
 
@@ -66,9 +66,9 @@ def test_finite_differences_agree():
         for place in np.ndindex(value.shape):
             losses = []
             for sign in (1, -1):
-                moved = value.copy()
-                moved[place] += sign * step
-                variable.assign(moved)
+                moved_value = value.copy()
+                moved_value[place] += sign * step
+                variable.assign(moved_value)
                 losses.append(float(query_loss()))
             variable.assign(value)
             expected = (losses[0] - losses[1]) / (2 * step)

@@ -47,8 +47,8 @@ def test_equals_finite_differences(transductive, recompute):
             variable.assign(start + sign * 1e-6 * direction)
             values.append(float(tf.reduce_mean(step().query_losses)))
         variable.assign(start)
-        measured = (values[0] - values[1]) / 2e-6
-        assert float(np.sum(gradient * direction)) == pytest.approx(measured, rel=1e-5, abs=1e-8)
+        difference = (values[0] - values[1]) / 2e-6
+        assert float(np.sum(gradient * direction)) == pytest.approx(difference, rel=1e-5, abs=1e-8)
 
 
 @pytest.mark.slow
@@ -64,11 +64,11 @@ def test_recomputation_gives_the_same_gradient(run, momentum):
         variables = [*problem.model.trainable_variables, *algorithm.trainable_variables]
         return run(lambda: algorithm.meta_gradient(objective, variables))
 
-    kept, again = meta_gradient(False), meta_gradient(True)
-    for a, b in zip(kept.gradients, again.gradients, strict=True):
+    stored_result, recomputed_result = meta_gradient(False), meta_gradient(True)
+    for a, b in zip(stored_result.gradients, recomputed_result.gradients, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-12)
-    np.testing.assert_allclose(kept.per_task, again.per_task, rtol=1e-12)
-    residuals = [float(r.diagnostics["inner_residual"]) for r in (kept, again)]
+    np.testing.assert_allclose(stored_result.per_task, recomputed_result.per_task, rtol=1e-12)
+    residuals = [float(r.diagnostics["inner_residual"]) for r in (stored_result, recomputed_result)]
     assert residuals[0] == pytest.approx(residuals[1])
 
 
@@ -143,31 +143,33 @@ def test_a_task_that_overflows_leaves_what_all_tasks_share_untouched(run, settin
     rng = np.random.default_rng(0)
     draw = lambda *shape: rng.normal(size=(4, 5, *shape))  # noqa: E731
     support, query = (draw(3), draw(1)), (draw(3), draw(1))
-    spoilt = (support[0], support[1].copy())
-    spoilt[1][2] = 1e200
+    broken_support = (support[0], support[1].copy())
+    broken_support[1][2] = 1e200
     variables = learner.trainable_variables
 
     def step(*parts):
         (x, y), (query_x, query_y) = parts
         objective = learner.objective(((x, y), (query_x, query_y)), training=True)
-        found = meta_gradient(algorithm, objective, variables, None)
-        pairs = zip(found.gradients, variables, strict=True)
-        return [0 * v if g is None else g for g, v in pairs], found.valid
+        result = meta_gradient(algorithm, objective, variables, None)
+        pairs = zip(result.gradients, variables, strict=True)
+        return [0 * v if g is None else g for g, v in pairs], result.valid
 
-    good = np.array([0, 1, 3])
+    good_tasks = np.array([0, 1, 3])
     tensors = lambda *parts: tf.nest.map_structure(tf.constant, parts)  # noqa: E731
-    found, valid = run(step, *tensors(spoilt, query))
+    gradients, valid = run(step, *tensors(broken_support, query))
     assert valid.numpy().tolist() == [True, True, False, True]
-    alone, _ = run(step, *tensors(*tf.nest.map_structure(lambda a: a[good], (support, query))))
-    for ours, expected in zip(found, alone, strict=True):
-        np.testing.assert_allclose(ours, expected, rtol=1e-8, atol=1e-12)
+    expected_gradients, _ = run(
+        step, *tensors(*tf.nest.map_structure(lambda a: a[good_tasks], (support, query)))
+    )
+    for gradient, expected in zip(gradients, expected_gradients, strict=True):
+        np.testing.assert_allclose(gradient, expected, rtol=1e-8, atol=1e-12)
 
 
 @pytest.mark.parametrize("recompute", [False, True])
 def test_adam_equals_finite_differences_where_gradients_are_zero_too(recompute):
     problem = problems.LinearRegression(size=3)
-    unseen = np.array([1.0, 1.0, 0.0])  # the last weight moves nothing, and its gradient is zero
-    tensors = problem.tensors._replace(support_x=problem.tensors.support_x * unseen)
+    mask = np.array([1.0, 1.0, 0.0])  # the last weight moves nothing, and its gradient is zero
+    tensors = problem.tensors._replace(support_x=problem.tensors.support_x * mask)
     objective = problems.objective_of(problem, tensors=tensors)
     inner = ki.inner.Adam(3, ki.LearningRate(0.05, per="weight"))
     algorithm = ki.MAML(inner, recompute=recompute)

@@ -35,9 +35,15 @@ def test_balanced_ones_give_each_class_as_many_examples(run):
     np.testing.assert_allclose(labels.sum(axis=1), 12 / 4, rtol=5e-3)
     # The nearest by relative entropy differ from the sharpened ones by a factor for each example
     # and one for each class.
-    away = np.log(labels) - 2 * z
-    rest = away - away.mean(axis=1, keepdims=True) - away.mean(axis=2, keepdims=True)
-    np.testing.assert_allclose(rest, rest.mean(axis=(1, 2), keepdims=True) + 0 * rest, atol=1e-9)
+    log_factors = np.log(labels) - 2 * z
+    residual = (
+        log_factors
+        - log_factors.mean(axis=1, keepdims=True)
+        - log_factors.mean(axis=2, keepdims=True)
+    )
+    np.testing.assert_allclose(
+        residual, residual.mean(axis=(1, 2), keepdims=True) + 0 * residual, atol=1e-9
+    )
 
 
 def test_balance_changes_nothing_that_is_balanced():
@@ -98,6 +104,7 @@ def test_labels_add_their_loss_of_the_query_outputs_to_the_support_loss():
     np.testing.assert_allclose(
         second.support_losses(phi[1:]), labelled.support_losses(phi)[1:], rtol=1e-9
     )
-    cleared = labelled.without(tf.constant([True, False]))
-    assert cleared.valid.numpy().tolist() == [False, True]
-    assert np.all(cleared.labels[0].numpy() == 0) and np.all(cleared.labels[1].numpy() > 0)
+    cleared_labels = labelled.without(tf.constant([True, False]))
+    assert cleared_labels.valid.numpy().tolist() == [False, True]
+    assert np.all(cleared_labels.labels[0].numpy() == 0)
+    assert np.all(cleared_labels.labels[1].numpy() > 0)

@@ -51,9 +51,9 @@ def test_nothing_is_pulled_back_at_test_time():
 
 def test_configuration_round_trip():
     algorithm = ReleasedIMAML(3.0, ki.inner.GradientDescent(5, 0.2), damping=0.5)
-    again = ReleasedIMAML.from_config(algorithm.get_config())
-    assert repr(again) == repr(algorithm)
-    assert float(again.damping) == 0.5
+    restored_algorithm = ReleasedIMAML.from_config(algorithm.get_config())
+    assert repr(restored_algorithm) == repr(algorithm)
+    assert float(restored_algorithm.damping) == 0.5
 
 
 @pytest.mark.parametrize(

@@ -119,21 +119,23 @@ def accuracy(learner, tasks):
 
 
 @pytest.mark.slow
-def test_queries_tell_where_their_classes_are_and_balance_harms_where_there_is_none():
-    even, uneven = two_clouds(), two_clouds(share=0.9)
-    plain = accuracy(classifier(newton()), even)
+def test_pseudo_labels_help_and_balancing_harms_unbalanced_tasks():
+    balanced_tasks, unbalanced_tasks = two_clouds(), two_clouds(share=0.9)
+    plain_accuracy = accuracy(classifier(newton()), balanced_tasks)
     learner = classifier(ki.SelfTraining(newton()))
-    guessed, guessed_of_uneven = accuracy(learner, even), accuracy(learner, uneven)
+    guessed_accuracy = accuracy(learner, balanced_tasks)
+    guessed_accuracy_of_unbalanced = accuracy(learner, unbalanced_tasks)
     learner = classifier(ki.SelfTraining(newton(), balanced=True))
-    balanced, balanced_of_uneven = accuracy(learner, even), accuracy(learner, uneven)
-    assert plain < 0.9
-    assert guessed > plain + 0.02
-    assert balanced > guessed
-    assert balanced_of_uneven < guessed_of_uneven
+    balanced_accuracy = accuracy(learner, balanced_tasks)
+    balanced_accuracy_of_unbalanced = accuracy(learner, unbalanced_tasks)
+    assert plain_accuracy < 0.9
+    assert guessed_accuracy > plain_accuracy + 0.02
+    assert balanced_accuracy > guessed_accuracy
+    assert balanced_accuracy_of_unbalanced < guessed_accuracy_of_unbalanced
 
 
 @pytest.mark.slow
-def test_a_learner_does_all_with_it_that_it_does_without(tmp_path):
+def test_a_self_training_learner_trains_evaluates_saves_and_exports(tmp_path):
     algorithm = ki.SelfTraining(learners.imaml(), rounds=1, temperature=0.7)
     learner = learners.compiled(algorithm=algorithm, adapt="head")
     (x, y), (query_x, query_y) = batch = learners.images()
@@ -143,23 +145,26 @@ def test_a_learner_does_all_with_it_that_it_does_without(tmp_path):
     after = learner.trainable_variables
     assert any(np.any(a != b) for a, b in zip(after, before, strict=True))
     assert learner.queries_interact
-    evaluated = learner.evaluate(*batch, batch_size=4, verbose=0, return_dict=True)
-    one = learner.adapt_and_predict(x[0], y[0], query_x[0])
-    assert np.isfinite(evaluated["loss"])
+    evaluation = learner.evaluate(*batch, batch_size=4, verbose=0, return_dict=True)
+    expected = learner.adapt_and_predict(x[0], y[0], query_x[0])
+    assert np.isfinite(evaluation["loss"])
     keras.utils.set_random_seed(1)
     learner.save(tmp_path / "learner.keras")
-    loaded = keras.models.load_model(tmp_path / "learner.keras")
-    assert loaded.algorithm.get_config() == algorithm.get_config()
+    loaded_learner = keras.models.load_model(tmp_path / "learner.keras")
+    assert loaded_learner.algorithm.get_config() == algorithm.get_config()
     np.testing.assert_allclose(
-        loaded.adapt_and_predict(x[0], y[0], query_x[0]), one, rtol=1e-4, atol=1e-5
+        loaded_learner.adapt_and_predict(x[0], y[0], query_x[0]), expected, rtol=1e-4, atol=1e-5
     )
     learner.export(str(tmp_path / "saved"), verbose=False)
-    served = tf.saved_model.load(str(tmp_path / "saved"))
+    served_model = tf.saved_model.load(str(tmp_path / "saved"))
     np.testing.assert_allclose(
-        served.adapt_and_predict(x[0], y[0], query_x[0])["logits"], one, rtol=1e-4, atol=1e-5
+        served_model.adapt_and_predict(x[0], y[0], query_x[0])["logits"],
+        expected,
+        rtol=1e-4,
+        atol=1e-5,
     )
     model = learner.adapt(x[0], y[0], unlabelled_x=query_x[0])
-    np.testing.assert_allclose(model.predict(query_x[0], verbose=0), one, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(model.predict(query_x[0], verbose=0), expected, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.slow
@@ -181,34 +186,37 @@ def test_parts_and_eager_mode_give_the_same_step():
 def test_the_order_of_queries_makes_no_difference():
     learner = learners.compiled(algorithm=ki.SelfTraining(learners.imaml(), balanced=True))
     (x, y), (query_x, _) = learners.images()
-    there = learner.adapt_and_predict(x[0], y[0], query_x[0]).numpy()
-    back = learner.adapt_and_predict(x[0], y[0], query_x[0][::-1]).numpy()[::-1]
-    np.testing.assert_allclose(there, back, rtol=1e-3, atol=1e-5)
+    predictions = learner.adapt_and_predict(x[0], y[0], query_x[0]).numpy()
+    reversed_predictions = learner.adapt_and_predict(x[0], y[0], query_x[0][::-1]).numpy()[::-1]
+    np.testing.assert_allclose(predictions, reversed_predictions, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.slow
 def test_weights_are_those_of_the_algorithm_itself(tmp_path):
     """A checkpoint of a learner without guesses is one of a learner with them."""
     strength = lambda: ki.ProximalStrength(0.7, learned=True)  # noqa: E731
-    plain = learners.compiled(algorithm=ki.IMAML(strength()))
-    plain.fit(learners.dataset(learners.images()), steps_per_epoch=2, verbose=0)
-    ki.callbacks.Checkpoints(plain, str(tmp_path)).save()
-    guessing = learners.compiled(algorithm=ki.SelfTraining(ki.IMAML(strength())))
-    assert ki.callbacks.Checkpoints(guessing, str(tmp_path)).restore() == 2
-    for ours, theirs in zip(guessing.variables, plain.variables, strict=True):
-        np.testing.assert_array_equal(ours, theirs)
-    assert guessing.algorithm.proximal_strength is guessing.algorithm.algorithm.proximal_strength
+    plain_learner = learners.compiled(algorithm=ki.IMAML(strength()))
+    plain_learner.fit(learners.dataset(learners.images()), steps_per_epoch=2, verbose=0)
+    ki.callbacks.Checkpoints(plain_learner, str(tmp_path)).save()
+    guessing_learner = learners.compiled(algorithm=ki.SelfTraining(ki.IMAML(strength())))
+    assert ki.callbacks.Checkpoints(guessing_learner, str(tmp_path)).restore() == 2
+    for variable, expected in zip(guessing_learner.variables, plain_learner.variables, strict=True):
+        np.testing.assert_array_equal(variable, expected)
+    assert (
+        guessing_learner.algorithm.proximal_strength
+        is guessing_learner.algorithm.algorithm.proximal_strength
+    )
 
 
 @pytest.mark.slow
 def test_a_tied_head_keeps_its_guesses_for_other_ways():
     model = learners.small(tied_head=True)
     algorithm = ki.SelfTraining(learners.imaml(), rounds=2)
-    other = ki.with_classes(learners.compiled(model, algorithm, adapt="head"), 2)
-    assert repr(other.algorithm) == repr(algorithm)
+    two_way_learner = ki.with_classes(learners.compiled(model, algorithm, adapt="head"), 2)
+    assert repr(two_way_learner.algorithm) == repr(algorithm)
     assert "rounds=2" in repr(algorithm)
     (x, y), (query_x, _) = learners.images(way=2)
-    assert other.adapt_and_predict(x[0], y[0], query_x[0]).shape == (4, 2)
+    assert two_way_learner.adapt_and_predict(x[0], y[0], query_x[0]).shape == (4, 2)
 
 
 @pytest.mark.slow
@@ -263,7 +271,7 @@ def test_classes_of_tokens_weigh_as_those_of_examples():
     x, u = (rng.normal(size=(n, 6, 5)).astype("float32") for n in (4, 7))
     y = rng.integers(0, 3, (4, 6)).astype("int32")
 
-    def by_hand(labels):
+    def descent_step(labels):
         with tf.GradientTape() as tape:
             loss = learners.cross_entropy()(y, network(x))
             if labels is not None:
@@ -272,9 +280,9 @@ def test_classes_of_tokens_weigh_as_those_of_examples():
         gradients = tape.gradient(loss, network.trainable_variables)
         return [v - 0.1 * g for v, g in zip(network.trainable_variables, gradients, strict=True)]
 
-    kernel, bias = by_hand(None)
+    kernel, bias = descent_step(None)
     labels = tf.nn.softmax((u @ kernel + bias) / 0.5)
-    expected = by_hand(labels)
+    expected = descent_step(labels)
     adapted = learner.adapt(x, y, unlabelled_x=u).layers[-1]
-    for ours, theirs in zip((adapted.kernel, adapted.bias), expected, strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+    for variable, expected_value in zip((adapted.kernel, adapted.bias), expected, strict=True):
+        np.testing.assert_allclose(variable, expected_value, rtol=1e-5, atol=1e-6)

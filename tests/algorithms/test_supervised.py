@@ -18,8 +18,8 @@ def test_its_gradient_is_that_of_the_query_loss_at_theta(run):
 
     def per_task(*tensors):
         tasks = type(problem.tensors)(*tensors)
-        made = problems.objective_of(problem, tensors=tasks)
-        return algorithm.meta_gradient(made, variables).per_task
+        task_objective = problems.objective_of(problem, tensors=tasks)
+        return algorithm.meta_gradient(task_objective, variables).per_task
 
     x, y = problem.data.query_x, problem.data.query_y[..., 0]
     left = np.einsum("tni,i->tn", x, problem.theta) - y

@@ -23,7 +23,7 @@ QUICK = {
     "simple_rnn": (LINE, lambda: layers.SimpleRNN(3, recurrent_dropout=0.5)),
     "contrast": (IMAGE, lambda: layers.RandomContrast(0.9)),
 }
-OTHERS = {
+SLOW = {
     "spatial_1d": (LINE, lambda: layers.SpatialDropout1D(0.5)),
     "spatial_3d": (VOLUME, lambda: layers.SpatialDropout3D(0.5)),
     "gaussian": (VECTOR, lambda: layers.GaussianDropout(0.5)),

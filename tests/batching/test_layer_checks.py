@@ -49,9 +49,9 @@ def test_moments_keep_their_values(axes, keepdims):
     expected = STOCK(x, axes, keepdims=keepdims)
     with exact_moments():
         result = tf.nn.moments(x, axes, keepdims=keepdims)
-    for ours, theirs in zip(result, expected, strict=True):
-        assert ours.shape == theirs.shape
-        np.testing.assert_allclose(ours, theirs, rtol=1e-12)
+    for moment, expected_moment in zip(result, expected, strict=True):
+        assert moment.shape == expected_moment.shape
+        np.testing.assert_allclose(moment, expected_moment, rtol=1e-12)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
@@ -77,12 +77,12 @@ def test_stock_moments_come_back_after_an_exception():
 def test_threads_may_overlap():
     entered, leave = threading.Event(), threading.Event()
 
-    def other():
+    def hold_moments():
         with exact_moments():
             entered.set()
             leave.wait(10)
 
-    thread = threading.Thread(target=other)
+    thread = threading.Thread(target=hold_moments)
     thread.start()
     entered.wait(10)
     with exact_moments():

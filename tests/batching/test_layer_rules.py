@@ -83,7 +83,7 @@ NETWORKS = {
     "ResNet12": lambda d: ki.models.ResNet12(3, (6, 6, 2), (3, 4), dtype=d),
     "MLP": lambda d: ki.models.MLP(1, (6, 6, 2), (4,), "tanh", dtype=d),
 }
-WITHOUT = {
+UNSUPPORTED = {
     "dilation": stack(part(layers.Conv2D, 3, 2, dilation_rate=2)),
     "softmax": stack(part(layers.Conv2D, 3, 2, activation="softmax")),
     "dropout": stack(CONV, part(layers.Dropout, 0.5)),
@@ -121,9 +121,9 @@ def test_curvature_equals_finite_differences(name):
     check_curvature(NETWORKS[name]("float64"), inputs_of_tasks())
 
 
-@pytest.mark.parametrize("name", WITHOUT)
+@pytest.mark.parametrize("name", UNSUPPORTED)
 def test_a_layer_without_a_rule_is_left_to_vectorization(name):
-    assert rules_of(WITHOUT[name]("float32")) is None
+    assert rules_of(UNSUPPORTED[name]("float32")) is None
 
 
 def test_a_subclass_of_a_layer_has_no_rule():
@@ -208,12 +208,12 @@ def test_half_precision_with_tasks_that_the_graph_does_not_count(monkeypatch):
     model = ki.models.Conv4(3, (6, 6, 2), 4, dtype="mixed_bfloat16")
     x = inputs_of_tasks("float32")
     unknown = tf.TensorSpec([None, model.count_params()])
-    single, seen = ki.models.Conv4(3, (6, 6, 2), 4), []
+    single_task_model, answers = ki.models.Conv4(3, (6, 6, 2), 4), []
 
     @tf.function(input_signature=[unknown], autograph=False)
     def serve(phi):
-        seen.append((rules_of(model).serve(phi, x), rules_of(single).serve(phi, x)))
+        answers.append((rules_of(model).serve(phi, x), rules_of(single_task_model).serve(phi, x)))
         return phi
 
     serve.get_concrete_function()
-    assert seen == [(False, True)]
+    assert answers == [(False, True)]

@@ -87,12 +87,12 @@ class Drawing(layers.Layer):
 class DrawingIn(layers.Layer):
     """A draw within control flow."""
 
-    def __init__(self, within, **settings):
+    def __init__(self, control_flow, **settings):
         super().__init__(**settings)
-        self.within = within
+        self.control_flow = control_flow
 
     def call(self, x):
-        return x + self.within(lambda: tf.random.normal([]), tf.reduce_mean(x))
+        return x + self.control_flow(lambda: tf.random.normal([]), tf.reduce_mean(x))
 
 
 def in_a_condition(function, number):
@@ -110,18 +110,18 @@ def in_a_case_in_a_condition(function, number):
     return in_a_condition(switched, number)
 
 
-WITHIN = {
+CONTROL_FLOWS = {
     "condition": in_a_condition,
     "loop": in_a_loop,
     "case_in_a_condition": in_a_case_in_a_condition,
 }
 FIRST = tf.constant([0], tf.int64)
 CHANGES = {
-    "scatter": lambda own: own.held.scatter_add(tf.IndexedSlices(tf.ones([1]), FIRST)),
-    "scatter_nd": lambda own: own.held.scatter_nd_update([[1]], [1.0]),
-    "slice": lambda own: own.held[0].assign(1.0),
-    "subtraction": lambda own: own.held.assign_sub([1.0, 1.0]),
-    "table": lambda own: own.table.insert(FIRST, [1.0]),
+    "scatter": lambda owner: owner.held.scatter_add(tf.IndexedSlices(tf.ones([1]), FIRST)),
+    "scatter_nd": lambda owner: owner.held.scatter_nd_update([[1]], [1.0]),
+    "slice": lambda owner: owner.held[0].assign(1.0),
+    "subtraction": lambda owner: owner.held.assign_sub([1.0, 1.0]),
+    "table": lambda owner: owner.table.insert(FIRST, [1.0]),
 }
 UPDATES = {  # name: (the layer, what the message calls it)
     "running_mean": (lambda: RunningMean(name="own"), "own"),
@@ -152,8 +152,10 @@ def evaluate(layer, training=True):
 
 @pytest.mark.parametrize("name", UPDATES)
 def test_what_changes_state_is_refused_by_name(name):
-    make, called = UPDATES[name]
-    with pytest.raises(ValueError, match=rf"The layer '(sequential\w*/)?{called}' changes state"):
+    make, layer_name = UPDATES[name]
+    with pytest.raises(
+        ValueError, match=rf"The layer '(sequential\w*/)?{layer_name}' changes state"
+    ):
         evaluate(make())
 
 
@@ -164,10 +166,10 @@ def test_draws_that_no_seed_of_keras_determines_are_refused(name):
         evaluate(Drawing((lambda: draw([])) if name == "generator" else draw, name="own"))
 
 
-@pytest.mark.parametrize("name", WITHIN)
+@pytest.mark.parametrize("name", CONTROL_FLOWS)
 def test_draws_within_functions_of_a_graph_are_refused(name):
     with pytest.raises(ValueError, match="The layer 'own' draws by an operation"):
-        evaluate(DrawingIn(WITHIN[name], name="own"))
+        evaluate(DrawingIn(CONTROL_FLOWS[name], name="own"))
 
 
 @pytest.mark.parametrize("kind", [layers.GRU, layers.LSTM, layers.SimpleRNN])
@@ -191,5 +193,5 @@ def test_a_variable_that_a_callback_updates_is_read_in_every_step():
     network, phi = TaskNetwork(model, parameters), tf.ones([3, parameters.size])
     first = network(phi, tf.ones([3, 2, 4]), training=True).outputs
     scale.factor.assign(2.0)
-    again = network(phi, tf.ones([3, 2, 4]), training=True).outputs
-    np.testing.assert_allclose(again, 2 * first.numpy())
+    second = network(phi, tf.ones([3, 2, 4]), training=True).outputs
+    np.testing.assert_allclose(second, 2 * first.numpy())

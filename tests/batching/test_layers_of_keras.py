@@ -25,7 +25,7 @@ from tests.batched import (
 from tests.batching.keras_layers import LOOPS, VECTORIZED, VOLUME
 
 
-def between(name, d):
+def network_around(name, d):
     """A layer that comes after weights and before weights."""
     shape, make = {**VECTORIZED, **LOOPS}[name]
     inputs = keras.Input(shape, dtype=d)
@@ -56,12 +56,14 @@ QUICK += [("conv_2d", "float64"), ("depthwise_2d", "float64"), ("max_pooling_2d"
 )
 def test_all_tasks_together_equal_one_after_the_other(name, dtype):
     with no_warning():
-        check(graph, between(name, dtype), inputs_of_tasks(dtype, VECTORIZED[name][0]), dtype)
+        check(
+            graph, network_around(name, dtype), inputs_of_tasks(dtype, VECTORIZED[name][0]), dtype
+        )
 
 
 @pytest.mark.parametrize("name", ["conv_1d", "conv_2d", "depthwise_2d", "transposed_2d"])
 def test_layers_that_do_not_adapt_are_vectorized_too(name):
-    model = between(name, "float32")
+    model = network_around(name, "float32")
     x = inputs_of_tasks("float32", VECTORIZED[name][0])
     with no_warning():
         check(graph, model, x, "float32", adapt=[model.layers[1].name, model.layers[-1].name])
@@ -70,14 +72,14 @@ def test_layers_that_do_not_adapt_are_vectorized_too(name):
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("name", LOOPS)
 def test_what_cannot_be_vectorized_is_correct_and_named(name, dtype):
-    model = between(name, dtype)
+    model = network_around(name, dtype)
     layer = model.layers[2].name
     with pytest.warns(UserWarning, match=f"layer '{layer}' is evaluated one task after the other"):
         check(graph, model, inputs_of_tasks(dtype, LOOPS[name][0]), dtype)
 
 
-def test_it_is_said_once(recwarn):
-    model = between("conv_3d", "float32")
+def test_the_warning_is_given_once(recwarn):
+    model = network_around("conv_3d", "float32")
     parameters = Parameters(model)
     network = TaskNetwork(model, parameters)
     phi, x = weights_of_tasks(parameters), inputs_of_tasks("float32", VOLUME)
@@ -95,7 +97,7 @@ def test_products_with_the_hessian_equal_finite_differences(name):
     if name == "embedding":
         model, x = embedding("float64"), words_of_tasks()
     else:
-        model = between(name, "float64")
+        model = network_around(name, "float64")
         x = inputs_of_tasks("float64", {**VECTORIZED, **LOOPS}[name][0])
     check_curvature(model, x)
 
@@ -118,14 +120,14 @@ def test_embeddings_of_words(dtype):
 
 
 def test_names_of_layers_are_found_in_names_of_operations():
-    noted = [
+    operations = [
         ("loop_body/model_1/conv_3d_1/convolution", "Conv3D"),
         ("loop_body/model_1/conv_3d_1/again", "Other"),
         ("loop_body/model_1/body_1/strange", "Strange"),
         ("mean", "Nameless"),
     ]
-    found = layers_of(noted, ["conv_3d", "body_1"])
-    assert found == {"conv_3d": "Conv3D", "body_1": "Strange", "": "Nameless"}
+    layer_types = layers_of(operations, ["conv_3d", "body_1"])
+    assert layer_types == {"conv_3d": "Conv3D", "body_1": "Strange", "": "Nameless"}
 
 
 def test_the_page_of_layers_is_of_now():

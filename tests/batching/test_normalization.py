@@ -15,9 +15,9 @@ CASES = {  # shape of the activations, axes of the statistics
 
 
 def formula(x, gamma, beta, axes, rows=None, axis=0):
-    seen = x if rows is None else tf.gather(x, rows, axis=axis)
-    mean = tf.reduce_mean(seen, axes, keepdims=True)
-    variance = tf.reduce_mean((seen - mean) ** 2, axes, keepdims=True)
+    examples = x if rows is None else tf.gather(x, rows, axis=axis)
+    mean = tf.reduce_mean(examples, axes, keepdims=True)
+    variance = tf.reduce_mean((examples - mean) ** 2, axes, keepdims=True)
     return gamma * (x - mean) / tf.sqrt(variance + EPSILON) + beta
 
 
@@ -33,12 +33,12 @@ def derivatives(function, arguments, cotangent, directions):
                 first.watch(sources)
                 value = tf.reduce_sum(tf.tanh(function(*arguments) * cotangent))
             slopes = first.gradient(value, arguments)
-            along = tf.add_n(
+            slope_product = tf.add_n(
                 [tf.reduce_sum(s * v) for s, v in zip(slopes, directions, strict=True)]
             )
-            bends = second.gradient(along, sources)
-            bent = tf.add_n([tf.reduce_sum(tf.sin(bend)) for bend in bends])
-        return [*slopes, *bends, *third.gradient(bent, sources)]
+            bends = second.gradient(slope_product, sources)
+            bend_sum = tf.add_n([tf.reduce_sum(tf.sin(bend)) for bend in bends])
+        return [*slopes, *bends, *third.gradient(bend_sum, sources)]
 
     return [part.numpy() for part in run(*arguments)]
 
@@ -50,13 +50,13 @@ def test_values_and_three_derivatives_are_those_of_the_formula(case, rows, dtype
     shape, axes = CASES[case]
     axis = axes[0]  # of the examples
     rng = np.random.default_rng(0)
-    narrow = [1 if axis in axes else size for axis, size in enumerate(shape)]
+    parameter_shape = [1 if axis in axes else size for axis, size in enumerate(shape)]
     draw = lambda shape: tf.constant(rng.normal(size=shape), dtype)  # noqa: E731
-    arguments = [2 * draw(shape) + 1, draw(narrow), draw(narrow)]
+    arguments = [2 * draw(shape) + 1, draw(parameter_shape), draw(parameter_shape)]
     cotangent, directions = draw(shape), [draw(a.shape) for a in arguments]
     stock = lambda *a: formula(*a, axes, rows, axis)  # noqa: E731
 
-    def ours(*a):
+    def normalization(*a):
         if rows is None:
             return normalize(*a, axes, EPSILON)
         if rows == range(4):
@@ -65,13 +65,13 @@ def test_values_and_three_derivatives_are_those_of_the_formula(case, rows, dtype
         np.moveaxis(shares, axis, 0)[list(rows)] = shape[axis] / len(rows)
         return normalize_by_shares(*a, axes, EPSILON, tf.constant(shares, dtype))
 
-    np.testing.assert_allclose(ours(*arguments), stock(*arguments), rtol=1e-3, atol=rtol)
-    for got, expected in zip(
-        derivatives(ours, arguments, cotangent, directions),
+    np.testing.assert_allclose(normalization(*arguments), stock(*arguments), rtol=1e-3, atol=rtol)
+    for derivative, expected in zip(
+        derivatives(normalization, arguments, cotangent, directions),
         derivatives(stock, arguments, cotangent, directions),
         strict=True,
     ):
-        np.testing.assert_allclose(got, expected, rtol=0, atol=rtol * np.abs(expected).max())
+        np.testing.assert_allclose(derivative, expected, rtol=0, atol=rtol * np.abs(expected).max())
 
 
 def test_the_number_of_examples_may_be_unknown():

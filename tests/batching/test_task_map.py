@@ -85,12 +85,12 @@ def test_derivatives_are_those_of_each_task_alone(name):
     phi = tf.constant(numbers.normal(size=(TASKS, int(parameters.theta().shape[0]))))
     x = tf.constant(numbers.normal(size=(TASKS, 4, 3)))
     with pytest.warns(UserWarning, match=reason):
-        together = derivatives(evaluate)(phi, x)
+        results = derivatives(evaluate)(phi, x)
     of_one = derivatives(evaluate)
-    alone = [of_one(phi[i : i + 1], x[i : i + 1]) for i in range(TASKS)]
-    for ours, parts in zip(together, zip(*alone, strict=True), strict=True):
-        np.testing.assert_allclose(ours, np.concatenate(parts), rtol=1e-12, atol=1e-12)
-    assert np.abs(together[0]).max() > 0.1
+    task_results = [of_one(phi[i : i + 1], x[i : i + 1]) for i in range(TASKS)]
+    for result, parts in zip(results, zip(*task_results, strict=True), strict=True):
+        np.testing.assert_allclose(result, np.concatenate(parts), rtol=1e-12, atol=1e-12)
+    assert np.abs(results[0]).max() > 0.1
 
 
 def test_a_number_of_tasks_that_the_graph_does_not_know():
@@ -127,11 +127,11 @@ def test_gradients_of_tensorflow_stay_vectorized():
 
 
 def test_an_error_of_the_function_itself_is_not_hidden():
-    def wrong(row):
+    def failing_function(row):
         raise ValueError("the user's own")
 
     with pytest.raises(ValueError, match="the user's own"):
-        tf.function(lambda x: TaskMap()(wrong, x), autograph=False)(tf.zeros([2, 3]))
+        tf.function(lambda x: TaskMap()(failing_function, x), autograph=False)(tf.zeros([2, 3]))
 
 
 def mask(x):
@@ -146,5 +146,5 @@ def distinct(x):
 def test_results_of_another_size_in_each_task_are_computed_task_by_task(function, kind):
     x = tf.constant(np.random.default_rng(0).normal(size=(TASKS, 2, 3)), tf.float32)
     with pytest.warns(UserWarning, match=f"cannot vectorize its operation {kind}"):
-        found = tf.function(lambda x: TaskMap()(function, x))(x)
-    np.testing.assert_allclose(found, [function(row) for row in x], rtol=1e-6)
+        result = tf.function(lambda x: TaskMap()(function, x))(x)
+    np.testing.assert_allclose(result, [function(row) for row in x], rtol=1e-6)

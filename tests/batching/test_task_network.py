@@ -314,7 +314,7 @@ def test_losses_that_layers_add_count_as_those_of_regularizers():
     x, query_x = rng.normal(size=(2, 2, 6, 4)).astype("float32")
     y, query_y = rng.integers(3, size=(2, 2, 6)).astype("int32")
     kernel = rng.normal(size=(4, 5)).astype("float32")
-    found = []
+    updates = []
     for hidden in (
         AddsLoss(),
         layers.Dense(5, "tanh", use_bias=False, kernel_regularizer=keras.regularizers.L2(0.3)),
@@ -329,8 +329,8 @@ def test_losses_that_layers_add_count_as_those_of_regularizers():
             outer_penalties=True,
         )
         logs = learner.train_on_batch((x, y), (query_x, query_y), return_dict=True)
-        found.append([logs["loss"], *(kernel - hidden.kernel.numpy()).ravel()])
-    np.testing.assert_allclose(found[0], found[1], rtol=1e-3, atol=1e-5)
+        updates.append([logs["loss"], *(kernel - hidden.kernel.numpy()).ravel()])
+    np.testing.assert_allclose(updates[0], updates[1], rtol=1e-3, atol=1e-5)
 
 
 def test_losses_that_were_not_foreseen_are_refused():

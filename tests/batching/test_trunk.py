@@ -67,54 +67,56 @@ def gradients_of(learner, data, tasks_per_chunk=None):
 
 
 @pytest.mark.parametrize(("algorithm", "adapt", "transductive"), CASES, ids=str)
-def test_the_meta_gradient_is_that_of_the_whole_network(
+def test_the_meta_gradient_is_that_of_the_unsplit_network(
     monkeypatch, algorithm, adapt, transductive
 ):
-    split_one, whole = (
+    split_learner, whole_learner = (
         learner_of(algorithm, adapt, splits, monkeypatch, transductive) for splits in (True, False)
     )
-    assert split_one._objectives.trunk is not None and whole._objectives.trunk is None
-    ours, expected = (gradients_of(learner, tasks()) for learner in (split_one, whole))
+    assert split_learner._objectives.trunk is not None and whole_learner._objectives.trunk is None
+    result, expected = (
+        gradients_of(learner, tasks()) for learner in (split_learner, whole_learner)
+    )
     for variable, a, b in zip(
-        whole.trainable_variables, ours.gradients, expected.gradients, strict=True
+        whole_learner.trainable_variables, result.gradients, expected.gradients, strict=True
     ):
         assert (a is None) == (b is None), variable.path
         if a is not None:
             scale = np.abs(b).max()
             np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7 * max(scale, 1e-3))
-    np.testing.assert_allclose(ours.query_losses, expected.query_losses, rtol=1e-9)
-    for name in whole.algorithm.diagnostics:
+    np.testing.assert_allclose(result.query_losses, expected.query_losses, rtol=1e-9)
+    for name in whole_learner.algorithm.diagnostics:
         np.testing.assert_allclose(
-            ours.diagnostics[name], expected.diagnostics[name], rtol=1e-6, atol=1e-9
+            result.diagnostics[name], expected.diagnostics[name], rtol=1e-6, atol=1e-9
         )
 
 
 @pytest.mark.slow
 def test_parts_of_the_meta_batch(monkeypatch):
     learner = learner_of("imaml", "head", True, monkeypatch)
-    whole, parts = (gradients_of(learner, tasks(), n) for n in (None, 2))
-    for a, b in zip(whole.gradients, parts.gradients, strict=True):
+    expected, result = (gradients_of(learner, tasks(), n) for n in (None, 2))
+    for a, b in zip(expected.gradients, result.gradients, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-11)
 
 
 @pytest.mark.slow
-def test_a_bad_task_leaves_the_others_alone(monkeypatch):
+def test_a_bad_task_leaves_other_tasks_unchanged(monkeypatch):
     learner = learner_of("imaml", "head", True, monkeypatch)
     (support_x, support_y), (query_x, query_y) = tasks(count=3)
     broken = tf.tensor_scatter_nd_update(support_x, [[1, 0, 0, 0, 0]], [np.nan])
-    ours = gradients_of(learner, ((broken, support_y), (query_x, query_y)))
+    result = gradients_of(learner, ((broken, support_y), (query_x, query_y)))
     keep = lambda x: tf.gather(x, [0, 2])  # noqa: E731
     expected = gradients_of(
         learner, ((keep(support_x), keep(support_y)), (keep(query_x), keep(query_y)))
     )
-    assert ours.valid.numpy().tolist() == [True, False, True]
-    for a, b in zip(ours.gradients, expected.gradients, strict=True):
+    assert result.valid.numpy().tolist() == [True, False, True]
+    for a, b in zip(result.gradients, expected.gradients, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-11)
 
 
 @pytest.mark.slow
-def test_evaluation_and_adaptation_are_those_of_the_whole_network(monkeypatch):
-    split_one, whole = (
+def test_evaluation_and_adaptation_are_those_of_the_unsplit_network(monkeypatch):
+    split_learner, whole_learner = (
         learner_of("imaml", "head", splits, monkeypatch, dtype="float32")
         for splits in (True, False)
     )
@@ -126,7 +128,7 @@ def test_evaluation_and_adaptation_are_those_of_the_whole_network(monkeypatch):
             learner.adapt(support_x, support_y).predict(query_x, verbose=0),
             learner.adapt_and_predict(support_x, support_y, query_x),
         )
-        for learner in (split_one, whole)
+        for learner in (split_learner, whole_learner)
     ]
     for a, b in zip(*results, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
@@ -140,8 +142,8 @@ def test_the_trunk_is_not_in_the_inner_loop(monkeypatch):
         learner = learner_of("imaml", "head", splits, monkeypatch, dtype="float32")
         step = tf.function(learner.train_step, autograph=False)
         graph = step.get_concrete_function(tasks("float32")).graph.as_graph_def()
-        inside = [node.op for function in graph.library.function for node in function.node_def]
-        return inside.count("Conv2D")
+        operations = [node.op for function in graph.library.function for node in function.node_def]
+        return operations.count("Conv2D")
 
     assert convolutions(False) > 0
     assert convolutions(True) == 0
@@ -190,8 +192,8 @@ def test_a_layer_that_is_used_twice():
 
 
 def penalized():
-    regular = layers.Dense(3, kernel_regularizer="l2")
-    return keras.Sequential([keras.Input((4,)), regular, layers.Dense(2, name="head")])
+    regularized_layer = layers.Dense(3, kernel_regularizer="l2")
+    return keras.Sequential([keras.Input((4,)), regularized_layer, layers.Dense(2, name="head")])
 
 
 def with_dropout_and_normalization():
@@ -244,7 +246,7 @@ def several_of_a_task(rng, examples, tasks=3):
 
 def both_ways(build, algorithm, adapt, loss, data, monkeypatch):
     """Meta-gradients with the trunk taken out and without."""
-    found = []
+    results = []
     for splits in (True, False):
         keras.utils.set_random_seed(0)
         if not splits:
@@ -253,8 +255,8 @@ def both_ways(build, algorithm, adapt, loss, data, monkeypatch):
         monkeypatch.undo()
         assert (learner._objectives.trunk is not None) == splits
         learner.compile("sgd", loss)
-        found.append(gradients_of(learner, tf.nest.map_structure(tf.constant, data)))
-    return found
+        results.append(gradients_of(learner, tf.nest.map_structure(tf.constant, data)))
+    return results
 
 
 def test_an_input_that_is_a_feature_leaves_the_model_as_it_was():
@@ -275,14 +277,14 @@ def test_several_inputs_and_outputs(monkeypatch):
     data = several_of_a_task(rng, 4), several_of_a_task(rng, 3)
     losses = {"kind": CROSS_ENTROPY, "size": keras.losses.MeanSquaredError(dtype="float64")}
     build = lambda: several_inputs("float64")  # noqa: E731
-    ours, expected = both_ways(build, "maml", ["kind", "size"], losses, data, monkeypatch)
-    assert len(ours.gradients) == 6
-    for a, b in zip(ours.gradients, expected.gradients, strict=True):
+    result, expected = both_ways(build, "maml", ["kind", "size"], losses, data, monkeypatch)
+    assert len(result.gradients) == 6
+    for a, b in zip(result.gradients, expected.gradients, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.slow
-def test_dropout_before_the_head_is_drawn_as_in_the_whole_network(monkeypatch):
+def test_dropout_before_the_head_is_drawn_as_in_the_unsplit_network(monkeypatch):
     rng = np.random.default_rng(0)
     draw = lambda n: (  # noqa: E731
         rng.normal(size=(3, n, 4)).astype("float32"),
@@ -290,8 +292,8 @@ def test_dropout_before_the_head_is_drawn_as_in_the_whole_network(monkeypatch):
     )
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     data = draw(6), draw(5)
-    ours, expected = both_ways(with_dropout, "imaml", "head", loss, data, monkeypatch)
-    for a, b in zip(ours.gradients, expected.gradients, strict=True):
+    result, expected = both_ways(with_dropout, "imaml", "head", loss, data, monkeypatch)
+    for a, b in zip(result.gradients, expected.gradients, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
 
 
@@ -316,12 +318,12 @@ def subclassed():
     "build",
     [penalized, with_dropout_and_normalization, masked, an_output_of_no_task, subclassed],
 )
-def test_where_it_cannot_be_told_the_network_stays_whole(build):
+def test_a_network_of_unknown_structure_is_not_split(build):
     assert parts_of(build(), "head") is None
 
 
 @pytest.mark.parametrize("adapt", [None, "a"])
-def test_where_there_is_nothing_to_gain_the_network_stays_whole(adapt):
+def test_a_network_is_not_split_without_a_gain(adapt):
     model = keras.Sequential(
         [keras.Input((4,)), layers.Dense(3, name="a"), layers.Dense(2, name="b")]
     )

@@ -32,15 +32,21 @@ def normalized_inputs(dtype):
     x = _normalization(dtype)(images)
     x = layers.Conv2D(4, 3, strides=4, dtype=dtype)(x)
     y = _normalization(dtype)(x)
-    both = layers.Concatenate(dtype=dtype)([layers.Flatten(dtype=dtype)(z) for z in (x, y)])
+    joined_inputs = layers.Concatenate(dtype=dtype)(
+        [layers.Flatten(dtype=dtype)(z) for z in (x, y)]
+    )
     head = layers.Dense(3, dtype=dtype, name="head")
-    return keras.Model(images, layers.Add(dtype=dtype)([head(both), head(both * 2)]))
+    return keras.Model(
+        images, layers.Add(dtype=dtype)([head(joined_inputs), head(joined_inputs * 2)])
+    )
 
 
 def nested(dtype):
     """A normalization inside a layer that is a model."""
-    inside = keras.Sequential([layers.Conv2D(4, 3, strides=4, dtype=dtype), _normalization(dtype)])
-    stages = [keras.Input((16, 16, 1), dtype=dtype), inside, layers.Flatten(dtype=dtype)]
+    nested_model = keras.Sequential(
+        [layers.Conv2D(4, 3, strides=4, dtype=dtype), _normalization(dtype)]
+    )
+    stages = [keras.Input((16, 16, 1), dtype=dtype), nested_model, layers.Flatten(dtype=dtype)]
     return keras.Sequential([*stages, layers.Dense(3, dtype=dtype, name="head")])
 
 
@@ -72,8 +78,8 @@ def masked(dtype):
     steps = layers.Masking(dtype=dtype)(rows)
     query = layers.GlobalAveragePooling1D(dtype=dtype)(steps)
     query = layers.Reshape((1, 16), dtype=dtype)(_normalization(dtype)(query))
-    found = layers.Attention(dtype=dtype)([query, steps])
-    return keras.Model(images, layers.Dense(3, dtype=dtype, name="head")(found))
+    attention = layers.Attention(dtype=dtype)([query, steps])
+    return keras.Model(images, layers.Dense(3, dtype=dtype, name="head")(attention))
 
 
 MODELS = [subclassed, masked, convolutions, resnet, normalized_inputs, nested, dropout]
@@ -111,24 +117,24 @@ WAYS = [  # dtype, as a graph or eagerly, examples that give the statistics
 
 @pytest.mark.parametrize(("dtype", "graph", "rows"), WAYS)
 @pytest.mark.parametrize("build", MODELS)
-def test_features_and_gradients_are_those_of_the_whole_trunk(build, dtype, graph, rows):
-    staged, whole, weights = networks(build, dtype)
+def test_features_and_gradients_equal_those_of_the_trunk(build, dtype, graph, rows):
+    trunk, task_network, weights = networks(build, dtype)
     x = examples(dtype)
     wrap = tf.function if graph else lambda f: f
-    ours = wrap(lambda: with_gradients(lambda: staged(x, False, rows), weights))()
-    expected = with_gradients(lambda: whole(None, x, False, rows).outputs, weights)
+    result = wrap(lambda: with_gradients(lambda: trunk(x, False, rows), weights))()
+    expected = with_gradients(lambda: task_network(None, x, False, rows).outputs, weights)
     # Of all, not of each: biases before a normalization have gradients of zero, but for rounding.
     largest = max(float(tf.reduce_max(tf.abs(b))) for b in expected)
     scale = {"float32": 1e-4, "float64": 1e-9}[dtype]
-    assert len(ours) == len(expected)
-    for a, b in zip(ours, expected, strict=True):
+    assert len(result) == len(expected)
+    for a, b in zip(result, expected, strict=True):
         np.testing.assert_allclose(a, b, rtol=10 * scale, atol=scale * largest)
 
 
 def operations(build, dtype, tasks=3, rows=None):
-    staged, _, weights = networks(build, dtype)
+    trunk, _, weights = networks(build, dtype)
     step = tf.function(
-        lambda x: with_gradients(lambda: staged(x, True, rows), weights), autograph=False
+        lambda x: with_gradients(lambda: trunk(x, True, rows), weights), autograph=False
     )
     graph = step.get_concrete_function(examples(dtype, tasks)).graph
     return [operation.type for operation in graph.get_operations()]
@@ -150,28 +156,28 @@ def test_one_task_is_not_copied():
 
 
 def test_the_number_of_examples_may_be_unknown():
-    staged, whole, _ = networks(convolutions, "float32")
+    trunk, task_network, _ = networks(convolutions, "float32")
     specification = tf.TensorSpec([3, None, 16, 16, 1])
-    step = tf.function(lambda x: staged(x, True), input_signature=[specification], autograph=False)
+    step = tf.function(lambda x: trunk(x, True), input_signature=[specification], autograph=False)
     (features,) = step(examples("float32"))
-    expected = whole(None, examples("float32"), True).outputs
+    expected = task_network(None, examples("float32"), True).outputs
     np.testing.assert_allclose(features, tf.nest.flatten(expected)[0], rtol=1e-3, atol=1e-4)
     types = {operation.type for operation in step.get_concrete_function().graph.get_operations()}
     assert "FusedBatchNormV3" in types
 
 
 def test_eager_calls_are_one_graph(caplog):
-    staged, _, _ = networks(resnet, "float32")
-    staged(examples("float32"), True)
+    trunk, _, _ = networks(resnet, "float32")
+    trunk(examples("float32"), True)
     assert not [record for record in caplog.records if "retracing" in record.getMessage()]
 
 
 def test_layers_know_whether_this_is_training():
-    staged, _, _ = networks(dropout, "float32")
+    trunk, _, _ = networks(dropout, "float32")
     x = examples("float32")
-    (still,), (drawn,) = staged(x, False), staged(x, True)
-    assert not np.any(still == 0)
-    assert 0.2 < np.mean(drawn == 0) < 0.8
+    (features,), (training_features,) = trunk(x, False), trunk(x, True)
+    assert not np.any(features == 0)
+    assert 0.2 < np.mean(training_features == 0) < 0.8
 
 
 def test_inputs_get_the_ranks_and_types_of_the_model():
@@ -179,16 +185,16 @@ def test_inputs_get_the_ranks_and_types_of_the_model():
     x = layers.Add()([layers.Dense(3)(left), right])
     model = keras.Model({"left": left, "right": right}, layers.Dense(2, name="head")(x))
     parameters = Parameters(model, "head")
-    staged = TrunkNetwork(split(model, parameters).trunk, parameters)
+    trunk = TrunkNetwork(split(model, parameters).trunk, parameters)
     given = {"right": tf.ones([2, 5], tf.int32), "left": tf.ones([2, 5, 3], tf.float64)}
-    (features,) = staged(given, True)
+    (features,) = trunk(given, True)
     assert features.shape == (2, 5, 3)
     assert features.dtype == tf.float32
 
 
-def test_a_broken_task_leaves_the_others_alone():
-    staged, _, _ = networks(convolutions, "float32")
+def test_a_broken_task_leaves_other_tasks_unchanged():
+    trunk, _, _ = networks(convolutions, "float32")
     x = examples("float32")
     broken = tf.concat([x[:1] * np.nan, x[1:]], 0)
-    (features,), (ours,) = staged(x, True), staged(broken, True)
-    np.testing.assert_array_equal(ours[1:], features[1:])
+    (features,), (broken_features,) = trunk(x, True), trunk(broken, True)
+    np.testing.assert_array_equal(broken_features[1:], features[1:])

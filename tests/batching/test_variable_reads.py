@@ -245,14 +245,14 @@ def test_functions_outside_of_the_network_stay_graphs():
     layer = Function(dtype="float64")
     model = subclassed(layer)
     evaluate(model)
-    seen = []
+    eager_calls = []
 
     @tf.function
-    def outside():
-        seen.append(tf.executing_eagerly())
+    def user_function():
+        eager_calls.append(tf.executing_eagerly())
 
-    outside()
-    assert seen == [False]
+    user_function()
+    assert eager_calls == [False]
 
 
 def test_a_loss_that_reads_weights_that_adapt_is_refused():

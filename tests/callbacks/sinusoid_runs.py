@@ -7,15 +7,15 @@ import keras_imaml as ki
 
 def learner(hidden=(8,), optimizer="adam", seed=0):
     keras.utils.set_random_seed(seed)
-    made = ki.MetaLearner(
+    meta_learner = ki.MetaLearner(
         ki.models.MLP(hidden=hidden),
         ki.IMAML(
             proximal_strength=ki.ProximalStrength(1.0, learned=True),
             inner=ki.inner.GradientDescent(steps=2, learning_rate=0.01),
         ),
     )
-    made.compile(optimizer=optimizer, loss="mse")
-    return made
+    meta_learner.compile(optimizer=optimizer, loss="mse")
+    return meta_learner
 
 
 def tasks(start=0):

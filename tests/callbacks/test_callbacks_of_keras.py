@@ -51,12 +51,12 @@ def best_is_kept(folder, save_weights_only):
     )
     _, history = fitted([note, callback])
     if save_weights_only:
-        restored = small()
-        restored.load_weights(file)
+        restored_model = small()
+        restored_model.load_weights(file)
     else:
-        restored = keras.saving.load_model(file)
+        restored_model = keras.saving.load_model(file)
     best = int(np.argmin(history["val_loss"]))
-    np.testing.assert_allclose(predictions(restored), epochs[best], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(predictions(restored_model), epochs[best], rtol=1e-4, atol=1e-5)
 
 
 def model_checkpoint(folder):
@@ -99,16 +99,18 @@ def backup_and_restore(folder):
             raise Interrupted
 
     keras.utils.set_random_seed(0)
-    whole, _ = fitted([])
+    uninterrupted_model, _ = fitted([])
     keras.utils.set_random_seed(0)
     backup = lambda: keras.callbacks.BackupAndRestore(str(folder / "backup"))  # noqa: E731
     with pytest.raises(Interrupted):
         fitted([backup(), keras.callbacks.LambdaCallback(on_epoch_begin=fail)])
-    resumed, history = fitted([backup()])
+    resumed_model, history = fitted([backup()])
     assert len(history["loss"]) == EPOCHS - 1
-    assert int(resumed.optimizer.iterations) == EPOCHS * STEPS
-    for ours, theirs in zip(resumed.get_weights(), whole.get_weights(), strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+    assert int(resumed_model.optimizer.iterations) == EPOCHS * STEPS
+    for weight, expected in zip(
+        resumed_model.get_weights(), uninterrupted_model.get_weights(), strict=True
+    ):
+        np.testing.assert_allclose(weight, expected, rtol=1e-4, atol=1e-5)
 
 
 def scheduler_logger_and_terminate_on_nan(folder):

@@ -79,8 +79,8 @@ def test_curves_of_training_are_means_over_parts_of_an_epoch(run):
     for name, tag in TAGS.items():
         points = train.points(tag)
         assert list(points) == [3, 4, 7, 8]
-        for epoch, (three, one) in enumerate([(3, 4), (7, 8)]):
-            mean = (3 * points[three] + points[one]) / 4
+        for epoch, (chunk_step, last_step) in enumerate([(3, 4), (7, 8)]):
+            mean = (3 * points[chunk_step] + points[last_step]) / 4
             assert mean == pytest.approx(history[name][epoch], rel=1e-4, abs=1e-6)
     assert min(train.points("time/step_ms").values()) > 0
     assert set(train.points("time/probe_s")) == {0, 4, 8}
@@ -157,7 +157,7 @@ def test_the_cosine_is_that_of_the_meta_gradient_to_the_first_order_one(run):
     )
 
 
-def test_episodes_weights_and_the_graph_are_there(run):
+def test_episodes_weights_and_the_graph_are_recorded(run):
     learner, _, _, folder = run
     probe, train = Run(folder / "probe"), Run(folder / "train")
     for task in (0, 1):
@@ -173,36 +173,36 @@ def test_episodes_weights_and_the_graph_are_there(run):
 
 def test_settings_and_results_are_in_the_table(run):
     _, _, evaluation, folder = run
-    whole = Run(folder)
-    assert whole.points("result/accuracy") == {8: pytest.approx(evaluation.accuracy)}
-    assert whole.points("result/loss") == {8: pytest.approx(evaluation.loss)}
-    start = whole.files.SummaryMetadata("_hparams_/session_start_info")
+    run_files = Run(folder)
+    assert run_files.points("result/accuracy") == {8: pytest.approx(evaluation.accuracy)}
+    assert run_files.points("result/loss") == {8: pytest.approx(evaluation.loss)}
+    start = run_files.files.SummaryMetadata("_hparams_/session_start_info")
     assert b"proximal_strength" in start.plugin_data.content
 
 
 @pytest.mark.slow
 def test_training_is_the_same_without(run):
     keras.utils.set_random_seed(0)
-    other = learners.compiled(network(), layered())
-    fit(other, [])
-    for expected, received in zip(run[0].variables, other.variables, strict=True):
+    plain_learner = learners.compiled(network(), layered())
+    fit(plain_learner, [])
+    for expected, received in zip(run[0].variables, plain_learner.variables, strict=True):
         # Other draws would differ in the second digit; busy cores add in another order.
         np.testing.assert_allclose(received, expected, rtol=1e-4, atol=1e-6, err_msg=expected.path)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("algorithm", "own"),
+    ("algorithm", "expected_tag"),
     [
         (lambda: ki.MAML(ki.inner.GradientDescent(2, ki.LearningRate(0.1))), "inner/residual"),
         (lambda: ki.Reptile(ki.inner.Adam(steps=2)), "inner/distance"),
     ],
 )
-def test_algorithms_without_a_linear_system(tmp_path, algorithm, own):
+def test_algorithms_without_a_linear_system(tmp_path, algorithm, expected_tag):
     learner = learners.compiled(network(), algorithm(), metrics=())
     dashboard = ki.callbacks.Dashboard(tmp_path, data())
     learner.fit(data(), steps_per_epoch=2, verbose=0, callbacks=[dashboard])
-    assert own in Run(tmp_path / "train").tags()
+    assert expected_tag in Run(tmp_path / "train").tags()
     tags = Run(tmp_path / "probe").tags()
     assert {"adaptation/accuracy", "meta_gradient/first_order_cosine"} <= tags
     assert not (tmp_path / "linear").exists()
@@ -212,9 +212,9 @@ def test_algorithms_without_a_linear_system(tmp_path, algorithm, own):
 
 @pytest.mark.slow
 def test_a_regression_has_a_loss_and_no_accuracy(tmp_path):
-    made, tasks = sinusoid_runs.learner(), sinusoid_runs.tasks()
+    learner, tasks = sinusoid_runs.learner(), sinusoid_runs.tasks()
     dashboard = ki.callbacks.Dashboard(tmp_path, tasks)
-    made.fit(tasks, steps_per_epoch=2, epochs=2, verbose=0, callbacks=[dashboard])
+    learner.fit(tasks, steps_per_epoch=2, epochs=2, verbose=0, callbacks=[dashboard])
     for name in ("probe", "probe_before"):
         run = Run(tmp_path / name)
         assert "adaptation/loss" in run.tags()
@@ -223,11 +223,11 @@ def test_a_regression_has_a_loss_and_no_accuracy(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_resumed_run_goes_on_at_its_step_and_needs_no_probe(tmp_path):
-    made, tasks = sinusoid_runs.learner(), sinusoid_runs.tasks()
+def test_a_resumed_run_continues_at_its_step_without_a_probe(tmp_path):
+    learner, tasks = sinusoid_runs.learner(), sinusoid_runs.tasks()
     for _ in range(2):
         dashboard = ki.callbacks.Dashboard(tmp_path, every=2)
-        made.fit(tasks, steps_per_epoch=2, verbose=0, callbacks=[dashboard])
+        learner.fit(tasks, steps_per_epoch=2, verbose=0, callbacks=[dashboard])
     assert list(Run(tmp_path / "train").points("adaptation/loss")) == [2, 4]
     assert not (tmp_path / "probe").exists()
 
@@ -244,7 +244,7 @@ def test_a_resumed_run_goes_on_at_its_step_and_needs_no_probe(tmp_path):
         ({"pictures": -1}, "`pictures`"),
     ],
 )
-def test_what_is_wrong_is_said_before_any_work(tmp_path, arguments, message):
+def test_invalid_arguments_are_refused_before_any_work(tmp_path, arguments, message):
     with pytest.raises(ValueError, match=message):
         ki.callbacks.Dashboard(tmp_path / "logs", **arguments)
     assert not (tmp_path / "logs").exists()
@@ -297,9 +297,9 @@ def test_a_metric_that_is_a_vector_has_a_curve_for_each_entry(tmp_path):
     auc = {"value": 0.75, "ci95": 0.1, "before": 0.5}
     metrics = {"f1": f1, "auc": auc}
     dashboard.record(ki.Evaluation(3, 0, False, 0.5, 0.1, 0.9, None, None, None, metrics))
-    found = Run(tmp_path)
+    run = Run(tmp_path)
     for tag, value in {"f1/1": 0.5, "f1_before/1": 0.125, "auc": 0.75, "auc_before": 0.5}.items():
-        assert found.points(f"result/metrics/{tag}") == {0: value}
+        assert run.points(f"result/metrics/{tag}") == {0: value}
 
 
 @pytest.mark.slow
@@ -340,7 +340,7 @@ def test_a_probe_makes_its_graphs_anew_for_a_learner_that_is_compiled_anew():
 
 
 @pytest.mark.slow
-def test_pictures_show_the_examples_that_are_there(tmp_path):
+def test_pictures_show_only_present_examples(tmp_path):
     """A probe of padded tasks measures and draws what it does without padding."""
     (x, y), (query_x, query_y) = learners.images(tasks=2)
 
@@ -363,8 +363,8 @@ def test_pictures_show_the_examples_that_are_there(tmp_path):
         dashboard = ki.callbacks.Dashboard(tmp_path / name, tasks)
         dashboard.set_model(learner)
         dashboard.on_train_begin()
-        found = dashboard.probe.measure(learner)
-        tags.append({**found.before, **found.after})
+        measurement = dashboard.probe.measure(learner)
+        tags.append({**measurement.before, **measurement.after})
         run = Run(tmp_path / name / "probe")
         pictures.append([run.pictures(f"episodes/task_{task}") for task in (0, 1)])
     shared = [tag for tag in tags[0] if not tag.startswith("time/")]

@@ -19,17 +19,17 @@ def count(picture, color):
 def test_frames_count_what_is_right():
     frame = count(draw([0, 0, 1, 1, 2, 2]), RIGHT) // 6
     assert frame > 0
-    some = draw([0, 1, 1, 1, 0, 2])
-    assert count(some, RIGHT) == 4 * frame
-    assert count(some, WRONG) == 2 * frame
-    assert count(some, SUPPORT) == 3 * frame
+    picture = draw([0, 1, 1, 1, 0, 2])
+    assert count(picture, RIGHT) == 4 * frame
+    assert count(picture, WRONG) == 2 * frame
+    assert count(picture, SUPPORT) == 3 * frame
     assert count(draw([0, 0, 1, 1, 2, 2]), WRONG) == 0
 
 
 def test_a_wrong_one_shows_the_class_that_it_was_taken_for():
     level = (102, 102, 102)  # the second class
-    taken_for_others = count(draw([0, 0, 0, 0, 2, 2]), level)
-    assert count(draw([1, 0, 0, 0, 2, 2]), level) == taken_for_others + 28 * 28
+    pixels = count(draw([0, 0, 0, 0, 2, 2]), level)
+    assert count(draw([1, 0, 0, 0, 2, 2]), level) == pixels + 28 * 28
 
 
 def test_every_step_has_a_picture_of_the_same_size():

@@ -23,7 +23,7 @@ class _SignalAt(keras.callbacks.Callback):
 
 
 pytestmark = pytest.mark.usefixtures("interrupts")
-BOTH = [signal.SIGTERM, signal.SIGINT]
+SIGNALS = [signal.SIGTERM, signal.SIGINT]
 
 
 @pytest.mark.parametrize(
@@ -31,10 +31,10 @@ BOTH = [signal.SIGTERM, signal.SIGINT]
 )
 def test_training_stops_with_a_checkpoint_and_the_signal_is_given_back(tmp_path, number, capfd):
     before = signal.getsignal(number)
-    made, stop = learner(), ki.callbacks.StopOnSignal(*BOTH)
-    checkpoints = ki.callbacks.Checkpoints(made, str(tmp_path))
+    meta_learner, stop = learner(), ki.callbacks.StopOnSignal(*SIGNALS)
+    checkpoints = ki.callbacks.Checkpoints(meta_learner, str(tmp_path))
     callbacks = [_SignalAt(2, number), checkpoints, stop]
-    made.fit(tasks(), steps_per_epoch=10, epochs=3, verbose=0, callbacks=callbacks)
+    meta_learner.fit(tasks(), steps_per_epoch=10, epochs=3, verbose=0, callbacks=callbacks)
     assert stop.received
     assert checkpoints.step == 3
     assert (tmp_path / "ckpt-3.index").exists()
@@ -44,22 +44,22 @@ def test_training_stops_with_a_checkpoint_and_the_signal_is_given_back(tmp_path,
 
 
 @pytest.mark.slow
-def test_a_second_ctrl_c_ends_at_once():
-    made, stop = learner(), ki.callbacks.StopOnSignal(signal.SIGINT)
+def test_a_second_ctrl_c_ends_immediately():
+    meta_learner, stop = learner(), ki.callbacks.StopOnSignal(signal.SIGINT)
     callbacks = [_SignalAt(1, signal.SIGINT, times=2), stop]
     with pytest.raises(KeyboardInterrupt):
-        made.fit(tasks(), steps_per_epoch=10, verbose=0, callbacks=callbacks)
-    assert int(made.optimizer.iterations) == 1
+        meta_learner.fit(tasks(), steps_per_epoch=10, verbose=0, callbacks=callbacks)
+    assert int(meta_learner.optimizer.iterations) == 1
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 @pytest.mark.slow
 def test_a_second_sigterm_changes_nothing():
-    made, stop = learner(), ki.callbacks.StopOnSignal()
+    meta_learner, stop = learner(), ki.callbacks.StopOnSignal()
     callbacks = [_SignalAt(1, signal.SIGTERM, times=2), stop]
-    made.fit(tasks(), steps_per_epoch=10, verbose=0, callbacks=callbacks)
+    meta_learner.fit(tasks(), steps_per_epoch=10, verbose=0, callbacks=callbacks)
     assert stop.received
-    assert int(made.optimizer.iterations) == 2
+    assert int(meta_learner.optimizer.iterations) == 2
 
 
 @pytest.mark.slow
@@ -86,8 +86,8 @@ def test_a_signal_after_the_last_step_counts():
         def on_epoch_end(self, epoch, logs=None):
             os.kill(os.getpid(), signal.SIGINT)
 
-    made, stop = learner(), ki.callbacks.StopOnSignal(signal.SIGINT)
-    made.fit(tasks(), steps_per_epoch=1, verbose=0, callbacks=[AtTheEnd(), stop])
+    meta_learner, stop = learner(), ki.callbacks.StopOnSignal(signal.SIGINT)
+    meta_learner.fit(tasks(), steps_per_epoch=1, verbose=0, callbacks=[AtTheEnd(), stop])
     assert stop.received
 
 
@@ -96,8 +96,10 @@ def test_in_another_thread_it_is_refused():
 
     def fit():
         try:
-            made = learner()
-            made.fit(tasks(), steps_per_epoch=1, verbose=0, callbacks=[ki.callbacks.StopOnSignal()])
+            meta_learner = learner()
+            meta_learner.fit(
+                tasks(), steps_per_epoch=1, verbose=0, callbacks=[ki.callbacks.StopOnSignal()]
+            )
         except ValueError as error:
             errors.append(str(error))
 
@@ -109,20 +111,20 @@ def test_in_another_thread_it_is_refused():
 
 @pytest.mark.slow
 def test_without_a_signal_nothing_stops():
-    made, stop = learner(), ki.callbacks.StopOnSignal()
-    made.fit(tasks(), steps_per_epoch=2, epochs=2, verbose=0, callbacks=[stop])
+    meta_learner, stop = learner(), ki.callbacks.StopOnSignal()
+    meta_learner.fit(tasks(), steps_per_epoch=2, epochs=2, verbose=0, callbacks=[stop])
     assert not stop.received
-    assert int(made.optimizer.iterations) == 4
+    assert int(meta_learner.optimizer.iterations) == 4
 
 
 @pytest.mark.slow
 def test_in_another_thread_it_works_once_it_was_installed_in_the_main_one():
     before, errors = signal.getsignal(signal.SIGTERM), []
-    made, stop = learner(), ki.callbacks.StopOnSignal()
+    meta_learner, stop = learner(), ki.callbacks.StopOnSignal()
 
     def run():
         try:
-            made.fit(tasks(), steps_per_epoch=3, verbose=0, callbacks=[stop])
+            meta_learner.fit(tasks(), steps_per_epoch=3, verbose=0, callbacks=[stop])
         except ValueError as error:
             errors.append(str(error))
 
@@ -138,6 +140,6 @@ def test_in_another_thread_it_works_once_it_was_installed_in_the_main_one():
     in_thread()
     assert not errors
     assert stop.received
-    assert int(made.optimizer.iterations) == 1
+    assert int(meta_learner.optimizer.iterations) == 1
     stop.release_signals()
     assert signal.getsignal(signal.SIGTERM) is before

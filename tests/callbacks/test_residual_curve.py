@@ -8,7 +8,7 @@ from keras_imaml.linear import ConjugateGradient, Dual
 from tests.linear.systems import products, residuals, systems
 
 
-def test_the_first_steps_the_solver_s_own_and_twice_as_many_are_looked_at():
+def test_the_step_counts_of_a_curve_reach_twice_the_limit_of_the_solver():
     assert step_counts(ConjugateGradient(max_steps=5)) == [1, 2, 5, 10]
     assert step_counts(ConjugateGradient(max_steps=1)) == [1, 2]
     assert step_counts(Dual()) == []
@@ -19,5 +19,5 @@ def test_a_curve_holds_the_residual_after_each_number_of_steps():
     solver = ConjugateGradient(max_steps=9)
     curve = residual_curve(solver, products(matrices), tf.constant(rhs), None, [1, 3])
     for residual, steps in zip(curve, (1, 3), strict=True):
-        found = ConjugateGradient(steps).solve(products(matrices), tf.constant(rhs)).solution
-        np.testing.assert_allclose(residual, residuals(matrices, rhs, found), rtol=1e-9)
+        solution = ConjugateGradient(steps).solve(products(matrices), tf.constant(rhs)).solution
+        np.testing.assert_allclose(residual, residuals(matrices, rhs, solution), rtol=1e-9)

@@ -66,13 +66,13 @@ def test_second_derivatives_count_too():
 
 
 def test_a_function_is_differentiated_from_outside():
-    traced = tf.function(cube, autograph=False)
-    traced(tf.constant(1.0))
+    traced_cube = tf.function(cube, autograph=False)
+    traced_cube(tf.constant(1.0))
     gc.collect()
     x = tf.constant(2.0)
     with tf.GradientTape() as tape:
         tape.watch(x)
-        y = traced(x)
+        y = traced_cube(x)
     assert float(tape.gradient(y, x)) == 36
 
 

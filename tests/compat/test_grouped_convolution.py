@@ -30,8 +30,8 @@ def operands(dtype="float32", tasks=3, channels=2, size=7, seed=0):
 def one_by_one(x, filters, **attributes):
     return tf.stack(
         [
-            tf.raw_ops.Conv2D(input=one, filter=bank, **attributes)
-            for one, bank in zip(x, filters, strict=True)
+            tf.raw_ops.Conv2D(input=images, filter=bank, **attributes)
+            for images, bank in zip(x, filters, strict=True)
         ]
     )
 
@@ -73,8 +73,8 @@ def test_vectorized_map_takes_it_with_its_gradient(run, dtype):
 
     expected = with_gradient(lambda x, f: one_by_one(x, f, **settings))
     rtol = 1e-10 if dtype == "float64" else 1e-3
-    for ours, theirs in zip(run(with_gradient, vectorized), expected, strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=rtol, atol=rtol)
+    for result, expected_result in zip(run(with_gradient, vectorized), expected, strict=True):
+        np.testing.assert_allclose(result, expected_result, rtol=rtol, atol=rtol)
 
 
 def operations(dtype, filters_differ=True):
@@ -89,12 +89,12 @@ def operations(dtype, filters_differ=True):
                 return tf.vectorized_map(lambda a: apply(*a), (x, filters))
             return tf.vectorized_map(lambda a: apply(a, filters[0]), x)
 
-    needed, found = [convolve.get_concrete_function(x, filters).outputs[0].op], {}
-    while needed:
-        op = needed.pop()
-        found[op.name] = op.type
-        needed.extend(tensor.op for tensor in op.inputs if tensor.op.name not in found)
-    return list(found.values())
+    unvisited, types = [convolve.get_concrete_function(x, filters).outputs[0].op], {}
+    while unvisited:
+        op = unvisited.pop()
+        types[op.name] = op.type
+        unvisited.extend(tensor.op for tensor in op.inputs if tensor.op.name not in types)
+    return list(types.values())
 
 
 def test_float32_is_one_convolution_without_a_loop():

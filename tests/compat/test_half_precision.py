@@ -17,7 +17,7 @@ ARM = "processor\t: 0\nFeatures\t: fp asimd\n"
 
 @pytest.fixture
 def machine(tmp_path, monkeypatch):
-    def made(cpuinfo, limit=None, gpu=False, platform="linux"):
+    def set_machine(cpuinfo, limit=None, gpu=False, platform="linux"):
         path = tmp_path / "cpuinfo"
         if cpuinfo is not None:
             path.write_text(cpuinfo)
@@ -28,7 +28,7 @@ def machine(tmp_path, monkeypatch):
         devices = lambda kind: ["gpu"] if gpu and kind == "GPU" else []  # noqa: E731
         monkeypatch.setattr(tf.config, "list_physical_devices", devices)
 
-    return made
+    return set_machine
 
 
 @pytest.mark.parametrize(
@@ -62,12 +62,12 @@ def test_a_learner_warns_once(dtype, machine):
     inputs = keras.Input((2,))
     x = keras.layers.Dense(2, dtype=dtype)(inputs)
     network = keras.Model(inputs, keras.layers.Dense(1, dtype="float32", name="head")(x))
-    with warnings.catch_warnings(record=True) as caught:
+    with warnings.catch_warnings(record=True) as records:
         warnings.simplefilter("always")
         ki.MetaLearner(network, ki.MAML(), adapt="head")
-    told = [w for w in caught if "no instructions" in str(w.message)]
-    assert len(told) == (dtype != "float32")
-    assert all(w.filename == __file__ for w in told)
+    messages = [w for w in records if "no instructions" in str(w.message)]
+    assert len(messages) == (dtype != "float32")
+    assert all(w.filename == __file__ for w in messages)
 
 
 @pytest.mark.parametrize("cpuinfo", [OLD, NEW])

@@ -28,11 +28,11 @@ def transformer(dtype="float32", dropout=0.0):
     return keras.Model(words, layers.Dense(2, dtype=dtype, name="head")(x), name="transformer")
 
 
-def low_rank(model, rank=2, alpha=None, only=lambda layer: True):
+def low_rank(model, rank=2, alpha=None, selects=lambda layer: True):
     """Enable LoRA on every layer that has it, with product weights that are not zero."""
     rng = np.random.default_rng(0)
     for layer in model._flatten_layers():
-        if hasattr(layer, "enable_lora") and layer.built and only(layer):
+        if hasattr(layer, "enable_lora") and layer.built and selects(layer):
             layer.enable_lora(rank, lora_alpha=alpha)
     for variable in model.trainable_variables:
         if "lora" in variable.name:
@@ -123,26 +123,26 @@ def test_low_rank_products_are_those_of_keras(name):
 
 def test_no_kernel_is_made_for_each_task():
     """The largest tensor of a step with LoRA on a wide layer is far below tasks x kernel."""
-    wide, tasks = 512, 8
-    inputs = keras.Input((wide,))
-    model = low_rank(keras.Sequential([inputs, layers.Dense(wide), layers.Dense(2)]))
+    width, tasks = 512, 8
+    inputs = keras.Input((width,))
+    model = low_rank(keras.Sequential([inputs, layers.Dense(width), layers.Dense(2)]))
     learner = learner_of(model)
-    x, y = tf.zeros([tasks, 3, wide]), tf.zeros([tasks, 3], tf.int32)
+    x, y = tf.zeros([tasks, 3, width]), tf.zeros([tasks, 3], tf.int32)
     step = tf.function(learner.train_step, autograph=False).get_concrete_function(((x, y), (x, y)))
     graphs = [step.graph, *(f.graph for f in step.graph._functions.values() if hasattr(f, "graph"))]
     sizes = [
         output.shape.num_elements() or 0
-        for one in graphs
-        for operation in one.get_operations()
+        for function_graph in graphs
+        for operation in function_graph.get_operations()
         for output in operation.outputs
         if output.shape.is_fully_defined()
     ]
-    assert max(sizes) < tasks * wide * wide
+    assert max(sizes) < tasks * width * width
 
 
 @pytest.mark.slow
 def test_only_the_low_rank_weights_are_trained_when_the_rest_is_frozen():
-    model = low_rank(transformer(), only=lambda layer: layer.name != "head")
+    model = low_rank(transformer(), selects=lambda layer: layer.name != "head")
     for layer in model._flatten_layers():
         for variable in layer._trainable_variables:
             variable.trainable = is_lora(variable)
@@ -151,8 +151,8 @@ def test_only_the_low_rank_weights_are_trained_when_the_rest_is_frozen():
     before = [v.numpy() for v in model.variables]
     learner.train_on_batch(*meta_batch())
     for start, variable in zip(before, model.variables, strict=True):
-        changed = np.abs(variable.numpy() - start).max() > 0
-        assert changed == is_lora(variable), variable.path
+        has_changed = np.abs(variable.numpy() - start).max() > 0
+        assert has_changed == is_lora(variable), variable.path
 
 
 @pytest.mark.slow
@@ -162,9 +162,9 @@ def test_what_does_not_adapt_is_meta_learned_but_for_the_kernels():
     kernels = [v for v in model.variables if not v.trainable]
     before = {v.path: v.numpy() for v in model.variables}
     learner.train_on_batch(*meta_batch())
-    still = {v.path for v in model.variables if np.array_equal(v.numpy(), before[v.path])}
-    assert {v.path for v in kernels} <= still
-    assert "norm_1/gamma" in before and "norm_1/gamma" not in still
+    frozen_paths = {v.path for v in model.variables if np.array_equal(v.numpy(), before[v.path])}
+    assert {v.path for v in kernels} <= frozen_paths
+    assert "norm_1/gamma" in before and "norm_1/gamma" not in frozen_paths
 
 
 @pytest.mark.parametrize("change", ["lora", "frozen"])
@@ -204,19 +204,20 @@ def test_saved_learners_still_adapt(tmp_path, suffix):
     file = str(tmp_path / f"learner{suffix}")
     if suffix == ".keras":
         learner.save(file)
-        other = keras.saving.load_model(file)
+        loaded_learner = keras.saving.load_model(file)
     else:
         learner.save_weights(file)
-        other = learner_of(everywhere(transformer()), algorithm=one_step())
-        other.load_weights(file)
-    for ours, theirs in zip(learner.model.variables, other.model.variables, strict=True):
-        np.testing.assert_array_equal(ours, theirs, err_msg=ours.path)
-        assert ours.trainable == theirs.trainable or suffix != ".keras", ours.path
+        loaded_learner = learner_of(everywhere(transformer()), algorithm=one_step())
+        loaded_learner.load_weights(file)
+    variables, loaded_variables = learner.model.variables, loaded_learner.model.variables
+    for a, b in zip(variables, loaded_variables, strict=True):
+        np.testing.assert_array_equal(a, b, err_msg=a.path)
+        assert a.trainable == b.trainable or suffix != ".keras", a.path
     (support_x, support_y), (query_x, _) = meta_batch(1)
-    expected, found = (
-        one.adapt_and_predict(support_x[0], support_y[0], query_x[0]) for one in (learner, other)
-    )
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    task = support_x[0], support_y[0], query_x[0]
+    expected = learner.adapt_and_predict(*task)
+    predictions = loaded_learner.adapt_and_predict(*task)
+    np.testing.assert_allclose(predictions, expected, rtol=1e-5, atol=1e-6)
 
 
 def quantized(mode, quantized_first):
@@ -230,7 +231,7 @@ def quantized(mode, quantized_first):
     if quantized_first:
         for layer in chosen:
             layer.quantize(mode)
-    low_rank(model, only=lambda layer: layer.name != "head")
+    low_rank(model, selects=lambda layer: layer.name != "head")
     if not quantized_first:
         for layer in chosen:
             layer.quantize(mode)
@@ -248,15 +249,15 @@ def test_quantized_layers_come_back_as_they_were(tmp_path, suffix, mode, quantiz
     file = str(tmp_path / f"learner{suffix}")
     if suffix == ".keras":
         learner.save(file)
-        other = keras.saving.load_model(file)
+        loaded_learner = keras.saving.load_model(file)
     else:
         learner.save_weights(file)
-        other = learner_of(quantized(mode, True), algorithm=ki.MAML())
-        other.load_weights(file)
+        loaded_learner = learner_of(quantized(mode, True), algorithm=ki.MAML())
+        loaded_learner.load_weights(file)
     x = words()[0]
-    np.testing.assert_allclose(other.model(x), learner.model(x), rtol=1e-6, atol=1e-7)
-    assert other.model.get_layer("wide").quantization_mode == mode
-    assert np.abs(other.model.get_layer("wide").lora_kernel_b).max() > 0.1
+    np.testing.assert_allclose(loaded_learner.model(x), learner.model(x), rtol=1e-6, atol=1e-7)
+    assert loaded_learner.model.get_layer("wide").quantization_mode == mode
+    assert np.abs(loaded_learner.model.get_layer("wide").lora_kernel_b).max() > 0.1
 
 
 @pytest.mark.parametrize("mode", ["int8", pytest.param("int4", marks=pytest.mark.slow)])
@@ -276,10 +277,10 @@ def test_a_quantized_model_of_one_task_is_exported_as_it_is(tmp_path):
     model = learner.adapt(support_x[0], support_y[0])
     model.export(tmp_path / "model", verbose=False)
     loaded = tf.saved_model.load(str(tmp_path / "model"))
-    served = loaded.serve(query_x[0])
-    np.testing.assert_allclose(served, model(query_x[0]), rtol=1e-6)
+    served_outputs = loaded.serve(query_x[0])
+    np.testing.assert_allclose(served_outputs, model(query_x[0]), rtol=1e-6)
     expected = learner.adapt_and_predict(support_x[0], support_y[0], query_x[0])
-    np.testing.assert_allclose(served, expected, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(served_outputs, expected, rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.slow
@@ -295,9 +296,11 @@ def test_the_model_of_one_task():
 def test_a_file_of_other_layers_is_refused(tmp_path):
     file = str(tmp_path / "learner.weights.h5")
     learner_of(everywhere(transformer())).save_weights(file)
-    other = learner_of(low_rank(transformer(), only=lambda layer: layer.name == "wide"))
+    smaller_learner = learner_of(
+        low_rank(transformer(), selects=lambda layer: layer.name == "wide")
+    )
     with pytest.raises(ValueError, match="enable LoRA on the same layers"):
-        other.load_weights(file)
+        smaller_learner.load_weights(file)
 
 
 @pytest.mark.slow

@@ -49,7 +49,7 @@ def test_where_tensorflow_left_it_off_a_warning_says_what_to_do(monkeypatch):
 
 
 @pytest.mark.parametrize(("value", "dtype"), [("0", tf.float32), (None, tf.float64)])
-def test_where_nothing_is_missed_there_is_no_warning(monkeypatch, value, dtype):
+def test_there_is_no_warning_where_no_kernel_is_missing(monkeypatch, value, dtype):
     supports_groups = _without_kernels(monkeypatch)
     if value is None:
         monkeypatch.delenv(onednn.VARIABLE)

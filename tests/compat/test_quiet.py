@@ -23,14 +23,14 @@ WORDS = ["E0000 00:00:1.2 3 other.cc:1] a real error", "WARNING: of another prog
 
 
 def stderr_of(program, **environment):
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", program],
         capture_output=True,
         text=True,
         check=True,
         env={**os.environ, "KERAS_BACKEND": "tensorflow", **environment},
     )
-    return done.stderr.splitlines()
+    return process.stderr.splitlines()
 
 
 @pytest.mark.slow

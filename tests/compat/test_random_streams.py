@@ -13,9 +13,9 @@ from keras_imaml.learner.meta_batch import meta_gradient
 from keras_imaml.meta_parameters.parameters import Parameters
 from tests import learners, problems
 from tests.batched import graph
-from tests.batching.random_layers import FEW_CHOICES, OTHERS, QUICK
+from tests.batching.random_layers import FEW_CHOICES, QUICK, SLOW
 
-EVERY = [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)]
+NAMES = [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
 
 
 @keras.saving.register_keras_serializable(package="keras_imaml_tests")
@@ -57,9 +57,9 @@ def distinct(rows):
 
 
 @pytest.mark.filterwarnings("ignore:.*one task after the other")
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("name", NAMES)
 def test_tasks_draw_by_their_numbers(name):
-    shape, make = {**QUICK, **OTHERS}[name]
+    shape, make = {**QUICK, **SLOW}[name]
     network, theta = network_of(make(), shape=shape)
     phi, x = same_tasks(theta, shape)
     outputs = tf.function(
@@ -76,8 +76,8 @@ def test_tasks_draw_by_their_numbers(name):
     assert distinct(rows) >= (3 if name in FEW_CHOICES else 6)
     np.testing.assert_array_equal(outputs(phi, x, numbers), rows)
     for part in (slice(2, 3), slice(3, 5)):
-        again = outputs(phi[part], x[part], numbers[part])
-        np.testing.assert_allclose(again, rows[part], rtol=1e-5, atol=1e-6)
+        part_outputs = outputs(phi[part], x[part], numbers[part])
+        np.testing.assert_allclose(part_outputs, rows[part], rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.slow
@@ -85,8 +85,8 @@ def test_one_task_alone_is_not_folded_and_draws_the_same():
     network, theta = network_of(layers.Dropout(0.5), Noise())
     phi, x = same_tasks(theta, (6,))
     rows = network(phi, x, True).outputs
-    alone = network(phi[:1], x[:1], True, numbers=tf.constant([4])).outputs
-    np.testing.assert_allclose(alone[0], rows[4], rtol=1e-5)
+    outputs = network(phi[:1], x[:1], True, numbers=tf.constant([4])).outputs
+    np.testing.assert_allclose(outputs[0], rows[4], rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -98,26 +98,26 @@ def test_one_task_alone_is_not_folded_and_draws_the_same():
     ],
 )
 def test_streams_advance_and_start_again_from_the_seed(part):
-    def drawn(seed):
+    def draws(seed):
         keras.utils.set_random_seed(seed)
-        copy = type(part).from_config({**part.get_config(), **({"seed": 3} if found else {})})
+        copy = type(part).from_config({**part.get_config(), **({"seed": 3} if is_seeded else {})})
         network, theta = network_of(copy)
         phi, x = same_tasks(tf.ones_like(theta), (6,))
         first = network(phi, x, True).outputs
         network.streams.advance()
         return np.stack([first, network(phi, x, True).outputs])
 
-    found = isinstance(part, Noise) and part.hidden() is not None
-    first, again = drawn(0), drawn(0)
+    is_seeded = isinstance(part, Noise) and part.hidden() is not None
+    first, second = draws(0), draws(0)
     assert distinct(first.reshape(12, 4, 2)) == 12
-    np.testing.assert_array_equal(first, again)
-    assert found or not np.array_equal(first, drawn(1))
+    np.testing.assert_array_equal(first, second)
+    assert is_seeded or not np.array_equal(first, draws(1))
 
 
 @pytest.mark.slow
 def test_calls_of_a_layer_and_networks_draw_apart():
-    twice = layers.Dropout(0.5, seed=1)
-    network, theta = network_of(lambda x: layers.Concatenate()([twice(x), twice(x)]))
+    dropout = layers.Dropout(0.5, seed=1)
+    network, theta = network_of(lambda x: layers.Concatenate()([dropout(x), dropout(x)]))
     phi, x = same_tasks(theta, (6,))
     kernel = np.zeros([12, 2])
     kernel[:6, 0] = kernel[6:, 1] = 1
@@ -126,9 +126,13 @@ def test_calls_of_a_layer_and_networks_draw_apart():
     assert not np.any(np.isclose(outputs[..., 0], outputs[..., 1]).all(axis=1))
     streams = RandomStreams(own_generator())
     model = network_of(Noise())[0].model
-    one, other = (TaskNetwork(model, Parameters(model), streams) for _ in range(2))
+    first_network, second_network = (
+        TaskNetwork(model, Parameters(model), streams) for _ in range(2)
+    )
     phi = tf.ones([6, 14])
-    assert not np.any(np.isclose(one(phi, x, True).outputs, other(phi, x, True).outputs))
+    assert not np.any(
+        np.isclose(first_network(phi, x, True).outputs, second_network(phi, x, True).outputs)
+    )
 
 
 def test_without_training_nothing_is_drawn():
@@ -143,9 +147,9 @@ def test_numbers_are_mixed_as_splitmix_does():
     """The first outputs of its reference implementation for the seed 1234567."""
     step = 0x9E3779B97F4A7C15
     seeds = [(1234567 + i * step) % 2**64 for i in range(3)]
-    found = mixed(tf.constant([s - 2**64 if s >= 2**63 else s for s in seeds], tf.int64))
+    numbers = mixed(tf.constant([s - 2**64 if s >= 2**63 else s for s in seeds], tf.int64))
     expected = [6457827717110365317, 3203168211198807973, 9817491932198370423]
-    assert [int(v) % 2**64 for v in found.numpy()] == expected
+    assert [int(v) % 2**64 for v in numbers.numpy()] == expected
 
 
 def test_draws_in_a_loop_are_refused():
@@ -209,9 +213,9 @@ def test_the_meta_gradient_is_that_of_finite_differences(adapt):
     @tf.function(autograph=False)
     def meta():
         objective = learner.objective(data, training=True)
-        found = meta_gradient(learner.algorithm, objective, learner.trainable_variables, None)
+        result = meta_gradient(learner.algorithm, objective, learner.trainable_variables, None)
         # Keras adds up losses in float32, which is too rough for differences.
-        return found.gradients, tf.reduce_mean(tf.square(data[1][1] - found.query_outputs))
+        return result.gradients, tf.reduce_mean(tf.square(data[1][1] - result.query_outputs))
 
     gradients, _ = meta()
     problems.check_by_differences(lambda: meta()[1], learner.trainable_variables, gradients)
@@ -219,7 +223,7 @@ def test_the_meta_gradient_is_that_of_finite_differences(adapt):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("limit", "lanes", "adapt"), [(1, 1, None), (4, 2, "head")])
-def test_chunks_and_pipelines_draw_what_the_whole_does(monkeypatch, limit, lanes, adapt):
+def test_chunks_and_pipelines_draw_as_the_meta_batch_does(monkeypatch, limit, lanes, adapt):
     algorithm = ki.MAML(ki.inner.GradientDescent(1), first_order=True)
     learner, data = drawing(adapt=adapt, algorithm=algorithm), regression(4)
 
@@ -227,11 +231,11 @@ def test_chunks_and_pipelines_draw_what_the_whole_does(monkeypatch, limit, lanes
         objective = learner.objective(data, training=True)
         return meta_gradient(learner.algorithm, objective, learner.trainable_variables, limit)
 
-    whole = graph(lambda: meta(None))
+    expected = graph(lambda: meta(None))
     monkeypatch.setattr("keras_imaml.objectives.meta_batch_plan.pipelines", lambda: lanes)
-    parts = graph(lambda: meta(limit))
-    np.testing.assert_allclose(parts.query_losses, whole.query_losses, rtol=1e-9)
-    for a, b in zip(parts.gradients, whole.gradients, strict=True):
+    result = graph(lambda: meta(limit))
+    np.testing.assert_allclose(result.query_losses, expected.query_losses, rtol=1e-9)
+    for a, b in zip(result.gradients, expected.gradients, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-12)
 
 

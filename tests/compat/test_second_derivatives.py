@@ -77,16 +77,20 @@ def test_products_with_fake_quantization_follow_the_straight_through_rule(axis, 
             slopes = tape.gradient(loss, [x, low, high])
         return outer.gradient(slopes, [x, low, high], [v, tf.zeros_like(low), high])
 
-    found = (tf.function(product, autograph=False) if compiled else product)(x, low, high)
+    products = (tf.function(product, autograph=False) if compiled else product)(x, low, high)
     q = quantized(x, low, high)
-    far = 9 * tf.ones_like(x)
-    below, above = x < quantized(-far, low, high), x > quantized(far, low, high)
-    moved = tf.where(below, 0.0, tf.where(above, high, v))  # what a step of the three does to q
-    bent = 2 * q * moved
-    np.testing.assert_allclose(found[0], tf.where(below | above, 0.0, bent), rtol=1e-4, atol=1e-5)
+    range_limit = 9 * tf.ones_like(x)
+    is_below = x < quantized(-range_limit, low, high)
+    is_above = x > quantized(range_limit, low, high)
+    # What a step of the three does to q.
+    output_step = tf.where(is_below, 0.0, tf.where(is_above, high, v))
+    bend = 2 * q * output_step
+    np.testing.assert_allclose(
+        products[0], tf.where(is_below | is_above, 0.0, bend), rtol=1e-4, atol=1e-5
+    )
     axes = None if axis is None else [0, 1, 2]
-    expected = tf.reduce_sum(tf.where(above, bent, 0.0), axes)
-    np.testing.assert_allclose(found[2], expected, rtol=1e-4, atol=1e-5)
+    expected = tf.reduce_sum(tf.where(is_above, bend, 0.0), axes)
+    np.testing.assert_allclose(products[2], expected, rtol=1e-4, atol=1e-5)
 
 
 def input_of_pixels():
@@ -110,22 +114,22 @@ def test_the_rest_is_refused_by_name_with_a_way_out(name, function, kind):
         outer.gradient(slope, x)
 
 
-def test_what_tensorflow_has_by_now_is_left_alone():
-    def theirs(op, *slopes):
+def test_existing_gradients_of_tensorflow_are_kept():
+    def stock_gradient(op, *slopes):
         return None
 
-    registry = {kind: {"type": theirs} for kind in second_derivatives.MISSING}
-    registry |= {kind: {"type": theirs} for kind in second_derivatives.REFUSED}
-    for kind, (stopped, _) in second_derivatives.STOPPED.items():
-        registry |= {kind: {"type": theirs}, stopped: {"type": theirs}}
+    registry = {kind: {"type": stock_gradient} for kind in second_derivatives.MISSING}
+    registry |= {kind: {"type": stock_gradient} for kind in second_derivatives.REFUSED}
+    for kind, (stopped_kind, _) in second_derivatives.STOPPED.items():
+        registry |= {kind: {"type": stock_gradient}, stopped_kind: {"type": stock_gradient}}
     second_derivatives._complete(registry)
-    assert all(entry["type"] is theirs for entry in registry.values())
+    assert all(entry["type"] is stock_gradient for entry in registry.values())
 
 
 def test_the_table_of_losses_refuses_ctc_where_second_derivatives_are_taken():
-    twice = [ki.IMAML(), ki.IMAML(curvature="hessian"), ki.MAML()]
-    twice += [ki.Reptile(inner=ki.inner.NewtonCG())]
-    for algorithm in twice:
+    algorithms = [ki.IMAML(), ki.IMAML(curvature="hessian"), ki.MAML()]
+    algorithms += [ki.Reptile(inner=ki.inner.NewtonCG())]
+    for algorithm in algorithms:
         for loss in ("ctc", [keras.losses.CTC()], keras.losses.ctc):
             with pytest.raises(ValueError, match=r"no second derivative.*first_order=True"):
                 algorithm.check_loss(loss)
@@ -144,7 +148,7 @@ RESAMPLED = {
 
 
 @pytest.mark.parametrize("name", ["bilinear", "antialias"])
-def test_all_tasks_are_resized_at_once(name):
+def test_all_tasks_are_resized_together(name):
     network = keras.Sequential(
         [keras.Input((4, 4, 1)), keras.layers.Conv2D(2, 2), RESAMPLED[name]()]
     )
@@ -204,8 +208,8 @@ def relative_error_of_meta_gradient(layer, settings):
     query_loss = tf.function(query_loss, autograph=False)
 
     def loss_at(step):
-        for variable, value, along in zip(variables, start, direction, strict=True):
-            variable.assign(value + step * along)
+        for variable, value, change in zip(variables, start, direction, strict=True):
+            variable.assign(value + step * change)
         return float(query_loss())
 
     slope = (loss_at(1e-3) - loss_at(-1e-3)) / 2e-3
@@ -216,8 +220,8 @@ def relative_error_of_meta_gradient(layer, settings):
         ),
         autograph=False,
     )()
-    found = sum(np.sum(g * along) for g, along in zip(meta, direction, strict=True))
-    return abs(found - slope) / abs(slope)
+    derivative = sum(np.sum(g * change) for g, change in zip(meta, direction, strict=True))
+    return abs(derivative - slope) / abs(slope)
 
 
 LOSSES_WITH_LABELS = [
@@ -257,7 +261,7 @@ def test_slopes_of_losses_depend_on_labels_as_differences_do(loss, of_shares):
     u = rng.normal(size=(2, 3))
     with tf.GradientTape() as tape:
         tape.watch(y)
-        along = tf.reduce_sum(u * slope(y))
-    found = np.sum(tape.gradient(along, y) * direction)
+        slope_product = tf.reduce_sum(u * slope(y))
+    derivative = np.sum(tape.gradient(slope_product, y) * direction)
     ends = [np.sum(u * slope(y + sign * 1e-5 * direction)) for sign in (1, -1)]
-    np.testing.assert_allclose(found, (ends[0] - ends[1]) / 2e-5, rtol=1e-6, atol=1e-10)
+    np.testing.assert_allclose(derivative, (ends[0] - ends[1]) / 2e-5, rtol=1e-6, atol=1e-10)

@@ -90,8 +90,8 @@ def inner_problem(problem, strength=STRENGTH):
     parameters = objective.parameters
     theta = parameters.theta()
     rng = np.random.default_rng(2)
-    away = tf.constant(0.1 * rng.normal(size=(2, parameters.size)), parameters.dtype)
-    return InnerProblem(objective, theta, tf.constant(strength, theta.dtype)), theta + away
+    displacement = tf.constant(0.1 * rng.normal(size=(2, parameters.size)), parameters.dtype)
+    return InnerProblem(objective, theta, tf.constant(strength, theta.dtype)), theta + displacement
 
 
 def directions(phi, count=2, seed=3):

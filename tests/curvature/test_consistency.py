@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from keras_imaml._compat.second_derivatives import exact_moments
 from keras_imaml.curvature.consistency import bends_otherwise, transpose_error
-from tests.curvature.slopes import rounded, stopped, straight
+from tests.curvature.slopes import rounded_value, stopped_slope, straight_slope
 from tests.second_derivatives import ADDED, KERAS, input_of
 
 
@@ -22,14 +22,14 @@ FUNCTIONS = {
     "constant": (lambda x: tf.stop_gradient(x), True, True),
     "kinks": (lambda x: tf.nn.relu(x - 0.5), True, True),
     "kinks everywhere": (lambda x: tf.nn.relu(tf.zeros_like(x) * x + tf.nn.relu(x)), True, True),
-    "rounded": (rounded, True, True),
-    "rounded, then bent": (lambda x: tf.sin(rounded(x)), True, True),
+    "rounded": (rounded_value, True, True),
+    "rounded, then bent": (lambda x: tf.sin(rounded_value(x)), True, True),
     "not a number": (lambda x: tf.math.log(x - 2), True, True),
-    "stopped": (stopped, False, True),
-    "stopped in part": (partly(stopped), False, True),
-    "stopped, then bent": (lambda x: tf.sin(stopped(x)), False, True),
-    "straight": (straight, True, False),
-    "straight, then bent": (lambda x: tf.tanh(straight(x)), True, False),
+    "stopped": (stopped_slope, False, True),
+    "stopped in part": (partly(stopped_slope), False, True),
+    "stopped, then bent": (lambda x: tf.sin(stopped_slope(x)), False, True),
+    "straight": (straight_slope, True, False),
+    "straight, then bent": (lambda x: tf.tanh(straight_slope(x)), True, False),
 }
 
 
@@ -50,7 +50,7 @@ def test_what_is_missing_is_found(name, dtype):
 
 def test_several_inputs_and_outputs():
     def function(x):
-        return {"a": x[0] * x[1], "b": [straight(x[1]), tf.constant(3)]}
+        return {"a": x[0] * x[1], "b": [straight_slope(x[1]), tf.constant(3)]}
 
     x = [point(), point() + 1]
     assert transpose_error(function, x) < 1e-5

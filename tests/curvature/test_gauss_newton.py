@@ -31,8 +31,8 @@ def matrices(problem, inner, phi):
         y = problem.tensors.support_y[task]
 
         def outputs_of(phi, task=task):
-            every = tf.tensor_scatter_nd_update(inner.start(), [[task]], phi[None])
-            return objective.support(every).outputs[task]
+            task_phi = tf.tensor_scatter_nd_update(inner.start(), [[task]], phi[None])
+            return objective.support(task_phi).outputs[task]
 
         with tf.GradientTape(persistent=True) as tape:
             row = tf.identity(phi[task])
@@ -44,10 +44,12 @@ def matrices(problem, inner, phi):
             first.watch(z)
             loss = problem.loss(y, z)
             slope = first.gradient(loss, z)
-        curved = outer.jacobian(slope, z, experimental_use_pfor=False, unconnected_gradients="zero")
+        output_hessian = outer.jacobian(
+            slope, z, experimental_use_pfor=False, unconnected_gradients="zero"
+        )
         size = int(tf.size(z))
         j = np.reshape(jacobian, (size, -1))
-        result.append(j.T @ np.reshape(curved, (size, size)) @ j)
+        result.append(j.T @ np.reshape(output_hessian, (size, size)) @ j)
     return np.stack(result) + networks.STRENGTH * np.eye(phi.shape[1])
 
 
@@ -98,9 +100,9 @@ def test_is_positive_where_the_hessian_is_not():
 def test_equals_the_hessian_of_a_linear_network(run):
     inner, phi = networks.inner_problem(problems.LinearRegression(tasks=2))
     vectors = networks.directions(phi)
-    ours = networks.products(run, GaussNewton(), inner, phi, vectors)
+    product = networks.products(run, GaussNewton(), inner, phi, vectors)
     exact = networks.products(run, Hessian(), inner, phi, vectors)
-    np.testing.assert_allclose(ours, exact, rtol=1e-10)
+    np.testing.assert_allclose(product, exact, rtol=1e-10)
 
 
 def test_single_precision_agrees():
@@ -125,18 +127,18 @@ def test_linearize_gives_the_gradient(run):
 
 def test_weight_regularizers_enter_with_their_full_hessian():
     loss = problems.mean_squared_error
-    plain, phi = networks.inner_problem(networks.perceptron(loss))
-    decayed, _ = networks.inner_problem(
+    plain_inner, phi = networks.inner_problem(networks.perceptron(loss))
+    decayed_inner, _ = networks.inner_problem(
         networks.perceptron(loss, regularizer=keras.regularizers.L2(0.5))
     )
     kernel = np.zeros(phi.shape[1])
     kernel[:9] = 1.0
     (v,) = networks.directions(phi, 1)
-    (with_decay,) = networks.products(graph, GaussNewton(), decayed, phi, [v])
-    (without,) = networks.products(graph, GaussNewton(), plain, phi, [v])
-    np.testing.assert_allclose(with_decay - without, kernel * v, rtol=1e-9, atol=1e-12)
-    gradient = GaussNewton().linearize(lambda: decayed, phi, []).gradient
-    np.testing.assert_allclose(gradient, decayed.gradient(phi), rtol=1e-9)
+    (decayed_product,) = networks.products(graph, GaussNewton(), decayed_inner, phi, [v])
+    (plain_product,) = networks.products(graph, GaussNewton(), plain_inner, phi, [v])
+    np.testing.assert_allclose(decayed_product - plain_product, kernel * v, rtol=1e-9, atol=1e-12)
+    gradient = GaussNewton().linearize(lambda: decayed_inner, phi, []).gradient
+    np.testing.assert_allclose(gradient, decayed_inner.gradient(phi), rtol=1e-9)
 
 
 def two_outputs(loss):
@@ -172,9 +174,9 @@ def test_an_output_that_does_not_adapt_does_not_count():
     phi = inner.start() + 0.1
     (v,) = networks.directions(phi, 1)
     # With a single linear layer adapted, the network is linear in phi: both curvatures agree.
-    (ours,) = networks.products(graph, GaussNewton(), inner, phi, [v])
+    (product,) = networks.products(graph, GaussNewton(), inner, phi, [v])
     (exact,) = networks.products(graph, Hessian(), inner, phi, [v])
-    np.testing.assert_allclose(ours, exact, rtol=1e-9)
+    np.testing.assert_allclose(product, exact, rtol=1e-9)
 
 
 @pytest.mark.slow
@@ -193,9 +195,9 @@ def test_the_number_of_tasks_may_be_unknown():
     signature = [
         tf.TensorSpec([None, *t.shape[1:]], t.dtype) for t in (phi, v, *problem.tensors[:4])
     ]
-    traced = tf.function(product, input_signature=signature, autograph=False)
+    traced_product = tf.function(product, input_signature=signature, autograph=False)
     np.testing.assert_allclose(
-        traced(phi, v, *problem.tensors[:4]), expected, rtol=1e-9, atol=1e-12
+        traced_product(phi, v, *problem.tensors[:4]), expected, rtol=1e-9, atol=1e-12
     )
 
 
@@ -209,6 +211,6 @@ def test_a_regularizer_of_weights_that_do_not_adapt_does_not_count(run):
     )
     phi = inner.start() + 0.1
     vectors = networks.directions(phi, 1)
-    (ours,) = networks.products(run, GaussNewton(), inner, phi, vectors)
+    (product,) = networks.products(run, GaussNewton(), inner, phi, vectors)
     (exact,) = networks.products(run, Hessian(), inner, phi, vectors)  # linear in phi: equal
-    np.testing.assert_allclose(ours, exact, rtol=1e-9)
+    np.testing.assert_allclose(product, exact, rtol=1e-9)

@@ -63,9 +63,9 @@ def test_single_precision_equals_double(kind):
 def test_is_the_same_eagerly(kind):
     inner, phi = networks.inner_problem(networks.network(kind))
     vectors = networks.directions(phi, 1)
-    (eager,) = networks.products(lambda f, *a: f(*a), Hessian(), inner, phi, vectors)
-    (traced,) = networks.products(graph, Hessian(), inner, phi, vectors)
-    np.testing.assert_allclose(eager, traced, rtol=1e-9, atol=1e-12)
+    (eager_product,) = networks.products(lambda f, *a: f(*a), Hessian(), inner, phi, vectors)
+    (graph_product,) = networks.products(graph, Hessian(), inner, phi, vectors)
+    np.testing.assert_allclose(eager_product, graph_product, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -101,22 +101,24 @@ def test_a_strength_for_each_weight_is_the_diagonal():
 
 
 def test_weight_regularizers_enter():
-    plain, phi = networks.inner_problem(networks.perceptron(problems.mean_squared_error))
-    decayed, _ = networks.inner_problem(
+    plain_inner, phi = networks.inner_problem(networks.perceptron(problems.mean_squared_error))
+    decayed_inner, _ = networks.inner_problem(
         networks.perceptron(problems.mean_squared_error, regularizer=keras.regularizers.L2(0.5))
     )
     kernel = np.zeros(phi.shape[1])
     kernel[:9] = 1.0
     np.testing.assert_allclose(
-        decayed.value(phi) - plain.value(phi), 0.5 * np.sum(kernel * phi**2, 1), rtol=1e-10
+        decayed_inner.value(phi) - plain_inner.value(phi),
+        0.5 * np.sum(kernel * phi**2, 1),
+        rtol=1e-10,
     )
     np.testing.assert_allclose(
-        decayed.gradient(phi) - plain.gradient(phi), kernel * phi, rtol=1e-9, atol=1e-12
+        decayed_inner.gradient(phi) - plain_inner.gradient(phi), kernel * phi, rtol=1e-9, atol=1e-12
     )
     (v,) = networks.directions(phi, 1)
-    (with_decay,) = networks.products(graph, Hessian(), decayed, phi, [v])
-    (without,) = networks.products(graph, Hessian(), plain, phi, [v])
-    np.testing.assert_allclose(with_decay - without, kernel * v, rtol=1e-9, atol=1e-12)
+    (decayed_product,) = networks.products(graph, Hessian(), decayed_inner, phi, [v])
+    (plain_product,) = networks.products(graph, Hessian(), plain_inner, phi, [v])
+    np.testing.assert_allclose(decayed_product - plain_product, kernel * v, rtol=1e-9, atol=1e-12)
 
 
 def test_linearize_gives_the_gradient_and_the_mixed_derivatives():
@@ -129,17 +131,17 @@ def test_linearize_gives_the_gradient_and_the_mixed_derivatives():
     )
     np.testing.assert_allclose(linearization.gradient, inner.gradient(phi), rtol=1e-12)
     (w,) = networks.directions(phi, 1)
-    for_theta, for_nothing = linearization.mixed(w)
+    for_theta, for_unused = linearization.mixed(w)
     # theta enters the gradient as - lambda theta.
     expected = -networks.STRENGTH * np.sum(w, 0)
     np.testing.assert_allclose(np.ravel(for_theta), expected, rtol=1e-12)
-    assert for_nothing is None
+    assert for_unused is None
 
 
 def test_one_task_does_not_change_the_product_of_another():
     inner, phi = networks.inner_problem(networks.network("task_batch_normalization"))
     u, v = networks.directions(phi)
-    other = tf.concat([v[:1], u[1:]], axis=0)
-    first, second = networks.products(graph, Hessian(), inner, phi, [v, other])
+    mixed_vectors = tf.concat([v[:1], u[1:]], axis=0)
+    first, second = networks.products(graph, Hessian(), inner, phi, [v, mixed_vectors])
     np.testing.assert_allclose(first[0], second[0], rtol=1e-12)
     assert not np.allclose(first[1], second[1])

@@ -38,12 +38,12 @@ def test_lists_and_names_of_classes_are_taken():
 
 def test_rotations_reach_the_images():
     images, labels = arrays()
-    plain, turned = (
+    plain_episode, rotated_episode = (
         next(from_arrays(images, labels, query=4, rotations=r).as_numpy_iterator())
         for r in (False, True)
     )
-    assert not np.array_equal(plain[0][0], turned[0][0])
-    assert np.array_equal(plain[0][1], turned[0][1])
+    assert not np.array_equal(plain_episode[0][0], rotated_episode[0][0])
+    assert np.array_equal(plain_episode[0][1], rotated_episode[0][1])
 
 
 @pytest.mark.parametrize(

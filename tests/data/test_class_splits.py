@@ -20,14 +20,14 @@ def test_splits_are_disjoint_and_of_the_published_size(dataset):
     splits = [read_split(dataset, split) for split in SPLITS]
     assert tuple(map(len, splits)) == SIZES[dataset]
     assert all(len(set(names)) == len(names) for names in splits)
-    for one, other in itertools.combinations(splits, 2):
-        assert not set(one) & set(other)
+    for first_split, second_split in itertools.combinations(splits, 2):
+        assert not set(first_split) & set(second_split)
 
 
 def test_ranges_of_glyphs_do_not_meet():
     ranges = [read_split("glyphs", split) for split in SPLITS]
-    for one, other in itertools.pairwise(ranges):
-        assert one["first_class"] + one["size"] <= other["first_class"]
+    for class_range, next_range in itertools.pairwise(ranges):
+        assert class_range["first_class"] + class_range["size"] <= next_range["first_class"]
     assert [known["default_classes"] for known in ranges] == [600, 100, 200]
 
 

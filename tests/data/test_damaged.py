@@ -72,7 +72,7 @@ def test_an_image_that_ends_early(copy):
 
 
 @pytest.mark.slow
-def test_the_whole_copy_is_read(copy):
+def test_the_intact_copy_is_read(copy):
     folder, _ = copy
     (x, _), _ = next(iter(ki.data.omniglot("test", data_dir=pathlib.Path(folder))))
     assert np.isfinite(x.numpy()).all()

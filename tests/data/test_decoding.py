@@ -38,10 +38,10 @@ def test_growing_is_smooth_and_shape_is_static():
     pixels[:, 1] = 240
     row = decode(png(pixels), 8, 1).numpy()[0, :, 0]
     assert np.all(np.diff(row.astype(int)) >= 0) and len(set(row)) > 3
-    traced = tf.function(lambda e: decode(e, 8, 1), autograph=False).get_concrete_function(
+    traced_decode = tf.function(lambda e: decode(e, 8, 1), autograph=False).get_concrete_function(
         tf.TensorSpec((), tf.string)
     )
-    assert traced.output_shapes == (8, 8, 1)
+    assert traced_decode.output_shapes == (8, 8, 1)
 
 
 @pytest.mark.parametrize("encode", [tf.io.encode_jpeg, tf.io.encode_png])

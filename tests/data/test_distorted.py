@@ -36,65 +36,69 @@ def centers(images):
 
 def test_nothing_changes_without_distortion():
     tasks = ki.data.glyphs("train", classes=20, seed=3)
-    plain, same = first(tasks)[0], first(ki.data.distorted(tasks, **NONE))[0]
-    for a, b in zip(tf.nest.flatten(plain), tf.nest.flatten(same), strict=True):
+    plain_episode, distorted_episode = first(tasks)[0], first(ki.data.distorted(tasks, **NONE))[0]
+    for a, b in zip(
+        tf.nest.flatten(plain_episode), tf.nest.flatten(distorted_episode), strict=True
+    ):
         np.testing.assert_allclose(a, b, atol=1e-6)
 
 
 def test_a_turn_keeps_the_distance_from_the_center():
-    right, down = centers(distort(blob(), KEY, math.radians(60), 0.0, 0.0).numpy())
-    np.testing.assert_allclose(np.hypot(right, down), 6, atol=0.05)
-    angles = np.degrees(np.arctan2(down, right))
+    x, y = centers(distort(blob(), KEY, math.radians(60), 0.0, 0.0).numpy())
+    np.testing.assert_allclose(np.hypot(x, y), 6, atol=0.05)
+    angles = np.degrees(np.arctan2(y, x))
     assert angles.min() < -40 and angles.max() > 40 and np.abs(angles).max() <= 60.5
 
 
 def test_a_zoom_changes_the_distance_and_a_shift_the_place():
-    right, down = centers(distort(blob(), KEY, 0.0, 0.3, 0.0).numpy())
-    np.testing.assert_allclose(down, 0, atol=1e-3)
-    assert right.min() < 5 and right.max() > 7 and 6 * 0.69 < right.min() < right.max() < 6 * 1.31
-    right, down = centers(distort(blob(), KEY, 0.0, 0.0, 0.1).numpy())
-    assert np.abs(right - 6).max() <= 3.3 + 0.1 and np.abs(right - 6).max() > 2.5
-    assert np.abs(down).max() <= 3.3 + 0.1 and np.abs(down).max() > 2.5
+    x, y = centers(distort(blob(), KEY, 0.0, 0.3, 0.0).numpy())
+    np.testing.assert_allclose(y, 0, atol=1e-3)
+    assert x.min() < 5 and x.max() > 7 and 6 * 0.69 < x.min() < x.max() < 6 * 1.31
+    x, y = centers(distort(blob(), KEY, 0.0, 0.0, 0.1).numpy())
+    assert np.abs(x - 6).max() <= 3.3 + 0.1 and np.abs(x - 6).max() > 2.5
+    assert np.abs(y).max() <= 3.3 + 0.1 and np.abs(y).max() > 2.5
 
 
 def test_a_mirror_exchanges_left_and_right_in_half_of_the_images():
     images = tf.random.uniform([200, 9, 8, 3])
-    out = distort(images, KEY, 0.0, 0.0, 0.0, mirror=True).numpy()
-    same = np.abs(out - images).max((1, 2, 3)) < 1e-5
-    turned = np.abs(out - images[:, :, ::-1]).max((1, 2, 3)) < 1e-5
-    assert (same ^ turned).all() and 70 < same.sum() < 130
+    outputs = distort(images, KEY, 0.0, 0.0, 0.0, mirror=True).numpy()
+    is_original = np.abs(outputs - images).max((1, 2, 3)) < 1e-5
+    is_mirrored = np.abs(outputs - images[:, :, ::-1]).max((1, 2, 3)) < 1e-5
+    assert (is_original ^ is_mirrored).all() and 70 < is_original.sum() < 130
 
 
 def test_a_mirrored_image_is_the_mirror_of_the_distorted_one():
-    plain = distort(blob(), KEY, math.radians(60), 0.2, 0.1).numpy()
-    mirrored = distort(blob(), KEY, math.radians(60), 0.2, 0.1, mirror=True).numpy()
-    same = np.abs(mirrored - plain).max((1, 2, 3)) < 1e-4
-    turned = np.abs(mirrored - plain[:, :, ::-1]).max((1, 2, 3)) < 1e-4
-    assert (same ^ turned).all() and 0 < same.sum() < 50
+    plain_images = distort(blob(), KEY, math.radians(60), 0.2, 0.1).numpy()
+    mirrored_images = distort(blob(), KEY, math.radians(60), 0.2, 0.1, mirror=True).numpy()
+    is_original = np.abs(mirrored_images - plain_images).max((1, 2, 3)) < 1e-4
+    is_mirrored = np.abs(mirrored_images - plain_images[:, :, ::-1]).max((1, 2, 3)) < 1e-4
+    assert (is_original ^ is_mirrored).all() and 0 < is_original.sum() < 50
 
 
 def test_reflected_edges_leave_nothing_empty():
-    ones = tf.ones([20, 16, 16, 3])
-    empty, reflected = (
-        distort(ones, KEY, 0.2, 0.1, 0.2, edges=edges).numpy() for edges in ("empty", "reflected")
+    white_images = tf.ones([20, 16, 16, 3])
+    images_with_gaps, reflected_images = (
+        distort(white_images, KEY, 0.2, 0.1, 0.2, edges=edges).numpy()
+        for edges in ("empty", "reflected")
     )
-    assert empty.min() == 0
-    np.testing.assert_allclose(reflected, 1, atol=1e-5)
+    assert images_with_gaps.min() == 0
+    np.testing.assert_allclose(reflected_images, 1, atol=1e-5)
 
 
 def test_light_changes_every_channel_of_an_image_by_a_factor():
     images = tf.random.uniform([50, 6, 6, 3], 0.5, 1.0)
     factors = (relit(images, KEY, 0.3) / images).numpy()
     assert np.ptp(factors, axis=(1, 2)).max() < 1e-5
-    one = factors[:, 0, 0]
-    assert np.abs(one - 1).max() <= 0.3 and one.min() < 0.75 and one.max() > 1.25
-    assert np.ptp(one, axis=1).min() > 1e-3  # not the same for all channels
+    image_factors = factors[:, 0, 0]
+    assert np.abs(image_factors - 1).max() <= 0.3
+    assert image_factors.min() < 0.75 and image_factors.max() > 1.25
+    assert np.ptp(image_factors, axis=1).min() > 1e-3  # not the same for all channels
 
 
-def test_every_image_is_distorted_by_itself_and_labels_stay():
+def test_every_image_is_distorted_independently_and_labels_stay():
     tasks = ki.data.glyphs("train", classes=20, shot=1, query=2, seed=3)
-    same = tasks.map(lambda s, q: ((s[0][:1] * tf.ones([5, 1, 1, 1]), s[1]), q))
-    ((x, y), (_, t)) = first(ki.data.distorted(same))[0]
+    tasks_of_one_image = tasks.map(lambda s, q: ((s[0][:1] * tf.ones([5, 1, 1, 1]), s[1]), q))
+    ((x, y), (_, t)) = first(ki.data.distorted(tasks_of_one_image))[0]
     assert all(np.abs(x[i] - x[j]).max() > 0.1 for i, j in itertools.combinations(range(5), 2))
     np.testing.assert_array_equal(y, range(5))
     np.testing.assert_array_equal(t, np.repeat(range(5), 2))
@@ -107,13 +111,13 @@ def test_every_image_is_distorted_by_itself_and_labels_stay():
         {"mirror": True, "light": 0.3, "edges": "reflected"},
     ],
 )
-def test_a_stream_goes_on_where_it_was(settings):
-    whole = first(
+def test_a_stream_resumes_at_its_position(settings):
+    expected = first(
         ki.data.distorted(ki.data.glyphs("train", classes=20, seed=3), **settings, seed=3), 4
     )
-    later = ki.data.glyphs("train", classes=20, seed=3, start=2)
-    rest = ki.data.distorted(later, **settings, seed=3, start=2)
-    for a, b in zip(whole[2:], first(rest, 2), strict=True):
+    resumed_glyphs = ki.data.glyphs("train", classes=20, seed=3, start=2)
+    resumed_tasks = ki.data.distorted(resumed_glyphs, **settings, seed=3, start=2)
+    for a, b in zip(expected[2:], first(resumed_tasks, 2), strict=True):
         tf.nest.map_structure(np.testing.assert_array_equal, a, b)
     batch = ki.data.distorted(ki.data.glyphs("train", classes=20)).batch(4)
     assert batch.element_spec[0][0].shape == (4, 5, 28, 28, 1)

@@ -37,14 +37,14 @@ def test_every_class_has_its_examples_and_one_label():
 
 
 def test_class_labels_are_the_same_in_every_episode():
-    drawn = numbered_pool().episodes(5, 2, 3, 0, "train", class_labels=True)
-    assert drawn.classes == 12
-    seen = set()
-    for (support_x, support_y), (query_x, query_y) in take(drawn, 20):
+    dataset = numbered_pool().episodes(5, 2, 3, 0, "train", class_labels=True)
+    assert dataset.classes == 12
+    query_labels = set()
+    for (support_x, support_y), (query_x, query_y) in take(dataset, 20):
         assert support_y.tolist() == (ids_of(support_x) // 100).tolist()
         assert query_y.tolist() == (ids_of(query_x) // 100).tolist()
-        seen.update(query_y.tolist())
-    assert seen == set(range(12))
+        query_labels.update(query_y.tolist())
+    assert query_labels == set(range(12))
 
 
 def test_class_labels_of_turned_classes_are_others():
@@ -52,18 +52,18 @@ def test_class_labels_of_turned_classes_are_others():
     images = np.zeros((40, 4, 4, 1), "float32")
     images[:, 0, 0] = 1 + np.arange(40)[:, None] // 10
     pool = ExamplePool.from_labels(images, np.arange(40) // 10)
-    drawn = pool.episodes(3, 1, 2, 0, "train", rotations=True, class_labels=True)
-    assert drawn.classes == 16
+    dataset = pool.episodes(3, 1, 2, 0, "train", rotations=True, class_labels=True)
+    assert dataset.classes == 16
     corners = [(0, 0), (3, 0), (3, 3), (0, 3)]  # of anticlockwise quarter turns
-    for (support_x, support_y), _ in take(drawn, 20):
+    for (support_x, support_y), _ in take(dataset, 20):
         for image, label in zip(support_x, support_y, strict=True):
             assert image[corners[label % 4]] == 1 + label // 4
 
 
 def test_support_and_query_are_disjoint_and_without_repetition():
     for (support_x, _), (query_x, _) in take(episodes(numbered_pool(), shot=3, query=5), 20):
-        drawn = np.concatenate([ids_of(support_x), ids_of(query_x)])
-        assert len(set(drawn)) == len(drawn) == 40
+        ids = np.concatenate([ids_of(support_x), ids_of(query_x)])
+        assert len(set(ids)) == len(ids) == 40
 
 
 def test_the_same_seed_gives_the_same_episodes_in_any_run():
@@ -79,8 +79,8 @@ def test_an_element_depends_on_its_index_only():
 
 
 def test_elements_differ():
-    drawn = {tuple(ids_of(support[0])) for support, _ in take(episodes(numbered_pool()), 50)}
-    assert len(drawn) == 50
+    ids = {tuple(ids_of(support[0])) for support, _ in take(episodes(numbered_pool()), 50)}
+    assert len(ids) == 50
 
 
 @pytest.mark.slow
@@ -138,23 +138,23 @@ def test_uint8_is_scaled_and_float_is_not():
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_class_is_turned_alike_in_support_and_query(channels):
     rng = np.random.default_rng(0)
-    plain = rng.integers(0, 256, (6, 5, 5, channels), dtype=np.uint8)
-    pool = ExamplePool.from_labels(np.repeat(plain, 8, axis=0), np.repeat(np.arange(6), 8))
-    turned = {}
+    images = rng.integers(0, 256, (6, 5, 5, channels), dtype=np.uint8)
+    pool = ExamplePool.from_labels(np.repeat(images, 8, axis=0), np.repeat(np.arange(6), 8))
+    rotated_images = {}
     for index in range(6):
         for quarters in range(4):
-            image = np.rot90(plain[index], quarters).astype("float32") / np.float32(255)
-            turned[image.tobytes()] = (index, quarters)
-    seen = []
+            image = np.rot90(images[index], quarters).astype("float32") / np.float32(255)
+            rotated_images[image.tobytes()] = (index, quarters)
+    rotations = []
     for (support_x, support_y), (query_x, query_y) in take(episodes(pool, rotations=True), 60):
-        support = [turned[x.tobytes()] for x in support_x]  # a KeyError: not a rotation
-        query = [turned[x.tobytes()] for x in query_x]
+        support = [rotated_images[x.tobytes()] for x in support_x]  # a KeyError: not a rotation
+        query = [rotated_images[x.tobytes()] for x in query_x]
         of_label = dict(zip(support_y, support, strict=True))
         assert [of_label[y] for y in support_y] == support
         assert [of_label[y] for y in query_y] == query
         assert len({index for index, _ in of_label.values()}) == 5
-        seen += [quarters for _, quarters in of_label.values()]
-    assert np.bincount(seen, minlength=4).min() > 300 / 4 - 5 * np.sqrt(300 / 4)
+        rotations += [quarters for _, quarters in of_label.values()]
+    assert np.bincount(rotations, minlength=4).min() > 300 / 4 - 5 * np.sqrt(300 / 4)
 
 
 @pytest.mark.parametrize("rotations", [False, True])
@@ -170,8 +170,8 @@ def test_an_iterator_is_saved_and_restored_in_the_middle(tmp_path, rotations):
     expected = [next(first) for _ in range(4)]
     second = iterator()
     tf.train.Checkpoint(iterator=second).restore(path).assert_consumed()
-    restored = [next(second) for _ in range(4)]
-    assert same(expected, restored)
+    elements = [next(second) for _ in range(4)]
+    assert same(expected, elements)
     # The position is stored, and not the episodes made ahead (TensorFlow: not so on macOS).
     assert (
         sys.platform == "darwin" or sum(file.stat().st_size for file in tmp_path.iterdir()) < 20_000
@@ -200,7 +200,7 @@ def test_a_stream_takes_any_sampler():
         ({"seed": -1}, r"`seed`\. Expected an integer of at least 0.*seed=-1"),
     ],
 )
-def test_numbers_out_of_range_are_refused_at_once(change, message):
+def test_numbers_out_of_range_are_refused_early(change, message):
     with pytest.raises(ValueError, match=message):
         episodes(numbered_pool(), **change)
 

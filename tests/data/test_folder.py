@@ -62,13 +62,13 @@ def test_a_split_is_a_folder(animals, tmp_path_factory, folder, split):
 
 def test_splits_have_unrelated_episodes(animals, tmp_path_factory):
     root = tmp_path_factory.mktemp("root")
-    drawn = []
+    episodes = []
     for split in ("train", "test"):
         (root / split).symlink_to(animals)
         tasks = from_folder(root, split, way=2, query=2, image_size=4).take(10)
-        drawn.append(np.stack([support[0] for support, _ in tasks.as_numpy_iterator()]))
+        episodes.append(np.stack([support[0] for support, _ in tasks.as_numpy_iterator()]))
         (root / split).unlink()
-    assert not np.array_equal(*drawn)
+    assert not np.array_equal(*episodes)
 
 
 def test_a_class_of_two_splits_is_refused(animals, tmp_path_factory):

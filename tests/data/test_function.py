@@ -23,13 +23,15 @@ def flat(episode):
 
 def test_episodes_depend_on_seed_and_number_alone():
     episodes = list(ki.data.from_function(words, seed=3).take(4).as_numpy_iterator())
-    again = list(ki.data.from_function(words, seed=3, start=2).take(2).as_numpy_iterator())
-    other = next(ki.data.from_function(words, seed=4).as_numpy_iterator())
-    for a, b in zip(episodes[2:], again, strict=True):
+    resumed_episodes = list(
+        ki.data.from_function(words, seed=3, start=2).take(2).as_numpy_iterator()
+    )
+    reseeded_episode = next(ki.data.from_function(words, seed=4).as_numpy_iterator())
+    for a, b in zip(episodes[2:], resumed_episodes, strict=True):
         for x, y in zip(flat(a), flat(b), strict=True):
             np.testing.assert_array_equal(x, y)
-    different = [episodes[1], again[0], other]
-    assert not any(np.array_equal(flat(x)[0], flat(episodes[0])[0]) for x in different)
+    different_episodes = [episodes[1], resumed_episodes[0], reseeded_episode]
+    assert not any(np.array_equal(flat(x)[0], flat(episodes[0])[0]) for x in different_episodes)
 
 
 def test_structures_shapes_and_dtypes_are_those_of_the_function():
@@ -78,12 +80,12 @@ def test_tasks_of_any_size_are_padded_with_weights():
     assert tasks.batch(4).element_spec[0][2] == tf.TensorSpec((4, 3), tf.float32)
     sizes = set()
     for number, task in enumerate(tasks.take(12).as_numpy_iterator()):
-        for part, drawn in zip(task, any_size(np.random.default_rng([0, number])), strict=True):
+        for part, expected in zip(task, any_size(np.random.default_rng([0, number])), strict=True):
             x, y, weights = part
-            count = len(drawn[1])
+            count = len(expected[1])
             assert weights.tolist() == [1.0] * count + [0.0] * (len(weights) - count)
-            np.testing.assert_array_equal(x["a"][:count], drawn[0]["a"])
-            np.testing.assert_array_equal(y[:count], drawn[1])
+            np.testing.assert_array_equal(x["a"][:count], expected[0]["a"])
+            np.testing.assert_array_equal(y[:count], expected[1])
             assert not np.any(x["a"][count:])
         sizes.add(int(task[0][2].sum()))
     assert sizes == {1, 2, 3}

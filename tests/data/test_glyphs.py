@@ -13,10 +13,11 @@ def test_shapes_and_range():
 
 
 def test_a_drawing_depends_on_class_and_example_only():
-    many = render(0, 40, 6)
-    assert np.array_equal(render(0, 3, 6), many[:3])
-    assert np.array_equal(render(30, 10, 6), many[30:])  # across the blocks that are drawn at once
-    assert np.array_equal(render(0, 40, 2), many[:, :2])
+    drawings = render(0, 40, 6)
+    assert np.array_equal(render(0, 3, 6), drawings[:3])
+    # Across the blocks that are drawn at once.
+    assert np.array_equal(render(30, 10, 6), drawings[30:])
+    assert np.array_equal(render(0, 40, 2), drawings[:, :2])
 
 
 def test_drawings_are_what_they_always_were():
@@ -38,10 +39,10 @@ def test_every_drawing_is_a_legible_character():
 
 def test_examples_vary_and_resemble_their_class():
     images = render(0, 60, 4).reshape(60, 4, -1) / 255.0
-    within = np.linalg.norm(images[:, 0] - images[:, 1], axis=-1)
-    between = np.linalg.norm(images[:-1, 0] - images[1:, 1], axis=-1)
-    assert within.min() > 1.0
-    assert within.mean() < 0.9 * between.mean()
+    distances_within = np.linalg.norm(images[:, 0] - images[:, 1], axis=-1)
+    distances_between = np.linalg.norm(images[:-1, 0] - images[1:, 1], axis=-1)
+    assert distances_within.min() > 1.0
+    assert distances_within.mean() < 0.9 * distances_between.mean()
 
 
 def test_pixels_alone_do_not_solve_it():

@@ -78,18 +78,18 @@ NOT_DECODED = {
 
 def test_all_kinds_are_read():
     for kind, (encoded, pixels) in READ.items():
-        found = decode(tf.constant(encoded), 8, 3).numpy().astype(int)
-        assert np.abs(found - pixels).max() <= (12 if "JPEG" in kind else 0), kind
+        image = decode(tf.constant(encoded), 8, 3).numpy().astype(int)
+        assert np.abs(image - pixels).max() <= (12 if "JPEG" in kind else 0), kind
 
 
 def test_tiff_is_read_by_pillow_from_memory_and_from_files(tmp_path):
     for number, (encoded, _) in enumerate(BY_PILLOW.values()):
         folder(tmp_path, {f"a/{number}.tif": encoded, f"b/{number}.tiff": encoded})
-    held = load_pool(tmp_path, 8, 3).examples
-    read = load_pool(tmp_path, 8, 3, in_memory=False).examples.read(tf.range(2 * len(BY_PILLOW)))
-    assert np.array_equal(read, held)
-    for kind, found, (_, pixels) in zip(BY_PILLOW, held, BY_PILLOW.values(), strict=False):
-        assert np.array_equal(found, pixels), kind
+    examples = load_pool(tmp_path, 8, 3).examples
+    pool_of_files = load_pool(tmp_path, 8, 3, in_memory=False)
+    assert np.array_equal(pool_of_files.examples.read(tf.range(2 * len(BY_PILLOW))), examples)
+    for kind, image, (_, pixels) in zip(BY_PILLOW, examples, BY_PILLOW.values(), strict=False):
+        assert np.array_equal(image, pixels), kind
 
 
 def test_pillow_that_is_not_installed_is_asked_for(tmp_path, monkeypatch):
@@ -114,11 +114,12 @@ def folder(root, files):
     return root
 
 
-def test_endings_in_any_case_are_read_and_other_files_are_not_looked_at(tmp_path):
+def test_suffixes_in_any_case_are_read_and_other_files_are_ignored(tmp_path):
     file = READ["PNG"][0]
     names = [f"a/1{ending}" for ending in EXTENSIONS] + [f"a/2{e.upper()}" for e in EXTENSIONS]
-    others = ["a/.DS_Store", "a/Thumbs.db", "a/._1.png", "a/notes.txt", ".DS_Store", ".git/x.png"]
-    root = folder(tmp_path, dict.fromkeys(names, file) | dict.fromkeys(others, b"none"))
+    other_names = ["a/.DS_Store", "a/Thumbs.db", "a/._1.png", "a/notes.txt"]
+    other_names += [".DS_Store", ".git/x.png"]
+    root = folder(tmp_path, dict.fromkeys(names, file) | dict.fromkeys(other_names, b"none"))
     pixels, _, classes = load_examples(root, 8, 3)
     assert classes == ["a"]
     assert len(pixels) == len(names)

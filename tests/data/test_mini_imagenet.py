@@ -34,9 +34,9 @@ def test_validation_may_be_called_val(class_folders):
 
 
 def test_a_class_in_the_wrong_split_is_refused(class_folders):
-    stray = read_split("mini_imagenet", "test")[0]
-    (class_folders / "test" / stray).rename(class_folders / "train" / stray)
-    with pytest.raises(ValueError, match=rf"no class of the test split among.*train.*{stray}"):
+    class_name = read_split("mini_imagenet", "test")[0]
+    (class_folders / "test" / class_name).rename(class_folders / "train" / class_name)
+    with pytest.raises(ValueError, match=rf"no class of the test split among.*train.*{class_name}"):
         mini_imagenet("train", way=2, shot=1, query=1, data_dir=class_folders)
 
 

@@ -100,9 +100,9 @@ def test_the_published_characters(published_data):
     assert len({image.tobytes() for image in images}) == 400
     # Drawings of one character resemble each other more than those of two.
     flat = support_x.reshape(20, 5, -1)
-    within = ((flat[:, 0] - flat[:, 1]) ** 2).sum(axis=-1).mean()
-    between = ((flat[:-1, 0] - flat[1:, 1]) ** 2).sum(axis=-1).mean()
-    assert within < between
+    distance_within = ((flat[:, 0] - flat[:, 1]) ** 2).sum(axis=-1).mean()
+    distance_between = ((flat[:-1, 0] - flat[1:, 1]) ** 2).sum(axis=-1).mean()
+    assert distance_within < distance_between
 
 
 @pytest.mark.slow

@@ -66,8 +66,8 @@ def test_bad_settings_are_refused(change, message):
 
 
 def test_start_passes_over_episodes():
-    whole = list(sinusoid(seed=4).take(5))
-    late = list(sinusoid(seed=4, start=3).take(2))
-    for expected, received in zip(whole[3:], late, strict=True):
+    all_episodes = list(sinusoid(seed=4).take(5))
+    episodes = list(sinusoid(seed=4, start=3).take(2))
+    for expected, received in zip(all_episodes[3:], episodes, strict=True):
         np.testing.assert_array_equal(received[0][0], expected[0][0])
         np.testing.assert_array_equal(received[1][1], expected[1][1])

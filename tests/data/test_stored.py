@@ -39,29 +39,33 @@ def first(dataset, count=3):
     "settings", [{}, {"rotations": True, "class_labels": True, "channels": 1}], ids=str
 )
 def test_episodes_from_files_are_those_from_memory(folder, settings):
-    read, held = tasks(folder, False, **settings), tasks(folder, True, **settings)
-    assert read.classes == held.classes and read.element_spec == held.element_spec
-    for one, other in zip(first(read), first(held), strict=True):
-        tf.nest.map_structure(np.testing.assert_array_equal, one, other)
-    batch, expected = next(iter(read.batch(2))), next(iter(held.batch(2)))
+    tasks_of_files = tasks(folder, False, **settings)
+    tasks_in_memory = tasks(folder, True, **settings)
+    assert tasks_of_files.classes == tasks_in_memory.classes
+    assert tasks_of_files.element_spec == tasks_in_memory.element_spec
+    for episode, expected_episode in zip(
+        first(tasks_of_files), first(tasks_in_memory), strict=True
+    ):
+        tf.nest.map_structure(np.testing.assert_array_equal, episode, expected_episode)
+    batch, expected = next(iter(tasks_of_files.batch(2))), next(iter(tasks_in_memory.batch(2)))
     tf.nest.map_structure(np.testing.assert_array_equal, batch, expected)
 
 
 @pytest.mark.slow
 def test_reading_resumes_by_number_and_by_checkpoint(folder, tmp_path):
-    everything = first(tasks(folder, False), 4)
-    (later,) = first(tasks(folder, False, start=3), 1)
-    tf.nest.map_structure(np.testing.assert_array_equal, later, everything[3])
+    episodes = first(tasks(folder, False), 4)
+    (resumed_episode,) = first(tasks(folder, False, start=3), 1)
+    tf.nest.map_structure(np.testing.assert_array_equal, resumed_episode, episodes[3])
     iterator = iter(tasks(folder, False))
     next(iterator), next(iterator)
     path = tf.train.Checkpoint(iterator=iterator).save(str(tmp_path / "position"))
-    other = iter(tasks(folder, False))
-    tf.train.Checkpoint(iterator=other).restore(path)
-    found = tf.nest.map_structure(lambda x: x.numpy(), next(other))
-    tf.nest.map_structure(np.testing.assert_array_equal, found, everything[2])
+    restored_iterator = iter(tasks(folder, False))
+    tf.train.Checkpoint(iterator=restored_iterator).restore(path)
+    restored_episode = tf.nest.map_structure(lambda x: x.numpy(), next(restored_iterator))
+    tf.nest.map_structure(np.testing.assert_array_equal, restored_episode, episodes[2])
 
 
-def test_images_are_held_up_to_a_size_and_it_is_said_once(folder, capsys, monkeypatch):
+def test_images_are_held_up_to_a_size_and_larger_sets_print_it_once(folder, capsys, monkeypatch):
     monkeypatch.setattr(stored, "LARGEST_POOL", 100)
     monkeypatch.setattr(stored, "_told", set())
     tasks(folder, None)
@@ -71,11 +75,13 @@ def test_images_are_held_up_to_a_size_and_it_is_said_once(folder, capsys, monkey
     assert not capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("in_memory", "how"), [(True, "decoded"), (False, "not images")])
-def test_all_files_that_are_no_images_are_named(folder, in_memory, how):
+@pytest.mark.parametrize(("in_memory", "way_out"), [(True, "decoded"), (False, "not images")])
+def test_all_files_that_are_no_images_are_named(folder, in_memory, way_out):
     for name in ("class_0/0.png", "class_2/3.png"):
         (folder / name).write_bytes(b"no image")
-    with pytest.raises(ValueError, match=rf"class_0/0\.png', .*class_2/3\.png'\], which .*{how}"):
+    with pytest.raises(
+        ValueError, match=rf"class_0/0\.png', .*class_2/3\.png'\], which .*{way_out}"
+    ):
         tasks(folder, in_memory)
 
 
@@ -94,7 +100,7 @@ def test_files_that_end_early_are_named_when_they_are_read(folder):
 def test_memory_does_not_grow_with_the_number_of_images(tmp_path):
     command = [sys.executable, "-m", "benchmarks.cost.stored_images", "--images=200000"]
     limits = ["--at_most_mb=90", "--episodes=20", "--compare=False"]
-    done = subprocess.run(
+    process = subprocess.run(
         [*command, *limits, f"--folder={tmp_path}"], capture_output=True, text=True, check=False
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert process.returncode == 0, process.stdout + process.stderr

@@ -61,14 +61,14 @@ def test_files_and_frames_give_what_mappings_give(tmp_path):
     tables = [TABLE, path]
     pandas = pytest.importorskip("pandas")
     tables.append(pandas.DataFrame(TABLE))
-    several = [
+    task_sets = [
         ki.data.from_table(table, "sold", "shop", shot=2, query=1, seed=3, start=start)
         for table, start in [*((table, 1) for table in tables), (TABLE, 0)]
     ]
-    *alike, earlier = [[*one.take(3).as_numpy_iterator()] for one in several]
-    for one in [*alike[1:], earlier[1:]]:
-        tf.nest.map_structure(np.testing.assert_array_equal, [*one[:2]], alike[0][:2])
-    assert several[0].element_spec[0][0].shape == (2, 3)  # all columns but the label and the task
+    *lists, full_list = [[*tasks.take(3).as_numpy_iterator()] for tasks in task_sets]
+    for episodes in [*lists[1:], full_list[1:]]:
+        tf.nest.map_structure(np.testing.assert_array_equal, [*episodes[:2]], lists[0][:2])
+    assert task_sets[0].element_spec[0][0].shape == (2, 3)  # all columns but the label and the task
 
 
 @pytest.mark.slow

@@ -60,13 +60,13 @@ def test_splits_are_merged_and_images_resized(squares):
     assert sorted(levels(pool)) == [0, 30, 50, 100, 130, 150]
 
 
-def test_a_class_that_is_not_there_is_named(squares):
+def test_a_missing_class_is_named(squares):
     with pytest.raises(ValueError, match=r"`data_dir`.*lacks \['z'\]"):
         load_pool(squares, "train", ["a", "z"], 4, 1)
 
 
 @pytest.fixture
-def no_network(monkeypatch):
+def fail_to_connect(monkeypatch):
     def fail(*_):
         raise socket.gaierror(-2, "Name or service not known")
 
@@ -74,13 +74,13 @@ def no_network(monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", fail)
 
 
-def test_no_network_says_what_to_do(no_network, tmp_path):
-    with pytest.raises(OSError, match="mnist") as caught:
+def test_no_network_says_what_to_do(fail_to_connect, tmp_path):
+    with pytest.raises(OSError, match="mnist") as error:
         prepared_builder("mnist", tmp_path, host="example.org")
-    message = str(caught.value)
+    message = str(error.value)
     assert str(tmp_path) in message and "example.org" in message
     assert "tfds build mnist" in message and "Name or service not known" in message
-    assert isinstance(caught.value.__cause__, OSError)
+    assert isinstance(error.value.__cause__, OSError)
 
 
 def test_a_failed_download_is_reported_with_its_cause(monkeypatch, tmp_path):
@@ -92,12 +92,12 @@ def test_a_failed_download_is_reported_with_its_cause(monkeypatch, tmp_path):
     monkeypatch.setattr(urllib.request, "getproxies", lambda: {"https": "proxy"})
     monkeypatch.setattr(builder, "download_and_prepare", fail)
     monkeypatch.setattr(tfds, "builder", lambda *_, **__: builder)
-    with pytest.raises(OSError, match="PermissionError: read-only") as caught:
+    with pytest.raises(OSError, match="PermissionError: read-only") as error:
         prepared_builder("mnist", tmp_path, host="example.org")
-    assert isinstance(caught.value.__cause__, PermissionError)
+    assert isinstance(error.value.__cause__, PermissionError)
 
 
-def test_prepared_data_need_no_network(no_network, squares):
+def test_prepared_data_need_no_network(fail_to_connect, squares):
     folder = squares.data_path.parent.parent
     assert prepared_builder("squares", folder, host="example.org").info.name == "squares"
 
@@ -108,12 +108,12 @@ def test_missing_tfds_says_how_to_install_it(monkeypatch):
         prepared_builder("mnist", None, host="example.org")
 
 
-def test_a_proxy_that_does_not_answer_is_said_at_once(monkeypatch, tmp_path):
+def test_a_proxy_that_does_not_answer_is_reported_soon(monkeypatch, tmp_path):
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
-    since = time.monotonic()
+    begin = time.monotonic()
     with pytest.raises(OSError, match="ProxyError"):
         prepared_builder("mnist", tmp_path, host="example.org")
-    assert time.monotonic() - since < 30
+    assert time.monotonic() - begin < 30
 
 
 def test_episodes_of_any_classification_set(squares):
@@ -169,41 +169,47 @@ def first_episodes(pool, count=3, start=0):
 
 
 @pytest.fixture(scope="module")
-def read_and_held(shards):
+def pools_of_shards(shards):
     settings = (shards, "train+test", ["c", "a"], 4, 3)
     return [load_pool(*settings, in_memory=in_memory) for in_memory in (False, True)]
 
 
-def test_records_are_read_one_by_one_as_all_at_once(shards, read_and_held):
-    read, held = read_and_held
-    assert len(shards.info.splits["train"].filepaths) == 3 and read.counts.tolist() == [40, 40]
-    assert np.array_equal(read.counts, held.counts) and read.class_names == held.class_names
-    assert np.array_equal(read.examples.read(tf.range(80)), held.examples)
+def test_records_are_equal_from_files_and_from_memory(shards, pools_of_shards):
+    pool_of_files, pool_in_memory = pools_of_shards
+    assert len(shards.info.splits["train"].filepaths) == 3
+    assert pool_of_files.counts.tolist() == pool_in_memory.counts.tolist() == [40, 40]
+    assert pool_of_files.class_names == pool_in_memory.class_names
+    assert np.array_equal(pool_of_files.examples.read(tf.range(80)), pool_in_memory.examples)
 
 
 @pytest.mark.slow
-def test_episodes_of_records_are_those_of_memory_and_resume_by_number(read_and_held):
-    read, held = read_and_held
-    everything = first_episodes(read)
-    for one, other in zip(everything, first_episodes(held), strict=True):
-        tf.nest.map_structure(np.testing.assert_array_equal, one, other)
-    (later,) = first_episodes(read, 1, start=2)
-    tf.nest.map_structure(np.testing.assert_array_equal, later, everything[2])
+def test_episodes_of_records_are_those_of_memory_and_resume_by_number(pools_of_shards):
+    pool_of_files, pool_in_memory = pools_of_shards
+    episodes = first_episodes(pool_of_files)
+    for episode, expected_episode in zip(episodes, first_episodes(pool_in_memory), strict=True):
+        tf.nest.map_structure(np.testing.assert_array_equal, episode, expected_episode)
+    (resumed_episode,) = first_episodes(pool_of_files, 1, start=2)
+    tf.nest.map_structure(np.testing.assert_array_equal, resumed_episode, episodes[2])
 
 
 @pytest.mark.slow
-def test_array_records_hold_the_same_images_as_other_files(read_and_held, tmp_path):
+def test_array_records_hold_the_same_images_as_other_files(pools_of_shards, tmp_path):
     pytest.importorskip("array_record")
     settings = (prepared(tmp_path, "array_record"), "train+test", ["c", "a"], 4, 3)
-    read, held = (load_pool(*settings, in_memory=in_memory) for in_memory in (False, True))
-    assert np.array_equal(read.examples.read(tf.range(80)), held.examples)
-    for one, other in zip(first_episodes(read), first_episodes(held), strict=True):
-        tf.nest.map_structure(np.testing.assert_array_equal, one, other)
-    rows = [{*map(bytes, pool.examples[:40])} for pool in (held, read_and_held[1])]  # of class c
+    pool_of_files, pool_in_memory = (
+        load_pool(*settings, in_memory=in_memory) for in_memory in (False, True)
+    )
+    assert np.array_equal(pool_of_files.examples.read(tf.range(80)), pool_in_memory.examples)
+    for episode, expected_episode in zip(
+        first_episodes(pool_of_files), first_episodes(pool_in_memory), strict=True
+    ):
+        tf.nest.map_structure(np.testing.assert_array_equal, episode, expected_episode)
+    pools = (pool_in_memory, pools_of_shards[1])
+    rows = [{*map(bytes, pool.examples[:40])} for pool in pools]  # of class c
     assert rows[0] == rows[1]
 
 
-def test_records_stay_in_files_by_size_and_it_is_said_once(shards, monkeypatch, capsys):
+def test_large_records_stay_in_files_and_print_it_once(shards, monkeypatch, capsys):
     monkeypatch.setattr(stored, "LARGEST_POOL", 100)
     monkeypatch.setattr(stored, "_told", set())
     for _ in range(2):
@@ -214,9 +220,9 @@ def test_records_stay_in_files_by_size_and_it_is_said_once(shards, monkeypatch, 
 
 def test_a_record_that_is_damaged_later_is_named(shards, tmp_path):
     shutil.copytree(shards.data_path, tmp_path / "shards" / "1.0.0")
-    copied = tfds.builder_from_directory(tmp_path / "shards" / "1.0.0")
-    pool = load_pool(copied, "train", ["a"], 4, 3, in_memory=False)
-    file = pathlib.Path(copied.info.splits["train"].filepaths[1])
+    builder = tfds.builder_from_directory(tmp_path / "shards" / "1.0.0")
+    pool = load_pool(builder, "train", ["a"], 4, 3, in_memory=False)
+    file = pathlib.Path(builder.info.splits["train"].filepaths[1])
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     with pytest.raises(tf.errors.InvalidArgumentError, match=rf"{file.name} \(record at byte \d+"):
         pool.examples.read(tf.range(20))

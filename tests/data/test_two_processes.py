@@ -47,12 +47,12 @@ def start(folder, *arguments):
 
 
 @pytest.mark.slow
-def test_one_that_is_killed_leaves_the_work_to_the_next_and_the_others_wait(tmp_path):
-    killed = start(tmp_path, "die")
-    assert any(line == "prepares\n" for line in killed.stdout)
-    waiting = [start(tmp_path) for _ in range(2)]
-    outputs = [process.communicate(timeout=300) for process in waiting]
-    assert killed.wait(60) == -9
-    assert [process.returncode for process in waiting] == [0, 0], outputs
-    assert [f"read {list(range(8))}" in out for out, _ in outputs] == [True] * 2
-    assert sum("prepares\n" in out.splitlines(keepends=True) for out, _ in outputs) == 1
+def test_another_process_takes_over_when_one_is_killed(tmp_path):
+    first_process = start(tmp_path, "die")
+    assert any(line == "prepares\n" for line in first_process.stdout)
+    other_processes = [start(tmp_path) for _ in range(2)]
+    outputs = [process.communicate(timeout=300) for process in other_processes]
+    assert first_process.wait(60) == -9
+    assert [process.returncode for process in other_processes] == [0, 0], outputs
+    assert [f"read {list(range(8))}" in stdout for stdout, _ in outputs] == [True] * 2
+    assert sum("prepares\n" in stdout.splitlines(keepends=True) for stdout, _ in outputs) == 1

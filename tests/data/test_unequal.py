@@ -24,23 +24,23 @@ def sets(element):
 @pytest.mark.parametrize("rule", ["uniform", "meta_dataset"])
 def test_classes_give_what_they_have_and_sets_are_disjoint(rule):
     ranges = {} if rule == "uniform" else {"shot": (1, 100), "query": 10}
-    drawn = tasks(sampler=rule, **ranges)
-    assert (drawn.way, drawn.classes) == ((3, 6), 10)
+    dataset = tasks(sampler=rule, **ranges)
+    assert (dataset.way, dataset.classes) == ((3, 6), 10)
     ways = set()
-    for element in take(drawn, 60):
+    for element in take(dataset, 60):
         (support, support_y), (query, query_y) = sets(element)
-        both = np.concatenate([support, query])
-        assert len(set(both)) == len(both)
+        ids = np.concatenate([support, query])
+        assert len(set(ids)) == len(ids)
         way = support_y.max() + 1
         ways.add(way)
         for label in range(way):
             classes = {*(support[support_y == label] // 100), *(query[query_y == label] // 100)}
-            (one,) = classes
+            (class_id,) = classes
             shots, queries = np.sum(support_y == label), np.sum(query_y == label)
-            assert shots >= 1 and queries >= 1 and shots + queries <= COUNTS[one]
+            assert shots >= 1 and queries >= 1 and shots + queries <= COUNTS[class_id]
             if rule == "uniform":
                 assert shots <= 5 and queries <= 4
-                assert queries >= 2 or shots + queries == COUNTS[one]
+                assert queries >= 2 or shots + queries == COUNTS[class_id]
         if rule == "meta_dataset":
             assert len(set(np.bincount(query_y))) == 1
         assert not np.any(element[0][2][len(support) :])  # padding comes last
@@ -88,9 +88,9 @@ def test_the_rules_of_meta_dataset(monkeypatch, smallest, largest, way):
     monkeypatch.setattr("keras_imaml.data.task_sizes.uniform", lambda *_: next(given))
     monkeypatch.setattr("keras_imaml.data.task_sizes.integers", lambda *_: way)
     rule = MetaDatasetRule((5, way), 100, 10)
-    drawn = rule.draw(tf.constant([0, 0], tf.int64), tf.constant(counts))
+    counts_of_tasks = rule.draw(tf.constant([0, 0], tf.int64), tf.constant(counts))
     expected = meta_dataset_sizes(counts, *(x.astype("float32") for x in (share, log_weights)))
-    np.testing.assert_array_equal(drawn, expected)
+    np.testing.assert_array_equal(counts_of_tasks, expected)
     assert np.sum(expected[0]) <= rule.largest(counts)[0] <= 500
 
 
@@ -101,13 +101,13 @@ def test_a_task_depends_on_its_number_only_and_on_the_seed():
 
 @pytest.fixture(scope="module")
 def in_buckets():
-    drawn = tasks(buckets=2)
-    return drawn, take(drawn.batch(3), 32)  # twice 16 meta-batches that are sorted together
+    dataset = tasks(buckets=2)
+    return dataset, take(dataset.batch(3), 32)  # twice 16 meta-batches that are sorted together
 
 
 @pytest.mark.slow
 def test_buckets_change_the_order_and_the_padding_alone(in_buckets):
-    drawn, batches = in_buckets
+    dataset, batches = in_buckets
     shapes = {(support[2].shape, query[2].shape) for support, query in batches}
     assert len(shapes) > 4
     for support, query in batches:  # padded to the largest task
@@ -123,9 +123,9 @@ def test_buckets_change_the_order_and_the_padding_alone(in_buckets):
         window = slice(48 * group, 48 * (group + 1))
         expected = take(tasks(start=48 * group), 48)
         assert sorted(map(key, ordered[window])) == sorted(map(key, expected))
-    filled = np.mean([w.mean() for batch in batches for _, _, w in batch])
-    plain = np.mean([w.mean() for element in take(drawn, 48) for _, _, w in element])
-    assert filled > 1.4 * plain
+    filled_share = np.mean([w.mean() for batch in batches for _, _, w in batch])
+    plain_share = np.mean([w.mean() for element in take(dataset, 48) for _, _, w in element])
+    assert filled_share > 1.4 * plain_share
 
 
 @pytest.mark.slow
@@ -148,30 +148,30 @@ def test_buckets_start_at_a_meta_batch():
 
 @pytest.mark.slow
 def test_distorted_tasks_keep_weights_labels_and_buckets():
-    drawn = tasks(buckets=2, start=8)
-    changed = ki.data.distorted(drawn, seed=3, start=8)
-    assert (changed.way, changed.classes) == (drawn.way, drawn.classes)
-    (_, y, w), _ = take(drawn, 1)[0]
-    (x, changed_y, changed_w), _ = take(changed, 1)[0]
-    np.testing.assert_array_equal((y, w), (changed_y, changed_w))
+    plain_tasks = tasks(buckets=2, start=8)
+    distorted_tasks = ki.data.distorted(plain_tasks, seed=3, start=8)
+    assert (distorted_tasks.way, distorted_tasks.classes) == (plain_tasks.way, plain_tasks.classes)
+    (_, y, w), _ = take(plain_tasks, 1)[0]
+    (x, distorted_y, distorted_w), _ = take(distorted_tasks, 1)[0]
+    np.testing.assert_array_equal((y, w), (distorted_y, distorted_w))
     assert x.shape == (30, 4, 4, 1)
-    assert changed.batch(4).element_spec[0][0].shape.as_list() == [4, None, 4, 4, 1]
+    assert distorted_tasks.batch(4).element_spec[0][0].shape.as_list() == [4, None, 4, 4, 1]
 
 
 def test_turned_classes_and_numbers_of_the_pool():
-    drawn = tasks(rotations=True, class_labels=True)
-    assert drawn.classes == 40
-    for (x, y, w), _ in take(drawn, 5):
-        there = w > 0
-        np.testing.assert_array_equal(y[there] // 4, ids_of(x)[there] // 100)
+    dataset = tasks(rotations=True, class_labels=True)
+    assert dataset.classes == 40
+    for (x, y, w), _ in take(dataset, 5):
+        present = w > 0
+        np.testing.assert_array_equal(y[present] // 4, ids_of(x)[present] // 100)
 
 
 @pytest.mark.parametrize("make", [ki.data.sinusoid, ki.data.unlabelled_sinusoid])
 def test_waves_of_any_size(make):
-    drawn = make(shot=(1, 4), query=6, seed=0)
-    assert drawn.batch(3).element_spec[0][2].shape == (3, 4)
+    dataset = make(shot=(1, 4), query=6, seed=0)
+    assert dataset.batch(3).element_spec[0][2].shape == (3, 4)
     counts = set()
-    for (_, _, support_w), (query_x, query_y, query_w) in take(drawn, 40):
+    for (_, _, support_w), (query_x, query_y, query_w) in take(dataset, 40):
         count = int(support_w.sum())
         assert support_w.tolist() == [1.0] * count + [0.0] * (4 - count)
         assert query_w.tolist() == [1.0] * 6 and query_x.shape == query_y.shape == (6, 1)

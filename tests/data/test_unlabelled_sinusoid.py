@@ -11,7 +11,7 @@ def episodes(count, **settings):
     return next(dataset.batch(count).as_numpy_iterator())
 
 
-def test_the_support_inputs_tell_the_wave_and_have_no_labels():
+def test_the_support_inputs_determine_the_wave_without_labels():
     (support_x, support_y), (query_x, query_y) = episodes(200, shot=3, query=7)
     assert support_y == ()
     assert support_x.shape == (200, 3, 1) and query_x.shape == query_y.shape == (200, 7, 1)
@@ -37,8 +37,8 @@ def test_splits_and_seeds_are_unrelated_and_repeatable():
     np.testing.assert_array_equal(first, episodes(4, split="train", seed=1)[1][0])
     assert np.any(first != episodes(4, split="test", seed=1)[1][0])
     assert np.any(first != episodes(4, split="train", seed=2)[1][0])
-    later = episodes(3, split="train", seed=1, start=1)[1][0]
-    np.testing.assert_array_equal(first[1:], later)
+    resumed_x = episodes(3, split="train", seed=1, start=1)[1][0]
+    np.testing.assert_array_equal(first[1:], resumed_x)
 
 
 @pytest.mark.parametrize("settings", [{"shot": 0}, {"query": 0}, {"split": "all"}, {"seed": -1}])

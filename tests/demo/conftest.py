@@ -5,13 +5,16 @@ import shutil
 
 import pytest
 
+from tests.demo.browser import PROGRAM
+
 BROWSER = os.environ.get("KERAS_IMAML_BROWSER") or shutil.which("chromium")
+BROWSER = BROWSER or (str(PROGRAM) if PROGRAM.exists() else None)
 
 
 @pytest.fixture(scope="session")
 def chromium():
     if BROWSER is None:
-        pytest.skip("needs a browser: apt-get install chromium, or set KERAS_IMAML_BROWSER")
+        pytest.skip("needs a browser: make browser, or set KERAS_IMAML_BROWSER")
     from benchmarks.pictures import demo
 
     with demo.browser(BROWSER) as browser:

@@ -22,10 +22,10 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def task():
-    made = ImageTask("omniglot")
+    image_task = ImageTask("omniglot")
     for name in ("ring", "cross"):
-        made.add(name, made.drawing(canvas(FIGURES[name])))
-    return made
+        image_task.add(name, image_task.drawing(canvas(FIGURES[name])))
+    return image_task
 
 
 @pytest.mark.parametrize("format", downloads.FORMATS)
@@ -38,27 +38,28 @@ def test_a_model_predicts_as_on_the_page(task, format, tmp_path):
     assert np.allclose(model.logits(images), task.model(images), atol=1e-3)
 
 
-def test_the_lines_make_the_model_again(task, tmp_path):
+def test_the_downloaded_lines_rebuild_the_model(task, tmp_path):
     zipfile.ZipFile(downloads.of_images(task, "LiteRT")).extractall(tmp_path)
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
     command = [sys.executable, "adapt.py"]
     subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True)
     images, _ = task.support()
-    served = tf.saved_model.load(str(tmp_path / "model"))
-    assert np.allclose(served.serve(images), task.model(images), atol=0.05)  # images of 8 bits
+    served_model = tf.saved_model.load(str(tmp_path / "model"))
+    # Images of 8 bits.
+    assert np.allclose(served_model.serve(images), task.model(images), atol=0.05)
 
 
-def test_a_curve_is_taken_home(tmp_path):
+def test_a_curve_is_downloaded(tmp_path):
     points = [(-1.0, 2.0), (0.5, -1.0)]
     model, _ = wave_task.adapted(points, 0.5, 4)
     python = downloads.wave_lines(points, 0.5, 4)
     zipfile.ZipFile(downloads.of_waves(model, "SavedModel", python)).extractall(tmp_path)
     x = np.float32([[-1.0], [3.0]])
-    served = tf.saved_model.load(str(tmp_path / "model"))
-    assert np.allclose(served.serve(x), model(x), atol=1e-4)
-    made: dict = {}
-    exec(python.rpartition("model.export")[0], made)
-    assert np.allclose(made["model"](x), model(x), atol=1e-3)
+    served_model = tf.saved_model.load(str(tmp_path / "model"))
+    assert np.allclose(served_model.serve(x), model(x), atol=1e-4)
+    namespace: dict = {}
+    exec(python.rpartition("model.export")[0], namespace)
+    assert np.allclose(namespace["model"](x), model(x), atol=1e-3)
 
 
 def test_an_unknown_format_is_refused(task):

@@ -64,7 +64,7 @@ def test_adaptations_in_a_row_leave_no_models(server, tmp_path):
 
 
 def test_twenty_classes_of_five_examples_and_no_more():
-    handlers = {one.api_name: one.fn for one in page.page().fns.values()}
+    handlers = {endpoint.api_name: endpoint.fn for endpoint in page.page().fns.values()}
     task, drawing = ImageTask("omniglot"), {"composite": canvas(FIGURES["ring"])}
     for number in range(20):
         figure = moved(FIGURES[sorted(FIGURES)[number % 5]], 0.4 + 0.1 * (number // 5))
@@ -77,8 +77,8 @@ def test_twenty_classes_of_five_examples_and_no_more():
     assert len(after) == 20 and sum(after.values()) == pytest.approx(1, abs=1e-5)
 
 
-def test_a_hundred_photographs_at_once_get_one_sentence(tmp_path):
-    handlers = {one.api_name: one.fn for one in page.page().fns.values()}
+def test_a_hundred_photographs_get_one_message(tmp_path):
+    handlers = {endpoint.api_name: endpoint.fn for endpoint in page.page().fns.values()}
     rng, task = np.random.default_rng(0), ImageTask("mini_imagenet")
     files = [demo.photograph(tmp_path, "coast", rng) for _ in range(100)]
     broken = tmp_path / "broken.jpg"
@@ -93,8 +93,8 @@ def test_a_hundred_photographs_at_once_get_one_sentence(tmp_path):
 
 @pytest.mark.skipif(shutil.which("unshare") is None, reason="needs unshare, as on Linux")
 def test_the_page_opens_without_a_network(tmp_path):
-    inside = f"ip link set lo up 2>/dev/null; exec {sys.executable} -m tests.demo.without_network"
-    command = ["unshare", "--net", "--map-root-user", "sh", "-c", inside]
+    program = f"ip link set lo up 2>/dev/null; exec {sys.executable} -m tests.demo.without_network"
+    command = ["unshare", "--net", "--map-root-user", "sh", "-c", program]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if "unshare" in result.stderr and "Operation not permitted" in result.stderr:
         pytest.skip("this machine lets no process leave its network")

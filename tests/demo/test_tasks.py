@@ -60,12 +60,12 @@ def test_adaptation_is_done_once_and_anew_after_a_change():
 
 
 def refusal(change):
-    with pytest.raises(ValueError, match=r"\.$") as caught:
+    with pytest.raises(ValueError, match=r"\.$") as error:
         change()
-    return str(caught.value)
+    return str(error.value)
 
 
-def test_each_wrong_turn_gets_a_sentence(tmp_path):
+def test_each_mistake_gets_a_message(tmp_path):
     task = ImageTask("omniglot")
     image = task.drawing(canvas(FIGURES["ring"]))
     broken = tmp_path / "broken.png"
@@ -86,16 +86,16 @@ def test_each_wrong_turn_gets_a_sentence(tmp_path):
 
 
 def test_the_graph_of_one_class_more_is_made_ahead_and_once(monkeypatch):
-    made = queue.Queue()
-    monkeypatch.setattr(learners, "warm_up", lambda *which: made.put(which))
+    graphs = queue.Queue()
+    monkeypatch.setattr(learners, "warm_up", lambda *key: graphs.put(key))
     monkeypatch.setattr(learners, "_ready", {("omniglot", 5)})
     monkeypatch.setattr(learners, "early_graphs", threading.Event())
     learners.prepare_ahead("omniglot", 3)  # as without --warm_up
     learners.early_graphs.set()
     for classes in (2, 2, 4, learners.MOST_CLASSES):
         learners.prepare_ahead("omniglot", classes)
-    assert made.get(timeout=10) == ("omniglot", 3)
-    assert made.empty()
+    assert graphs.get(timeout=10) == ("omniglot", 3)
+    assert graphs.empty()
 
 
 def test_two_windows_share_no_examples():
@@ -106,8 +106,8 @@ def test_two_windows_share_no_examples():
 
 @pytest.mark.parametrize("invert", [False, True])
 def test_a_drawing_is_centered_with_ink_one(invert):
-    drawn = canvas(moved(FIGURES["ring"], 0.5, right=0.4))
-    image = drawings.character(255 - drawn if invert else drawn, 32)
+    drawing = canvas(moved(FIGURES["ring"], 0.5, right=0.4))
+    image = drawings.character(255 - drawing if invert else drawing, 32)
     assert image.shape == (32, 32, 1) and image.dtype == np.float32
     assert image.max() > 0.5 and image.min() == 0
     rows, columns = (np.flatnonzero(image[..., 0].max(axis=axis) > 0.2) for axis in (1, 0))
@@ -118,24 +118,27 @@ def test_a_drawing_is_centered_with_ink_one(invert):
 def test_a_wave_is_fitted_and_lambda_holds_the_weights():
     x = np.linspace(-4, 4, 8)
     points = list(zip(x, 2 * np.sin(x - 1), strict=True))
-    found = {strength: wave_task.curves(points, strength, 4) for strength in (0.1, 1e4)}
-    truth = 2 * np.sin(found[0.1].x - 1)
-    near, far = found[0.1], found[1e4]
-    assert np.mean((near.after - truth) ** 2) < 0.3 < np.mean((near.before - truth) ** 2)
-    assert np.mean((far.after - far.before) ** 2) < 0.2 * np.mean((near.after - near.before) ** 2)
-    assert far.facts.moved < near.facts.moved
-    assert far.facts.strength == pytest.approx(1e4, rel=1e-5)
+    curves = {strength: wave_task.curves(points, strength, 4) for strength in (0.1, 1e4)}
+    truth = 2 * np.sin(curves[0.1].x - 1)
+    loose_curve, firm_curve = curves[0.1], curves[1e4]
+    assert (
+        np.mean((loose_curve.after - truth) ** 2) < 0.3 < np.mean((loose_curve.before - truth) ** 2)
+    )
+    moves = [np.mean((curve.after - curve.before) ** 2) for curve in (loose_curve, firm_curve)]
+    assert moves[1] < 0.2 * moves[0]
+    assert firm_curve.facts.moved < loose_curve.facts.moved
+    assert firm_curve.facts.strength == pytest.approx(1e4, rel=1e-5)
 
 
 @pytest.mark.slow
 def test_no_steps_leave_the_curve():
-    found = wave_task.curves([(1.0, 2.0)], 0.5, 0)
-    assert np.allclose(found.after, found.before, atol=1e-5) and found.facts.steps == 0
+    curves = wave_task.curves([(1.0, 2.0)], 0.5, 0)
+    assert np.allclose(curves.after, curves.before, atol=1e-5) and curves.facts.steps == 0
 
 
-def test_without_points_there_is_one_curve():
-    found = wave_task.curves([], 0.5, 4)
-    assert found.after is None and found.facts is None and found.before.shape == (201,)
+def test_there_is_one_curve_without_points():
+    curves = wave_task.curves([], 0.5, 4)
+    assert curves.after is None and curves.facts is None and curves.before.shape == (201,)
     assert "Click a point" in refusal(lambda: wave_task.adapted([], 0.5, 4))
 
 

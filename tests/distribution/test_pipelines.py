@@ -39,16 +39,16 @@ def test_training_in_pipelines_is_training(tmp_path):
     import numpy as np
 
     results = []
-    for how in ("parallel", "whole"):
-        file = tmp_path / f"{how}.npz"
-        subprocess.run([sys.executable, "-c", TRAIN, how, str(file)], check=True)
+    for mode in ("parallel", "whole"):
+        file = tmp_path / f"{mode}.npz"
+        subprocess.run([sys.executable, "-c", TRAIN, mode, str(file)], check=True)
         results.append(np.load(file))
-    ours, expected = results
+    result, expected = results
     for name in ("weights", "loss", "after"):
-        np.testing.assert_allclose(ours[name], expected[name], rtol=1e-8, atol=1e-10)
+        np.testing.assert_allclose(result[name], expected[name], rtol=1e-8, atol=1e-10)
 
 
-def test_too_late_is_said():
+def test_a_late_call_is_refused():
     tf.constant(0)  # TensorFlow has started
     with pytest.raises(RuntimeError, match="Call it before anything else runs"):
         ki.parallel_tasks()
@@ -60,5 +60,5 @@ def test_numbers_of_cores_are_checked(cores):
         ki.parallel_tasks(cores)
 
 
-def test_without_it_there_is_one_pipeline():
+def test_there_is_one_pipeline_by_default():
     assert pipelines() == 1

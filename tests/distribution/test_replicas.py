@@ -30,38 +30,38 @@ def wait(process):
 
 def free_ports(count):
     sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
+    for connection in sockets:
+        connection.bind(("127.0.0.1", 0))
+    ports = [connection.getsockname()[1] for connection in sockets]
+    for connection in sockets:
+        connection.close()
     return ports
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory):
+def single_device_result(tmp_path_factory):
     path = tmp_path_factory.mktemp("alone") / "alone.npz"
     on_replicas.main(path, "one", 1)
     return np.load(path)
 
 
-def assert_same(alone, path):
-    other = np.load(path)
-    assert set(alone) == set(other)
-    assert alone["steps"] == 7
-    for name in alone:
-        np.testing.assert_allclose(alone[name], other[name], rtol=1e-5, atol=1e-5, err_msg=name)
+def assert_same(expected, path):
+    result = np.load(path)
+    assert set(expected) == set(result)
+    assert expected["steps"] == 7
+    for name in expected:
+        np.testing.assert_allclose(expected[name], result[name], rtol=1e-5, atol=1e-5, err_msg=name)
 
 
 @pytest.mark.slow
-def test_two_devices_learn_what_one_learns(alone, tmp_path):
+def test_two_devices_learn_what_one_learns(single_device_result, tmp_path):
     wait(start(tmp_path / "two.npz", "mirrored", 2))
-    assert_same(alone, tmp_path / "two.npz")
+    assert_same(single_device_result, tmp_path / "two.npz")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [2])
-def test_workers_learn_what_one_device_learns(workers, alone, tmp_path):
+def test_workers_learn_what_one_device_learns(workers, single_device_result, tmp_path):
     ports = free_ports(workers)
     started = [
         start(tmp_path / f"{index}.npz", "worker", workers, index, *ports)
@@ -70,7 +70,7 @@ def test_workers_learn_what_one_device_learns(workers, alone, tmp_path):
     for process in started:
         wait(process)
     for index in range(workers):
-        assert_same(alone, tmp_path / f"{index}.npz")
+        assert_same(single_device_result, tmp_path / f"{index}.npz")
 
 
 @pytest.mark.slow
@@ -84,10 +84,10 @@ def test_the_last_meta_batch_may_be_of_one_task():
 
 @pytest.mark.parametrize("method", ["reset_metrics", "get_metrics_result"])
 def test_a_worker_that_is_lost_between_steps_is_named(method, scoped, monkeypatch):
-    def lost(self):
+    def fail(self):
         raise tf.errors.UnavailableError(None, None, "Collective ops is aborted by: Socket closed")
 
-    monkeypatch.setattr(keras.Model, method, lost)
+    monkeypatch.setattr(keras.Model, method, fail)
     with pytest.raises(ConnectionError, match="Another worker has ended.*Socket closed"):
         getattr(scoped[1], method)()
 
@@ -102,18 +102,18 @@ def test_a_parameter_server_is_refused(monkeypatch):
         ki.MetaLearner(learners.small(), learners.imaml())
 
 
-@pytest.mark.parametrize("outside", ["network", "learner", "all"])
-def test_what_was_made_outside_of_the_scope_is_refused(outside, monkeypatch):
+@pytest.mark.parametrize("part", ["network", "learner", "all"])
+def test_what_was_made_outside_of_the_scope_is_refused(part, monkeypatch):
     strategy = tf.distribute.MirroredStrategy(["CPU:0"])
     scope = strategy.scope()
 
     def make():
-        made = learners.small()
-        if outside == "network":
+        network = learners.small()
+        if part == "network":
             with scope:
-                ki.MetaLearner(made, learners.imaml())
-        learner = ki.MetaLearner(made, learners.imaml())
-        if outside == "learner":
+                ki.MetaLearner(network, learners.imaml())
+        learner = ki.MetaLearner(network, learners.imaml())
+        if part == "learner":
             with scope:
                 learner.compile("sgd", learners.cross_entropy())
         learner.compile("sgd", learners.cross_entropy())
@@ -135,9 +135,9 @@ def test_compile_makes_variables_in_the_scope_of_the_learner():
         learner = ki.MetaLearner(learners.small(), learners.imaml())
     learner.compile("adam", learners.cross_entropy(), metrics=["accuracy"])
     learner.evaluate(*learners.images(), verbose=0)
-    made = [*learner.optimizer.variables, *(v for m in learner.metrics for v in m.variables)]
-    assert len(made) > 10
-    assert all(strategy.extended.variable_created_in_scope(v._value) for v in made)
+    variables = [*learner.optimizer.variables, *(v for m in learner.metrics for v in m.variables)]
+    assert len(variables) > 10
+    assert all(strategy.extended.variable_created_in_scope(v._value) for v in variables)
 
 
 @pytest.mark.parametrize(
@@ -160,8 +160,8 @@ def test_what_compile_takes_is_made_in_the_scope(part, make, scoped, monkeypatch
     with pytest.raises(ValueError, match=r"made outside: \['mine'\]"):
         learner.compile(**{"optimizer": "sgd", "loss": learners.cross_entropy(), part: make()})
     with strategy.scope():
-        made = make()
-    learner.compile(**{"optimizer": "sgd", "loss": learners.cross_entropy(), part: made})
+        argument = make()
+    learner.compile(**{"optimizer": "sgd", "loss": learners.cross_entropy(), part: argument})
 
 
 @pytest.fixture(scope="module")

@@ -45,7 +45,7 @@ def test_a_running_processor_is_not_divided():
         ki.strategy("mirrored", devices=3)
 
 
-def test_workers_are_said_in_tf_config(monkeypatch):
+def test_workers_are_set_in_tf_config(monkeypatch):
     monkeypatch.setenv("TF_CONFIG", "")
     strategies._join(["10.0.0.1:2222", " 10.0.0.2:2222"], 1)
     assert json.loads(strategies.os.environ["TF_CONFIG"]) == {

@@ -76,8 +76,8 @@ def test_it_is_plain_keras_with_the_predictions_of_the_learner(build):
     before = [v.numpy() for v in learner.model.variables]
     model = learner.adapt(support_x, support_y, name="mine")
     assert model.name == "mine"
-    ours = {type(x).__module__ for x in [model, *model._flatten_layers()]}
-    assert not any(module.startswith("keras_imaml.") for module in ours)
+    modules = {type(x).__module__ for x in [model, *model._flatten_layers()]}
+    assert not any(module.startswith("keras_imaml.") for module in modules)
     expected = learner.adapt_and_predict(support_x, support_y, query_x)
     np.testing.assert_allclose(model(query_x), expected, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(model(query_x[:1]), expected[:1], rtol=1e-4, atol=1e-5)
@@ -86,8 +86,8 @@ def test_it_is_plain_keras_with_the_predictions_of_the_learner(build):
         variable.assign(tf.zeros_like(variable))
     for value, variable in zip(before, learner.model.variables, strict=True):
         np.testing.assert_array_equal(value, variable)
-    again = learner.adapt_and_predict(support_x, support_y, query_x)
-    np.testing.assert_array_equal(again, expected)
+    predictions = learner.adapt_and_predict(support_x, support_y, query_x)
+    np.testing.assert_array_equal(predictions, expected)
     assert np.abs(expected - learner.model(query_x)).max() > 1e-4
 
 
@@ -166,8 +166,8 @@ def test_it_exports_as_a_saved_model(build, tmp_path):
     support_x, support_y, query_x = task()
     model = learners.compiled(build()).adapt(support_x, support_y)
     model.export(tmp_path / "task", verbose=False)
-    served = tf.saved_model.load(tmp_path / "task")
-    np.testing.assert_allclose(served.serve(query_x), model(query_x), rtol=1e-4, atol=1e-5)
+    served_model = tf.saved_model.load(tmp_path / "task")
+    np.testing.assert_allclose(served_model.serve(query_x), model(query_x), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.slow
@@ -183,8 +183,8 @@ def test_weights_that_do_not_adapt_are_copied():
     learner = learners.compiled(functional(), adapt="head")
     support_x, support_y, _ = task()
     model = learner.adapt(support_x, support_y)
-    for ours, theirs in zip(model.trainable_variables, learner.model.trainable_variables):  # noqa: B905
-        assert np.array_equal(ours, theirs) == ("head" not in ours.path)
+    for weight, learner_weight in zip(model.trainable_variables, learner.model.trainable_variables):  # noqa: B905
+        assert np.array_equal(weight, learner_weight) == ("head" not in weight.path)
 
 
 @keras.saving.register_keras_serializable(package="keras_imaml_tests")
@@ -263,7 +263,7 @@ def with_words():
 
 
 @pytest.mark.parametrize("build", [with_statistics, with_words])
-def test_what_layers_learned_by_themselves_is_copied(build):
+def test_state_that_layers_learn_outside_of_weights_is_copied(build):
     learner = learners.compiled(build())
     x = np.random.default_rng(1).normal(5, 10, (6, 4)).astype("float32")
     if build is with_words:
@@ -272,5 +272,7 @@ def test_what_layers_learned_by_themselves_is_copied(build):
     expected = learner.adapt_and_predict(x, y, x)
     model = learner.adapt(x, y)
     np.testing.assert_allclose(model(tf.constant(x)), expected, rtol=1e-4, atol=1e-5)
-    same = ki.with_classes(learner, 3)
-    np.testing.assert_allclose(same.adapt_and_predict(x, y, x), expected, rtol=1e-4, atol=1e-5)
+    three_way_learner = ki.with_classes(learner, 3)
+    np.testing.assert_allclose(
+        three_way_learner.adapt_and_predict(x, y, x), expected, rtol=1e-4, atol=1e-5
+    )

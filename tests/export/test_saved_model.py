@@ -67,11 +67,11 @@ def test_a_learner_in_mixed_precision_serves_what_it_adapts(tmp_path):
     (x, y), (q, _) = next(iter(ki.data.glyphs("test", seed=0)))
     expected = learner.adapt(x, y)(q)
     learner.save(tmp_path / "learner.keras")
-    again = keras.models.load_model(tmp_path / "learner.keras").adapt(x, y)(q)
-    np.testing.assert_allclose(again, expected, atol=1e-6)
+    predictions = keras.models.load_model(tmp_path / "learner.keras").adapt(x, y)(q)
+    np.testing.assert_allclose(predictions, expected, atol=1e-6)
     learner.export(tmp_path / "served", verbose=False)
-    served = tf.saved_model.load(tmp_path / "served")
-    result = served.adapt_and_predict(x, y, q)
+    served_model = tf.saved_model.load(tmp_path / "served")
+    result = served_model.adapt_and_predict(x, y, q)
     assert result["adapted"] and result["logits"].dtype == tf.float32
     np.testing.assert_allclose(result["logits"], expected, atol=0.1)
 
@@ -90,10 +90,10 @@ def arrays(*shapes):
 
 @pytest.mark.slow
 def test_targets_of_other_losses_have_the_shape_of_the_outputs(tmp_path):
-    learner, served = perceptron("mse", tmp_path)
+    learner, served_model = perceptron("mse", tmp_path)
     x, y, q = arrays((5, 4), (5, 3), (2, 4))
     np.testing.assert_allclose(
-        served.adapt_and_predict(x, y, q)["predictions"],
+        served_model.adapt_and_predict(x, y, q)["predictions"],
         learner.adapt_and_predict(x, y, q),
         rtol=1e-4,
         atol=1e-5,
@@ -109,11 +109,11 @@ def test_targets_may_be_described(tmp_path):
         )
 
     spec = tf.TensorSpec([None, 1], tf.int64, "support_y")
-    learner, served = perceptron(loss, tmp_path, target_spec=spec)
+    learner, served_model = perceptron(loss, tmp_path, target_spec=spec)
     x, q = arrays((3, 4), (2, 4))
     y = np.array([[0], [1], [2]])
     np.testing.assert_allclose(
-        served.adapt_and_predict(x, y, q)["predictions"],
+        served_model.adapt_and_predict(x, y, q)["predictions"],
         learner.adapt_and_predict(x, y, q),
         rtol=1e-4,
         atol=1e-5,
@@ -128,22 +128,22 @@ def test_networks_of_several_inputs_and_outputs(tmp_path):
     learner = ki.MetaLearner(model, learners.imaml())
     learner.compile(optimizer="adam", loss=["mse", "mse"])
     learner.export(tmp_path / "served", verbose=False)
-    served = tf.saved_model.load(tmp_path / "served")
+    served_model = tf.saved_model.load(tmp_path / "served")
     *parts, q3, q2 = arrays((4, 3), (4, 2), (4, 2), (4, 1), (6, 3), (6, 2))
     support_x, support_y, query_x = parts[:2], parts[2:], [q3, q2]
     expected = learner.adapt_and_predict(support_x, support_y, query_x)
-    result = served.adapt_and_predict(support_x, support_y, query_x)
+    result = served_model.adapt_and_predict(support_x, support_y, query_x)
     for name, values in zip(model.output_names, expected, strict=True):
         np.testing.assert_allclose(result[f"{name}_predictions"], values, rtol=1e-4, atol=1e-5)
-    answer = answered(served, ki.serving_request(support_x, support_y, query_x))
+    answer = response(served_model, ki.serving_request(support_x, support_y, query_x))
     for name, values in zip(model.output_names, expected, strict=True):
         np.testing.assert_allclose(answer[f"{name}_predictions"], values, rtol=1e-3, atol=1e-4)
 
 
-def answered(served, request):
+def response(served_model, request):
     """What TensorFlow Serving does with a request of its columnar form, without the server."""
     request = json.loads(request)
-    signature = served.signatures[request["signature_name"]]
+    signature = served_model.signatures[request["signature_name"]]
     specs = signature.structured_input_signature[1]
     assert set(specs) == set(request["inputs"])
     inputs = {name: tf.constant(v, specs[name].dtype) for name, v in request["inputs"].items()}
@@ -156,7 +156,7 @@ def test_a_request_is_answered_as_the_learner_would(tmp_path):
     learner = learners.compiled(learners.small(filters=2))
     learner.export(tmp_path / "few_shot", verbose=False)
     (x, y), (q, _) = learners.images(tasks=1, shot=2, query=1, seed=0)
-    answer = answered(
+    answer = response(
         tf.saved_model.load(tmp_path / "few_shot"), ki.serving_request(x[0], y[0], q[0])
     )
     expected = learner.adapt_and_predict(x[0], y[0], q[0])
@@ -234,16 +234,16 @@ def test_names_of_what_is_served_follow_the_losses(tmp_path):
         "size": tf.TensorSpec([None, 1], tf.float32, "size"),
     }
     learner.export(tmp_path / "served", target_spec=targets, verbose=False)
-    served = tf.saved_model.load(tmp_path / "served")
+    served_model = tf.saved_model.load(tmp_path / "served")
     (q,) = arrays((6, 4))
-    assert set(served.predict(q)) == {
+    assert set(served_model.predict(q)) == {
         "kind_logits",
         "kind_probabilities",
         "is_red_probabilities",
         "size_predictions",
     }
     y = {"kind": np.zeros([6], "int32"), "is_red": q[:, :1] ** 2, "size": q[:, :1]}
-    assert set(served.adapt_and_predict(q, y, q)) - set(served.predict(q)) == {
+    assert set(served_model.adapt_and_predict(q, y, q)) - set(served_model.predict(q)) == {
         "adapted",
         "inner_residual",
         "inner_steps",
@@ -260,12 +260,12 @@ def test_variables_are_written_once(tmp_path):
 
 @pytest.mark.slow
 def test_later_training_does_not_reach_it(tmp_path):
-    learner, served = perceptron("mse", tmp_path)
+    learner, served_model = perceptron("mse", tmp_path)
     (x,) = arrays((2, 4))
     before = learner.model(x)
     for variable in learner.model.trainable_variables:
         variable.assign_add(tf.ones_like(variable))
-    np.testing.assert_allclose(served.predict(x)["predictions"], before, rtol=1e-5)
+    np.testing.assert_allclose(served_model.predict(x)["predictions"], before, rtol=1e-5)
 
 
 def test_export_needs_compile(tmp_path):
@@ -295,19 +295,19 @@ def test_a_network_without_recorded_inputs_is_refused(tmp_path):
 def test_a_network_of_named_inputs(tmp_path):
     """In an order that is not that of the alphabet."""
     inputs = {"wide": keras.Input((3,), name="b"), "narrow": keras.Input((2,), name="a")}
-    joined = keras.layers.Concatenate()([inputs["wide"], inputs["narrow"]])
-    learner = learners.compiled(keras.Model(inputs, keras.layers.Dense(3)(joined)))
+    joined_inputs = keras.layers.Concatenate()([inputs["wide"], inputs["narrow"]])
+    learner = learners.compiled(keras.Model(inputs, keras.layers.Dense(3)(joined_inputs)))
     rng = np.random.default_rng(0)
     x = {"wide": rng.normal(size=(6, 3)), "narrow": rng.normal(size=(6, 2))}
     x = {name: values.astype("float32") for name, values in x.items()}
     y = np.array([0, 1, 2] * 2, "int32")
     expected = learner.adapt_and_predict(x, y, x)
     learner.export(str(tmp_path), verbose=False)
-    served = tf.saved_model.load(str(tmp_path))
+    served_model = tf.saved_model.load(str(tmp_path))
     np.testing.assert_allclose(
-        served.adapt_and_predict(x, y, x)["logits"], expected, rtol=1e-4, atol=1e-5
+        served_model.adapt_and_predict(x, y, x)["logits"], expected, rtol=1e-4, atol=1e-5
     )
-    answer = answered(served, ki.serving_request(x, y, x))
+    answer = response(served_model, ki.serving_request(x, y, x))
     np.testing.assert_allclose(answer["logits"], expected, rtol=1e-3, atol=1e-4)
 
 
@@ -331,9 +331,9 @@ def test_layers_that_were_never_called_do_not_hinder(tmp_path):
     x = np.random.default_rng(0).normal(size=(6, 5)).astype("float32")
     y = np.array([0, 1, 2] * 2, "int32")
     learner.export(str(tmp_path), verbose=False)
-    served = tf.saved_model.load(str(tmp_path))
+    served_model = tf.saved_model.load(str(tmp_path))
     np.testing.assert_allclose(
-        served.adapt_and_predict(x, y, x)["logits"],
+        served_model.adapt_and_predict(x, y, x)["logits"],
         learner.adapt_and_predict(x, y, x),
         rtol=1e-4,
         atol=1e-5,

@@ -14,10 +14,10 @@ MODELS = {"omniglot_5way_1shot": 5, "omniglot_20way_1shot": 20}
 
 
 def accuracy(name, episodes, tasks):
-    served = tf.saved_model.load(str(ROOT / "saved_models" / name))
+    served_model = tf.saved_model.load(str(ROOT / "saved_models" / name))
     right = []
     for (support_x, support_y), (query_x, query_y) in episodes.take(tasks):
-        logits = served.adapt_and_predict(support_x, support_y, query_x)["logits"]
+        logits = served_model.adapt_and_predict(support_x, support_y, query_x)["logits"]
         right.append(np.mean(np.argmax(logits, axis=-1) == query_y.numpy()))
     return np.mean(right)
 

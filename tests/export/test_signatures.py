@@ -76,11 +76,12 @@ def test_labels_have_the_shapes_that_training_takes(name):
 def test_labels_by_name_come_in_any_order(tmp_path, kind):
     learner = learner_of(two(kind), {"b": "mse", "z": cross_entropy()})
     learner.export(str(tmp_path / "served"), verbose=False)
-    served = tf.saved_model.load(str(tmp_path / "served"))
+    served_model = tf.saved_model.load(str(tmp_path / "served"))
     x = RNG.normal(size=(4, 3)).astype("float32")
     z, b = tf.constant([0, 1, 1, 0]), RNG.normal(size=(4, 1)).astype("float32")
     first, second = (
-        served.adapt_and_predict(x, labels, x) for labels in ({"b": b, "z": z}, {"z": z, "b": b})
+        served_model.adapt_and_predict(x, labels, x)
+        for labels in ({"b": b, "z": z}, {"z": z, "b": b})
     )
     outputs = learner.adapt_and_predict(x, {"b": b, "z": z}, x)
     flat = dict(zip(["z", "b"], outputs, strict=True)) if kind == "list" else outputs
@@ -91,17 +92,17 @@ def test_labels_by_name_come_in_any_order(tmp_path, kind):
 @pytest.mark.slow
 def test_the_arguments_are_those_of_keras(tmp_path):
     for method in ("export", "summary"):
-        of_keras = list(inspect.signature(getattr(keras.Model, method)).parameters)
-        ours = inspect.signature(getattr(ki.MetaLearner, method)).parameters
-        named = [name for name in ours if name != "kwargs"]
-        assert named == of_keras[: len(named)]
+        names_of_keras = list(inspect.signature(getattr(keras.Model, method)).parameters)
+        parameters = inspect.signature(getattr(ki.MetaLearner, method)).parameters
+        names = [name for name in parameters if name != "kwargs"]
+        assert names == names_of_keras[: len(names)]
     learner = learner_of(LABELS["any tokens"][0], cross_entropy())
     with pytest.raises(ValueError, match="Expected 'tf_saved_model'.*adapt.*format='onnx'"):
         learner.export(str(tmp_path / "served"), format="onnx")
     signature = [keras.InputSpec(shape=(None, 7, 2), dtype="float32")]
     learner.export(str(tmp_path / "served"), "tf_saved_model", False, signature)
-    served = tf.saved_model.load(str(tmp_path / "served"))
-    spec = served.signatures["predict"].structured_input_signature[1]
+    served_model = tf.saved_model.load(str(tmp_path / "served"))
+    spec = served_model.signatures["predict"].structured_input_signature[1]
     assert [part.shape.as_list() for part in spec.values()] == [[None, 7, 2]]
     with pytest.raises(ValueError, match="Invalid filepath extension"):
         learner.save(tmp_path / "without_ending")

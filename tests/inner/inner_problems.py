@@ -90,9 +90,9 @@ class Function:
 def backtrack_in_numpy(value, x, direction, slope, halvings=8):
     """Where the first step of enough decrease ends (None: nowhere), and values of G spent."""
     for count in range(halvings + 1):
-        there = x + direction / 2**count
-        if value(there) <= value(x) + 1e-4 * slope / 2**count:
-            return there, count + 1
+        point = x + direction / 2**count
+        if value(point) <= value(x) + 1e-4 * slope / 2**count:
+            return point, count + 1
     return None, halvings + 1
 
 

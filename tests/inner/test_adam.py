@@ -78,25 +78,29 @@ def test_short_steps_go_down():
     assert np.all(np.diff(values, axis=0) < 0)
 
 
-def test_each_task_stops_by_itself(run):
+def test_each_task_stops_independently(run):
     problem, tensors = of_different_difficulty()
     solver = Adam(steps=60, learning_rate=0.1, tolerance=0.05)
     result = minimize(run, solver, problem, tensors)
     steps = result.steps.numpy()
     assert 0 < min(steps[1:]) < max(steps[1:])
     for task in (1, 2):
-        alone = minimize(run, Adam(steps=int(steps[task]), learning_rate=0.1), problem, tensors)
-        np.testing.assert_array_equal(result.phi[task], alone.phi[task])
+        task_result = minimize(
+            run, Adam(steps=int(steps[task]), learning_rate=0.1), problem, tensors
+        )
+        np.testing.assert_array_equal(result.phi[task], task_result.phi[task])
 
 
-def test_a_broken_task_is_not_sound_and_leaves_the_others(run):
-    problem, huge = with_a_huge_task()
-    huge = huge._replace(support_x=huge.support_x * [[[1.0]], [[1e18]], [[1.0]]])
-    clean = minimize(run, Adam(steps=3), problem)
-    result = minimize(run, Adam(steps=3), problem, huge)
+def test_a_broken_task_is_invalid_and_leaves_other_tasks_unchanged(run):
+    problem, huge_tensors = with_a_huge_task()
+    huge_tensors = huge_tensors._replace(
+        support_x=huge_tensors.support_x * [[[1.0]], [[1e18]], [[1.0]]]
+    )
+    clean_result = minimize(run, Adam(steps=3), problem)
+    result = minimize(run, Adam(steps=3), problem, huge_tensors)
     assert result.valid.numpy().tolist() == [True, False, True]
     for task in (0, 2):
-        np.testing.assert_array_equal(result.phi[task], clean.phi[task])
+        np.testing.assert_array_equal(result.phi[task], clean_result.phi[task])
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from tests.inner.inner_problems import STRENGTH, Function, graph, inner_problem,
 
 def in_numpy(problem, steps):
     """Algorithm 1 of Malitsky and Mishchenko, task by task, after a short first step."""
-    found = []
+    solutions = []
     for hessian, linear in zip(problem.hessian, problem.linear, strict=True):
         slope = lambda phi, h=hessian, b=linear: h @ phi - b + STRENGTH * (phi - problem.theta)  # noqa: E731
         phi, growth = problem.theta, 1 / 3
@@ -33,8 +33,8 @@ def in_numpy(problem, steps):
             longer = min(longer, 1 / STRENGTH)
             growth = 1 / 3 if step == 0 else longer / rate
             phi, gradient, rate = after, following, longer
-        found.append(phi)
-    return np.stack(found)
+        solutions.append(phi)
+    return np.stack(solutions)
 
 
 def test_it_equals_the_published_algorithm(run):

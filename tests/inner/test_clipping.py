@@ -20,7 +20,7 @@ GRADIENTS = np.array([[3.0, -4.0], [0.3, 0.4], [0.0, 0.0]])
         (1.0, 3.0, [[0.5**0.5, -(0.5**0.5)], [0.3, 0.4], [0, 0]]),
     ],
 )
-def test_each_task_is_clipped_by_itself(norm, value, expected):
+def test_each_task_is_clipped_independently(norm, value, expected):
     np.testing.assert_allclose(clipping(norm, value)(tf.constant(GRADIENTS)), expected)
 
 
@@ -48,8 +48,8 @@ def test_a_step_is_no_longer_than_the_limit(solver):
     algorithm = ki.MAML(solver)
     objective = problems.objective_of(problem)
     algorithm.prepare(objective.parameters)
-    moved = algorithm.adapt(objective).phi - problem.theta
-    np.testing.assert_allclose(np.linalg.norm(moved, axis=1), 0.001, rtol=1e-9)
+    step = algorithm.adapt(objective).phi - problem.theta
+    np.testing.assert_allclose(np.linalg.norm(step, axis=1), 0.001, rtol=1e-9)
 
 
 @pytest.mark.parametrize("kind", [ki.inner.GradientDescent, ki.inner.Adam])

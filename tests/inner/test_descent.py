@@ -31,9 +31,9 @@ def test_repeats_the_change_of_the_rule(run):
 def test_a_rule_carries_its_state_and_knows_the_step(run):
     inner = inner_problem(problems.LinearRegression())
 
-    def update(step, gradient, seen, total):
+    def update(step, gradient, calls, total):
         shift = tf.cast(step + 1, gradient.dtype) * tf.ones_like(gradient)
-        return shift, seen + 1, total + shift
+        return shift, calls + 1, total + shift
 
     start = tf.zeros_like(inner.start())
     rule = Rule(update, (tf.zeros([], tf.int32), start))
@@ -46,10 +46,10 @@ def test_a_rule_looks_where_it_says():
     inner = inner_problem(problem)
     rule = Rule(lambda step, gradient: (-gradient,), look=lambda phi: phi + 1.0)
     result = descend(inner, inner.start(), rule, steps=1, tolerance=0.0)
-    there = np.tile(problem.theta, (3, 1)) + 1.0
-    np.testing.assert_allclose(result.phi, problem.theta - gradient(problem, there), rtol=1e-10)
+    point = np.tile(problem.theta, (3, 1)) + 1.0
+    np.testing.assert_allclose(result.phi, problem.theta - gradient(problem, point), rtol=1e-10)
     np.testing.assert_allclose(
-        result.gradient_norm, np.linalg.norm(gradient(problem, there), axis=1), rtol=1e-10
+        result.gradient_norm, np.linalg.norm(gradient(problem, point), axis=1), rtol=1e-10
     )
 
 
@@ -62,10 +62,10 @@ def test_a_task_stops_where_its_gradient_is_small_enough(run, tolerance):
     steps = result.steps.numpy()
     assert 0 < min(steps[1:]) < max(steps[1:]) < 300
     # The last gradient that was taken is that at phi, and the first one that is small enough.
-    here = np.linalg.norm(inner.gradient(result.phi), axis=1)
-    np.testing.assert_allclose(result.gradient_norm, here, rtol=1e-10, atol=1e-15)
+    final_norm = np.linalg.norm(inner.gradient(result.phi), axis=1)
+    np.testing.assert_allclose(result.gradient_norm, final_norm, rtol=1e-10, atol=1e-15)
     bound = tolerance * result.initial_gradient_norm.numpy()
-    assert np.all(here[1:] <= bound[1:])
+    assert np.all(final_norm[1:] <= bound[1:])
     for task in (1, 2):
         before = descend(inner, inner.start(), rule, steps=int(steps[task]) - 1, tolerance=0.0)
         assert np.linalg.norm(inner.gradient(before.phi)[task]) > bound[task]
@@ -76,20 +76,20 @@ def test_a_task_that_has_stopped_keeps_the_gradient_that_stopped_it():
     inner = inner_problem(problem, tensors)
     # The state of a stopped task goes on; where it would look is of no interest any more.
     rule = GradientDescent(1, 0.1, momentum=0.5, nesterov=True).rule(inner)
-    together = descend(inner, inner.start(), rule, steps=100, tolerance=1e-2)
-    steps = together.steps.numpy()
+    result = descend(inner, inner.start(), rule, steps=100, tolerance=1e-2)
+    steps = result.steps.numpy()
     first = 1 + int(np.argmin(steps[1:]))
     assert steps[first] < np.max(steps) < 100
-    alone = descend(inner, inner.start(), rule, steps=int(steps[first]) + 1, tolerance=0.0)
-    np.testing.assert_array_equal(together.gradient_norm[first], alone.gradient_norm[first])
+    short_result = descend(inner, inner.start(), rule, steps=int(steps[first]) + 1, tolerance=0.0)
+    np.testing.assert_array_equal(result.gradient_norm[first], short_result.gradient_norm[first])
 
 
 def test_start_may_be_anywhere():
     inner = inner_problem(problems.LinearRegression())
-    half = descend(inner, inner.start(), PLAIN, steps=3, tolerance=0.0).phi
-    twice = descend(inner, half, PLAIN, steps=3, tolerance=0.0).phi
-    whole = descend(inner, inner.start(), PLAIN, steps=6, tolerance=0.0).phi
-    np.testing.assert_allclose(twice, whole, rtol=1e-12)
+    middle_phi = descend(inner, inner.start(), PLAIN, steps=3, tolerance=0.0).phi
+    continued_phi = descend(inner, middle_phi, PLAIN, steps=3, tolerance=0.0).phi
+    expected_phi = descend(inner, inner.start(), PLAIN, steps=6, tolerance=0.0).phi
+    np.testing.assert_allclose(continued_phi, expected_phi, rtol=1e-12)
 
 
 def test_weights_that_are_not_finite_are_not_sound():

@@ -12,7 +12,7 @@ from tests.inner.inner_problems import inner_problem
 
 
 @pytest.mark.parametrize(
-    ("rise", "began", "limit"),
+    ("rise", "initial_value", "limit"),
     [
         (MINIMIZER_RISE, 2.0, 4.01),
         (MINIMIZER_RISE, 0.0, 0.01),
@@ -21,8 +21,8 @@ from tests.inner.inner_problems import inner_problem
         (PATH_RISE, -5.0, 41.0),
     ],
 )
-def test_limits(rise, began, limit):
-    assert float(highest_value(tf.constant(began), rise)) == pytest.approx(limit)
+def test_limits(rise, initial_value, limit):
+    assert float(highest_value(tf.constant(initial_value), rise)) == pytest.approx(limit)
 
 
 SOLVERS = {
@@ -48,9 +48,9 @@ def test_solvers_report_where_they_began_and_where_they_were_last(name):
     elif name == "descent":
         before = ki.inner.GradientDescent(3, 0.05).minimize(inner).phi
         np.testing.assert_allclose(solution.value, inner.value(before), rtol=1e-12)
-    found = checked(inner, solution)
-    assert found.valid.numpy().all()
-    assert (found.value < found.initial_value).numpy().all()
+    checked_solution = checked(inner, solution)
+    assert checked_solution.valid.numpy().all()
+    assert (checked_solution.value < checked_solution.initial_value).numpy().all()
 
 
 def descent(steps, rate, *momentum, **settings):
@@ -100,20 +100,20 @@ class Leap(ki.inner.GradientDescent):
 
 @pytest.mark.parametrize("name", LAST_STEP)
 def test_a_last_step_that_explodes_is_seen(name):
-    made, data = regression(LAST_STEP[name](Leap(3, 0.01))), batch()
-    before = made.get_weights()
-    assert float(made.train_step(data)["bad_tasks"]) == 1
-    for a, b in zip(before, made.get_weights(), strict=True):
+    learner, data = regression(LAST_STEP[name](Leap(3, 0.01))), batch()
+    before = learner.get_weights()
+    assert float(learner.train_step(data)["bad_tasks"]) == 1
+    for a, b in zip(before, learner.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
-    assert float(made.test_step(data)["bad_tasks"]) == 1
+    assert float(learner.test_step(data)["bad_tasks"]) == 1
 
 
 def regression(algorithm):
     keras.utils.set_random_seed(0)
     network = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
-    made = ki.MetaLearner(network, algorithm)
-    made.compile(keras.optimizers.SGD(0.1), "mse", run_eagerly=True)
-    return made
+    learner = ki.MetaLearner(network, algorithm)
+    learner.compile(keras.optimizers.SGD(0.1), "mse", run_eagerly=True)
+    return learner
 
 
 def batch(scale=1.0):
@@ -127,22 +127,24 @@ def batch(scale=1.0):
 
 @pytest.mark.parametrize("name", EXPLODING)
 def test_finite_explosions_are_bad_tasks(name):
-    made, data = regression(EXPLODING[name]()), batch()
-    before = made.get_weights()
-    logs = {name: float(value) for name, value in made.train_step(data).items()}
+    learner, data = regression(EXPLODING[name]()), batch()
+    before = learner.get_weights()
+    logs = {name: float(value) for name, value in learner.train_step(data).items()}
     assert logs["bad_tasks"] == 1
-    for a, b in zip(before, made.get_weights(), strict=True):
+    for a, b in zip(before, learner.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
-    assert float(made.test_step(data)["bad_tasks"]) == 1
+    assert float(learner.test_step(data)["bad_tasks"]) == 1
 
 
-def test_the_others_learn_as_if_a_diverged_task_were_not_there():
+def test_other_tasks_learn_as_if_without_a_diverged_task():
     settings = {"inner": ki.inner.GradientDescent(3, 0.1)}
-    made, alone = (regression(ki.IMAML(1.0, **settings)) for _ in range(2))
+    learner, reference_learner = (regression(ki.IMAML(1.0, **settings)) for _ in range(2))
     data = batch(scale=30.0)
-    assert float(made.train_step(data)["bad_tasks"]) == 0.25
-    alone.train_step(tf.nest.map_structure(lambda part: np.delete(part, 1, axis=0), data))
-    for a, b in zip(made.get_weights(), alone.get_weights(), strict=True):
+    assert float(learner.train_step(data)["bad_tasks"]) == 0.25
+    reference_learner.train_step(
+        tf.nest.map_structure(lambda part: np.delete(part, 1, axis=0), data)
+    )
+    for a, b in zip(learner.get_weights(), reference_learner.get_weights(), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-6)
 
 
@@ -150,7 +152,7 @@ def test_the_others_learn_as_if_a_diverged_task_were_not_there():
 def test_weights_that_all_tasks_share_learn_nothing_of_a_last_step_that_diverges():
     """Their query gradient does not go through the linear system that leaves tasks out."""
 
-    def made():
+    def new_learner():
         keras.utils.set_random_seed(0)
         layers = [keras.Input((3,)), keras.layers.Dense(4, "tanh"), keras.layers.Dense(2, name="b")]
         algorithm = ki.IMAML(1.0, ki.inner.GradientDescent(1, 1.0))
@@ -160,18 +162,20 @@ def test_weights_that_all_tasks_share_learn_nothing_of_a_last_step_that_diverges
 
     (x, y), query = batch()
     x[1] = 3.0  # one input, with the largest features there are: a curvature above the others
-    assert float(made().train_step(((x, y), query))["bad_tasks"]) == 0.25
-    both, alone = made(), made()
-    both.train_step(((x, y), query))
-    alone.train_step(tf.nest.map_structure(lambda part: np.delete(part, 1, 0), ((x, y), query)))
-    for a, b in zip(both.get_weights(), alone.get_weights(), strict=True):
+    assert float(new_learner().train_step(((x, y), query))["bad_tasks"]) == 0.25
+    full_learner, reference_learner = new_learner(), new_learner()
+    full_learner.train_step(((x, y), query))
+    reference_learner.train_step(
+        tf.nest.map_structure(lambda part: np.delete(part, 1, 0), ((x, y), query))
+    )
+    for a, b in zip(full_learner.get_weights(), reference_learner.get_weights(), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("algorithm", ["imaml", "maml", "reptile"])
 def test_solved_tasks_are_sound(algorithm):
     """Adaptation from a minimum changes nothing but rounding."""
-    made = regression(
+    learner = regression(
         {
             "imaml": ki.IMAML(1.0, ki.inner.Adam(5, 1e-3)),
             "maml": ki.MAML(ki.inner.GradientDescent(1, 0.1)),
@@ -180,28 +184,28 @@ def test_solved_tasks_are_sound(algorithm):
     )
     (x, _), (q, _) = batch()
     data = tuple(
-        (part, made.model(part.reshape(-1, 3)).numpy().reshape(4, 5, 2)) for part in (x, q)
+        (part, learner.model(part.reshape(-1, 3)).numpy().reshape(4, 5, 2)) for part in (x, q)
     )
-    assert float(made.train_step(data)["bad_tasks"]) == 0
+    assert float(learner.train_step(data)["bad_tasks"]) == 0
 
 
 def test_adapt_refuses_a_task_that_diverges():
-    made = regression(ki.IMAML(1.0, descent(4, 1e2)))
+    learner = regression(ki.IMAML(1.0, descent(4, 1e2)))
     (x, y), (q, _) = batch()
     with pytest.raises(ValueError, match="diverged.*lower the inner learning rate"):
-        made.adapt(x[0], y[0])
-    assert np.isnan(made.adapt_and_predict(x[0], y[0], q[0])).all()
+        learner.adapt(x[0], y[0])
+    assert np.isnan(learner.adapt_and_predict(x[0], y[0], q[0])).all()
 
 
-def test_a_solver_of_ones_own_needs_no_values():
+def test_a_custom_solver_needs_no_values():
     class Jump(ki.inner.GradientDescent):
         def minimize(self, problem, start=None):
-            found = super().minimize(problem, start)
-            return found._replace(
-                phi=found.phi + tf.constant([[0.0], [1e9], [0.0], [0.0]]),
+            solution = super().minimize(problem, start)
+            return solution._replace(
+                phi=solution.phi + tf.constant([[0.0], [1e9], [0.0], [0.0]]),
                 initial_value=None,
                 value=None,
             )
 
-    made = regression(ki.Reptile(Jump(2, 0.01)))
-    assert float(made.train_step(batch())["bad_tasks"]) == 0.25
+    learner = regression(ki.Reptile(Jump(2, 0.01)))
+    assert float(learner.train_step(batch())["bad_tasks"]) == 0.25

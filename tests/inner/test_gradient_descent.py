@@ -24,8 +24,8 @@ def in_numpy(problem, steps, learning_rate, momentum, nesterov):
     phi = np.tile(problem.theta, (3, 1))
     velocity = np.zeros_like(phi)
     for _ in range(steps):
-        ahead = phi + momentum * velocity if nesterov else phi
-        velocity = momentum * velocity - learning_rate * gradient(problem, ahead)
+        point = phi + momentum * velocity if nesterov else phi
+        velocity = momentum * velocity - learning_rate * gradient(problem, point)
         phi = phi + velocity
     return phi
 
@@ -68,7 +68,7 @@ def test_converges_to_the_minimizer(nesterov):
     assert np.all(result.steps < 3000)
 
 
-def test_each_task_stops_by_itself(run):
+def test_each_task_stops_independently(run):
     problem, tensors = of_different_difficulty()
     solver = GradientDescent(steps=200, learning_rate=0.3, tolerance=1e-3)
     result = minimize(run, solver, problem, tensors)
@@ -77,8 +77,8 @@ def test_each_task_stops_by_itself(run):
     # A task that has stopped is where it would be after as many steps alone.
     for task in (1, 2):
         exact = GradientDescent(steps=int(steps[task]), learning_rate=0.3)
-        alone = minimize(run, exact, problem, tensors)
-        np.testing.assert_array_equal(result.phi[task], alone.phi[task])
+        task_result = minimize(run, exact, problem, tensors)
+        np.testing.assert_array_equal(result.phi[task], task_result.phi[task])
     residual = np.linalg.norm(inner_problem(problem, tensors).gradient(result.phi), axis=1)
     assert np.all(residual[1:] <= 1e-3 * result.initial_gradient_norm[1:])
 
@@ -97,27 +97,27 @@ def test_a_task_that_starts_at_its_minimum_takes_no_step():
     np.testing.assert_array_equal(result.phi[0], problem.theta)
 
 
-def test_a_diverging_task_is_not_sound_and_leaves_the_others(run):
-    problem, huge = with_a_huge_task()
+def test_a_diverging_task_is_invalid_and_leaves_other_tasks_unchanged(run):
+    problem, huge_tensors = with_a_huge_task()
     solver = GradientDescent(steps=5, learning_rate=0.05)
-    clean = minimize(run, solver, problem)
-    result = minimize(run, solver, problem, huge)
+    clean_result = minimize(run, solver, problem)
+    result = minimize(run, solver, problem, huge_tensors)
     assert result.valid.numpy().tolist() == [True, False, True]
     for task in (0, 2):
-        np.testing.assert_array_equal(result.phi[task], clean.phi[task])
+        np.testing.assert_array_equal(result.phi[task], clean_result.phi[task])
 
 
 @pytest.mark.parametrize("nesterov", [False, True])
 def test_momentum_for_strong_convexity_is_that_of_the_theory(run, nesterov):
     problem = problems.LinearRegression()
     root = np.sqrt(0.05 * STRENGTH)
-    explicit = (1 - root) / (1 + root)
+    theoretical_momentum = (1 - root) / (1 + root)
     results = [
         minimize(run, GradientDescent(7, 0.05, momentum, nesterov), problem)
-        for momentum in ("strongly_convex", explicit)
+        for momentum in ("strongly_convex", theoretical_momentum)
     ]
     np.testing.assert_allclose(results[0].phi, results[1].phi, rtol=1e-10)
-    expected = in_numpy(problem, 7, 0.05, explicit, nesterov)
+    expected = in_numpy(problem, 7, 0.05, theoretical_momentum, nesterov)
     np.testing.assert_allclose(results[0].phi, expected, rtol=1e-10)
 
 
@@ -127,8 +127,10 @@ def test_momentum_for_strong_convexity_takes_the_smallest_strength():
     inner = inner_problem(problem, strength=strength)
     root = np.sqrt(0.05 * STRENGTH)
     solver = GradientDescent(7, 0.05, "strongly_convex")
-    explicit = GradientDescent(7, 0.05, (1 - root) / (1 + root))
-    np.testing.assert_allclose(solver.minimize(inner).phi, explicit.minimize(inner).phi, rtol=1e-10)
+    expected_solver = GradientDescent(7, 0.05, (1 - root) / (1 + root))
+    np.testing.assert_allclose(
+        solver.minimize(inner).phi, expected_solver.minimize(inner).phi, rtol=1e-10
+    )
     # A step so long that lambda alone would overshoot: no momentum, rather than a negative one.
     long = GradientDescent(2, 2 / STRENGTH, "strongly_convex").minimize(inner).phi
     plain = GradientDescent(2, 2 / STRENGTH).minimize(inner).phi
@@ -149,8 +151,10 @@ def test_momentum_for_strong_convexity_converges_as_fast_as_the_theory():
     }
     gaps = {key: inner.value(solution.phi).numpy() - best for key, solution in gaps.items()}
     # Nesterov, 2004, theorem 2.2.3: G - G* <= (1 - sqrt(q))^k (G_0 - G* + lambda/2 |start|^2).
-    away = problem.theta - problem.minimizer(problem.theta, STRENGTH)
-    first = inner.value(inner.start()).numpy() - best + STRENGTH / 2 * np.sum(away**2, axis=1)
+    displacement = problem.theta - problem.minimizer(problem.theta, STRENGTH)
+    first = (
+        inner.value(inner.start()).numpy() - best + STRENGTH / 2 * np.sum(displacement**2, axis=1)
+    )
     for steps in (10, 20, 40):
         assert np.all(gaps["fast", steps] <= (1 - np.sqrt(rate * STRENGTH)) ** steps * first)
     assert np.all(gaps["fast", 40] < gaps["plain", 40])
@@ -170,8 +174,8 @@ def test_reports_the_gradient_that_it_took_last(tolerance, nesterov):
     solver = GradientDescent(4, 0.05, 0.8, nesterov, tolerance)
     result = minimize(graph, solver, problem)
     before, two_before = (in_numpy(problem, n, 0.05, 0.8, nesterov) for n in (3, 2))
-    there = before + 0.8 * (before - two_before) if nesterov else before
-    expected = np.linalg.norm(gradient(problem, there), axis=1)
+    point = before + 0.8 * (before - two_before) if nesterov else before
+    expected = np.linalg.norm(gradient(problem, point), axis=1)
     np.testing.assert_allclose(result.gradient_norm, expected, rtol=1e-9)
     assert result.gradients.numpy().tolist() == result.steps.numpy().tolist() == [4, 4, 4]
 

@@ -36,10 +36,10 @@ def in_numpy(value, slope, x, steps, memory, first_step):
         q = q * (newest[0] @ newest[1] / (newest[1] @ newest[1]) if newest else first_step)
         for (s, y), share in zip(pairs, reversed(shares), strict=True):
             q = q + s * (share - y @ q / (s @ y))
-        there, evaluations = backtrack_in_numpy(value, x, -q, -g @ q)
-        move, change = there - x, slope(there) - g
+        point, evaluations = backtrack_in_numpy(value, x, -q, -g @ q)
+        move, change = point - x, slope(point) - g
         places = [*places, (move, change) if move @ change > 0 else None][-memory:]
-        x, values = there, values + evaluations
+        x, values = point, values + evaluations
     return x, 1 + steps + -(-values // 3)  # three values cost a gradient
 
 
@@ -56,12 +56,12 @@ def test_equals_the_textbook(run, memory, first_step):
     solver = LBFGS(steps=6, memory=memory, first_step=first_step)
     result = minimize(run, solver, problem)
     expected = [quadratic_in_numpy(problem, task, 6, memory, first_step) for task in range(3)]
-    phi, spent = zip(*expected, strict=True)
+    phi, costs = zip(*expected, strict=True)
     np.testing.assert_allclose(result.phi, phi, rtol=1e-6)
-    assert result.gradients.numpy().tolist() == list(spent)
+    assert result.gradients.numpy().tolist() == list(costs)
     assert result.steps.numpy().tolist() == [6, 6, 6]
     if first_step == 10.0:
-        assert min(spent) > 7 + 3  # the line search was at work
+        assert min(costs) > 7 + 3  # the line search was at work
 
 
 class Rough(Function):
@@ -121,28 +121,28 @@ def test_the_value_never_increases():
     values = path(LBFGS, 6, inner_problem(problems.LinearRegression()))
     assert np.all(np.diff(values, axis=0) < 0)
     # Where G is not convex most moves are of no use to the estimate.
-    rough = Function(lambda x: tf.sin(3 * x) + 0.1 * x**2, np.linspace(-6, 6, 25))
-    values = path(lambda n: LBFGS(n, first_step=0.5), 8, rough)
+    wavy_problem = Function(lambda x: tf.sin(3 * x) + 0.1 * x**2, np.linspace(-6, 6, 25))
+    values = path(lambda n: LBFGS(n, first_step=0.5), 8, wavy_problem)
     assert np.all(np.diff(values, axis=0) <= 0)
     assert np.all(values[1] < values[0])
 
 
 def test_ends_where_the_gradient_vanishes_if_g_is_not_convex(run):
-    rough = Function(lambda x: tf.sin(3 * x) + 0.1 * x**2, np.linspace(-6, 6, 25))
-    result = run(lambda: LBFGS(60, tolerance=1e-6).minimize(rough))
+    wavy_problem = Function(lambda x: tf.sin(3 * x) + 0.1 * x**2, np.linspace(-6, 6, 25))
+    result = run(lambda: LBFGS(60, tolerance=1e-6).minimize(wavy_problem))
     assert np.all(result.gradient_norm <= 1e-6 * result.initial_gradient_norm)
     curvature = -9 * np.sin(3 * result.phi[:, 0]) + 0.2
     assert np.all(curvature > 0)  # minima, not maxima
 
 
-def test_each_task_stops_by_itself(run):
+def test_each_task_stops_independently(run):
     problem, tensors = of_different_difficulty()
     result = minimize(run, LBFGS(steps=60, tolerance=1e-5), problem, tensors)
     steps = result.steps.numpy()
     assert 0 < steps[1] < steps[2] < 60
-    alone = minimize(run, LBFGS(steps=int(steps[1])), problem, tensors)
-    np.testing.assert_array_equal(result.phi[1], alone.phi[1])
-    assert result.gradients[1] == alone.gradients[1] < result.gradients[2]
+    task_result = minimize(run, LBFGS(steps=int(steps[1])), problem, tensors)
+    np.testing.assert_array_equal(result.phi[1], task_result.phi[1])
+    assert result.gradients[1] == task_result.gradients[1] < result.gradients[2]
 
 
 def test_a_task_that_starts_at_its_minimum_takes_no_step():

@@ -31,8 +31,10 @@ def test_the_first_step_of_enough_decrease_is_taken(run):
     for task, count in enumerate(tries):
         sizes = 0.5 ** np.arange(count)
         values = np.array([inner.value(phi + t * direction)[task] for t in sizes])
-        enough = values <= value[task].numpy() + SUFFICIENT_DECREASE * sizes * slope[task].numpy()
-        assert enough.tolist() == [False] * (count - 1) + [True]
+        is_enough = (
+            values <= value[task].numpy() + SUFFICIENT_DECREASE * sizes * slope[task].numpy()
+        )
+        assert is_enough.tolist() == [False] * (count - 1) + [True]
         np.testing.assert_allclose(step.phi[task], phi[task] + sizes[-1] * direction[task])
         np.testing.assert_allclose(step.value[task], values[-1], rtol=1e-12)
 
@@ -41,8 +43,8 @@ def test_a_decrease_that_is_too_small_is_not_enough():
     # Beyond the minimum and back up to a hundred thousandth of the predicted decrease.
     inner, (phi, value, direction, slope, active), _ = downhill()
     bend = 2 * (inner.value(phi + direction) - value - slope)
-    far = -2 * slope / bend * (1 - 1e-5)
-    direction, slope = far[:, None] * direction, far * slope
+    length = -2 * slope / bend * (1 - 1e-5)
+    direction, slope = length[:, None] * direction, length * slope
     assert np.all(inner.value(phi + direction) < value)
     step = backtrack(inner, phi, value, direction, slope, active, halvings=0)
     assert not np.any(step.accepted)
@@ -79,13 +81,14 @@ def test_values_of_nan_are_no_decrease():
 
 
 @pytest.mark.parametrize(("solver", "steps"), [(LBFGS(steps=3), 3), (NewtonCG(steps=2), 2)])
-def test_a_broken_task_stays_and_leaves_the_others(run, solver, steps):
-    problem, huge = with_a_huge_task()
-    huge = huge._replace(support_x=huge.support_x * [[[1.0]], [[1e18]], [[1.0]]])  # G overflows
-    clean = minimize(run, solver, problem)
-    result = minimize(run, solver, problem, huge)
+def test_a_broken_task_stays_and_leaves_other_tasks_unchanged(run, solver, steps):
+    problem, huge_tensors = with_a_huge_task()
+    support_x = huge_tensors.support_x * [[[1.0]], [[1e18]], [[1.0]]]  # G overflows
+    huge_tensors = huge_tensors._replace(support_x=support_x)
+    clean_result = minimize(run, solver, problem)
+    result = minimize(run, solver, problem, huge_tensors)
     for task in (0, 2):
-        np.testing.assert_array_equal(result.phi[task], clean.phi[task])
+        np.testing.assert_array_equal(result.phi[task], clean_result.phi[task])
     np.testing.assert_array_equal(result.phi[1], problem.theta)
     assert result.steps.numpy().tolist() == [steps, 0, steps]
     assert np.all(result.valid)

@@ -23,15 +23,15 @@ from tests.inner.inner_problems import (
 
 def in_numpy(value, slope_of, bend_of, x, steps, mu):
     """Newton's method with the damping of Levenberg and Marquardt, for one weight."""
-    spent = 0
+    evaluation_count = 0
     for _ in range(steps):
         g, h = slope_of(x), bend_of(x)
         direction = -g / (h + mu)
-        there, evaluations = backtrack_in_numpy(value, x, direction, g * direction)
-        gain = (value(there) - value(x)) / (g * direction + h * direction**2 / 2)
+        point, evaluations = backtrack_in_numpy(value, x, direction, g * direction)
+        gain = (value(point) - value(x)) / (g * direction + h * direction**2 / 2)
         mu *= 2 / 3 if gain > 0.75 else 1.5 if gain < 0.25 else 1
-        x, spent = there, spent + evaluations
-    return x, mu, spent
+        x, evaluation_count = point, evaluation_count + evaluations
+    return x, mu, evaluation_count
 
 
 @pytest.mark.parametrize("curvature", ["hessian", "gauss_newton"])
@@ -58,9 +58,9 @@ def test_converges_to_the_minimizer_and_stops(dtype, accuracy):
     assert result.phi.dtype == result.gradient_norm.dtype == dtype
     assert np.all(result.steps.numpy() < 50)
     if dtype == "float64":
-        here = np.linalg.norm(gradient(problem, result.phi.numpy()), axis=1)
-        np.testing.assert_allclose(result.gradient_norm, here, rtol=1e-6)
-        assert np.all(here <= 1e-2 * accuracy * result.initial_gradient_norm.numpy())
+        final_norm = np.linalg.norm(gradient(problem, result.phi.numpy()), axis=1)
+        np.testing.assert_allclose(result.gradient_norm, final_norm, rtol=1e-6)
+        assert np.all(final_norm <= 1e-2 * accuracy * result.initial_gradient_norm.numpy())
 
 
 def test_damping_falls_where_the_model_is_exact(run):
@@ -84,14 +84,14 @@ def test_damping_grows_where_the_model_is_wrong(run, warm_start):
         in_numpy(hyperbola, lambda x: x / hyperbola(x), lambda x: hyperbola(x) ** -3, x, 3, mu)
         for x in starts
     ]
-    phi, damping, spent = map(list, zip(*expected, strict=True))
+    phi, damping, evaluations = map(list, zip(*expected, strict=True))
     assert damping[0] > mu > damping[1]
     np.testing.assert_allclose(result.phi[:, 0], phi, rtol=1e-8)
     # One gradient and one product a step, two more with a warm start ...
     fixed = 3 * (1 + 2 * (1 + 2 * warm_start))
     # ... and three values of G, of which one is at the start, for one gradient.
-    assert result.gradients.numpy().tolist() == [fixed + -(-(1 + n) // 3) for n in spent]
-    assert spent[0] > 0
+    assert result.gradients.numpy().tolist() == [fixed + -(-(1 + n) // 3) for n in evaluations]
+    assert evaluations[0] > 0
 
 
 def test_an_uphill_direction_is_replaced(run):
@@ -103,12 +103,12 @@ def test_an_uphill_direction_is_replaced(run):
     def solver(steps):
         return NewtonCG(steps, 2, "hessian", 0.0, warm_start=True)
 
-    def both():
+    def two_steps():
         problem = Function(value, [3.5])
         first, second = (solver(n).minimize(problem).phi for n in (1, 2))
         return first, second, problem.gradient(first)
 
-    first, second, slope = (float(t[0, 0]) for t in run(both))
+    first, second, slope = (float(t[0, 0]) for t in run(two_steps))
     assert first > 6.5 and slope > 0 and np.sin(first) > 0
     np.testing.assert_allclose(second, first - slope, rtol=1e-10)
 
@@ -146,15 +146,15 @@ def test_reports_the_gradient_where_the_last_step_began():
     np.testing.assert_allclose(result.gradient_norm, expected, rtol=1e-8)
 
 
-def test_each_task_stops_by_itself(run):
+def test_each_task_stops_independently(run):
     problem, tensors = of_different_difficulty()
     solver = NewtonCG(steps=30, linear_steps=1, damping=0.1, tolerance=1e-4)
     result = minimize(run, solver, problem, tensors)
     steps = result.steps.numpy()
     assert 0 < steps[1] < steps[2] < 30
     exact = NewtonCG(steps=int(steps[1]), linear_steps=1, damping=0.1)
-    alone = minimize(run, exact, problem, tensors)
-    np.testing.assert_array_equal(result.phi[1], alone.phi[1])
+    task_result = minimize(run, exact, problem, tensors)
+    np.testing.assert_array_equal(result.phi[1], task_result.phi[1])
     assert np.all((result.gradient_norm <= 1e-4 * result.initial_gradient_norm)[1:])
 
 

@@ -55,11 +55,11 @@ def test_the_last_step_of_some_task(counts, expected):
 
 def test_a_task_takes_as_many_steps_as_it_asks_for():
     active = tf.constant([True, True, True])
-    taken = [StepCounts(3, OF_TASKS).within(active, step).numpy() for step in range(4)]
-    np.testing.assert_array_equal(np.sum(taken, axis=0), [0, 1, 3])
+    steps_taken = [StepCounts(3, OF_TASKS).within(active, step).numpy() for step in range(4)]
+    np.testing.assert_array_equal(np.sum(steps_taken, axis=0), [0, 1, 3])
     assert StepCounts(3).within(active, 7) is active
-    stopped = StepCounts(3, OF_TASKS).within(tf.constant([True, False, True]), 0)
-    assert stopped.numpy().tolist() == [False, False, True]
+    still_active = StepCounts(3, OF_TASKS).within(tf.constant([True, False, True]), 0)
+    assert still_active.numpy().tolist() == [False, False, True]
 
 
 def test_a_task_without_a_step_costs_nothing():
@@ -85,16 +85,16 @@ def test_each_task_is_that_of_a_solver_of_its_number_of_steps(solver):
     problem = problems.LinearRegression()
     count = problem.tensors.count
     numbers = [0, 1, 3][:count]
-    together = SOLVERS[solver](7).minimize(
+    result = SOLVERS[solver](7).minimize(
         inner_problem(problem, problem.tensors._replace(steps=tf.constant(numbers)))
     )
     for task, steps in enumerate(numbers):
-        alone = SOLVERS[solver](steps).minimize(inner_problem(problem))
-        for name, field in together._asdict().items():
-            other = getattr(alone, name)
-            if field is not None and other is not None:
+        expected_result = SOLVERS[solver](steps).minimize(inner_problem(problem))
+        for name, field in result._asdict().items():
+            expected = getattr(expected_result, name)
+            if field is not None and expected is not None:
                 np.testing.assert_allclose(
-                    field[task], other[task], rtol=1e-12, err_msg=f"{name} of {steps} steps"
+                    field[task], expected[task], rtol=1e-12, err_msg=f"{name} of {steps} steps"
                 )
 
 

@@ -35,9 +35,9 @@ def test_a_fixed_mean_is_that_of_the_recorded_examples():
 def test_nothing_is_learned_and_the_configuration_comes_back():
     first = layer(axis=1, fixed=True, name="mean")
     first.build((None, 2))
-    again = ki.layers.Centering.from_config(first.get_config())
+    restored_layer = ki.layers.Centering.from_config(first.get_config())
     assert first.trainable_variables == []
-    assert again.get_config() == first.get_config()
+    assert restored_layer.get_config() == first.get_config()
 
 
 def test_the_same_layer_in_a_file_of_before_is_known():

@@ -25,10 +25,10 @@ def with_random_weights(layer, shape):
 @pytest.mark.parametrize("shape", [(5, 3), (5, 4, 3), (5, 3, 3, 3)])
 @pytest.mark.parametrize("settings", [{}, {"center": False}, {"scale": False}, {"axis": 1}])
 def test_equals_a_stock_layer_in_training(shape, settings):
-    ours = with_random_weights(ki.layers.TaskBatchNormalization(**settings), shape)
+    layer = with_random_weights(ki.layers.TaskBatchNormalization(**settings), shape)
     stock = with_random_weights(keras.layers.BatchNormalization(**settings), shape)
     x = inputs(shape)
-    np.testing.assert_allclose(ours(x), stock(x, training=True), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(layer(x), stock(x, training=True), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("training", [True, False, None])
@@ -56,7 +56,7 @@ def test_statistics_may_come_from_the_first_rows(run):
     np.testing.assert_allclose(np.mean(layer(x), (0, 1, 2)), np.zeros(3), atol=1e-5)
 
 
-def test_without_division_the_mean_is_taken_off(run):
+def test_without_division_the_mean_is_subtracted(run):
     layer = ki.layers.TaskBatchNormalization(divide=False, dtype="float64")
     x = inputs((5, 3), "float64")
     layer.build(x.shape)
@@ -64,19 +64,19 @@ def test_without_division_the_mean_is_taken_off(run):
     expected = x - x.mean(0) + [1.0, 2.0, 3.0]
     np.testing.assert_allclose(run(layer, tf.constant(x)), expected, atol=1e-6)
     with statistics_of_first(2):
-        found = layer(x)
-    np.testing.assert_allclose(found, x - x[:2].mean(0) + [1.0, 2.0, 3.0], atol=1e-6)
+        outputs = layer(x)
+    np.testing.assert_allclose(outputs, x - x[:2].mean(0) + [1.0, 2.0, 3.0], atol=1e-6)
 
 
 @pytest.mark.parametrize("fused", [False, True])
-def test_without_division_it_takes_off_what_it_holds(fused):
+def test_without_division_fixed_statistics_are_subtracted(fused):
     layer = ki.layers.TaskBatchNormalization(divide=False, fixed=True)
     x = inputs((2, 5, 3))
     layer.build(x.shape[1:])
     layer.moving_mean.assign([1.0, 2.0, 3.0])
     assert layer.fuses(tf.constant(x))
-    found = layer.fused(tf.constant(x)) if fused else tf.stack([layer(one) for one in x])
-    np.testing.assert_allclose(found, x - [1.0, 2.0, 3.0], rtol=1e-4, atol=1e-5)
+    outputs = layer.fused(tf.constant(x)) if fused else tf.stack([layer(task_x) for task_x in x])
+    np.testing.assert_allclose(outputs, x - [1.0, 2.0, 3.0], rtol=1e-4, atol=1e-5)
 
 
 def test_an_exception_ends_the_use_of_the_first_rows():
@@ -134,9 +134,9 @@ def test_configuration_round_trip():
     settings = {"epsilon": 0.01, "scale": False, "divide": False, "fixed": True}
     layer = ki.layers.TaskBatchNormalization(name="norm", **settings)
     config = keras.saving.serialize_keras_object(layer)
-    restored = keras.saving.deserialize_keras_object(config)
-    assert type(restored) is ki.layers.TaskBatchNormalization
-    assert restored.get_config() == layer.get_config()
+    restored_layer = keras.saving.deserialize_keras_object(config)
+    assert type(restored_layer) is ki.layers.TaskBatchNormalization
+    assert restored_layer.get_config() == layer.get_config()
 
 
 @pytest.mark.parametrize("shape", [(2, 6, 3), (3, 5, 4, 4, 3)])
@@ -160,12 +160,12 @@ def test_the_fused_kernel_gives_the_same_up_to_second_derivatives(shape, setting
                 outputs = normalize(x)
                 value = tf.reduce_sum(tf.sin(outputs))
             slopes = inner.gradient(value, [x, *weights])
-            along = tf.reduce_sum(slopes[0] * direction)
-        return [outputs, *slopes, *outer.gradient(along, [x, *weights])]
+            slope_product = tf.reduce_sum(slopes[0] * direction)
+        return [outputs, *slopes, *outer.gradient(slope_product, [x, *weights])]
 
-    ours = derivatives(layer.fused)
-    expected = derivatives(lambda x: tf.stack([layer(one) for one in x]))
-    for a, b in zip(ours, expected, strict=True):
+    result = derivatives(layer.fused)
+    expected = derivatives(lambda x: tf.stack([layer(task_x) for task_x in x]))
+    for a, b in zip(result, expected, strict=True):
         if b is None:  # a second derivative that is zero
             assert a is None or not np.any(a)
         else:

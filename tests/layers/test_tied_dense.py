@@ -44,9 +44,9 @@ def test_a_learner_with_it_can_be_saved(tmp_path):
     learner = tied()
     learner.fit(learners.dataset(learners.images()), steps_per_epoch=1, verbose=0)
     learner.save(tmp_path / "learner.keras")
-    again = keras.models.load_model(tmp_path / "learner.keras")
-    for ours, theirs in zip(learner.weights, again.weights, strict=True):
-        np.testing.assert_array_equal(ours, theirs)
+    loaded_learner = keras.models.load_model(tmp_path / "learner.keras")
+    for weight, loaded_weight in zip(learner.weights, loaded_learner.weights, strict=True):
+        np.testing.assert_array_equal(weight, loaded_weight)
 
 
 def test_a_constraint_beside_its_own_is_refused():

@@ -11,50 +11,50 @@ RNG = np.random.default_rng(0)
 IMAGES = RNG.uniform(size=(3, 9, 12, 2))
 
 
-def seen(x=IMAGES, **settings):
+def view_of(x=IMAGES, **settings):
     return ki.layers.View(**settings)(x).numpy()
 
 
 def test_without_settings_nothing_changes():
-    np.testing.assert_array_equal(seen(), IMAGES)
+    np.testing.assert_array_equal(view_of(), IMAGES)
 
 
 def test_a_mirror_exchanges_left_and_right():
-    np.testing.assert_array_equal(seen(mirrored=True), IMAGES[:, :, ::-1])
+    np.testing.assert_array_equal(view_of(mirrored=True), IMAGES[:, :, ::-1])
 
 
 @pytest.mark.parametrize(("down", "right"), [(1, 2), (-2, 1), (3, -1), (0, 12)])
-def test_a_move_by_whole_pixels_leaves_nothing_behind(down, right):
+def test_a_move_by_integer_pixels_fills_with_zeros(down, right):
     expected = np.zeros_like(IMAGES)
     for row in range(9):
         for column in range(12):
             if 0 <= row - down < 9 and 0 <= column - right < 12:
                 expected[:, row, column] = IMAGES[:, row - down, column - right]
-    np.testing.assert_array_equal(seen(down=down, right=right), expected)
+    np.testing.assert_array_equal(view_of(down=down, right=right), expected)
 
 
 @pytest.mark.parametrize("size", [5, 6, 9, 12, 20])
 def test_another_size_is_what_tensorflow_makes_of_it(size):
     expected = tf.image.resize(IMAGES, (size, size), antialias=True)
-    np.testing.assert_allclose(seen(size=size), expected, atol=1e-5)
+    np.testing.assert_allclose(view_of(size=size), expected, atol=1e-5)
 
 
-def test_from_nearer_one_sees_the_middle():
+def test_zooming_in_shows_the_middle():
     x = RNG.uniform(size=(2, 12, 12, 3))
     expected = tf.image.resize(x[:, 2:10, 2:10], (16, 16), antialias=True)[:, 2:-2, 2:-2]
     # At the edge of a crop the image ends; in a view it goes on.
-    np.testing.assert_allclose(seen(x, zoom=1.5, size=16)[:, 2:-2, 2:-2], expected, atol=1e-5)
+    np.testing.assert_allclose(view_of(x, zoom=1.5, size=16)[:, 2:-2, 2:-2], expected, atol=1e-5)
 
 
-def test_from_further_away_there_is_nothing_around_it():
-    found = seen(np.ones((1, 8, 8, 1)), zoom=0.5)[0, :, :, 0]
-    np.testing.assert_allclose(found, np.pad(np.ones((4, 4)), 2), atol=1e-12)
+def test_zooming_out_pads_with_zeros():
+    view = view_of(np.ones((1, 8, 8, 1)), zoom=0.5)[0, :, :, 0]
+    np.testing.assert_allclose(view, np.pad(np.ones((4, 4)), 2), atol=1e-12)
 
 
 def test_a_mirrored_image_moves_to_the_right():
     x = np.zeros((1, 1, 7, 1))
     x[0, 0, 1] = 1.0  # at 5 in the mirror
-    assert seen(x, mirrored=True, right=1).argmax() == 6
+    assert view_of(x, mirrored=True, right=1).argmax() == 6
 
 
 def test_images_keep_their_dtype_and_integers_become_floating():
@@ -77,15 +77,15 @@ def test_images_of_another_size_are_refused_when_the_graph_is_built():
 def test_graph_eager_and_configuration_agree(dtype):
     layer = ki.layers.View(True, 1.3, 0.5, -1.25, 7)
     x = IMAGES.astype(dtype)
-    again = ki.layers.View.from_config(layer.get_config())
-    eager = layer(x)
-    assert eager.dtype == dtype
-    assert eager.shape == layer(keras.Input((9, 12, 2), 3)).shape == (3, 7, 7, 2)
+    restored_layer = ki.layers.View.from_config(layer.get_config())
+    expected = layer(x)
+    assert expected.dtype == dtype
+    assert expected.shape == layer(keras.Input((9, 12, 2), 3)).shape == (3, 7, 7, 2)
     inputs = keras.Input(x.shape[1:], dtype=dtype)
     stock = keras.Model(inputs, layer.with_stock_operations(inputs))
-    for other in (tf.function(layer, autograph=False)(x), again(x), stock(x)):
-        assert other.dtype == dtype
-        np.testing.assert_allclose(eager, other, rtol=1e-6)
+    for outputs in (tf.function(layer, autograph=False)(x), restored_layer(x), stock(x)):
+        assert outputs.dtype == dtype
+        np.testing.assert_allclose(expected, outputs, rtol=1e-6)
 
 
 def test_its_gradient_is_its_transpose():

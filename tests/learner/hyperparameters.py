@@ -113,10 +113,10 @@ def slopes(learner, data, step=1e-4):
         variables = learner.trainable_variables
         meta = meta_gradient(learner.algorithm, objective, variables, None)
         by_id = {id(v): g for v, g in zip(variables, meta.gradients, strict=True)}
-        found = {name: by_id[id(v)] for name, v in chosen.items()}
-        return tf.reduce_mean(meta.query_losses), found, meta.valid
+        gradients = {name: by_id[id(v)] for name, v in chosen.items()}
+        return tf.reduce_mean(meta.query_losses), gradients, meta.valid
 
-    def moved(variable, direction):
+    def difference(variable, direction):
         start = variable.numpy()
         ends = []
         for sign in (1, -1):
@@ -125,11 +125,11 @@ def slopes(learner, data, step=1e-4):
         variable.assign(start)
         return (ends[0] - ends[1]) / (2 * step)
 
-    _, found, valid = step_of_all()
+    _, gradients, valid = step_of_all()
     assert valid.numpy().all()
     pairs = {}
     for name, variable in chosen.items():
         direction = np.cos(np.arange(np.size(variable.numpy()))).reshape(variable.shape)
-        exact = float(np.sum(found[name].numpy() * direction))
-        pairs[name] = exact, moved(variable, direction)
+        exact = float(np.sum(gradients[name].numpy() * direction))
+        pairs[name] = exact, difference(variable, direction)
     return pairs

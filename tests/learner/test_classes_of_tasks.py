@@ -84,25 +84,25 @@ def one_task(number):
 def test_a_task_of_fewer_classes_is_that_of_a_smaller_head(name, adapt):
     """Its losses and outputs, and the meta-gradient is the sum of those of the tasks."""
     learner = learner_of(ALGORITHMS[name](), adapt=adapt)
-    together = padded.meta(learner, padded.padded(data()))
-    assert together.valid.numpy().tolist() == [True, True]
+    result = padded.meta(learner, padded.padded(data()))
+    assert result.valid.numpy().tolist() == [True, True]
     sums = [np.zeros(v.shape) for v in learner.trainable_variables]
     for number, way in enumerate(WAYS):
-        alone = ki.with_classes(learner, way)
-        expected = padded.meta(alone, one_task(number))
-        padded.close(together.query_losses[number], expected.query_losses[0])
+        smaller_learner = ki.with_classes(learner, way)
+        expected = padded.meta(smaller_learner, one_task(number))
+        padded.close(result.query_losses[number], expected.query_losses[0])
         present = padded.PRESENT["query"][number]
-        outputs = together.query_outputs[number][present].numpy()
+        outputs = result.query_outputs[number][present].numpy()
         padded.close(outputs[:, :way], expected.query_outputs[0])
         assert np.all(outputs[:, way:] < -1e4)
         for total, part in zip(sums, expected.sums, strict=True):
             part = np.asarray(part)
             total[tuple(map(slice, part.shape))] += part
-    for total, part in zip(sums, together.sums, strict=True):
+    for total, part in zip(sums, result.sums, strict=True):
         padded.close(part, total)
 
 
-def test_one_hot_labels_tell_the_classes_too():
+def test_one_hot_labels_determine_the_classes():
     numbers = learner_of(ki.IMAML(1.0, INNER)).objective(padded.padded(data()), training=True)
     loss = keras.losses.CategoricalCrossentropy(from_logits=True)
     one_hot = learner_of(ki.IMAML(1.0, INNER), loss=loss).objective(
@@ -129,10 +129,10 @@ def test_other_losses_and_heads_count_all_outputs(settings):
     tasks = learner.objective(data(one_hot=one_hot), training=True).tasks
     assert not tf.is_tensor(tasks.classes)
     with pytest.raises(ValueError, match=r"`way`\. Expected one number.*TiedDense.*way=\(2, 4\)"):
-        learner.fit(drawn(), steps_per_epoch=1)
+        learner.fit(tasks_of_arrays(), steps_per_epoch=1)
 
 
-def drawn(**settings):
+def tasks_of_arrays(**settings):
     x = np.random.default_rng(0).normal(size=(30, 2)).astype("float32")
     way = settings.pop("way", (2, 4))
     return (
@@ -145,19 +145,19 @@ def drawn(**settings):
 @pytest.mark.slow
 def test_a_learner_trains_and_is_evaluated_on_drawn_tasks_of_any_way():
     learner = learner_of(ki.IMAML(1.0, INNER))
-    history = learner.fit(drawn(buckets=2), steps_per_epoch=2, verbose=0).history
+    history = learner.fit(tasks_of_arrays(buckets=2), steps_per_epoch=2, verbose=0).history
     assert history["bad_tasks"] == [0.0] and np.isfinite(history["loss"][0])
-    table = ki.evaluate(learner, drawn(), num_tasks=8, verbose=0, per_task=True)
+    table = ki.evaluate(learner, tasks_of_arrays(), num_tasks=8, verbose=0, per_task=True)
     assert table["valid"].all()
 
 
 def test_a_head_with_weights_for_each_class_is_refused_for_drawn_ways():
     learner = padded.learner_of(ki.IMAML(1.0, INNER), classes=6)
     for use in (
-        lambda: learner.fit(drawn(), steps_per_epoch=1),
-        lambda: learner.fit(drawn(buckets=2), steps_per_epoch=1),
-        lambda: learner.evaluate(drawn(), steps=1),
-        lambda: ki.evaluate(learner, drawn(), num_tasks=4),
+        lambda: learner.fit(tasks_of_arrays(), steps_per_epoch=1),
+        lambda: learner.fit(tasks_of_arrays(buckets=2), steps_per_epoch=1),
+        lambda: learner.evaluate(tasks_of_arrays(), steps=1),
+        lambda: ki.evaluate(learner, tasks_of_arrays(), num_tasks=4),
     ):
         with pytest.raises(ValueError, match=r"`way`.*tied_head=True.*way=\(2, 4\)"):
             use()
@@ -168,14 +168,14 @@ def test_more_classes_than_outputs_are_refused():
         with pytest.raises(
             ValueError, match=r"`way`\. Expected at most [24] classes.*way=\(5, 5\)"
         ):
-            learner.evaluate(drawn(way=5), steps=1)
+            learner.evaluate(tasks_of_arrays(way=5), steps=1)
 
 
 @pytest.mark.slow
 def test_such_a_head_takes_one_number_of_classes_and_labels_of_the_pool():
     learner = padded.learner_of(ki.IMAML(1.0, INNER), classes=6)
-    learner.fit(drawn(way=4), steps_per_epoch=1, verbose=0)
-    learner.evaluate(drawn(class_labels=True), steps=1, verbose=0)
+    learner.fit(tasks_of_arrays(way=4), steps_per_epoch=1, verbose=0)
+    learner.evaluate(tasks_of_arrays(class_labels=True), steps=1, verbose=0)
 
 
 @pytest.mark.slow

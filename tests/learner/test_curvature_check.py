@@ -7,7 +7,7 @@ import tensorflow as tf
 
 import keras_imaml as ki
 from benchmarks.cost.tracing import learner_of
-from tests.curvature.slopes import stopped, straight
+from tests.curvature.slopes import stopped_slope, straight_slope
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*one task after the other")
 
@@ -17,7 +17,7 @@ def squares(y, z):
 
 
 def squares_once(y, z):
-    return tf.reduce_mean(stopped(tf.square(y - z)) * tf.exp(z))
+    return tf.reduce_mean(stopped_slope(tf.square(y - z)) * tf.exp(z))
 
 
 def learner_with(function, algorithm, loss=squares):
@@ -59,7 +59,7 @@ def test_what_is_right_passes(name):
 
 @pytest.mark.parametrize("name", QUICK_AND_SLOW)
 def test_a_derivative_that_ends_is_found(name):
-    learner = learner_with(stopped, ALGORITHMS[name]())
+    learner = learner_with(stopped_slope, ALGORITHMS[name]())
     with pytest.raises(ValueError, match=r"Jacobian.*first_order=True.*'outputs'"):
         ki.check_curvature(learner, tf.data.Dataset.from_tensors(tasks()))
 
@@ -67,8 +67,8 @@ def test_a_derivative_that_ends_is_found(name):
 @pytest.mark.slow
 def test_a_bend_that_is_left_out_is_found_where_it_counts():
     with pytest.raises(ValueError, match="differ from differences of the gradient"):
-        ki.check_curvature(learner_with(straight, ki.MAML()), tasks())
-    assert ki.check_curvature(learner_with(straight, ki.IMAML()), tasks())
+        ki.check_curvature(learner_with(straight_slope, ki.MAML()), tasks())
+    assert ki.check_curvature(learner_with(straight_slope, ki.IMAML()), tasks())
 
 
 def test_a_loss_without_a_second_derivative_is_found():
@@ -79,7 +79,7 @@ def test_a_loss_without_a_second_derivative_is_found():
 
 @pytest.mark.parametrize("algorithm", [ki.Reptile, lambda: ki.MAML(first_order=True)])
 def test_there_is_nothing_to_check_without_second_derivatives(algorithm):
-    assert ki.check_curvature(learner_with(stopped, algorithm()), tasks()) == {}
+    assert ki.check_curvature(learner_with(stopped_slope, algorithm()), tasks()) == {}
 
 
 def test_half_precision_is_refused():

@@ -13,13 +13,13 @@ from tests import learners, problems
 
 @pytest.fixture
 def learner():
-    made = ki.MetaLearner(
+    meta_learner = ki.MetaLearner(
         ki.models.MLP(3, input_shape=(4,), hidden=(8,)),
         ki.IMAML(inner=ki.inner.GradientDescent(steps=5)),
     )
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    made.compile(optimizer="adam", loss=loss, metrics=["accuracy"])
-    return made
+    meta_learner.compile(optimizer="adam", loss=loss, metrics=["accuracy"])
+    return meta_learner
 
 
 def episodes(count=10, seed=0):
@@ -59,11 +59,15 @@ def test_the_last_batch_is_cut(learner):
 
 
 def test_bad_tasks_are_counted_and_left_out(learner):
-    clean, spoilt = episodes(), episodes()
-    spoilt[1][0][2, 1, 1] = np.nan
-    result = ki.evaluate(learner, dataset(spoilt).batch(5), num_tasks=10, verbose=False)
-    rest = tuple(tuple(np.delete(part, 2, axis=0) for part in pair) for pair in clean)
-    expected = ki.evaluate(learner, dataset(rest).batch(5), num_tasks=9, verbose=False)
+    clean_episodes, broken_episodes = episodes(), episodes()
+    broken_episodes[1][0][2, 1, 1] = np.nan
+    result = ki.evaluate(learner, dataset(broken_episodes).batch(5), num_tasks=10, verbose=False)
+    remaining_episodes = tuple(
+        tuple(np.delete(part, 2, axis=0) for part in pair) for pair in clean_episodes
+    )
+    expected = ki.evaluate(
+        learner, dataset(remaining_episodes).batch(5), num_tasks=9, verbose=False
+    )
     assert (result.tasks, result.bad_tasks) == (9, 1)
     assert result.accuracy == pytest.approx(expected.accuracy)
 
@@ -76,16 +80,18 @@ def test_too_few_tasks_are_refused(learner):
 @pytest.mark.slow
 def test_only_bad_tasks_are_refused(learner):
     (support_x, support_y), query = episodes()
-    bad = ((support_x * np.nan, support_y), query)
+    broken_episodes = ((support_x * np.nan, support_y), query)
     with pytest.raises(ValueError, match="None of the 10 tasks could be evaluated"):
-        ki.evaluate(learner, dataset(bad).batch(5), num_tasks=10, verbose=False)
+        ki.evaluate(learner, dataset(broken_episodes).batch(5), num_tasks=10, verbose=False)
 
 
 @pytest.mark.slow
 def test_a_regression_has_no_accuracy():
-    made = ki.MetaLearner(ki.models.MLP(), ki.IMAML(inner=ki.inner.GradientDescent(steps=2)))
-    made.compile(optimizer="adam", loss="mse")
-    result = ki.evaluate(made, ki.data.sinusoid().batch(4), num_tasks=8, verbose=False)
+    meta_learner = ki.MetaLearner(
+        ki.models.MLP(), ki.IMAML(inner=ki.inner.GradientDescent(steps=2))
+    )
+    meta_learner.compile(optimizer="adam", loss="mse")
+    result = ki.evaluate(meta_learner, ki.data.sinusoid().batch(4), num_tasks=8, verbose=False)
     assert result.accuracy is None
     assert "before adaptation" in str(result)
 
@@ -94,12 +100,12 @@ def test_a_regression_has_no_accuracy():
 @pytest.mark.parametrize("fixed", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_the_mode_is_in_the_text(fixed):
     """No query sees another where all tasks are normalized by the same statistics."""
-    made = learners.compiled(learners.small(2, fixed_statistics=fixed))
+    meta_learner = learners.compiled(learners.small(2, fixed_statistics=fixed))
     data = learners.dataset(learners.images(tasks=2))
-    assert "non-transductive" in str(ki.evaluate(made, data, 2, verbose=False))
-    made.transductive = True
+    assert "non-transductive" in str(ki.evaluate(meta_learner, data, 2, verbose=False))
+    meta_learner.transductive = True
     expected = ", non-transductive" if fixed else ", transductive"
-    assert expected in str(ki.evaluate(made, data, 2, verbose=False))
+    assert expected in str(ki.evaluate(meta_learner, data, 2, verbose=False))
 
 
 @pytest.mark.slow
@@ -119,12 +125,12 @@ def test_the_graph_is_kept_for_the_next_time(learner):
     assert learner._evaluation is None
 
 
-@pytest.mark.parametrize("which", ["uncompiled", "plain"])
-def test_what_cannot_be_evaluated_is_refused(which):
+@pytest.mark.parametrize("kind", ["uncompiled", "plain"])
+def test_what_cannot_be_evaluated_is_refused(kind):
     model = ki.models.MLP(1)
-    wrong = model if which == "plain" else ki.MetaLearner(model, ki.MAML())
+    wrong_learner = model if kind == "plain" else ki.MetaLearner(model, ki.MAML())
     with pytest.raises(ValueError, match="Invalid value for `learner`.*compiled.*Received"):
-        ki.evaluate(wrong, ki.data.sinusoid("test").batch(2), 2)
+        ki.evaluate(wrong_learner, ki.data.sinusoid("test").batch(2), 2)
 
 
 def test_one_task_has_no_interval(learner):

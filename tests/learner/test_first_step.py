@@ -12,7 +12,7 @@ import keras_imaml as ki
 from benchmarks.cost.tracing import learner_of
 from keras_imaml.learner.first_step import half_precision
 from tests.batching import keras_layers, random_layers
-from tests.curvature.slopes import rounded, stopped, straight
+from tests.curvature.slopes import rounded_value, stopped_slope, straight_slope
 from tests.refusals import GEOMETRIC
 
 pytestmark = [
@@ -23,7 +23,7 @@ WAY_OUT = r"custom_gradient.*adapt.*first_order=True.*check_curvature=False"
 
 
 def squares_once(y, z):
-    return tf.reduce_mean(stopped(tf.square(y - z)) * tf.exp(z))
+    return tf.reduce_mean(stopped_slope(tf.square(y - z)) * tf.exp(z))
 
 
 def network(function):
@@ -64,13 +64,13 @@ TRANSPOSED, DIFFERENT = "do not belong to its gradient", "are other than differe
 HESSIAN = {"curvature": "hessian"}
 
 # name: (function, loss, arguments of iMAML, what the error says)
-FOUND = {
-    "layer": (stopped, "mse", {}, f"'net/mine' {TRANSPOSED}"),
-    "bend": (straight, "mse", HESSIAN, f"'net/mine' {DIFFERENT}"),
+CASES = {
+    "layer": (stopped_slope, "mse", {}, f"'net/mine' {TRANSPOSED}"),
+    "bend": (straight_slope, "mse", HESSIAN, f"'net/mine' {DIFFERENT}"),
     "loss": (tf.sin, squares_once, {}, f"of the loss {TRANSPOSED}"),
     "fine": (tf.sin, "mse", HESSIAN, None),
-    "bend that Gauss-Newton leaves out": (straight, "mse", {}, None),
-    "straight through": (rounded, "mse", HESSIAN, None),
+    "bend that Gauss-Newton leaves out": (straight_slope, "mse", {}, None),
+    "straight through": (rounded_value, "mse", HESSIAN, None),
     "kinks": (tf.nn.relu, "mae", HESSIAN, None),
 }
 
@@ -83,9 +83,9 @@ def check(learner):
     learner.first_step.check()
 
 
-@pytest.mark.parametrize("name", FOUND)
-def test_what_an_algorithm_takes_is_looked_at(name):
-    function, loss, settings, message = FOUND[name]
+@pytest.mark.parametrize("name", CASES)
+def test_the_derivatives_that_an_algorithm_needs_are_checked(name):
+    function, loss, settings, message = CASES[name]
     learner = learner_with(function, imaml(**settings), loss)
     if message is None:
         check(learner)
@@ -95,11 +95,11 @@ def test_what_an_algorithm_takes_is_looked_at(name):
 
 
 @pytest.mark.slow
-def test_with_examples_that_are_not_there():
+def test_padded_examples_are_ignored_by_the_check():
     (x, y), query = tasks()
     weights = np.ones((2, 5), "float32")
     weights[:, 2:], x[:, 2:] = 0, np.nan
-    learner = learner_with(stopped, run_eagerly=True)
+    learner = learner_with(stopped_slope, run_eagerly=True)
     with pytest.raises(ValueError, match="'net/mine'"):
         learner.train_on_batch((x, y, weights), query)
 
@@ -107,11 +107,11 @@ def test_with_examples_that_are_not_there():
 @pytest.mark.slow
 def test_on_a_batch_without_a_graph():
     with pytest.raises(ValueError, match="'net/mine'"):
-        learner_with(stopped, run_eagerly=True).train_on_batch(*tasks())
+        learner_with(stopped_slope, run_eagerly=True).train_on_batch(*tasks())
 
 
 def test_in_a_graph_and_once():
-    learner = learner_with(stopped, steps_per_execution=2)
+    learner = learner_with(stopped_slope, steps_per_execution=2)
     with pytest.raises(ValueError, match="'net/mine'"):
         learner.fit(data(), steps_per_epoch=4, verbose=0)
     assert int(learner.optimizer.iterations) == 2
@@ -127,15 +127,15 @@ def test_in_a_graph_and_once():
         {"algorithm": maml, "adapt": "last"},  # what comes before is differentiated once
     ],
 )
-def test_where_there_is_nothing_to_check(settings):
+def test_the_check_is_skipped_without_second_derivatives(settings):
     settings = {**settings, "algorithm": settings["algorithm"]()}
-    check(learner_with(stopped, **settings))
+    check(learner_with(stopped_slope, **settings))
 
 
 def test_maml_with_weights_that_all_tasks_share():
     with pytest.raises(ValueError, match=f"'net/mine' {DIFFERENT}"):
-        check(learner_with(straight, maml(), adapt=["first", "last"]))
-    check(learner_with(straight, maml(), adapt="last"))
+        check(learner_with(straight_slope, maml(), adapt=["first", "last"]))
+    check(learner_with(straight_slope, maml(), adapt="last"))
 
 
 def test_the_setting_is_saved(tmp_path):
@@ -143,8 +143,8 @@ def test_the_setting_is_saved(tmp_path):
     learner.compile(loss="mse", check_curvature=False)
     assert learner.get_compile_config()["check_curvature"] is False
     learner.save(tmp_path / "learner.keras")
-    other = keras.saving.load_model(tmp_path / "learner.keras")
-    assert other.get_compile_config()["check_curvature"] is False
+    loaded_learner = keras.saving.load_model(tmp_path / "learner.keras")
+    assert loaded_learner.get_compile_config()["check_curvature"] is False
 
 
 def test_nothing_is_changed():
@@ -177,7 +177,7 @@ def test_on_replicas():
 import keras_imaml as ki
 from tests.learner.test_first_step import *
 strategy = ki.strategy("mirrored", devices=2)
-for function in (tf.sin, stopped):
+for function in (tf.sin, stopped_slope):
     with strategy.scope():
         learner = learner_with(function)
     try:
@@ -189,8 +189,8 @@ for function in (tf.sin, stopped):
     import subprocess
     import sys
 
-    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert found.stdout.split() == ["fine", "True"], found.stderr[-2000:]
+    process = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert process.stdout.split() == ["fine", "True"], process.stderr[-2000:]
 
 
 def image_network(shape, layer):
@@ -209,13 +209,13 @@ def message_of(model, shape):
 
 @pytest.mark.slow
 def test_no_layer_of_keras_is_a_false_alarm():
-    found = {}
+    messages = {}
     for name, (shape, make) in {**keras_layers.VECTORIZED, **keras_layers.LOOPS}.items():
-        found[name] = message_of(image_network(shape, make("float32")), shape)
-    for name, (shape, make) in {**random_layers.QUICK, **random_layers.OTHERS}.items():
-        found[name] = message_of(image_network(shape, make()), shape)
+        messages[name] = message_of(image_network(shape, make("float32")), shape)
+    for name, (shape, make) in {**random_layers.QUICK, **random_layers.SLOW}.items():
+        messages[name] = message_of(image_network(shape, make()), shape)
     # TensorFlow's gradient of a projective transform is not the derivative of its values.
-    assert {name for name, message in found.items() if message} == set(map(str.lower, GEOMETRIC))
+    assert {name for name, message in messages.items() if message} == set(map(str.lower, GEOMETRIC))
 
 
 @pytest.mark.slow

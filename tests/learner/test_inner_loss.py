@@ -56,9 +56,9 @@ def slopes(name):
     [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in ALGORITHMS],
 )
 def test_hyperparameters_of_the_inner_objective_equal_finite_differences(algorithm, parameter):
-    found, expected = slopes(algorithm)[parameter]
+    gradient, expected = slopes(algorithm)[parameter]
     assert abs(expected) > 1e-4
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    np.testing.assert_allclose(gradient, expected, rtol=1e-5)
 
 
 def ridge(penalties=None, **layer):
@@ -86,11 +86,13 @@ def test_a_learned_decay_of_ridge_regression_has_the_closed_form(penalties):
     slope = problem.query_gradient(phi) + (2 * decay * phi if penalties else 0)
     w = np.linalg.solve(system, slope[..., None])[..., 0]
     expected = np.mean(np.sum(-2 * decay * phi * w, axis=1))
-    direct = decay * np.mean(np.sum(phi**2, axis=1)) if penalties else 0
+    direct_penalty = decay * np.mean(np.sum(phi**2, axis=1)) if penalties else 0
     meta = ridge_slopes(learner, problem)
     by_name = {v.name: g for v, g in zip(learner.trainable_variables, meta.gradients, strict=True)}
-    np.testing.assert_allclose(by_name["log_decay"], expected + direct, rtol=1e-7)
+    np.testing.assert_allclose(by_name["log_decay"], expected + direct_penalty, rtol=1e-7)
     np.testing.assert_allclose(np.ravel(by_name["kernel"]), np.mean(strength * w, 0), rtol=1e-7)
     x, y = problem.data.query_x, problem.data.query_y
     errors = np.mean(np.square(np.einsum("tni,ti->tn", x, phi) - y[..., 0]))
-    np.testing.assert_allclose(tf.reduce_mean(meta.query_losses), errors + direct, rtol=1e-7)
+    np.testing.assert_allclose(
+        tf.reduce_mean(meta.query_losses), errors + direct_penalty, rtol=1e-7
+    )

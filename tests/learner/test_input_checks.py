@@ -10,7 +10,7 @@ from keras_imaml.learner.input_checks import check_element, check_end, check_sha
 from tests import learners
 
 MODEL = ki.models.MLP(3, (4,), hidden=(5,))
-GOOD = {
+ENTRIES = {
     "support_x": ((2, 3, 4), "float32"),
     "support_y": ((2, 3), "int32"),
     "query_x": ((2, 6, 4), "float32"),
@@ -18,9 +18,9 @@ GOOD = {
 }
 
 
-def tasks(**changed):
+def tasks(**changes):
     """Support and query sets; weights only where they are given."""
-    entries = {**GOOD, **changed}
+    entries = {**ENTRIES, **changes}
     parts = {name: tf.zeros(shape, dtype) for name, (shape, dtype) in entries.items()}
     return tuple(
         tuple(parts.get(f"{name}_{part}", ()) for part in ("x", "y", "weights"))
@@ -32,8 +32,8 @@ def test_what_fits_is_taken():
     support, query = tasks()
     check_shapes(MODEL, support, query)
     check_shapes(MODEL, support, (query[0], (), ()))
-    found = check_element((support[:2], query[:2], None))
-    assert [len(part) for part in found] == [3, 3, 0] and found[0][2] == ()
+    element = check_element((support[:2], query[:2], None))
+    assert [len(part) for part in element] == [3, 3, 0] and element[0][2] == ()
     weighted = tasks(support_weights=((2, 3), "float32"), query_weights=((2, 6), "int32"))
     check_shapes(MODEL, *weighted)
     assert tf.is_tensor(check_element((*weighted, None))[1][2])
@@ -46,7 +46,7 @@ def test_what_is_no_element_is_refused(data):
 
 
 @pytest.mark.parametrize(
-    ("changed", "message"),
+    ("changes", "message"),
     [
         ({"support_x": ((2,), "float32")}, r"`support_x`. Expected shape \(tasks, examples"),
         ({"support_x": ((2, 0, 4), "float32")}, "`support_x`. Expected one example at least"),
@@ -62,9 +62,9 @@ def test_what_is_no_element_is_refused(data):
         ({"query_weights": ((3, 6), "float32")}, "`query_weights`. Expected as many tasks.*2"),
     ],
 )
-def test_what_does_not_fit_is_named(changed, message):
+def test_what_does_not_fit_is_named(changes, message):
     with pytest.raises(ValueError, match=f"Invalid value for {message}.*Received"):
-        check_shapes(MODEL, *tasks(**changed))
+        check_shapes(MODEL, *tasks(**changes))
 
 
 @pytest.mark.parametrize("labels", [[0, 1, 3], [-1, 0, 1]])

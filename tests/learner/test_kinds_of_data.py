@@ -22,8 +22,8 @@ class AddIfThere(keras.layers.Layer):
 
 def pair(optional=False):
     first, second = keras.Input((2,), name="a"), keras.Input((2,), name="b", optional=optional)
-    joined = AddIfThere()(first, second) if optional else first - second
-    return keras.Model([first, second], keras.layers.Dense(1)(joined))
+    features = AddIfThere()(first, second) if optional else first - second
+    return keras.Model([first, second], keras.layers.Dense(1)(features))
 
 
 def line():
@@ -75,11 +75,11 @@ def test_a_data_set_of_lists_trains_and_hears_of_epochs():
 @pytest.mark.slow
 def test_inputs_may_be_lists():
     learner = learner_of(pair())
-    both = [X[0], 2 * X[0]]
+    inputs = [X[0], 2 * X[0]]
     learner.train_on_batch((([X, X], Y), ([X, X], Y)))
-    model = learner.adapt(both, Y[0])
-    found = learner.adapt_and_predict(tuple(both), Y[0], both)
-    np.testing.assert_allclose(model(both), found, rtol=1e-5)
+    model = learner.adapt(inputs, Y[0])
+    expected = learner.adapt_and_predict(tuple(inputs), Y[0], inputs)
+    np.testing.assert_allclose(model(inputs), expected, rtol=1e-5)
 
 
 @pytest.mark.slow
@@ -87,16 +87,16 @@ def test_optional_inputs_may_be_none():
     learner = learner_of(pair(optional=True), ki.IMAML(inner=ki.inner.GradientDescent(1)))
     learner.fit((((X, None), Y), ((X, None), Y)), verbose=0)
     model = learner.adapt([X[0], None], Y[0])
-    found = learner.adapt_and_predict([X[0], None], Y[0], [X[0], None])
-    np.testing.assert_allclose(model([X[0], None]), found, rtol=1e-5)
+    expected = learner.adapt_and_predict([X[0], None], Y[0], [X[0], None])
+    np.testing.assert_allclose(model([X[0], None]), expected, rtol=1e-5)
 
 
 @pytest.mark.slow
 def test_weights_go_with_inputs_that_are_none():
     learner = learner_of(pair(optional=True), ki.IMAML(inner=ki.inner.GradientDescent(1)))
     weights = np.float32([[1, 1, 0]] * 2)
-    one = ((X, None), Y, weights)
-    assert np.isfinite(learner.fit((one, one), verbose=0).history["loss"]).all()
+    task_set = ((X, None), Y, weights)
+    assert np.isfinite(learner.fit((task_set, task_set), verbose=0).history["loss"]).all()
     model = learner.adapt([X[0], None], Y[0], sample_weight=weights[0])
     expected = learner.adapt([X[0, :2], None], Y[0, :2])
     np.testing.assert_allclose(model([X[0], None]), expected([X[0], None]), rtol=1e-5)
@@ -154,6 +154,6 @@ def test_vocabularies_go_along_into_an_adapted_model(layer, mode):
     network = keras.Model(inputs, keras.layers.Dense(1)(vocabulary(inputs)))
     learner = learner_of(network)
     y = np.ones((3, 1), "float32")
-    found = learner.adapt(tf.constant(data), y)(tf.constant(data))
+    outputs = learner.adapt(tf.constant(data), y)(tf.constant(data))
     expected = learner.adapt_and_predict(tf.constant(data), y, tf.constant(data))
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    np.testing.assert_allclose(outputs, expected, rtol=1e-5)

@@ -30,8 +30,8 @@ def test_a_network_may_end_in_it(name):
     learner = learners.compiled(network, learners.imaml(), loss="mse", metrics=())
     random = np.random.default_rng(0)
     sets = [
-        tuple(random.normal(size=(2, 3, *of)).astype("float32") for of in (shape, to))
-        for to in [network.output_shape[1:]] * 2
+        tuple(random.normal(size=(2, 3, *size)).astype("float32") for size in sizes)
+        for sizes in [(shape, network.output_shape[1:])] * 2
     ]
     history = learner.fit(*sets, verbose=0).history
     assert history["bad_tasks"] == [0] and np.isfinite(history["loss"]).all()

@@ -32,7 +32,7 @@ CASES = {
 }
 
 
-def both(case, tensors=None, split=2, lanes=1):
+def results_of_parts(case, tensors=None, split=2, lanes=1):
     """The meta-gradient of the whole and of parts."""
     algorithm, problem, adapt = CASES[case]
     algorithm, problem = algorithm(), problem(tasks=6)
@@ -50,16 +50,16 @@ def both(case, tensors=None, split=2, lanes=1):
     return step(None, 1), step(split, lanes)
 
 
-def assert_equal(whole, parts):
-    for a, b in zip(whole.gradients, parts.gradients, strict=True):
+def assert_equal(expected, result):
+    for a, b in zip(expected.gradients, result.gradients, strict=True):
         assert (a is None) == (b is None)
         if a is not None:
             np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
-    np.testing.assert_allclose(whole.query_losses, parts.query_losses, rtol=1e-10)
-    np.testing.assert_allclose(whole.query_outputs, parts.query_outputs, rtol=1e-9, atol=1e-12)
-    np.testing.assert_array_equal(whole.valid, parts.valid)
-    for name, value in whole.diagnostics.items():
-        np.testing.assert_allclose(value, parts.diagnostics[name], rtol=1e-7, atol=1e-10)
+    np.testing.assert_allclose(expected.query_losses, result.query_losses, rtol=1e-10)
+    np.testing.assert_allclose(expected.query_outputs, result.query_outputs, rtol=1e-9, atol=1e-12)
+    np.testing.assert_array_equal(expected.valid, result.valid)
+    for name, value in expected.diagnostics.items():
+        np.testing.assert_allclose(value, result.diagnostics[name], rtol=1e-7, atol=1e-10)
 
 
 @pytest.mark.parametrize(
@@ -69,10 +69,10 @@ def assert_equal(whole, parts):
         *(pytest.param(c, marks=pytest.mark.slow) for c in ("maml", "reptile", "shared_weights")),
     ],
 )
-def test_the_meta_gradient_is_that_of_the_whole(case):
-    whole, parts = both(case)
-    assert_equal(whole, parts)
-    assert parts.per_task is None
+def test_chunks_give_the_meta_gradient_of_the_meta_batch(case):
+    expected, result = results_of_parts(case)
+    assert_equal(expected, result)
+    assert result.per_task is None
 
 
 def test_a_bad_task_counts_in_no_part():
@@ -81,9 +81,9 @@ def test_a_bad_task_counts_in_no_part():
         x[3] = np.nan
         return tensors._replace(support_x=tf.constant(x))
 
-    whole, parts = both("imaml", with_nan, split=3)
-    assert parts.valid.numpy().tolist() == [True, True, True, False, True, True]
-    assert_equal(whole, parts)
+    expected, result = results_of_parts("imaml", with_nan, split=3)
+    assert result.valid.numpy().tolist() == [True, True, True, False, True, True]
+    assert_equal(expected, result)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_a_bad_task_counts_in_no_part():
 )
 def test_pipelines_side_by_side_give_what_one_gives(case, lanes):
     """6 tasks in 4 pipelines: parts of 1 and of 2 tasks."""
-    assert_equal(*both(case, split=None, lanes=lanes))
+    assert_equal(*results_of_parts(case, split=None, lanes=lanes))
 
 
 @pytest.mark.slow
@@ -113,15 +113,15 @@ def test_pipelines_of_tasks_that_are_not_counted_before():
             objective = problems.objective_of(problem, adapt=adapt, tensors=tensors)
             return meta_gradient(algorithm, objective, variables, None)
 
-    unknown = tf.nest.map_structure(
+    specification = tf.nest.map_structure(
         lambda x: tf.TensorSpec([None, *x.shape[1:]], x.dtype), problem.tensors
     )
-    signature = {"input_signature": [unknown], "autograph": False}
-    one = tf.function(lambda t: step(1, t), **signature)
-    four = tf.function(lambda t: step(4, t), **signature)
+    signature = {"input_signature": [specification], "autograph": False}
+    single_step = tf.function(lambda t: step(1, t), **signature)
+    parallel_step = tf.function(lambda t: step(4, t), **signature)
     for tasks in (1, 3, 6):
         tensors = tf.nest.map_structure(lambda x, n=tasks: x[:n], problem.tensors)
-        assert_equal(one(tensors), four(tensors))
+        assert_equal(single_step(tensors), parallel_step(tensors))
 
 
 def objective_of_zeros(tasks):
@@ -148,28 +148,28 @@ def objective_of_zeros(tasks):
 def test_chunks_count_the_tasks_of_all_pipelines(monkeypatch, tasks, limit, lanes, expected):
     monkeypatch.setattr(meta_batch_plan, "pipelines", lambda: lanes)
     plan = objective_of_zeros(tasks).planned(limit).plan
-    at_once, number = expected
+    chunk_size, number = expected
     assert plan.lanes == number
     in_lane = tasks // number
-    assert plan.at_once(in_lane) == (None if at_once in (None, in_lane) else at_once)
+    assert plan.at_once(in_lane) == (None if chunk_size in (None, in_lane) else chunk_size)
 
 
 @pytest.mark.parametrize("adapt", [True, False])
-def test_the_outcome_is_that_of_the_whole(adapt):
+def test_chunks_give_the_outcome_of_the_meta_batch(adapt):
     problem = problems.LinearRegression(tasks=4)
     objective = problems.objective_of(problem, training=False)
     algorithm = ki.IMAML(1.0)
     algorithm.prepare(objective.parameters)
-    whole, parts = (
+    expected, result = (
         tf.function(lambda n=n: outcome(algorithm, objective, n, adapt), autograph=False)()
         for n in (None, 1)
     )
-    for a, b in zip(whole, parts, strict=True):
+    for a, b in zip(expected, result, strict=True):
         np.testing.assert_allclose(tf.cast(a, "float64"), tf.cast(b, "float64"), rtol=1e-9)
 
 
 @pytest.mark.parametrize(
-    ("plan", "tasks", "at_once"),
+    ("plan", "tasks", "chunk_size"),
     [
         (MetaBatchPlan(), 16, None),
         (MetaBatchPlan(limit=16), 16, None),
@@ -181,9 +181,9 @@ def test_the_outcome_is_that_of_the_whole(adapt):
         (MetaBatchPlan(1, None, None, 4).for_queries, 16, 4),
     ],
 )
-def test_parts_divide_the_number_of_tasks(plan, tasks, at_once):
-    assert plan.at_once(tasks) == at_once
-    assert plan.splits(tasks) == (at_once is not None)
+def test_parts_divide_the_number_of_tasks(plan, tasks, chunk_size):
+    assert plan.at_once(tasks) == chunk_size
+    assert plan.splits(tasks) == (chunk_size is not None)
 
 
 def test_numbers_that_are_known_when_the_graph_runs():
@@ -222,9 +222,9 @@ def test_sizes_that_mean_nothing_are_refused(value):
         ki.MetaLearner(ki.models.MLP(), ki.IMAML(), tasks_per_chunk=value)
 
 
-@pytest.mark.parametrize("at_once", [1, 2])
+@pytest.mark.parametrize("chunk_size", [1, 2])
 @pytest.mark.parametrize("adapt", [None, "head"])
-def test_query_sets_in_chunks_give_the_same_gradient(at_once, adapt):
+def test_query_sets_in_chunks_give_the_same_gradient(chunk_size, adapt):
     problem = problems.Images(tasks=4, dtype="float32")
     objective = problems.objective_of(problem, adapt=adapt)
     phi = objective.parameters.broadcast(objective.parameters.theta(), 4)
@@ -238,12 +238,12 @@ def test_query_sets_in_chunks_give_the_same_gradient(at_once, adapt):
             lambda: query_gradient(planned, phi, valid, variables), autograph=False
         )()
 
-    whole, chunks = gradient(MetaBatchPlan()), gradient(MetaBatchPlan(queries_fit=at_once))
-    assert chunks.valid.numpy().tolist() == [True, True, False, True]
-    np.testing.assert_allclose(whole.losses, chunks.losses, rtol=1e-5)
-    np.testing.assert_allclose(whole.outputs, chunks.outputs, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(whole.for_phi, chunks.for_phi, rtol=1e-3, atol=1e-5)
-    for a, b in zip(whole.direct, chunks.direct, strict=True):
+    expected, result = gradient(MetaBatchPlan()), gradient(MetaBatchPlan(queries_fit=chunk_size))
+    assert result.valid.numpy().tolist() == [True, True, False, True]
+    np.testing.assert_allclose(expected.losses, result.losses, rtol=1e-5)
+    np.testing.assert_allclose(expected.outputs, result.outputs, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(expected.for_phi, result.for_phi, rtol=1e-3, atol=1e-5)
+    for a, b in zip(expected.direct, result.direct, strict=True):
         assert (a is None) == (b is None)
         if a is not None:
             np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)

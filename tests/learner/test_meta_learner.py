@@ -66,9 +66,9 @@ def test_fit_reports_loss_metrics_and_diagnostics():
     assert history["bad_tasks"] == [0, 0]
     assert history["proximal_strength"] == pytest.approx([1, 1])
     assert history["linear_steps"] == [2, 2]
-    changed = [np.any(a != b) for a, b in zip(before, numbers(learner.model), strict=True)]
+    changes = [np.any(a != b) for a, b in zip(before, numbers(learner.model), strict=True)]
     trained = [id(v) for v in learner.model.trainable_variables]
-    assert changed == [id(v) in trained for v in learner.model.variables]
+    assert changes == [id(v) in trained for v in learner.model.variables]
 
 
 @pytest.mark.slow
@@ -89,11 +89,11 @@ def test_the_loss_of_sinusoids_falls():
 @pytest.mark.slow
 def test_fit_and_evaluate_agree_on_a_learner_that_does_not_change():
     learner = small(rate=0.0)
-    trained = learner.fit(data(), steps_per_epoch=4, **FIT).history
-    evaluated = learner.evaluate(data(), steps=4, verbose=0, return_dict=True)
-    assert set(evaluated) == {"loss", "accuracy", "bad_tasks", "transductive"}
-    assert trained["loss"][0] == pytest.approx(float(evaluated["loss"]), rel=1e-5)
-    assert trained["accuracy"][0] == pytest.approx(float(evaluated["accuracy"]))
+    history = learner.fit(data(), steps_per_epoch=4, **FIT).history
+    evaluation = learner.evaluate(data(), steps=4, verbose=0, return_dict=True)
+    assert set(evaluation) == {"loss", "accuracy", "bad_tasks", "transductive"}
+    assert history["loss"][0] == pytest.approx(float(evaluation["loss"]), rel=1e-5)
+    assert history["accuracy"][0] == pytest.approx(float(evaluation["accuracy"]))
 
 
 def test_the_loss_is_that_of_tasks_adapted_one_by_one():
@@ -112,15 +112,15 @@ def test_the_loss_is_that_of_tasks_adapted_one_by_one():
 @pytest.mark.slow
 def test_eager_and_graph_runs_agree():
     results = []
-    for eagerly in (False, True):
+    for run_eagerly in (False, True):
         keras.utils.set_random_seed(0)
-        learner = small(run_eagerly=eagerly, adapt="head")
+        learner = small(run_eagerly=run_eagerly, adapt="head")
         history = learner.fit(data(), steps_per_epoch=3, **FIT).history
         results.append((history, numbers(learner)))
-    (graph, traced), (eager, executed) = results
-    for name in graph:
-        assert graph[name] == pytest.approx(eager[name], rel=1e-4, abs=1e-6), name
-    for a, b in zip(traced, executed, strict=True):
+    (graph_history, graph_numbers), (eager_history, eager_numbers) = results
+    for name in graph_history:
+        assert graph_history[name] == pytest.approx(eager_history[name], rel=1e-4, abs=1e-6), name
+    for a, b in zip(graph_numbers, eager_numbers, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
@@ -147,20 +147,20 @@ def test_a_step_is_traced_once(monkeypatch):
 @pytest.mark.slow
 def test_a_task_with_nan_is_counted_and_left_out():
     """Of losses and metrics; of steps: tests/test_numbers_gone_wrong.py."""
-    clean, spoilt = vectors(tasks=8), vectors(tasks=8)
-    spoilt[0][0][3, 1, 2] = np.nan
-    without = tuple(tuple(np.delete(p, 3, 0) for p in pair) for pair in clean)
+    clean_tasks, broken_tasks = vectors(tasks=8), vectors(tasks=8)
+    broken_tasks[0][0][3, 1, 2] = np.nan
+    remaining_tasks = tuple(tuple(np.delete(p, 3, 0) for p in pair) for pair in clean_tasks)
     learner = small(adapt="head", rate=0.0)
-    trained = learner.fit(learners.dataset(spoilt), steps_per_epoch=1, **FIT).history
-    evaluated, expected = (
+    history = learner.fit(learners.dataset(broken_tasks), steps_per_epoch=1, **FIT).history
+    evaluation, expected = (
         learner.evaluate(learners.dataset(batch), steps=1, verbose=0, return_dict=True)
-        for batch in (spoilt, without)
+        for batch in (broken_tasks, remaining_tasks)
     )
-    assert trained["bad_tasks"] == evaluated["bad_tasks"] * np.ones(1) == [0.125]
+    assert history["bad_tasks"] == evaluation["bad_tasks"] * np.ones(1) == [0.125]
     assert expected["bad_tasks"] == 0
     for name in ("loss", "accuracy"):
-        assert trained[name][0] == pytest.approx(float(expected[name]), rel=1e-4)
-        assert float(evaluated[name]) == pytest.approx(float(expected[name]), rel=1e-4)
+        assert history[name][0] == pytest.approx(float(expected[name]), rel=1e-4)
+        assert float(evaluation[name]) == pytest.approx(float(expected[name]), rel=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -203,34 +203,38 @@ def test_weights_that_do_not_adapt_are_learned_and_so_is_the_strength():
     assert all(np.any(a != b) for a, b in zip(before, after, strict=True))
     assert np.all(strength.value().numpy() != lambdas)
     adapted = learner.adapt(support[0][0], support[1][0])
-    same = [np.array_equal(a, b) for a, b in zip(after, numbers(adapted), strict=True)]
-    assert same == [True, True, False, False]
+    are_equal = [np.array_equal(a, b) for a, b in zip(after, numbers(adapted), strict=True)]
+    assert are_equal == [True, True, False, False]
 
 
 @pytest.mark.slow
-def test_a_saved_learner_goes_on_where_it_was(tmp_path):
+def test_a_saved_learner_resumes_training(tmp_path):
     strength = ki.ProximalStrength(1.0, learned=True)
     learner = small(algorithm=learners.imaml(proximal_strength=strength), transductive=True)
     learner.fit(data(), steps_per_epoch=2, **FIT)
     learner.save(tmp_path / "learner.keras")
-    loaded = keras.saving.load_model(tmp_path / "learner.keras")
-    assert type(loaded) is ki.MetaLearner
+    loaded_learner = keras.saving.load_model(tmp_path / "learner.keras")
+    assert type(loaded_learner) is ki.MetaLearner
     for config in ("get_config", "get_compile_config"):
-        ours, theirs = (json.dumps(getattr(made, config)()) for made in (learner, loaded))
-        assert ours == theirs
-    assert loaded.transductive
-    for a, b in zip(learner.variables, loaded.variables, strict=True):
+        settings, loaded_settings = (
+            json.dumps(getattr(source, config)()) for source in (learner, loaded_learner)
+        )
+        assert settings == loaded_settings
+    assert loaded_learner.transductive
+    for a, b in zip(learner.variables, loaded_learner.variables, strict=True):
         np.testing.assert_array_equal(a, b)
-    optimizers = (learner.optimizer.variables, loaded.optimizer.variables)
+    optimizers = (learner.optimizer.variables, loaded_learner.optimizer.variables)
     assert len(optimizers[0]) > 4
     for a, b in zip(*optimizers, strict=True):
         np.testing.assert_array_equal(a, b)
     support, query = vectors()
     task = support[0][0], support[1][0], query[0][0]
-    np.testing.assert_array_equal(learner.adapt_and_predict(*task), loaded.adapt_and_predict(*task))
-    for made in (learner, loaded):
-        made.fit(data(), steps_per_epoch=2, **FIT)
-    for a, b in zip(learner.variables, loaded.variables, strict=True):
+    np.testing.assert_array_equal(
+        learner.adapt_and_predict(*task), loaded_learner.adapt_and_predict(*task)
+    )
+    for trained_learner in (learner, loaded_learner):
+        trained_learner.fit(data(), steps_per_epoch=2, **FIT)
+    for a, b in zip(learner.variables, loaded_learner.variables, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
 
@@ -238,16 +242,16 @@ def test_configuration_round_trip():
     learner = ki.MetaLearner(
         perceptron(), learners.imaml(), adapt=("head", "bias"), transductive=True, name="ours"
     )
-    restored = ki.MetaLearner.from_config(learner.get_config())
-    assert restored.name == "ours"
-    assert restored.get_config() == learner.get_config()
+    restored_learner = ki.MetaLearner.from_config(learner.get_config())
+    assert restored_learner.name == "ours"
+    assert restored_learner.get_config() == learner.get_config()
 
 
 def test_a_predicate_is_saved_as_the_weights_that_it_selects():
     learner = ki.MetaLearner(perceptron(), learners.imaml(), adapt=lambda v: "bias" in v.name)
     assert learner.get_config()["adapt"] == [1, 3]  # their places: paths may change
-    restored = ki.MetaLearner.from_config(learner.get_config())
-    assert [v.path for v in restored.parameters.adapted] == ["hidden_1/bias", "head/bias"]
+    restored_learner = ki.MetaLearner.from_config(learner.get_config())
+    assert [v.path for v in restored_learner.parameters.adapted] == ["hidden_1/bias", "head/bias"]
 
 
 @pytest.mark.slow
@@ -457,9 +461,9 @@ def test_adapt_needs_compile():
 
 def test_elements_of_another_structure_are_refused():
     support, query = vectors()
-    for wrong in (support[0], support, (*support, *query)):
+    for element in (support[0], support, (*support, *query)):
         with pytest.raises(ValueError, match="support_x, support_y.*task axis.*Received"):
-            small().fit(tf.data.Dataset.from_tensors(wrong), **FIT)
+            small().fit(tf.data.Dataset.from_tensors(element), **FIT)
 
 
 def test_an_adaptation_that_diverges_is_reported():
@@ -475,9 +479,9 @@ def test_an_adaptation_that_diverges_is_reported():
 def two_of_a_name():
     """The inner model's layer has the same name as one beside it."""
     layer = lambda: keras.layers.Dense(4, name="dense_a")  # noqa: E731
-    inside = keras.Sequential([keras.Input((4,)), layer()], name="block")
+    block = keras.Sequential([keras.Input((4,)), layer()], name="block")
     inputs = keras.Input((4,))
-    return keras.Model(inputs, keras.layers.Dense(3)(layer()(inside(inputs))))
+    return keras.Model(inputs, keras.layers.Dense(3)(layer()(block(inputs))))
 
 
 @pytest.mark.parametrize("build", [perceptron, two_of_a_name])
@@ -487,7 +491,7 @@ def test_a_predicate_chooses_the_same_weights_after_loading(tmp_path, build):
     learner = small(model, adapt=lambda v: id(v) in chosen)
     learner.save(tmp_path / "learner.keras")
     loaded = keras.models.load_model(tmp_path / "learner.keras")
-    paths = lambda one: [v.path for v in one.parameters.adapted]  # noqa: E731
+    paths = lambda source: [v.path for v in source.parameters.adapted]  # noqa: E731
     assert paths(loaded) == paths(learner) and loaded.parameters.size == learner.parameters.size
     assert loaded.get_config()["adapt"] == learner.get_config()["adapt"]
 
@@ -580,7 +584,7 @@ def test_a_loss_scale_reaches_embeddings():
         (lambda: ki.callbacks.Checkpoints(ki.MetaLearner(perceptron(), ki.MAML()), "x"), "learner"),
     ],
 )
-def test_what_is_of_another_kind_is_refused_at_once(make, name):
+def test_arguments_of_the_wrong_type_are_refused_early(make, name):
     with pytest.raises(ValueError, match=f"Invalid value for `{name}`.*Expected.*Received"):
         make()
 

@@ -29,7 +29,7 @@ def imaml():
     return ki.IMAML(1.0, ki.inner.GradientDescent(2, 0.1))
 
 
-def both(weighted=False):
+def tasks_and_padded(weighted=False):
     data = padded.tasks(weighted=weighted)
     return data, padded.padded(data)
 
@@ -37,7 +37,7 @@ def both(weighted=False):
 @pytest.mark.slow
 def test_steps_evaluations_and_metrics_are_those_of_the_tasks():
     results = []
-    for data in both(weighted=True):
+    for data in tasks_and_padded(weighted=True):
         learner = padded.learner_of(imaml(), metrics=with_metrics())
         trained = learner.train_on_batch(*data, return_dict=True)
         tested = learner.test_on_batch(*data, return_dict=True)
@@ -61,7 +61,7 @@ def test_steps_evaluations_and_metrics_are_those_of_the_tasks():
 
 
 @pytest.mark.parametrize(
-    ("which", "weights"),
+    ("part_index", "weights"),
     [
         (0, [[0] * 4, [1] * 4]),
         (1, [[0] * 3, [1] * 3]),
@@ -70,10 +70,10 @@ def test_steps_evaluations_and_metrics_are_those_of_the_tasks():
         (0, [[1, np.inf, 1, 1], [1] * 4]),
     ],
 )
-def test_a_task_without_examples_or_with_senseless_weights_is_invalid(which, weights):
+def test_a_task_without_examples_or_with_senseless_weights_is_invalid(part_index, weights):
     learner = padded.learner_of(imaml())
     data = [list(part) for part in padded.tasks()]
-    data[which].append(np.array(weights, float))
+    data[part_index].append(np.array(weights, float))
     objective = learner.objective(tuple(map(tuple, data)), training=True)
     assert objective.valid.numpy().tolist() == [False, True]
     for weights in (objective.tasks.support_weights, objective.tasks.query_weights):
@@ -83,18 +83,22 @@ def test_a_task_without_examples_or_with_senseless_weights_is_invalid(which, wei
 @pytest.mark.slow
 def test_a_bad_task_is_counted_and_adds_nothing():
     data = padded.padded(padded.tasks())
-    empty = tuple((x, y, np.where([[True], [False]], 0.0, w)) for x, y, w in data)
+    partly_empty_data = tuple((x, y, np.where([[True], [False]], 0.0, w)) for x, y, w in data)
     learner = padded.learner_of(imaml())
-    logs = learner.train_on_batch(*empty, return_dict=True)
+    logs = learner.train_on_batch(*partly_empty_data, return_dict=True)
     assert logs["bad_tasks"] == 0.5
-    alone = padded.learner_of(imaml())
-    alone.train_on_batch(*(tuple(part[1:] for part in one_set) for one_set in padded.tasks()))
-    np.testing.assert_allclose(learner.parameters.theta(), alone.parameters.theta(), rtol=1e-10)
+    reference_learner = padded.learner_of(imaml())
+    reference_learner.train_on_batch(
+        *(tuple(part[1:] for part in one_set) for one_set in padded.tasks())
+    )
+    np.testing.assert_allclose(
+        learner.parameters.theta(), reference_learner.parameters.theta(), rtol=1e-10
+    )
 
 
 @pytest.mark.slow
-def test_one_task_is_adapted_so():
-    data, larger = both(weighted=True)
+def test_a_padded_task_is_adapted_like_its_unpadded_task():
+    data, larger = tasks_and_padded(weighted=True)
     learner = padded.learner_of(imaml())
     (x, y, weights), (query_x, _, _) = (tuple(p[0] for p in part) for part in data)
     (x_2, y_2, weights_2), _ = (tuple(p[0] for p in part) for part in larger)
@@ -113,17 +117,19 @@ def test_one_task_is_adapted_so():
 @pytest.mark.slow
 def test_a_learner_is_exported_with_and_without_weights(tmp_path):
     learner = padded.learner_of(imaml())
-    (x, y, weights), (query_x, _, _) = (tuple(p[0] for p in part) for part in both(True)[1])
+    (x, y, weights), (query_x, _, _) = (
+        tuple(p[0] for p in part) for part in tasks_and_padded(True)[1]
+    )
     learner.export(str(tmp_path), verbose=False, sample_weight=True)
-    served = tf.saved_model.load(str(tmp_path))
+    served_model = tf.saved_model.load(str(tmp_path))
     labels = y.astype("int32")
     query_x = query_x[padded.PRESENT["query"][0]]
-    answer = served.adapt_and_predict_weighted(x, labels, query_x, weights)["logits"]
+    answer = served_model.adapt_and_predict_weighted(x, labels, query_x, weights)["logits"]
     expected = learner.adapt_and_predict(x, y, query_x, sample_weight=weights)
     np.testing.assert_allclose(answer, expected, rtol=1e-9)
-    there = weights > 0
-    answer = served.adapt_and_predict(x[there], labels[there], query_x)["logits"]
-    np.testing.assert_allclose(answer, learner.adapt_and_predict(x[there], y[there], query_x))
+    present = weights > 0
+    answer = served_model.adapt_and_predict(x[present], labels[present], query_x)["logits"]
+    np.testing.assert_allclose(answer, learner.adapt_and_predict(x[present], y[present], query_x))
 
 
 @pytest.mark.parametrize(
@@ -159,9 +165,9 @@ def test_activity_regularizers_are_refused():
 
 
 @pytest.mark.slow
-def test_a_learned_loss_counts_the_examples_that_are_there():
+def test_a_learned_loss_counts_only_present_examples():
     results = []
-    for data in both():
+    for data in tasks_and_padded():
         keras.utils.set_random_seed(1)
         learned = ki.LearnedLoss(ki.models.MLP(2, (2,), hidden=(3,), dtype="float64"))
         learner = padded.learner_of(imaml(), classes=2, learned_loss=learned)

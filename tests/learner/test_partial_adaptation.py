@@ -13,11 +13,12 @@ TINY = ["--blocks=1", "--width=64", "--vocabulary=50", "--length=4", "--inner_st
 @pytest.mark.slow
 def test_every_part_is_measured():
     command = [sys.executable, "-m", "benchmarks.cost.partial_adaptation", *TINY, "--repeats=1"]
-    done = subprocess.run(
+    process = subprocess.run(
         [*command, "--adapt=head,lora_merged"], cwd=ROOT, capture_output=True, text=True
     )
-    assert done.returncode == 0, done.stderr
-    rows = [line.split("|")[1:-1] for line in done.stdout.splitlines() if line.startswith("| ")][1:]
+    assert process.returncode == 0, process.stderr
+    lines = [line for line in process.stdout.splitlines() if line.startswith("| ")]
+    rows = [line.split("|")[1:-1] for line in lines[1:]]
     assert [row[0].strip() for row in rows] == ["head", "lora_merged"]
     adapted = [int(row[2].replace(",", "")) for row in rows]
     assert adapted == [130, 1024]
@@ -28,14 +29,14 @@ def test_every_part_is_measured():
 def test_a_backbone_of_keras_hub_adapts():
     pytest.importorskip("keras_hub")
     command = [sys.executable, "-m", "benchmarks.cost.partial_adaptation", *TINY, "--repeats=1"]
-    done = subprocess.run(
+    process = subprocess.run(
         [*command, "--adapt=norm", "--encoder=keras_hub"], cwd=ROOT, capture_output=True, text=True
     )
-    assert done.returncode == 0, done.stderr
-    assert "| norm |" in done.stdout
+    assert process.returncode == 0, process.stderr
+    assert "| norm |" in process.stdout
 
 
 def test_unknown_parts_are_refused():
     command = [sys.executable, "-m", "benchmarks.cost.partial_adaptation", "--adapt=feet"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode != 0 and "Received: ['feet']" in done.stdout + done.stderr
+    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert process.returncode != 0 and "Received: ['feet']" in process.stdout + process.stderr

@@ -10,8 +10,8 @@ from tests.callbacks.sinusoid_runs import learner, tasks
 
 
 def test_diagnostics_are_in_the_history_and_not_on_the_bar(capsys):
-    made = learner()
-    history = made.fit(
+    meta_learner = learner()
+    history = meta_learner.fit(
         tasks(), steps_per_epoch=2, validation_data=tasks(), validation_steps=1, verbose=1
     )
     shown = capsys.readouterr().out

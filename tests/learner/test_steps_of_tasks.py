@@ -58,8 +58,8 @@ def results(learner, data):
     objective = learner.objective(data, training=True)
     variables = learner.trainable_variables
     meta = meta_gradient(learner.algorithm, objective, variables, learner.tasks_per_chunk)
-    unseen = learner.objective(data, training=False)
-    solution = learner.algorithm.adapt(unseen)._asdict()
+    objective_of_evaluation = learner.objective(data, training=False)
+    solution = learner.algorithm.adapt(objective_of_evaluation)._asdict()
     per_task = {"losses": meta.query_losses, "valid": meta.valid, **meta.figures}
     per_task |= {name: value for name, value in solution.items() if name != "value"}
     pairs = zip(variables, meta.sums, strict=True)
@@ -76,17 +76,19 @@ QUICK = ("imaml", "maml")
 def test_each_task_is_as_if_alone_with_its_number(name):
     learner = learner_of(ALGORITHMS[name]())
     steps = np.array(COUNTS)
-    found = results(learner, (*of_tasks(0, 3), steps))
-    alone = [
+    result = results(learner, (*of_tasks(0, 3), steps))
+    task_results = [
         results(learner.with_algorithm(steps=count), of_tasks(task, task + 1))
         for task, count in enumerate(COUNTS)
     ]
-    assert found["per_task"]["valid"].all()
-    np.testing.assert_array_equal(found["per_task"]["steps"] <= steps, True)
-    for key, values in found["per_task"].items():
-        expected = np.concatenate([one["per_task"][key] for one in alone])
+    assert result["per_task"]["valid"].all()
+    np.testing.assert_array_equal(result["per_task"]["steps"] <= steps, True)
+    for key, values in result["per_task"].items():
+        expected = np.concatenate([task_result["per_task"][key] for task_result in task_results])
         np.testing.assert_allclose(values, expected, rtol=1e-12, atol=1e-12, err_msg=key)
-    for values, *parts in zip(found["sums"], *(one["sums"] for one in alone), strict=True):
+    for values, *parts in zip(
+        result["sums"], *(task_result["sums"] for task_result in task_results), strict=True
+    ):
         np.testing.assert_allclose(values, sum(parts), rtol=1e-12, atol=1e-12)
 
 
@@ -100,10 +102,10 @@ def test_the_third_part_of_an_element_has_the_numbers():
     table = ki.evaluate(learner, tasks, num_tasks=2, per_task=True)
     assert table["loss"][0] == pytest.approx(table["loss_before"][0], rel=1e-12)
     assert table["loss"][1] < table["loss_before"][1]
-    longer = learner.with_algorithm(steps=2)
-    longer.run_eagerly = True
-    alone = longer.test_on_batch(*of_tasks(1, 2), return_dict=True)
-    assert alone["loss"] == pytest.approx(table["loss"][1], rel=1e-6)
+    longer_learner = learner.with_algorithm(steps=2)
+    longer_learner.run_eagerly = True
+    logs = longer_learner.test_on_batch(*of_tasks(1, 2), return_dict=True)
+    assert logs["loss"] == pytest.approx(table["loss"][1], rel=1e-6)
 
 
 def test_a_number_below_zero_makes_a_bad_task():

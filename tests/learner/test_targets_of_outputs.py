@@ -87,24 +87,24 @@ def test_the_losses_are_those_of_keras(name):
     kind, loss, y, metrics = CASES[name]
     model = network(kind)
     learner = learner_of(model, loss, metrics)
-    found = learner.evaluate((X, y), (X, y), verbose=0, return_dict=True)
+    logs = learner.evaluate((X, y), (X, y), verbose=0, return_dict=True)
     model.compile("sgd", loss, metrics=metrics, run_eagerly=True)
     # Every task has as many examples, so that the means of Keras over all of them are the same.
     rows = keras.tree.map_structure(lambda v: None if v is None else v.reshape(-1, *v.shape[2:]), y)
     expected = model.evaluate(X.reshape(-1, 3), rows, verbose=0, return_dict=True)
-    assert {k: float(found[k]) for k in expected} == pytest.approx(expected, rel=1e-5)
+    assert {k: float(logs[k]) for k in expected} == pytest.approx(expected, rel=1e-5)
 
 
 def padded(part):
     """With two examples more, which are not there."""
 
-    def one(x):
+    def with_rows(x):
         if x is None:
             return None
-        nothing = np.nan if x.dtype.kind == "f" else -1
-        return np.concatenate([x, np.full_like(x[:, :2], nothing)], axis=1)
+        filler = np.nan if x.dtype.kind == "f" else -1
+        return np.concatenate([x, np.full_like(x[:, :2], filler)], axis=1)
 
-    return keras.tree.map_structure(one, part)
+    return keras.tree.map_structure(with_rows, part)
 
 
 PADDED = ["lists for a dict", "no loss for the first", "targets by name for one", "None for one"]
@@ -118,10 +118,10 @@ def test_a_padded_task_is_the_task(name):
     learner = learner_of(network(kind), loss, metrics)
     expected = learner.test_on_batch(((X, y), (X, y)), return_dict=True)
     weights = np.float32([[1, 1, 1, 1, 0, 0]] * 2)
-    one = (padded(X), padded(y), weights)
-    found = learner.test_on_batch((one, one), return_dict=True)
-    assert found == pytest.approx(expected, rel=1e-5)
-    task = [of_task(part, 0) for part in one]
+    padded_set = (padded(X), padded(y), weights)
+    logs = learner.test_on_batch((padded_set, padded_set), return_dict=True)
+    assert logs == pytest.approx(expected, rel=1e-5)
+    task = [of_task(part, 0) for part in padded_set]
     np.testing.assert_allclose(
         learner.adapt_weights(task[0], task[1], sample_weight=task[2]),
         learner.adapt_weights(X[0], of_task(y, 0)),
@@ -133,7 +133,7 @@ def test_a_padded_task_is_the_task(name):
     "algorithm",
     [pytest.param(a, marks=pytest.mark.slow) for a in (ki.IMAML, ki.MAML)],
 )
-def test_an_output_of_integers_trains_beside_the_others(algorithm):
+def test_an_integer_output_trains_with_the_other_outputs(algorithm):
     model = network("dict", integers=True)
     learner = ki.MetaLearner(model, algorithm(inner=ki.inner.GradientDescent(1, 0.1)))
     learner.compile("sgd", {"z": cross_entropy()}, metrics={"b": "mae"})
@@ -158,9 +158,9 @@ def test_metrics_of_an_output_without_targets_are_refused():
 def test_metrics_task_by_task_take_the_same_targets():
     y = {"b": NUMBERS, "z": CLASSES}
     learner = learner_of(network("list"), [cross_entropy(), None], {"z": ["accuracy"]})
-    found = ki.evaluate(learner, [((X, y), (X, y))], num_tasks=2).metrics
+    metrics = ki.evaluate(learner, [((X, y), (X, y))], num_tasks=2).metrics
     expected = learner.evaluate((X, y), (X, y), verbose=0, return_dict=True)["z_accuracy"]
-    assert found["z_accuracy"]["value"] == pytest.approx(expected)
+    assert metrics["z_accuracy"]["value"] == pytest.approx(expected)
 
 
 def test_class_numbers_are_checked_for_each_output():

@@ -53,26 +53,26 @@ def test_variables_of_the_inner_loss_train_and_come_back(tmp_path):
     expected = learner.adapt_and_predict(*SUPPORT_OF_ONE, QUERY[0][0])
 
     learner.save(tmp_path / "learner.keras")
-    loaded = keras.saving.load_model(tmp_path / "learner.keras")
-    np.testing.assert_array_equal(loss_values(loaded)[2], after[2])
-    found = loaded.adapt_and_predict(*SUPPORT_OF_ONE, QUERY[0][0])
-    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    loaded_learner = keras.saving.load_model(tmp_path / "learner.keras")
+    np.testing.assert_array_equal(loss_values(loaded_learner)[2], after[2])
+    predictions = loaded_learner.adapt_and_predict(*SUPPORT_OF_ONE, QUERY[0][0])
+    np.testing.assert_allclose(predictions, expected, rtol=1e-6)
 
     learner.save_weights(tmp_path / "learner.weights.h5")
-    fresh = simple(inner_loss=SoftCrossEntropy())
-    fresh.load_weights(tmp_path / "learner.weights.h5")
-    np.testing.assert_array_equal(loss_values(fresh)[2], after[2])
+    new_learner = simple(inner_loss=SoftCrossEntropy())
+    new_learner.load_weights(tmp_path / "learner.weights.h5")
+    np.testing.assert_array_equal(loss_values(new_learner)[2], after[2])
 
     path = tf.train.Checkpoint(learner=learner).save(str(tmp_path / "checkpoint"))
-    fresh = simple(inner_loss=SoftCrossEntropy())
-    tf.train.Checkpoint(learner=fresh).restore(path).assert_existing_objects_matched()
-    np.testing.assert_array_equal(loss_values(fresh)[2], after[2])
+    new_learner = simple(inner_loss=SoftCrossEntropy())
+    tf.train.Checkpoint(learner=new_learner).restore(path).assert_existing_objects_matched()
+    np.testing.assert_array_equal(loss_values(new_learner)[2], after[2])
 
     labels = tf.TensorSpec([None], tf.int32)
     learner.export(str(tmp_path / "exported"), verbose=False, target_spec=labels)
-    served = tf.saved_model.load(str(tmp_path / "exported"))
-    found = served.adapt_and_predict(*SUPPORT_OF_ONE, QUERY[0][0])["logits"]
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    served_model = tf.saved_model.load(str(tmp_path / "exported"))
+    predictions = served_model.adapt_and_predict(*SUPPORT_OF_ONE, QUERY[0][0])["logits"]
+    np.testing.assert_allclose(predictions, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_weights_without_the_loss_that_they_belong_to_are_refused(tmp_path):
@@ -85,8 +85,9 @@ def test_weights_without_the_loss_that_they_belong_to_are_refused(tmp_path):
 def test_another_compile_and_another_learner_take_their_losses():
     learner = simple(inner_loss=SoftCrossEntropy())
     number = len(learner.trainable_variables)
-    other = learner.with_algorithm(ki.IMAML())
-    assert other.inner_loss is learner.inner_loss and len(other.loss_variables.variables) == 3
+    imaml_learner = learner.with_algorithm(ki.IMAML())
+    assert imaml_learner.inner_loss is learner.inner_loss
+    assert len(imaml_learner.loss_variables.variables) == 3
     assert "temperature" in capture(learner.summary)
     learner.compile(loss="mse", inner_loss=SoftCrossEntropy(), outer_penalties=True)
     assert len(learner.trainable_variables) == number and learner.outer_penalties
@@ -187,7 +188,7 @@ def test_variables_of_a_loss_of_both_levels_are_constants_and_named():
     assert not hasattr(learner, "loss_variables")
 
 
-def regular():
+def regularized_network():
     """A network whose body all tasks share, with regularizers on both layers."""
     inputs = keras.Input((hyperparameters.FEATURES,))
     body = layers.Dense(2, kernel_regularizer=keras.regularizers.L2(0.3), name="body")(inputs)
@@ -197,7 +198,7 @@ def regular():
 
 @pytest.mark.parametrize("penalties", [None, True])
 def test_regularizers_count_where_their_weights_are_trained(penalties):
-    learner = simple(model=regular(), adapt="head", outer_penalties=penalties)
+    learner = simple(model=regularized_network(), adapt="head", outer_penalties=penalties)
     objective = learner.objective((SUPPORT, QUERY), training=True)
     phi = learner.algorithm.inner_problem(objective).start() * 1.5
     losses, outputs = objective.query_losses(phi)
@@ -214,7 +215,7 @@ def test_regularizers_count_where_their_weights_are_trained(penalties):
 
 
 def test_supervised_training_keeps_its_penalties():
-    learner = simple(ki.algorithms.Supervised(), model=regular())
+    learner = simple(ki.algorithms.Supervised(), model=regularized_network())
     assert learner.outer_penalties
     assert not learner.with_algorithm(ki.MAML()).outer_penalties
 
@@ -261,8 +262,8 @@ def test_meta_parameters_that_nothing_depends_on_are_named(algorithm, model, los
         model=model and model(),
         adapt="head" if model else None,
     )
-    with pytest.warns(UserWarning, match="does not depend") as caught:
+    with pytest.warns(UserWarning, match="does not depend") as records:
         learner.fit(DATA, steps_per_epoch=2, verbose=0)
-    messages = [str(w.message) for w in caught if "does not depend" in str(w.message)]
+    messages = [str(w.message) for w in records if "does not depend" in str(w.message)]
     assert len(messages) == 1 and all(name in messages[0] for name in names)
     assert "kernel" not in messages[0]

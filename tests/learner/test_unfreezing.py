@@ -58,9 +58,9 @@ def base_of(model):
     return model.base if isinstance(model, Subclassed) else model.get_layer("base")
 
 
-def set_base(model, trainable, by="layer"):
+def set_base(model, trainable, level="layer"):
     base = base_of(model)
-    if by == "layer":
+    if level == "layer":
         base.trainable = trainable
     else:
         for variable in base.weights:
@@ -84,14 +84,14 @@ def after_a_step(learner):
     return [*learner.model.get_weights(), learner.adapt_weights(x[0], y[0])]
 
 
-def assert_equal(found, expected):
-    for one, other in zip(found, expected, strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+def assert_equal(result, expected):
+    for value, expected_value in zip(result, expected, strict=True):
+        np.testing.assert_allclose(value, expected_value, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("network", "algorithm", "adapt", "by"),
+    ("network", "algorithm", "adapt", "level"),
     [
         ("subclassed", "imaml", None, "variables"),
         ("subclassed", "maml", "head", "layer"),
@@ -101,22 +101,22 @@ def assert_equal(found, expected):
         ("subclassed", "supervised", "head", "layer"),
     ],
 )
-def test_unfreezing_counts_from_compile_on(network, algorithm, adapt, by):
+def test_unfreezing_counts_from_compile_on(network, algorithm, adapt, level):
     """As in a learner of a network that was trainable from the start."""
     model = NETWORKS[network]()
-    set_base(model, False, by)
+    set_base(model, False, level)
     learner = compiled(ki.MetaLearner(model, ALGORITHMS[algorithm](), adapt=adapt))
     (x, y), _ = data()
     assert learner.adapt_weights(x[0], y[0]).shape == (8,)
-    set_base(model, True, by)
+    set_base(model, True, level)
     with pytest.raises(ValueError, match="call of `compile`.*trainable now.*inner/kernel"):
         learner.train_on_batch(*data())
     expected = after_a_step(
         compiled(ki.MetaLearner(NETWORKS[network](), ALGORITHMS[algorithm](), adapt=adapt))
     )
-    found = after_a_step(compiled(learner))
-    assert_equal(found, expected)
-    assert np.abs(found[0] - NETWORKS[network]().get_weights()[0]).max() > 1e-4
+    result = after_a_step(compiled(learner))
+    assert_equal(result, expected)
+    assert np.abs(result[0] - NETWORKS[network]().get_weights()[0]).max() > 1e-4
     roles = {row.role for row in weight_rows(learner) if "inner" in row.owner}
     assert roles == {ADAPTED if adapt is None else SHARED}
 
@@ -140,11 +140,11 @@ def test_freezing_counts_from_compile_on():
     set_base(learner.model, True)
     start = base_of(learner.model).get_weights()[0]
     after_a_step(learner)  # as it was, without `compile`
-    moved = base_of(learner.model).get_weights()[0]
-    assert np.abs(moved - start).max() > 1e-5
+    trained_kernel = base_of(learner.model).get_weights()[0]
+    assert np.abs(trained_kernel - start).max() > 1e-5
     set_base(learner.model, False)
     assert after_a_step(compiled(learner))[-1].shape == (8,)
-    np.testing.assert_array_equal(base_of(learner.model).get_weights()[0], moved)
+    np.testing.assert_array_equal(base_of(learner.model).get_weights()[0], trained_kernel)
     assert {r.role for r in weight_rows(learner) if "inner" in r.owner} == {FIXED}
 
 
@@ -156,9 +156,9 @@ def test_what_follows_is_saved(tmp_path):
     set_base(model, True)
     compiled(learner)
     learner.save(tmp_path / "learner.keras")
-    other = keras.saving.load_model(tmp_path / "learner.keras")
-    assert other.parameters.size == learner.parameters.size == 17
-    assert_equal(after_a_step(other), after_a_step(learner))
+    loaded_learner = keras.saving.load_model(tmp_path / "learner.keras")
+    assert loaded_learner.parameters.size == learner.parameters.size == 17
+    assert_equal(after_a_step(loaded_learner), after_a_step(learner))
 
 
 def test_another_number_of_classes_after_unfreezing():
@@ -167,19 +167,19 @@ def test_another_number_of_classes_after_unfreezing():
     base.trainable = False
     learner = compiled(ki.MetaLearner(keras.Sequential([keras.Input((2,)), base, head]), imaml()))
     base.trainable = True
-    other = ki.with_classes(compiled(learner), 2)
-    assert other.parameters.size == 9 + 4 * 2
+    two_way_learner = ki.with_classes(compiled(learner), 2)
+    assert two_way_learner.parameters.size == 9 + 4 * 2
 
 
 def test_batch_normalization_that_was_unfrozen_is_refused_at_compile():
-    inside = keras.Sequential([keras.Input((2,)), layers.BatchNormalization(name="culprit")])
-    model = keras.Sequential([keras.Input((2,)), inside, dense(2, "head", 2)])
-    inside.trainable = False
+    block = keras.Sequential([keras.Input((2,)), layers.BatchNormalization(name="culprit")])
+    model = keras.Sequential([keras.Input((2,)), block, dense(2, "head", 2)])
+    block.trainable = False
     learner = compiled(ki.MetaLearner(model, imaml()))
-    inside.trainable = True
+    block.trainable = True
     with pytest.raises(ValueError, match="culprit'.*TaskBatchNormalization"):
         compiled(learner)
-    inside.trainable = False
+    block.trainable = False
     after_a_step(compiled(learner))
 
 

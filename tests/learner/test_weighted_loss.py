@@ -38,18 +38,19 @@ def compiled_loss(loss, y, outputs):
         (lambda y, z: tf.reduce_sum(tf.abs(y - z), axis=-1), LOGITS + 1, LOGITS),
     ],
 )
-def test_it_is_what_keras_gives_without_the_others(loss, y, outputs):
-    compiled = compiled_loss(loss, y, outputs)
-    here = [tf.constant(part[PRESENT]) for part in (y, outputs, WEIGHTS)]
-    here[2] = tf.reshape(here[2], [-1] + [1] * (np.ndim(outputs) - 2))  # as Keras needs it
-    expected = compiled(*here)
-    everything = [tf.constant(part) for part in (y, outputs, WEIGHTS)]
-    result = weighted_loss(compiled, loss, *everything)
+def test_it_equals_the_keras_loss_of_the_present_examples(loss, y, outputs):
+    keras_loss = compiled_loss(loss, y, outputs)
+    present_data = [tf.constant(part[PRESENT]) for part in (y, outputs, WEIGHTS)]
+    shape = [-1] + [1] * (np.ndim(outputs) - 2)  # as Keras needs it
+    present_data[2] = tf.reshape(present_data[2], shape)
+    expected = keras_loss(*present_data)
+    data = [tf.constant(part) for part in (y, outputs, WEIGHTS)]
+    result = weighted_loss(keras_loss, loss, *data)
     np.testing.assert_allclose(result, expected, rtol=1e-6)
     ones = tf.constant(np.ones(5))
-    plain = compiled(*everything[:2])
+    unweighted_loss = keras_loss(*data[:2])
     np.testing.assert_allclose(
-        weighted_loss(compiled, loss, *everything[:2], ones), plain, rtol=1e-6
+        weighted_loss(keras_loss, loss, *data[:2], ones), unweighted_loss, rtol=1e-6
     )
 
 
@@ -59,12 +60,12 @@ def test_several_outputs_share_the_weights():
     model = keras.Model(x, [keras.layers.Dense(3)(x), keras.layers.Dense(3)(x)])
     losses = [sparse(from_logits=True), "mse"]
     model.compile("sgd", losses)
-    everything = keras.tree.map_structure(tf.constant, (y, outputs))
-    here = keras.tree.map_structure(lambda part: tf.constant(part[PRESENT]), (y, outputs))
-    model._compile_loss.build(*here)
+    data = keras.tree.map_structure(tf.constant, (y, outputs))
+    present_data = keras.tree.map_structure(lambda part: tf.constant(part[PRESENT]), (y, outputs))
+    model._compile_loss.build(*present_data)
     weights = tf.constant(WEIGHTS)
-    expected = model._compile_loss(*here, [tf.constant(WEIGHTS[PRESENT])] * 2)
-    result = weighted_loss(model._compile_loss, losses, *everything, weights)
+    expected = model._compile_loss(*present_data, [tf.constant(WEIGHTS[PRESENT])] * 2)
+    result = weighted_loss(model._compile_loss, losses, *data, weights)
     np.testing.assert_allclose(result, expected, rtol=1e-6)
 
 

@@ -36,19 +36,19 @@ def test_a_learned_lambda_is_carried_to_other_steps_and_other_algorithms(per):
     strength = ki.ProximalStrength(0.3, per=per, learned=True)
     learner = learner_of(ki.IMAML(strength, inner=ki.inner.GradientDescent(2)))
     value = learned(learner.algorithm.proximal_strength)
-    longer = learner.with_algorithm(steps=7)
-    assert longer.algorithm.inner.steps == 7
-    assert longer.model is learner.model
-    assert longer.get_compile_config().keys() == learner.get_compile_config().keys()
-    newton = ki.IMAML(learner.algorithm.proximal_strength, inner=ki.inner.NewtonCG(3))
-    for other in (
-        longer,
-        learner.with_algorithm(newton),
-        longer.with_algorithm(curvature="hessian"),
+    longer_learner = learner.with_algorithm(steps=7)
+    assert longer_learner.algorithm.inner.steps == 7
+    assert longer_learner.model is learner.model
+    assert longer_learner.get_compile_config().keys() == learner.get_compile_config().keys()
+    newton_algorithm = ki.IMAML(learner.algorithm.proximal_strength, inner=ki.inner.NewtonCG(3))
+    for new_learner in (
+        longer_learner,
+        learner.with_algorithm(newton_algorithm),
+        longer_learner.with_algorithm(curvature="hessian"),
     ):
-        np.testing.assert_allclose(other.algorithm.strength(), value, rtol=1e-6)
-        assert other.algorithm.proximal_strength.logarithm is not strength.logarithm
-        assert other.algorithm.proximal_strength.learned
+        np.testing.assert_allclose(new_learner.algorithm.strength(), value, rtol=1e-6)
+        assert new_learner.algorithm.proximal_strength.logarithm is not strength.logarithm
+        assert new_learner.algorithm.proximal_strength.learned
 
 
 @pytest.mark.parametrize("per", ["layer", "weight"])
@@ -70,18 +70,18 @@ def test_a_learned_step_size_is_carried(per, tmp_path):
 @pytest.mark.parametrize("algorithm", [ki.IMAML, ki.MAML, ki.Reptile])
 def test_algorithms_of_a_compiled_learner_are_copied(algorithm):
     learner = learner_of(algorithm())
-    copied = copy.deepcopy(learner.algorithm)
-    assert repr(copied) == repr(learner.algorithm)
-    assert not copied.in_use
-    assert learner_of(copied).algorithm is copied
+    new_algorithm = copy.deepcopy(learner.algorithm)
+    assert repr(new_algorithm) == repr(learner.algorithm)
+    assert not new_algorithm.in_use
+    assert learner_of(new_algorithm).algorithm is new_algorithm
 
 
 def test_a_copy_for_another_network_is_refused_by_name():
     learner = learner_of(ki.IMAML(ki.ProximalStrength(per="layer", learned=True)))
-    copied = copy.deepcopy(learner.algorithm)
+    algorithm = copy.deepcopy(learner.algorithm)
     network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     with pytest.raises(ValueError, match="Expected a network whose adapted weights are those"):
-        ki.MetaLearner(network, copied)
+        ki.MetaLearner(network, algorithm)
 
 
 def test_changes_that_are_none_are_refused():
@@ -118,9 +118,9 @@ def test_maml_without_steps_is_joint_training(settings):
     learner = learner_of(ki.MAML(ki.inner.GradientDescent(0), **settings))
     variables = learner.trainable_variables
     objective = learner.objective(TASKS, training=True)
-    found = meta_gradient(learner.algorithm, objective, variables, None).gradients
+    gradients = meta_gradient(learner.algorithm, objective, variables, None).gradients
     with tf.GradientTape() as tape:
         loss = tf.reduce_mean(tf.square(learner.model(X.reshape(-1, 2)) - Y.reshape(-1, 1)))
     expected = tape.gradient(loss, [v.value for v in variables])
-    for one, other in zip(found, expected, strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+    for gradient, expected_gradient in zip(gradients, expected, strict=True):
+        np.testing.assert_allclose(gradient, expected_gradient, rtol=1e-4, atol=1e-6)

@@ -15,27 +15,31 @@ def learner(tied_head=True, **settings):
 
 @pytest.mark.slow
 def test_it_has_the_same_weights_and_adapts():
-    three = learner(proximal_strength=ki.ProximalStrength(0.5, per="layer", learned=True))
-    three.fit(learners.dataset(learners.images()), steps_per_epoch=2, verbose=0)
-    five = ki.with_classes(three, 5)
-    for ours, theirs in zip(three.weights, five.weights, strict=True):
-        if ours.shape == theirs.shape:
-            np.testing.assert_array_equal(ours, theirs)
+    three_way_learner = learner(
+        proximal_strength=ki.ProximalStrength(0.5, per="layer", learned=True)
+    )
+    three_way_learner.fit(learners.dataset(learners.images()), steps_per_epoch=2, verbose=0)
+    five_way_learner = ki.with_classes(three_way_learner, 5)
+    for weight, wider_weight in zip(
+        three_way_learner.weights, five_way_learner.weights, strict=True
+    ):
+        if weight.shape == wider_weight.shape:
+            np.testing.assert_array_equal(weight, wider_weight)
         else:
-            assert (ours.shape[-1], theirs.shape[-1]) == (3, 5)
+            assert (weight.shape[-1], wider_weight.shape[-1]) == (3, 5)
     (x, y), (query_x, _) = learners.images(tasks=1, way=5)
-    assert five.adapt(x[0], y[0]).predict(query_x[0], verbose=0).shape == (10, 5)
+    assert five_way_learner.adapt(x[0], y[0]).predict(query_x[0], verbose=0).shape == (10, 5)
 
 
 def test_back_again_it_is_the_same_learner():
-    three = learner()
-    again = ki.with_classes(ki.with_classes(three, 7), 3)
+    three_way_learner = learner()
+    restored_learner = ki.with_classes(ki.with_classes(three_way_learner, 7), 3)
     (x, y), (query_x, _) = learners.images(tasks=1)
-    one, two = (
-        keras.ops.convert_to_numpy(made.adapt_and_predict(x[0], y[0], query_x[0]))
-        for made in (three, again)
+    expected, predictions = (
+        keras.ops.convert_to_numpy(source.adapt_and_predict(x[0], y[0], query_x[0]))
+        for source in (three_way_learner, restored_learner)
     )
-    np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(expected, predictions, rtol=1e-5, atol=1e-6)
 
 
 class Tempered(keras.losses.Loss):

@@ -49,9 +49,12 @@ def test_drift_is_refreshed_in_float32():
 
 
 @pytest.mark.parametrize(
-    ("max_steps", "refresh", "taken", "built"), [(5, 2, 7, 2), (4, 4, 4, 1), (2, 10, 2, 1)]
+    ("max_steps", "refresh", "product_count", "graph_count"),
+    [(5, 2, 7, 2), (4, 4, 4, 1), (2, 10, 2, 1)],
 )
-def test_residuals_are_refreshed_where_steps_suffice(max_steps, refresh, taken, built):
+def test_residuals_are_refreshed_where_steps_suffice(
+    max_steps, refresh, product_count, graph_count
+):
     matrices, rhs = systems()
     solver = linear.ConjugateGradient(max_steps=max_steps, refresh=refresh, tolerance=0.0)
     calls = []
@@ -61,10 +64,10 @@ def test_residuals_are_refreshed_where_steps_suffice(max_steps, refresh, taken, 
         return products(matrices)(v)
 
     solver.solve(product, tf.constant(rhs))
-    assert len(calls) == taken
+    assert len(calls) == product_count
     calls.clear()
     tf.function(lambda: solver.solve(product, tf.constant(rhs)), autograph=False)()
-    assert len(calls) == built
+    assert len(calls) == graph_count
 
 
 @pytest.mark.parametrize("size", [1e-30, 1e-18, 1e18])
@@ -98,16 +101,18 @@ def test_negative_curvature_keeps_the_best_iterate(run):
     np.testing.assert_allclose(result.residual[1], 1.5)
 
 
-def test_one_bad_task_leaves_the_others_untouched(run):
+def test_a_bad_task_leaves_other_tasks_unchanged(run):
     matrices, rhs = systems(tasks=8)
     solver = linear.ConjugateGradient(max_steps=6)
-    clean = run(lambda b: solver.solve(products(matrices), b), tf.constant(rhs))
-    bad = matrices.copy()
-    bad[2] = np.nan
-    bad[5] = -bad[5]
-    result = run(lambda b: solver.solve(products(bad), b), tf.constant(rhs))
-    good = [0, 1, 3, 4, 6, 7]
-    np.testing.assert_array_equal(result.solution.numpy()[good], clean.solution.numpy()[good])
+    clean_result = run(lambda b: solver.solve(products(matrices), b), tf.constant(rhs))
+    broken_matrices = matrices.copy()
+    broken_matrices[2] = np.nan
+    broken_matrices[5] = -broken_matrices[5]
+    result = run(lambda b: solver.solve(products(broken_matrices), b), tf.constant(rhs))
+    good_tasks = [0, 1, 3, 4, 6, 7]
+    np.testing.assert_array_equal(
+        result.solution.numpy()[good_tasks], clean_result.solution.numpy()[good_tasks]
+    )
     assert result.status[2] == Status.NON_FINITE
     assert result.status[5] == Status.NEGATIVE_CURVATURE
     assert np.all(np.isfinite(result.solution))
@@ -156,14 +161,15 @@ def test_a_first_order_start_saves_the_first_step_at_low_rank(steps):
         assert np.all(result.steps.numpy() == max_steps + (start == "first_order"))
         true = residuals(matrices, rhs, result.solution)
         np.testing.assert_allclose(result.residual, true, rtol=1e-8)
-        away = result.solution - exact
-        return np.sqrt(np.einsum("ti,tij,tj->t", away, matrices, away))
+        solution_error = result.solution - exact
+        return np.sqrt(np.einsum("ti,tij,tj->t", solution_error, matrices, solution_error))
 
-    ours = error("first_order", steps)
-    assert np.all(ours < error("zero", steps) / 2)
+    first_order_error = error("first_order", steps)
+    assert np.all(first_order_error < error("zero", steps) / 2)
     # Product for product nothing beats a start from zero, but the loss is small.
-    best = error("zero", steps + 1)
-    assert np.all(best <= ours * (1 + 1e-9)) and np.all(ours < 1.05 * best)
+    best_error = error("zero", steps + 1)
+    assert np.all(best_error <= first_order_error * (1 + 1e-9))
+    assert np.all(first_order_error < 1.05 * best_error)
 
 
 def test_a_first_order_start_that_is_the_solution_costs_one_product(run):
@@ -180,7 +186,7 @@ def test_a_first_order_start_that_is_the_solution_costs_one_product(run):
 
 
 @pytest.mark.parametrize("start", ["zero", "first_order"])
-def test_curvature_that_is_negative_at_once_leaves_the_first_order_direction(run, start):
+def test_negative_curvature_at_the_first_step_leaves_the_first_order_direction(run, start):
     matrices = np.stack([np.diag([-0.5, -0.25, -1.0]), np.diag([1.0, 2.0, 3.0])])
     rhs = np.array([[1.0, -2.0, 0.5], [1.0, 1.0, 1.0]])
     solver = linear.ConjugateGradient(max_steps=10, start=start)
@@ -195,8 +201,8 @@ def test_curvature_that_is_negative_at_once_leaves_the_first_order_direction(run
 
 def energy_errors(matrices, rhs, x):
     """`||x - A^-1 b||_A`, task by task."""
-    away = np.asarray(x) - dense(matrices, rhs)
-    return np.sqrt(np.einsum("ti,tij,tj->t", away, matrices, away))
+    solution_error = np.asarray(x) - dense(matrices, rhs)
+    return np.sqrt(np.einsum("ti,tij,tj->t", solution_error, matrices, solution_error))
 
 
 @pytest.mark.parametrize("max_steps", [1, 2, 5])
@@ -207,8 +213,8 @@ def test_a_first_order_start_is_never_worse_than_the_first_order_direction(max_s
     result = solver.solve(products(matrices), tf.constant(rhs))
     errors = energy_errors(matrices, rhs, result.solution)
     assert np.all(errors < energy_errors(matrices, rhs, rhs))
-    found = residuals(matrices, rhs, result.solution)
-    np.testing.assert_allclose(result.residual, found, rtol=1e-6)
+    expected = residuals(matrices, rhs, result.solution)
+    np.testing.assert_allclose(result.residual, expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -234,7 +240,7 @@ def test_residuals_above_one_do_not_hide_what_is_closer_to_the_solution(run, dty
     rhs = np.random.default_rng(0).normal(size=(2, size))
     rhs[:, :12] *= 0.05
     before = energy_errors(matrices, rhs, 0 * rhs)
-    above = False
+    has_large_residual = False
     for max_steps in range(1, 12):
         solver = linear.ConjugateGradient(max_steps=max_steps, tolerance=0.0)
         product = products(matrices.astype(dtype))
@@ -243,9 +249,9 @@ def test_residuals_above_one_do_not_hide_what_is_closer_to_the_solution(run, dty
         assert np.all(after < before)  # strictly, with every product
         true = residuals(matrices, rhs, result.solution)
         np.testing.assert_allclose(result.residual, true, rtol=1e-3)
-        above |= bool(np.any(true > 1))
+        has_large_residual |= bool(np.any(true > 1))
         before = after
-    assert above
+    assert has_large_residual
 
 
 def test_the_exact_hessian_is_not_trusted_where_residuals_rise():
@@ -277,13 +283,13 @@ def test_damping_keeps_the_structure(operator, definite):
 def test_a_first_order_start_survives_products_of_nan(run):
     matrices, rhs = systems()
     solver = linear.ConjugateGradient(max_steps=6, start="first_order")
-    clean = run(lambda b: solver.solve(products(matrices), b), tf.constant(rhs))
+    clean_result = run(lambda b: solver.solve(products(matrices), b), tf.constant(rhs))
     matrices[1] = np.nan
     result = run(lambda b: solver.solve(products(matrices), b), tf.constant(rhs))
     assert result.status[1] == Status.NON_FINITE
     assert np.all(np.isfinite(result.solution))
     for task in (0, 2):
-        np.testing.assert_array_equal(result.solution[task], clean.solution[task])
+        np.testing.assert_array_equal(result.solution[task], clean_result.solution[task])
 
 
 def test_statuses_advise():

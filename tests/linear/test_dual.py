@@ -24,8 +24,8 @@ def test_equals_conjugate_gradient_run_to_convergence(dtype, accuracy):
     def difference():
         system = linearize()
         reference = ConjugateGradient(max_steps=100, tolerance=tolerance)
-        ours, theirs = Dual().solve(system, rhs), reference.solve(system, rhs)
-        return norm(ours.solution - theirs.solution) / norm(theirs.solution), ours.residual
+        result, expected = Dual().solve(system, rhs), reference.solve(system, rhs)
+        return norm(result.solution - expected.solution) / norm(expected.solution), result.residual
 
     relative, residual = tf.function(difference, autograph=False)()
     assert np.max(relative) < accuracy

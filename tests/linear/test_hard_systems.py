@@ -29,7 +29,7 @@ def system(seed, size, condition, negative, scale):
     return matrices, scale * rng.normal(size=(3, size))
 
 
-def away(matrices, rhs, x):
+def energy_error(matrices, rhs, x):
     """`||x - A^-1 b||_A`, as far as `A` can be solved with."""
     error = x - np.linalg.solve(matrices, rhs[..., None])[..., 0]
     return np.sqrt(np.abs(np.einsum("ti,tij,tj->t", error, matrices, error)))
@@ -55,26 +55,26 @@ def test_whatever_the_system_the_answer_is_finite_and_says_how_good_it_is(name, 
     )
     def run(seed, size, condition, negative, scale):
         matrices, rhs = system(seed, size, condition, negative, scale)
-        found = solve(tf.constant(matrices, dtype), tf.constant(rhs, dtype))
-        solution = found.solution.numpy().astype("float64")
-        assert np.isfinite(solution).all() and np.isfinite(found.residual).all()
+        result = solve(tf.constant(matrices, dtype), tf.constant(rhs, dtype))
+        solution = result.solution.numpy().astype("float64")
+        assert np.isfinite(solution).all() and np.isfinite(result.residual).all()
         true = np.linalg.norm(rhs - np.einsum("tij,tj->ti", matrices, solution), axis=-1)
         true /= np.linalg.norm(rhs, axis=-1)
         rounding = 1e-3 if dtype == "float32" else 1e-9
         growth = np.linalg.norm(solution, axis=-1) / np.linalg.norm(rhs, axis=-1)
-        np.testing.assert_allclose(found.residual, true, atol=rounding * (1 + growth.max()))
-        status = found.status.numpy()
+        np.testing.assert_allclose(result.residual, true, atol=rounding * (1 + growth.max()))
+        status = result.status.numpy()
         if negative == 0:
             assert (status != int(Status.NEGATIVE_CURVATURE)).all() or dtype == "float32"
             if name == "neumann":  # residuals of conjugate gradient rise on the way
-                assert (found.residual.numpy() <= 1 + rounding).all()
+                assert (result.residual.numpy() <= 1 + rounding).all()
             elif dtype == "float64":  # closer to the solution than where it began
-                begun = rhs if name == "first_order_start" else 0 * rhs
+                start = rhs if name == "first_order_start" else 0 * rhs
                 slack = rounding * np.linalg.norm(solution, axis=-1)
-                ends = away(matrices, rhs, solution)
-                assert (ends <= 1.001 * away(matrices, rhs, begun) + slack).all()
-        converged = status == int(Status.CONVERGED)
+                ends = energy_error(matrices, rhs, solution)
+                assert (ends <= 1.001 * energy_error(matrices, rhs, start) + slack).all()
+        has_converged = status == int(Status.CONVERGED)
         attainable = 10 * rounding * (1 + growth)
-        assert (true <= 1e-8 + attainable)[converged].all()
+        assert (true <= 1e-8 + attainable)[has_converged].all()
 
     run()

@@ -29,12 +29,13 @@ def test_scale_is_estimated_for_each_task():
     result = Neumann(max_steps=100, tolerance=1e-10).solve(products(matrices), tf.constant(rhs))
     assert np.all(result.status.numpy() == Status.CONVERGED)
     assert np.all(result.steps.numpy() < 100)
-    few = Neumann(max_steps=2, power_steps=3).solve(products(matrices), tf.constant(rhs))
-    assert few.steps.numpy().tolist() == [2 + 3 + 1] * 2  # products for the scale cost, too
+    short_result = Neumann(max_steps=2, power_steps=3).solve(products(matrices), tf.constant(rhs))
+    # Products for the scale cost, too.
+    assert short_result.steps.numpy().tolist() == [2 + 3 + 1] * 2
     np.testing.assert_allclose(result.solution, dense(matrices, rhs), rtol=1e-8)
 
 
-def test_each_task_stops_by_itself():
+def test_each_task_stops_independently():
     matrices = np.stack([np.eye(3), np.diag([1.0, 2.0, 4.0])])
     rhs = tf.ones([2, 3], tf.float64)
     result = Neumann(max_steps=200, scale=4.0, tolerance=1e-6).solve(products(matrices), rhs)

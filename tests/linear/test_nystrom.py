@@ -75,9 +75,9 @@ def test_the_tolerance_decides_for_each_task():
 
 def test_the_seed_draws_the_probes():
     product, _, rhs = of_low_rank()
-    first, again, other = (solve(Nystrom(1, seed), product, rhs).solution for seed in (0, 0, 1))
-    np.testing.assert_array_equal(first, again)
-    assert not np.allclose(first, other)
+    first, second, third = (solve(Nystrom(1, seed), product, rhs).solution for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first, second)
+    assert not np.allclose(first, third)
 
 
 @pytest.mark.parametrize(

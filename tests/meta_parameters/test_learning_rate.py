@@ -13,10 +13,10 @@ def test_each_layer_takes_steps_of_its_own():
     rate = ki.LearningRate({"head": 0.5, "default": 1e-30}, per="layer", learned=False)
     algorithm = ki.IMAML(1.0, ki.inner.GradientDescent(2, rate))
     algorithm.prepare(objective.parameters)
-    moved = np.abs(algorithm.adapt(objective).phi - objective.parameters.theta()).max(axis=0)
+    distances = np.abs(algorithm.adapt(objective).phi - objective.parameters.theta()).max(axis=0)
     head = objective.parameters.groups[-1].size
-    assert np.all(moved[:-head] < 1e-20)
-    assert np.all(moved[-head:] > 1e-6)
+    assert np.all(distances[:-head] < 1e-20)
+    assert np.all(distances[-head:] > 1e-6)
 
 
 @pytest.mark.slow

@@ -53,8 +53,8 @@ def test_names_and_predicates_select(adapt, expected):
     model = network()
     parameters = Parameters(model, adapt)
     assert [v.path.split("/", v.path.count("/") - 1)[-1] for v in parameters.adapted] == expected
-    both = [*parameters.adapted, *parameters.shared]
-    assert {id(v) for v in both} == {id(v) for v in model.trainable_variables}
+    variables = [*parameters.adapted, *parameters.shared]
+    assert {id(v) for v in variables} == {id(v) for v in model.trainable_variables}
 
 
 def test_a_part_of_a_name_selects_nothing():
@@ -169,7 +169,7 @@ def test_groups_are_layers_in_the_order_of_phi():
     assert [g.size for g in Parameters(network(), "kernel").groups] == [12, 8]
 
 
-def test_constraints_of_adapted_weights_are_said_to_hold_for_theta_alone():
+def test_a_constraint_of_adapted_weights_warns_that_it_holds_for_theta():
     network = keras.Sequential(
         [
             keras.Input((2,)),
@@ -187,22 +187,22 @@ def test_constraints_of_adapted_weights_are_said_to_hold_for_theta_alone():
 
 
 @pytest.mark.parametrize(
-    ("constraint", "path", "said"),
+    ("constraint", "path", "warns"),
     [
         ("unit_norm", "head/kernel", False),  # the cosine head of this package's models
         ("unit_norm", "last/kernel", True),
         ("non_neg", "head/kernel", True),
     ],
 )
-def test_the_constraint_of_a_cosine_head_is_meant_for_theta(constraint, path, said):
+def test_the_constraint_of_a_cosine_head_is_meant_for_theta(constraint, path, warns):
     inputs = keras.Input((2,))
     layer = keras.layers.Dense(2, kernel_constraint=constraint, name=path.split("/")[0])
     model = keras.Model(inputs, layer(inputs))
     assert model.weights[0].path == path
-    with warnings.catch_warnings(record=True) as caught:
+    with warnings.catch_warnings(record=True) as records:
         warnings.simplefilter("always")
         warn_of_constraints(Parameters(model))
-    assert bool(caught) is said
+    assert bool(records) is warns
 
 
 def test_a_split_says_whether_it_has_changed():

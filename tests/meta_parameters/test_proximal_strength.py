@@ -94,8 +94,8 @@ def test_settings_are_checked(arguments, message):
 def test_configuration_round_trip(initial, per):
     strength = ki.ProximalStrength(initial, per=per, learned=True)
     config = keras.saving.serialize_keras_object(strength)
-    restored = keras.saving.deserialize_keras_object(config)
-    assert restored.get_config() == strength.get_config()
+    restored_strength = keras.saving.deserialize_keras_object(config)
+    assert restored_strength.get_config() == strength.get_config()
 
 
 @pytest.mark.parametrize("per", ["model", "layer", "weight"])

@@ -21,9 +21,9 @@ def network(request):
 def test_features_have_one_length_and_both_signs(network):
     model = network(cosine=True, dtype="float64")
     features = keras.Model(model.input, model.get_layer("features").output)
-    found = features(RNG.normal(size=(5, *model.input_shape[1:]))).numpy()
-    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 10 * np.ones(5), rtol=1e-6)
-    assert np.min(found) < 0 < np.max(found)
+    values = features(RNG.normal(size=(5, *model.input_shape[1:]))).numpy()
+    np.testing.assert_allclose(np.linalg.norm(values, axis=1), 10 * np.ones(5), rtol=1e-6)
+    assert np.min(values) < 0 < np.max(values)
 
 
 @pytest.mark.parametrize("cosine", [True, False])
@@ -54,13 +54,13 @@ def test_the_length_does_not_count():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("network", "eagerly"), [("plain", False), ("residual", True)], indirect=["network"]
+    ("network", "run_eagerly"), [("plain", False), ("residual", True)], indirect=["network"]
 )
-def test_a_classifier_compares_by_the_cosine(network, eagerly):
+def test_a_classifier_compares_by_the_cosine(network, run_eagerly):
     """After a step of the outer level."""
     model = network(cosine=True, dtype="float64")
     learner = ki.MetaLearner(model, ki.algorithms.Supervised(), adapt="head", transductive=True)
-    learner.compile(optimizer="adam", loss=learners.cross_entropy(), run_eagerly=eagerly)
+    learner.compile(optimizer="adam", loss=learners.cross_entropy(), run_eagerly=run_eagerly)
     x, y = RNG.normal(size=(1, 3, *model.input_shape[1:])), np.arange(3)[None]
     learner.fit(tf.data.Dataset.from_tensors(((x, y), (x, y))), verbose=0)
     kernel = model.get_layer("head").kernel.numpy()
@@ -74,8 +74,8 @@ def test_in_mixed_precision_they_are_computed_in_the_precision_of_the_weights(ne
     model = network(cosine=True, dtype="mixed_bfloat16")
     assert model.get_layer("features").output.dtype == "float32"
     features = keras.Model(model.input, model.get_layer("features").output)
-    found = features(RNG.normal(size=(5, *model.input_shape[1:])).astype("float32"))
-    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 10 * np.ones(5), rtol=1e-5)
+    values = features(RNG.normal(size=(5, *model.input_shape[1:])).astype("float32"))
+    np.testing.assert_allclose(np.linalg.norm(values, axis=1), 10 * np.ones(5), rtol=1e-5)
 
 
 def test_all_tasks_together_equal_one_after_the_other():
@@ -118,19 +118,21 @@ def test_a_centered_query_set_is_seen_as_one_or_by_the_support_set(network, fixe
     assert learner.queries_interact
     draw = lambda n: RNG.normal(size=(n, *model.input_shape[1:]))  # noqa: E731
     support, labels, query = draw(3), np.arange(3), draw(6)
-    together = learner.adapt_and_predict(support, labels, query)
+    transductive_predictions = learner.adapt_and_predict(support, labels, query)
     features = keras.Model(model.input, model.get_layer("features").output)
     phi = learner.adapt(support, labels).get_layer("head")
-    np.testing.assert_allclose(together, phi(features(query)), rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(transductive_predictions, phi(features(query)), rtol=1e-6, atol=1e-8)
     learner.transductive = False
-    alone = learner.adapt_and_predict(support, labels, query[:1])
-    among = learner.adapt_and_predict(support, labels, query)
-    np.testing.assert_allclose(alone, among[:1], rtol=1e-6, atol=1e-8)
-    assert not np.allclose(among, together, atol=1e-3)
+    first_prediction = learner.adapt_and_predict(support, labels, query[:1])
+    inductive_predictions = learner.adapt_and_predict(support, labels, query)
+    np.testing.assert_allclose(first_prediction, inductive_predictions[:1], rtol=1e-6, atol=1e-8)
+    assert not np.allclose(inductive_predictions, transductive_predictions, atol=1e-3)
 
 
 def test_a_tied_head_and_the_layers_before_are_those_of_a_network_without(network):
-    with_it, without = network(cosine=True, tied_head=True), network(tied_head=True)
-    assert ki.copy_features(without, with_it)
-    for one, other in zip(with_it.weights, without.weights, strict=True):
-        assert one.shape == other.shape
+    cosine_network, plain_network = network(cosine=True, tied_head=True), network(tied_head=True)
+    assert ki.copy_features(plain_network, cosine_network)
+    for cosine_weight, plain_weight in zip(
+        cosine_network.weights, plain_network.weights, strict=True
+    ):
+        assert cosine_weight.shape == plain_weight.shape

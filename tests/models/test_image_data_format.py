@@ -20,7 +20,7 @@ def with_setting(name, function):
 
 
 SHAPE = (16, 18, 3)
-MADE = {
+BUILDERS = {
     "conv4": lambda: ki.models.Conv4(4, SHAPE, 2),
     "conv4, average": lambda: ki.models.Conv4(4, SHAPE, 2, "average", cosine=True),
     "conv4, max": lambda: ki.models.Conv4(4, SHAPE, 2, "max", centered=True, tied_head=True),
@@ -38,18 +38,18 @@ MADE = {
 }
 
 
-@pytest.mark.parametrize("name", MADE)
+@pytest.mark.parametrize("name", BUILDERS)
 def test_models_and_layers_are_the_same_with_either_setting(name):
     x = np.random.default_rng(0).uniform(size=(3, *SHAPE)).astype("float32")
 
-    def made():
+    def model_and_outputs():
         keras.utils.set_random_seed(0)
-        model = MADE[name]()
+        model = BUILDERS[name]()
         return model, np.asarray(model(x))
 
-    last, expected = with_setting("channels_last", made)
-    first, outputs = with_setting("channels_first", made)
-    assert [v.shape for v in first.weights] == [v.shape for v in last.weights]
+    last_model, expected = with_setting("channels_last", model_and_outputs)
+    first_model, outputs = with_setting("channels_first", model_and_outputs)
+    assert [v.shape for v in first_model.weights] == [v.shape for v in last_model.weights]
     np.testing.assert_array_equal(outputs, expected)
 
 
@@ -59,12 +59,12 @@ def test_data_sets_are_the_same_with_either_setting():
         x = numbers.uniform(size=(2, 4, 6, 3)).astype("float32")
         return (x, np.arange(2)), (x, np.arange(2))
 
-    def drawn():
+    def draw():
         (x, _), _ = next(iter(ki.data.distorted(ki.data.from_function(image, seed=0), seed=0)))
         return x.numpy()
 
     np.testing.assert_array_equal(
-        with_setting("channels_first", drawn), with_setting("channels_last", drawn)
+        with_setting("channels_first", draw), with_setting("channels_last", draw)
     )
 
 
@@ -108,10 +108,10 @@ def test_networks_with_channels_first_equal_task_by_task_evaluation():
     check(graph, model, inputs_of_tasks("float64", (2, 4, 3)))
 
 
-def test_a_trunk_with_channels_first_gives_what_the_whole_network_gives():
+def test_a_trunk_with_channels_first_equals_the_network():
     """Layers before a head that adapts: normalization and pooling of rows, not of channels."""
 
-    def made():
+    def build_model():
         return keras.Sequential(
             [
                 keras.Input((3, 4, 4)),
@@ -124,11 +124,11 @@ def test_a_trunk_with_channels_first_gives_what_the_whole_network_gives():
             ]
         )
 
-    model = with_setting("channels_first", made)
+    model = with_setting("channels_first", build_model)
     learner = ki.MetaLearner(model, ki.MAML(), "head")
     assert learner._objectives.trunk is not None
     x = np.random.default_rng(0).normal(size=(2, 5, 3, 4, 4)).astype("float32")
     features = keras.Model(model.inputs, model.layers[-2].output)
-    found = learner._objectives.trunk(x, training=False)[0]
+    trunk_features = learner._objectives.trunk(x, training=False)[0]
     for task in range(2):
-        np.testing.assert_allclose(found[task], features(x[task]), rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(trunk_features[task], features(x[task]), rtol=1e-5, atol=1e-5)

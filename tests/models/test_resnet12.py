@@ -39,11 +39,11 @@ def test_it_gives_one_logit_a_class(downsample):
 
 def test_it_comes_back_from_its_configuration():
     model = ki.models.ResNet12(3, (8, 8, 1), filters=(2, 3), tied_head=True)
-    other = keras.Model.from_config(model.get_config())
-    other.set_weights(model.get_weights())
+    restored_model = keras.Model.from_config(model.get_config())
+    restored_model.set_weights(model.get_weights())
     x = np.random.default_rng(0).normal(size=(4, 8, 8, 1)).astype("float32")
-    np.testing.assert_allclose(other(x), model(x), rtol=1e-5)
-    assert isinstance(other.get_layer("head"), ki.layers.TiedDense)
+    np.testing.assert_allclose(restored_model(x), model(x), rtol=1e-5)
+    assert isinstance(restored_model.get_layer("head"), ki.layers.TiedDense)
 
 
 def test_in_mixed_precision_the_head_keeps_the_precision_of_the_weights():
@@ -73,10 +73,10 @@ def test_the_meta_gradient_is_that_of_finite_differences():
 
     @tf.function(autograph=False)
     def meta():
-        found = learner.algorithm.meta_gradient(learner.objective(data, True), variables)
+        result = learner.algorithm.meta_gradient(learner.objective(data, True), variables)
         # Keras adds up losses in float32, which is too rough for differences.
-        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, found.query_outputs)
-        return found.gradients, tf.reduce_mean(losses)
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, result.query_outputs)
+        return result.gradients, tf.reduce_mean(losses)
 
     gradients, _ = meta()
     directions = [rng.normal(size=v.shape) for v in variables]

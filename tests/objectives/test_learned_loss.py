@@ -43,13 +43,13 @@ def meta_gradient(learner, data):
     return tf.function(step, autograph=False)()
 
 
-def converged(strength=1.0, **settings):
+def converged_algorithm(strength=1.0, **settings):
     inner = ki.inner.GradientDescent(steps=600, learning_rate=0.05, tolerance=1e-13)
     linear = ki.linear.ConjugateGradient(max_steps=100, tolerance=1e-13)
     return ki.IMAML(strength, inner, linear, **settings)
 
 
-def unrolled(strength=1.0):
+def unrolled_algorithm(strength=1.0):
     return ki.MAML(
         ki.inner.GradientDescent(steps=600, learning_rate=0.05), proximal_strength=strength
     )
@@ -80,32 +80,34 @@ def by_finite_differences(loss, variables, directions):
 
 def test_the_implicit_gradient_equals_finite_differences():
     data, rng = episodes(), np.random.default_rng(1)
-    learner = learner_of(converged(curvature="hessian"))
+    learner = learner_of(converged_algorithm(curvature="hessian"))
     gradients = meta_gradient(learner, data).gradients
     psi = {id(v) for v in learner.learned_loss.trainable_variables}
     assert len(psi) == 4
     loss = query_error(learner, data)
     for of_psi in (True, False):
-        chosen = [
+        selection = [
             (variable, gradient)
             for variable, gradient in zip(learner.trainable_variables, gradients, strict=True)
             if (id(variable) in psi) == of_psi
         ]
-        assert len(chosen) >= 4
-        directions = [rng.normal(size=variable.shape) for variable, _ in chosen]
-        expected = by_finite_differences(loss, [v for v, _ in chosen], directions)
-        ours = sum(np.sum(g * d) for (_, g), d in zip(chosen, directions, strict=True))
-        np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-7)
+        assert len(selection) >= 4
+        directions = [rng.normal(size=variable.shape) for variable, _ in selection]
+        expected = by_finite_differences(loss, [v for v, _ in selection], directions)
+        slope = sum(np.sum(g * d) for (_, g), d in zip(selection, directions, strict=True))
+        np.testing.assert_allclose(slope, expected, rtol=1e-4, atol=1e-7)
 
 
 @pytest.mark.slow
 def test_the_implicit_rule_agrees_with_unrolling_to_convergence():
     data = episodes()
-    implicit = meta_gradient(learner_of(converged(curvature="hessian")), data)
-    through_the_path = meta_gradient(learner_of(unrolled()), data)
-    for ours, theirs in zip(implicit.gradients, through_the_path.gradients, strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-9)
-    assert any(np.abs(g).max() > 1e-3 for g in implicit.gradients[-4:])  # of psi
+    implicit_result = meta_gradient(learner_of(converged_algorithm(curvature="hessian")), data)
+    unrolled_result = meta_gradient(learner_of(unrolled_algorithm()), data)
+    for gradient, expected_gradient in zip(
+        implicit_result.gradients, unrolled_result.gradients, strict=True
+    ):
+        np.testing.assert_allclose(gradient, expected_gradient, rtol=1e-6, atol=1e-9)
+    assert any(np.abs(g).max() > 1e-3 for g in implicit_result.gradients[-4:])  # of psi
 
 
 @pytest.mark.slow
@@ -115,17 +117,17 @@ def test_gauss_newton_and_the_dual_see_the_learned_loss_as_least_squares():
     for linear in (ki.linear.ConjugateGradient(100, 1e-13), ki.linear.Dual()):
         inner = ki.inner.NewtonCG(steps=30, linear_steps=20, tolerance=1e-12)
         gradients.append(meta_gradient(learner_of(ki.IMAML(1.0, inner, linear)), data).gradients)
-    for by_iteration, exactly in zip(*gradients, strict=True):
-        np.testing.assert_allclose(by_iteration, exactly, rtol=1e-6, atol=1e-10)
+    for iterative_gradient, exact_gradient in zip(*gradients, strict=True):
+        np.testing.assert_allclose(iterative_gradient, exact_gradient, rtol=1e-6, atol=1e-10)
 
 
 @pytest.mark.slow
-def test_labels_of_the_support_set_are_not_looked_at():
+def test_a_learned_loss_ignores_support_labels():
     (support_x, _), query = episodes()
-    learner = learner_of(converged())
-    labelled = meta_gradient(learner, ((support_x, tf.sin(support_x)), query)).gradients
-    nonsense = meta_gradient(learner, ((support_x, 7 + 0 * support_x), query)).gradients
-    for a, b in zip(labelled, nonsense, strict=True):
+    learner = learner_of(converged_algorithm())
+    expected_gradients = meta_gradient(learner, ((support_x, tf.sin(support_x)), query)).gradients
+    gradients = meta_gradient(learner, ((support_x, 7 + 0 * support_x), query)).gradients
+    for a, b in zip(expected_gradients, gradients, strict=True):
         np.testing.assert_array_equal(a, b)
 
 
@@ -150,9 +152,9 @@ def test_export_needs_no_labels(tmp_path):
     learner = learner_of(ki.IMAML(1.0), dtype="float32")
     (support_x, _), (query_x, _) = tf.nest.map_structure(lambda x: x[0], episodes("float32"))
     learner.export(str(tmp_path / "exported"), verbose=False)
-    served = tf.saved_model.load(str(tmp_path / "exported"))
+    served_model = tf.saved_model.load(str(tmp_path / "exported"))
     np.testing.assert_allclose(
-        served.adapt_and_predict(support_x, query_x)["predictions"],
+        served_model.adapt_and_predict(support_x, query_x)["predictions"],
         learner.adapt(support_x)(query_x),
         rtol=1e-5,
         atol=1e-6,
@@ -181,8 +183,8 @@ def test_unknown_features_are_refused_with_the_known_ones():
 
 def test_features_of_a_layer_that_is_called_twice_are_refused():
     x = keras.Input((3,))
-    twice = keras.layers.Dense(3, name="twice")
-    model = keras.Model(x, twice(twice(x)))
+    layer = keras.layers.Dense(3, name="twice")
+    model = keras.Model(x, layer(layer(x)))
     loss = ki.LearnedLoss(keras.layers.Dense(1), ["twice"])
     with pytest.raises(ValueError, match="features.*once.*'twice'"):
         ki.MetaLearner(model, ki.IMAML(), learned_loss=loss)

@@ -55,10 +55,12 @@ def test_numbers_of_examples_may_be_unknown():
         return objective.query(parameters.broadcast(parameters.theta(), 2)).outputs
 
     signature = [tf.TensorSpec([2, None, *t.shape[2:]], t.dtype) for t in problem.tensors[:4]]
-    traced = tf.function(predict, input_signature=signature, autograph=False)
+    traced_predict = tf.function(predict, input_signature=signature, autograph=False)
     expected = predict(*problem.tensors[:4])
     assert expected.shape == (2, 9, 3)
-    np.testing.assert_allclose(traced(*problem.tensors[:4]), expected, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(
+        traced_predict(*problem.tensors[:4]), expected, rtol=1e-9, atol=1e-12
+    )
 
 
 def test_with_transduction_a_query_example_sees_the_others(run):
@@ -72,8 +74,8 @@ def test_with_transduction_a_query_example_sees_the_others(run):
 
 def test_support_statistics_equal_those_of_a_query_set_that_is_the_support_set():
     problem = problems.Images()
-    same = problem.tensors._replace(query_x=problem.tensors.support_x)
-    objective = problems.objective_of(problem, transductive=False, tensors=same)
+    tensors = problem.tensors._replace(query_x=problem.tensors.support_x)
+    objective = problems.objective_of(problem, transductive=False, tensors=tensors)
     phi = objective.parameters.broadcast(objective.parameters.theta(), 2)
     np.testing.assert_allclose(
         objective.query(phi).outputs, objective.support(phi).outputs, rtol=1e-10
@@ -101,14 +103,14 @@ def test_losses_are_those_of_the_network_task_by_task(run):
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_inputs_that_are_not_finite_mark_their_task(part, value):
     problem = problems.LinearRegression()
-    spoilt = getattr(problem.data, part).copy()
-    spoilt[1].flat[2] = value
-    tensors = problem.tensors._replace(**{part: tf.constant(spoilt)})
+    broken_data = getattr(problem.data, part).copy()
+    broken_data[1].flat[2] = value
+    tensors = problem.tensors._replace(**{part: tf.constant(broken_data)})
     objective = problems.objective_of(problem, tensors=tensors)
     assert objective.valid.numpy().tolist() == [True, False, True]
-    cleared = getattr(objective.tasks, part).numpy()
-    assert np.all(cleared[1] == 0)
-    np.testing.assert_array_equal(cleared[[0, 2]], getattr(problem.data, part)[[0, 2]])
+    data = getattr(objective.tasks, part).numpy()
+    assert np.all(data[1] == 0)
+    np.testing.assert_array_equal(data[[0, 2]], getattr(problem.data, part)[[0, 2]])
 
 
 def test_labels_are_always_sound():
@@ -138,11 +140,13 @@ def test_the_inner_problem_is_the_support_loss_and_the_proximal_term(run, streng
     inner = InnerProblem(objective, theta, tf.constant(strength, tf.float64))
     np.testing.assert_array_equal(inner.start(), np.tile(problem.theta, (3, 1)))
     phi = inner.start() + tf.constant(np.random.default_rng(0).normal(size=(3, 6)))
-    away = phi - problem.theta
+    displacement = phi - problem.theta
     left = np.einsum("tni,ti->tn", problem.data.support_x, phi) - problem.data.support_y[..., 0]
-    expected = np.mean(left**2, 1) + 0.5 * np.sum(strength * away**2, 1)
+    expected = np.mean(left**2, 1) + 0.5 * np.sum(strength * displacement**2, 1)
     np.testing.assert_allclose(run(inner.value, phi), expected, rtol=1e-10)
-    expected = np.einsum("tij,tj->ti", problem.hessian, phi) - problem.linear + strength * away
+    expected = (
+        np.einsum("tij,tj->ti", problem.hessian, phi) - problem.linear + strength * displacement
+    )
     np.testing.assert_allclose(run(inner.gradient, phi), expected, rtol=1e-9, atol=1e-12)
 
 
@@ -181,11 +185,11 @@ def test_no_query_example_is_counted_with_those_of_the_support_set():
     weights[0, 1:] = 0
     tensors = problem.tensors._replace(support_weights=tf.constant(weights))
     objective = problems.objective_of(problem, transductive=False, tensors=tensors)
-    joined, rows, counted = objective.joined_inputs()
+    joined_inputs, rows, mask = objective.joined_inputs()
     queries = problem.tensors.query_y.shape[1]
     assert int(rows) == examples
-    assert joined.shape[1] == examples + queries
+    assert joined_inputs.shape[1] == examples + queries
     expected = np.concatenate([weights > 0, np.zeros([tasks, queries], bool)], axis=1)
-    np.testing.assert_array_equal(counted, expected)
+    np.testing.assert_array_equal(mask, expected)
     unweighted = problems.objective_of(problem, transductive=False)
     assert unweighted.joined_inputs()[2] is None

@@ -49,7 +49,7 @@ def test_wrong_names_and_classes_are_refused(arguments, message):
 
 
 @pytest.mark.slow
-def test_glyphs_are_told_apart_after_one_example_of_each_class():
+def test_glyphs_are_classified_after_one_example_of_each_class():
     classes = 3
     learner = ki.load("glyphs", classes)
     tasks = ki.data.glyphs("test", way=classes, shot=1, query=10, seed=1)
@@ -88,8 +88,8 @@ def test_a_learner_adapts_trains_and_is_exported(name, tmp_path):
     history = learner.fit(tf.data.Dataset.from_tensors(((x, y), (x, y))), verbose=0).history
     assert np.isfinite(history["loss"]).all()
     learner.export(str(tmp_path / "served"), verbose=False)
-    served = tf.saved_model.load(str(tmp_path / "served"))
-    result = served.adapt_and_predict(x[0], y[0], x[0])
+    served_model = tf.saved_model.load(str(tmp_path / "served"))
+    result = served_model.adapt_and_predict(x[0], y[0], x[0])
     expected = learner.adapt_and_predict(x[0], y[0], x[0])
     key = "predictions" if name == "sinusoid" else "logits"
     assert np.allclose(result[key], expected, atol=1e-4)

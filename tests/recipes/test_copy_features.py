@@ -51,16 +51,16 @@ def test_a_network_for_images_of_another_size_has_the_same_features():
 
 
 @pytest.mark.parametrize(
-    ("other", "reason"),
+    ("build_source", "reason"),
     [
         (lambda: ki.models.Conv4(3, (16, 16, 1), filters=8), r"'conv_1'.*shapes.*4\).*8\)"),
         (lambda: ki.models.MLP(3, (4,)), "'conv_1'.*the layers"),
     ],
 )
-def test_a_network_that_does_not_fit_is_refused_and_nothing_changed(other, reason):
+def test_a_network_that_does_not_fit_is_refused_and_nothing_changed(build_source, reason):
     target = ki.models.Conv4(3, (16, 16, 1), filters=4)
     before = target.get_weights()
     with pytest.raises(ValueError, match=f"Invalid value for `source`.*{reason}"):
-        ki.copy_features(other(), target)
+        ki.copy_features(build_source(), target)
     for old, new in zip(before, target.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)

@@ -33,19 +33,19 @@ def test_the_statistics_are_those_of_the_batch(network):
     model, count = recorded(network)
     layers = [x for x in model.layers if isinstance(x, ki.layers.TaskBatchNormalization)]
     assert count == len(layers) > 0
-    other = network()
-    other.set_weights(model.get_weights())
+    copy = network()
+    copy.set_weights(model.get_weights())
     x = images(model, 50)
     # By the examples at hand, and by what was recorded of the same examples.
-    np.testing.assert_allclose(model(x), other(x), rtol=1e-3, atol=1e-4)
-    assert not np.allclose(model(x[:5]), other(x[:5]), atol=0.01)
+    np.testing.assert_allclose(model(x), copy(x), rtol=1e-3, atol=1e-4)
+    assert not np.allclose(model(x[:5]), copy(x[:5]), atol=0.01)
 
 
 def test_a_layer_that_only_centers_holds_the_mean_of_all_its_calls():
     layer = ki.layers.TaskBatchNormalization(fixed=True, divide=False, dtype="float64")
     inputs = keras.Input([3], dtype="float64")
-    both = keras.layers.Concatenate(dtype="float64")([layer(inputs), layer(2 * inputs + 1)])
-    model = keras.Model(inputs, both)
+    outputs = keras.layers.Concatenate(dtype="float64")([layer(inputs), layer(2 * inputs + 1)])
+    model = keras.Model(inputs, outputs)
     x = RNG.normal(1.0, 2.0, (20, 3))
     ki.record_statistics(model, x)
     mean = np.concatenate([x, 2 * x + 1]).mean(0)
@@ -73,15 +73,17 @@ def test_they_equal_a_stock_layer_at_inference():
 
 def test_recording_changes_no_weights_and_ends(network):
     model, _ = recorded(network)
-    before, held = [v.numpy() for v in model.trainable_variables], model.get_weights()
+    before, first_weights = [v.numpy() for v in model.trainable_variables], model.get_weights()
     ki.record_statistics(model, images(model, 30, seed=3))
-    for one, other in zip(before, model.trainable_variables, strict=True):
-        np.testing.assert_array_equal(one, other)
-    now = model.get_weights()
-    assert not all(np.array_equal(a, b) for a, b in zip(held, now, strict=True))
+    for expected, variable in zip(before, model.trainable_variables, strict=True):
+        np.testing.assert_array_equal(expected, variable)
+    recorded_weights = model.get_weights()
+    assert not all(
+        np.array_equal(a, b) for a, b in zip(first_weights, recorded_weights, strict=True)
+    )
     model(images(model, 5, seed=2))
-    for one, other in zip(now, model.get_weights(), strict=True):
-        np.testing.assert_array_equal(one, other)
+    for expected, variable in zip(recorded_weights, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(expected, variable)
 
 
 def test_all_tasks_together_equal_one_after_the_other():
@@ -113,15 +115,15 @@ def test_it_makes_no_difference_whether_a_learner_is_transductive(network, adapt
 )
 def test_training_goes_through_and_leaves_them(network, adapt):
     model, _ = recorded(network)
-    held = [v.numpy() for v in model.non_trainable_variables]
+    statistics = [v.numpy() for v in model.non_trainable_variables]
     learner = ki.MetaLearner(model, ki.IMAML(), adapt=adapt)
     learner.compile(optimizer="adam", loss=LOSS)
     x, y = images(model, 3)[None], np.arange(3)[None]
     before = model.trainable_variables[0].numpy()
     learner.fit(tf.data.Dataset.from_tensors(((x, y), (x, y))), verbose=0)
     assert not np.array_equal(before, model.trainable_variables[0])
-    for one, other in zip(held, model.non_trainable_variables, strict=True):
-        np.testing.assert_array_equal(one, other)
+    for expected, variable in zip(statistics, model.non_trainable_variables, strict=True):
+        np.testing.assert_array_equal(expected, variable)
 
 
 @pytest.mark.slow
@@ -135,9 +137,9 @@ def test_an_adapted_model_and_a_saved_learner_keep_them(network, tmp_path):
         learner.adapt(support, labels)(query), expected, rtol=1e-3, atol=1e-4
     )
     learner.save(tmp_path / "learner.keras")
-    again = keras.models.load_model(tmp_path / "learner.keras")
-    found = again.adapt_and_predict(support, labels, query)
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    loaded_learner = keras.models.load_model(tmp_path / "learner.keras")
+    predictions = loaded_learner.adapt_and_predict(support, labels, query)
+    np.testing.assert_allclose(predictions, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_a_model_without_such_layers_is_refused(network):
@@ -152,7 +154,7 @@ def test_a_layer_that_is_used_twice_holds_the_statistics_of_both_uses():
     model = keras.Model(inputs, uses)
     x = RNG.normal(size=(6, 3))
     ki.record_statistics(model, x)
-    seen = np.concatenate([x, 3 * x + 1, x**2])
-    np.testing.assert_allclose(layer.moving_mean, seen.mean(axis=0), rtol=1e-9)
-    np.testing.assert_allclose(layer.moving_variance, seen.var(axis=0), rtol=1e-9)
+    inputs_of_calls = np.concatenate([x, 3 * x + 1, x**2])
+    np.testing.assert_allclose(layer.moving_mean, inputs_of_calls.mean(axis=0), rtol=1e-9)
+    np.testing.assert_allclose(layer.moving_variance, inputs_of_calls.var(axis=0), rtol=1e-9)
     assert layer.recorded is None

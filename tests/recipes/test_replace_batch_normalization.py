@@ -84,7 +84,7 @@ def test_copies_of_networks_of_keras_compute_what_these_infer(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "adapt"), [("MobileNetV2", "head"), ("MobileNet", None)])
-def test_networks_of_keras_stay_near_what_they_were(name, adapt):
+def test_networks_of_keras_change_their_outputs_only_slightly(name, adapt):
     features, copy, x = features_of(name)
     y = np.tile(np.arange(5), (2, 1))
     expected = features(x[0], training=False)

@@ -28,18 +28,18 @@ def call(name, *flags, **settings):
 def call_here(name, *flags):
     """The same in this process, whose threads stay as they are: without a start of TensorFlow."""
     program = {"train": train, "evaluate": evaluate, "adapt": adapt, "export": export}[name]
-    code, out, err = 0, io.StringIO(), io.StringIO()
+    code, output, errors = 0, io.StringIO(), io.StringIO()
     keras.backend.clear_session(free_memory=False)  # layers get the names of a new process
     with contextlib.ExitStack() as stack:
         stack.enter_context(mock.patch.object(ki, "parallel_tasks"))
-        stack.enter_context(contextlib.redirect_stdout(out))
-        stack.enter_context(contextlib.redirect_stderr(err))
+        stack.enter_context(contextlib.redirect_stdout(output))
+        stack.enter_context(contextlib.redirect_stderr(errors))
         try:
             command_line.run(program.PROGRAM, list(map(str, flags)))
-        except SystemExit as stopped:
-            code = stopped.code
+        except SystemExit as error:
+            code = error.code
     command = [name, *flags]
-    return subprocess.CompletedProcess(command, code, out.getvalue(), err.getvalue())
+    return subprocess.CompletedProcess(command, code, output.getvalue(), errors.getvalue())
 
 
 def train_here(*flags):

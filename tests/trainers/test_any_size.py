@@ -8,8 +8,8 @@ from tests.trainers.commands import call_here, train_here
 
 
 def succeed(*command):
-    done = call_here(*command)
-    assert done.returncode == 0, done.stderr
+    process = call_here(*command)
+    assert process.returncode == 0, process.stderr
 
 
 @pytest.mark.slow
@@ -24,8 +24,8 @@ def test_tasks_of_any_size_by_flags(tmp_path):
     assert refused.returncode and "--data.way=2,4 needs --model.tied_head" in refused.stderr
     succeed("train", *network, *sizes, *tasks, *counts, "--model.tied_head")
     assert json.loads((run_dir / "result.json").read_text())["settings"]["data.shot"] == [1, 3]
-    others = ["--data.way=2,3", "--data.shot=1,100", "--data.query=10", "--tasks=4"]
-    succeed("evaluate", f"--run_dir={run_dir}", "--data.sampler=meta_dataset", *others)
+    other_sizes = ["--data.way=2,3", "--data.shot=1,100", "--data.query=10", "--tasks=4"]
+    succeed("evaluate", f"--run_dir={run_dir}", "--data.sampler=meta_dataset", *other_sizes)
     request = tmp_path / "request.json"
     exported = tmp_path / "model"
     succeed("export", f"--run_dir={run_dir}", f"--output={exported}", f"--request={request}")

@@ -37,8 +37,8 @@ def test_every_constructor_of_the_package_is_an_option(package):
     protocols = {"InnerSolver", "LinearSolver", "InnerSolution", "LinearSolution", "Status"}
     protocols |= {"Configurable", "InnerProblem"}
     public = {name for name in vars(package) if name[0].isupper()} - protocols
-    offered = {factory.__name__ for factory in choice.options.values()}
-    assert {name for name in public if callable(getattr(package, name))} == offered
+    options = {factory.__name__ for factory in choice.options.values()}
+    assert {name for name in public if callable(getattr(package, name))} == options
 
 
 def _module(choice):
@@ -48,14 +48,14 @@ def _module(choice):
 @pytest.mark.parametrize(("part", "option"), OPTIONS)
 def test_the_defaults_as_flags_are_the_defaults(part, option, tmp_path):
     """Written out, each value parses to itself, and the constructor takes it."""
-    beside = [f"--data_dir={tmp_path}", *NEEDS.get(option, [])]
-    beside += ["--learned_loss"] * (option == "unlabelled_sinusoid")
-    beside += ["--model.classes=3"] * (option == "supervised")
-    plain = settings_of(f"--{part}={option}", *beside)
+    required_flags = [f"--data_dir={tmp_path}", *NEEDS.get(option, [])]
+    required_flags += ["--learned_loss"] * (option == "unlabelled_sinusoid")
+    required_flags += ["--model.classes=3"] * (option == "supervised")
+    plain = settings_of(f"--{part}={option}", *required_flags)
     arguments = CHOICES[part].arguments(option)
     values = {f"{part}.{name}": a.default for name, a in arguments.items() if not a.required}
     given = [f"--{name}={as_text(value)}" for name, value in values.items() if value is not None]
-    written = settings_of(f"--{part}={option}", *given, *beside)
+    written = settings_of(f"--{part}={option}", *given, *required_flags)
     assert written == plain
     for name, argument in arguments.items():
         if not argument.required:
@@ -63,9 +63,11 @@ def test_the_defaults_as_flags_are_the_defaults(part, option, tmp_path):
     if part == "data":
         return  # which is read
     algorithm = ki.MAML() if part == "wrapper" else None
-    made = written.make(part, algorithm=algorithm, classes=2, outputs=1, input_shape=(16, 16, 1))
-    if dataclasses.is_dataclass(made):
-        assert made == CHOICES[part].options[option]()
+    instance = written.make(
+        part, algorithm=algorithm, classes=2, outputs=1, input_shape=(16, 16, 1)
+    )
+    if dataclasses.is_dataclass(instance):
+        assert instance == CHOICES[part].options[option]()
 
 
 @pytest.mark.parametrize(
@@ -129,12 +131,12 @@ class Solver:
 
 @pytest.fixture
 def own_module(monkeypatch):
-    made = types.ModuleType("package_of_mine")
-    made.Solver = Solver
-    monkeypatch.setitem(sys.modules, "package_of_mine", made)
+    module = types.ModuleType("package_of_mine")
+    module.Solver = Solver
+    monkeypatch.setitem(sys.modules, "package_of_mine", module)
 
 
-def test_a_component_may_be_of_a_module_of_ones_own(own_module):
+def test_a_component_may_be_of_a_user_module(own_module):
     chosen = settings_of("--inner=package_of_mine.Solver", "--inner.length=2")
     assert chosen.make("inner") == Solver(2.0)
     assert chosen.make("algorithm", inner=chosen.make("inner")).inner == Solver(2.0)
@@ -145,8 +147,8 @@ def test_a_component_may_be_of_a_module_of_ones_own(own_module):
         settings_of("--inner=package_of_mine.Solver").make("inner")
     with pytest.raises(ValueError, match="did you mean --inner.length"):
         settings_of("--inner=package_of_mine.Solver", "--inner.lenght=2")
-    by_hand = Settings(inner=component(Solver, length=2.0))
-    assert by_hand.make("inner") == Solver(2.0)
+    settings_of_code = Settings(inner=component(Solver, length=2.0))
+    assert settings_of_code.make("inner") == Solver(2.0)
 
 
 def _flags_of(chosen):
@@ -165,12 +167,12 @@ def test_a_learner_is_what_the_settings_say():
         *("--data=sinusoid", "--model.hidden=2", "--inner=adam", "--inner.steps=3"),
         *("--algorithm.curvature=hessian", "--linear.max_steps=2", "--outer.clip_norm=1"),
     )
-    made = experiment.learner(chosen)
-    assert made.algorithm.inner == ki.inner.Adam(steps=3)
-    assert made.algorithm.linear == ki.linear.ConjugateGradient(max_steps=2)
-    assert made.algorithm.curvature == "hessian"
-    assert made.optimizer.global_clipnorm == 1
-    assert made.model.get_layer("hidden_1").units == 2
+    learner = experiment.learner(chosen)
+    assert learner.algorithm.inner == ki.inner.Adam(steps=3)
+    assert learner.algorithm.linear == ki.linear.ConjugateGradient(max_steps=2)
+    assert learner.algorithm.curvature == "hessian"
+    assert learner.optimizer.global_clipnorm == 1
+    assert learner.model.get_layer("hidden_1").units == 2
 
 
 def test_the_outer_rate_falls_to_zero():
@@ -181,14 +183,14 @@ def test_the_outer_rate_falls_to_zero():
 
 
 def test_every_field_has_help():
-    for made in (Settings, Machine):
-        for name, argument in arguments_of(made).items():
+    for kind in (Settings, Machine):
+        for name, argument in arguments_of(kind).items():
             assert argument.help, name
 
 
 def test_annotations_that_cannot_be_read_are_no_obstacle():
-    def factory(steps: "NotThere" = 3, rate=0.5, anything=None):  # noqa: F821
-        return steps, rate, anything
+    def factory(steps: "NotThere" = 3, rate=0.5, optional=None):  # noqa: F821
+        return steps, rate, optional
 
     assert arguments_of(factory)["rate"].parse("2") == 2.0
-    assert arguments_of(factory)["anything"].parse("none") is None
+    assert arguments_of(factory)["optional"].parse("none") is None

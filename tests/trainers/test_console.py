@@ -22,16 +22,16 @@ def run(capsys, *words):
     code = 0
     try:
         console.main(list(map(str, words)))
-    except SystemExit as stopped:
-        code = stopped.code
+    except SystemExit as error:
+        code = error.code
     printed = capsys.readouterr()
     return code, printed.out, printed.err
 
 
 def test_help_lists_the_programs(capsys):
     for words in ([], ["--help"]):
-        code, out, _ = run(capsys, *words)
-        assert code == 0 and all(name in out for name in console.PROGRAMS)
+        code, output, _ = run(capsys, *words)
+        assert code == 0 and all(name in output for name in console.PROGRAMS)
 
 
 def test_the_version(capsys):
@@ -45,8 +45,8 @@ def test_an_unknown_program_is_refused(capsys):
 
 @pytest.mark.parametrize("name", console.PROGRAMS)
 def test_every_program_has_help(capsys, name):
-    code, out, _ = run(capsys, name, "--help")
-    assert code == 0 and len(out) > 100
+    code, output, _ = run(capsys, name, "--help")
+    assert code == 0 and len(output) > 100
 
 
 def test_presets_have_names():
@@ -58,7 +58,7 @@ def test_presets_have_names():
     assert by_name
 
 
-def test_a_preset_that_is_not_there_is_refused(capsys):
+def test_a_missing_preset_is_refused(capsys):
     code, _, error = run(capsys, "train", "--preset=glyph_5way_1shot", "--run_dir=a")
     assert code == 2 and "did you mean glyphs_5way_1shot?" in error
 
@@ -103,17 +103,17 @@ def test_images_of_your_own_in_two_commands(capsys, tmp_path, drawings):
     support_dir, queries = drawings
     model = tmp_path / "model.keras"
     adapting = ["adapt", "--learner=glyphs", f"--support_dir={support_dir}", "--invert"]
-    code, out, error = run(capsys, *adapting, f"--output={model}", "--format=keras")
+    code, output, error = run(capsys, *adapting, f"--output={model}", "--format=keras")
     assert code == 0, error
-    assert "Adapted to 6 images of 3 classes" in out and "predict" in out
-    code, out, error = run(capsys, "predict", f"--model={model}", "--json", *queries)
+    assert "Adapted to 6 images of 3 classes" in output and "predict" in output
+    code, output, error = run(capsys, "predict", f"--model={model}", "--json", *queries)
     assert code == 0, error
-    answers = json.loads(out)
+    answers = json.loads(output)
     assert {answer["image"]: answer["label"] for answer in answers} == queries
     for answer in answers:
         assert sum(answer["probabilities"].values()) == pytest.approx(1, abs=1e-5)
-    code, out, _ = run(capsys, "predict", f"--model={model}", "--classes=1", *queries)
-    header, *rows = out.splitlines()
+    code, output, _ = run(capsys, "predict", f"--model={model}", "--classes=1", *queries)
+    header, *rows = output.splitlines()
     assert header.split() == ["image", "label", "probabilities"]
     for row, (file, label) in zip(rows, queries.items(), strict=True):
         assert row.split()[:3] == [file, label, label] and row.endswith("%")
@@ -129,9 +129,9 @@ def test_every_format_predicts_the_same(capsys, tmp_path, drawings):
         file = tmp_path / kind / file
         code, _, error = run(capsys, *adapting, f"--output={file}", f"--format={kind}")
         assert code == 0, error
-        code, out, error = run(capsys, "predict", f"--model={file}", "--json", *queries)
+        code, output, error = run(capsys, "predict", f"--model={file}", "--json", *queries)
         assert code == 0, error
-        predicted[kind] = [list(a["probabilities"].values()) for a in json.loads(out)]
+        predicted[kind] = [list(a["probabilities"].values()) for a in json.loads(output)]
     for kind, probabilities in predicted.items():
         np.testing.assert_allclose(probabilities, predicted["keras"], atol=1e-3, err_msg=kind)
 

@@ -36,8 +36,10 @@ def test_a_documented_command_is_taken(file, name, given, monkeypatch):
         PARSERS[name]().parse_args(given)
         return
     program = dataclasses.replace(PROGRAMS[name].PROGRAM, of_run=False)
-    own = parsing.own_arguments(program)
-    beside = [f"--{n}=x" for n, a in own.items() if a.required and f"--{n}" not in str(given)]
-    beside += [f"--data_dir={ROOT}"] * ("folder" in str(given))
+    arguments = parsing.own_arguments(program)
+    required_flags = [
+        f"--{n}=x" for n, a in arguments.items() if a.required and f"--{n}" not in str(given)
+    ]
+    required_flags += [f"--data_dir={ROOT}"] * ("folder" in str(given))
     run = [] if "--learner" in str(given) else ["--run_dir=x"]
-    parsing.parse(program, [*run, *given, *beside])
+    parsing.parse(program, [*run, *given, *required_flags])

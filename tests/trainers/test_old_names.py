@@ -82,7 +82,7 @@ def parsed(*flags):
     ],
     ids=["head", "sinusoid", "released"],
 )
-def test_presets_of_old_times_are_those_of_today(tmp_path, text, preset):
+def test_old_presets_equal_the_current_ones(tmp_path, text, preset):
     file = tmp_path / "old.flags"
     file.write_text(text)
     old, new = parsed(f"--flagfile={file}"), ROOT / "trainers" / "presets" / f"{preset}.flags"
@@ -208,7 +208,7 @@ def test_old_and_new_names_go_together():
     assert settings["model.filters"] == 8
 
 
-def test_every_old_name_is_said_with_its_new_one():
+def test_every_old_name_is_reported_with_its_new_one():
     for old, new in old_names.RENAMED.items():
         (note,) = old_names.notes([parsing.Token(old, "1", "")])
         assert f"--{old} (now --{new[0]}" in note

@@ -35,11 +35,11 @@ def test_the_data_of_a_trained_run_may_move(train, tmp_path):
         (tmp_path / place).mkdir()
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "checkpoint").touch()
-    here, there = (f"--data_dir={tmp_path / place}" for place in ("here", "there"))
-    assert here in train(here)
-    moved = train(there)
-    assert there in moved and here not in moved
-    assert there in train()  # not named: as it was
+    first_flag, second_flag = (f"--data_dir={tmp_path / place}" for place in ("here", "there"))
+    assert first_flag in train(first_flag)
+    moved_flags = train(second_flag)
+    assert second_flag in moved_flags and first_flag not in moved_flags
+    assert second_flag in train()  # not named: as it was
 
 
 OLD = """--dataset=glyphs
@@ -61,17 +61,17 @@ OLD = """--dataset=glyphs
 """
 
 
-def test_a_run_of_old_times_goes_on(train, evaluate, tmp_path):
+def test_a_run_with_old_flags_resumes(train, evaluate, tmp_path):
     (tmp_path / "flags.txt").write_text(OLD)
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "checkpoint").touch()
-    same = train("--inner.steps=8", "--inner.learning_rate=0.1")
-    assert same == train("--inner_steps=8") == OLD  # nothing has changed
+    kept_flags = train("--inner.steps=8", "--inner.learning_rate=0.1")
+    assert kept_flags == train("--inner_steps=8") == OLD  # nothing has changed
     with pytest.raises(ValueError, match="it has --inner.steps=8, and here are --inner.steps=7"):
         train("--inner.steps=7", "--inner.learning_rate=0.1")
-    now, of_run = evaluate("--inner.steps=7")
-    assert (now["inner.steps"], of_run["inner.steps"]) == (7, 8)
-    assert now.changes_from(of_run) == {"inner.steps": 7}
+    settings, of_run = evaluate("--inner.steps=7")
+    assert (settings["inner.steps"], of_run["inner.steps"]) == (7, 8)
+    assert settings.changes_from(of_run) == {"inner.steps": 7}
 
 
 @pytest.fixture
@@ -86,22 +86,25 @@ def evaluate(tmp_path):
     return run
 
 
-def test_flags_of_a_run_lie_under_those_of_the_command_line(train, evaluate):
+def test_flags_of_the_command_line_override_those_of_a_run(train, evaluate):
     train("--adapt=head", "--wrapper=self_training", "--wrapper.rounds=3", "--data.shot=2")
-    now, of_run = evaluate("--wrapper.balanced", "--model.dtype=mixed_bfloat16", "--data.shot=5")
+    settings, of_run = evaluate(
+        "--wrapper.balanced", "--model.dtype=mixed_bfloat16", "--data.shot=5"
+    )
     balanced = "wrapper.balanced"
     assert (of_run["data.shot"], of_run["wrapper.rounds"], of_run[balanced]) == (2, 3, False)
-    assert (now["data.shot"], now["wrapper.rounds"], now.adapt) == (5, 3, ("head",))
-    assert now[balanced] and now["model.dtype"] == "mixed_bfloat16"
+    assert (settings["data.shot"], settings["wrapper.rounds"], settings.adapt) == (5, 3, ("head",))
+    assert settings[balanced] and settings["model.dtype"] == "mixed_bfloat16"
 
 
 def test_another_component_takes_the_place_of_that_of_the_run(train, evaluate, tmp_path):
     train("--inner.learning_rate=0.3", "--inner.steps=7")
-    now, of_run = evaluate("--inner=newton_cg", "--inner.linear_steps=2")
+    settings, of_run = evaluate("--inner=newton_cg", "--inner.linear_steps=2")
     assert (of_run["inner"], of_run["inner.steps"]) == ("gradient_descent", 7)
-    assert (now["inner"], now["inner.steps"], now["inner.linear_steps"]) == ("newton_cg", 4, 2)
-    same, _ = evaluate("--inner=gradient_descent")
-    assert same["inner.steps"] == 7
+    assert settings["inner"] == "newton_cg"
+    assert (settings["inner.steps"], settings["inner.linear_steps"]) == (4, 2)
+    default_settings, _ = evaluate("--inner=gradient_descent")
+    assert default_settings["inner.steps"] == 7
     command = parsing.parse(evaluator.PROGRAM, [f"--run_dir={tmp_path}", "--inner=newton_cg"])
     (note,) = command.notes
     assert "not used are --inner.steps=7 --inner.learning_rate=0.3" in note
@@ -129,9 +132,9 @@ def test_the_data_of_a_run_that_is_evaluated_may_have_moved(train, evaluate, tmp
         (tmp_path / place).mkdir()
     train("--data=folder", f"--data_dir={tmp_path / 'here'}")
     (tmp_path / "here").rmdir()
-    now, of_run = evaluate(f"--data_dir={tmp_path / 'there'}")
+    settings, of_run = evaluate(f"--data_dir={tmp_path / 'there'}")
     assert of_run["data"] == "folder"
-    assert now.data_dir == str(tmp_path / "there")
+    assert settings.data_dir == str(tmp_path / "there")
     with pytest.raises(ValueError, match="must be an existing folder"):
         evaluate()
 

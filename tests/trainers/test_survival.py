@@ -86,8 +86,8 @@ def weights(run):
     return {name: reader.get_tensor(name) for name in names}
 
 
-def assert_equal_to_the_bit(one, two):
-    first, second = weights(one), weights(two)
+def assert_equal_to_the_bit(folder, other_folder):
+    first, second = weights(folder), weights(other_folder)
     assert first and set(first) == set(second)
     for name, value in first.items():
         np.testing.assert_array_equal(value, second[name], err_msg=name)
@@ -97,16 +97,18 @@ def assert_equal_to_the_bit(one, two):
 def cluster():
     """`--workers` of two free ports, and an end to whatever was started."""
     sockets = [socket.socket() for _ in range(2)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    workers = ",".join(f"127.0.0.1:{one.getsockname()[1]}" for one in sockets)
-    for one in sockets:
-        one.close()
+    for connection in sockets:
+        connection.bind(("127.0.0.1", 0))
+    workers = ",".join(f"127.0.0.1:{connection.getsockname()[1]}" for connection in sockets)
+    for connection in sockets:
+        connection.close()
     processes = []
 
-    def launch(*flags, own=((), ()), program=None):
+    def launch(*flags, worker_flags=((), ()), program=None):
         shared = ["--distribution=multi_worker", f"--workers={workers}", *flags]
-        started = [start(*shared, f"--worker_index={i}", *own[i], program=program) for i in (0, 1)]
+        started = [
+            start(*shared, f"--worker_index={i}", *worker_flags[i], program=program) for i in (0, 1)
+        ]
         processes.extend(started)
         return started
 
@@ -119,8 +121,8 @@ def cluster():
 def test_an_interrupted_run_ends_with_the_same_bits(tmp_path):
     """Killed, asked to end, and started again each time."""
     flags = [*SINES, "--steps=300"]
-    straight = call("train", f"--run_dir={tmp_path / 'straight'}", *flags)
-    assert straight.returncode == 0, straight.stderr
+    uninterrupted = call("train", f"--run_dir={tmp_path / 'straight'}", *flags)
+    assert uninterrupted.returncode == 0, uninterrupted.stderr
     broken = f"--run_dir={tmp_path / 'broken'}"
     process = start(broken, *flags)
     read_until(process, "ms/step")
@@ -131,9 +133,9 @@ def test_an_interrupted_run_ends_with_the_same_bits(tmp_path):
     read_until(process, "Resuming from step")
     read_until(process, "ms/step")
     process.terminate()
-    rest = process.stdout.read()
+    output = process.stdout.read()
     assert process.wait(60) == 0
-    step = int(rest.split("Interrupted at step ")[1].split(",")[0])
+    step = int(output.split("Interrupted at step ")[1].split(",")[0])
     assert 20 <= step < 300
     last = call("train", broken, *flags)
     assert last.returncode == 0, last.stderr
@@ -146,19 +148,19 @@ def test_an_interrupted_run_ends_with_the_same_bits(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_others_end_when_a_worker_dies_and_a_relaunch_resumes(tmp_path, cluster):
+def test_other_workers_end_when_a_worker_dies_and_a_relaunch_resumes(tmp_path, cluster):
     """Each of two workers dies once, and the second is asked to end once."""
     flags = [f"--run_dir={tmp_path}", *SINES, "--steps=100000"]
     step = 0
-    for lost in (1, 0):
+    for index in (1, 0):
         processes = cluster(*flags)
         if step:
             read_until(processes[0], f"Resuming from step {step}")
         read_until(processes[0], "Epoch 2" if not step else "ms/step")
-        processes[lost].kill()
-        other = processes[1 - lost]
-        output, _ = other.communicate(timeout=120)
-        assert other.returncode == 2
+        processes[index].kill()
+        survivor = processes[1 - index]
+        output, _ = survivor.communicate(timeout=120)
+        assert survivor.returncode == 2
         assert "Another worker has ended" in output.strip().splitlines()[-1], output
         step = int(newest(tmp_path).rpartition("-")[2])
     processes = cluster(*flags)
@@ -167,26 +169,28 @@ def test_the_others_end_when_a_worker_dies_and_a_relaunch_resumes(tmp_path, clus
     outputs = [process.communicate(timeout=120)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], outputs
     assert f"Resuming from step {step}" in outputs[1]
-    steps = [int(out.split("Interrupted at step ")[1].split(",")[0]) for out in outputs]
+    steps = [int(output.split("Interrupted at step ")[1].split(",")[0]) for output in outputs]
     assert steps[0] == steps[1] >= step + 20
     assert newest(tmp_path).endswith(f"-{steps[0]}")
-    again = cluster(*flags, f"--steps={steps[0] + 5}")
-    outputs = [process.communicate(timeout=300)[0] for process in again]
-    assert [process.returncode for process in again] == [0, 0], outputs
+    relaunched = cluster(*flags, f"--steps={steps[0] + 5}")
+    outputs = [process.communicate(timeout=300)[0] for process in relaunched]
+    assert [process.returncode for process in relaunched] == [0, 0], outputs
     assert json.loads((tmp_path / "result.json").read_text())["steps"] == steps[0] + 5
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("own", "message"),
+    ("worker_flags", "message"),
     [
         ((["--seed=3"], ["--seed=4"]), "The workers have different settings"),
         ((["--run_dir={}/a"], ["--run_dir={}/b"]), "The workers see different folders"),
     ],
 )
-def test_workers_that_do_not_belong_together_are_refused(tmp_path, cluster, own, message):
-    own = [[flag.format(tmp_path) for flag in flags] for flags in own]
-    processes = cluster(f"--run_dir={tmp_path}", *SINES, "--steps=100", own=own, program=IMPATIENT)
+def test_workers_that_do_not_belong_together_are_refused(tmp_path, cluster, worker_flags, message):
+    worker_flags = [[flag.format(tmp_path) for flag in flags] for flags in worker_flags]
+    processes = cluster(
+        f"--run_dir={tmp_path}", *SINES, "--steps=100", worker_flags=worker_flags, program=IMPATIENT
+    )
     outputs = [process.communicate(timeout=180)[0] for process in processes]
     assert [process.returncode for process in processes] == [2, 2], outputs
     for output in outputs:
@@ -198,8 +202,8 @@ def test_workers_that_do_not_belong_together_are_refused(tmp_path, cluster, own,
 @pytest.mark.slow
 def test_deterministic_runs_are_equal_to_the_bit(tmp_path):
     for name in ("first", "second"):
-        made = call("train", f"--run_dir={tmp_path / name}", *GLYPHS)
-        assert made.returncode == 0, made.stderr
+        process = call("train", f"--run_dir={tmp_path / name}", *GLYPHS)
+        assert process.returncode == 0, process.stderr
     assert_equal_to_the_bit(tmp_path / "first", tmp_path / "second")
 
 
@@ -219,6 +223,6 @@ def test_a_full_disk_is_named_and_earlier_checkpoints_stay(tmp_path):
     after = weights(tmp_path)
     for name, value in before.items():
         np.testing.assert_array_equal(value, after[name])
-    again = train_here(*flags, "--steps=40")
-    assert again.returncode == 0, again.stderr
-    assert "Resuming from step 20" in again.stdout
+    second_process = train_here(*flags, "--steps=40")
+    assert second_process.returncode == 0, second_process.stderr
+    assert "Resuming from step 20" in second_process.stdout

@@ -61,8 +61,8 @@ def interrupted(line, name, *flags):
             break
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    return process.returncode, "".join(before) + out, err
+    output, errors = process.communicate(timeout=60)
+    return process.returncode, "".join(before) + output, errors
 
 
 @pytest.fixture
@@ -73,9 +73,9 @@ def threads_stay(monkeypatch):
 
 def in_process(capsys, program, *flags):
     """Exit status and standard error of a program that is refused before it runs."""
-    with pytest.raises(SystemExit) as stopped:
+    with pytest.raises(SystemExit) as error:
         command_line.run(program, list(map(str, flags)))
-    return stopped.value.code, capsys.readouterr().err
+    return error.value.code, capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -155,9 +155,9 @@ def in_process(capsys, program, *flags):
 )
 @pytest.mark.usefixtures("threads_stay")
 def test_wrong_flags_are_refused_in_one_line(tmp_path, capsys, flags, reason):
-    since = time.process_time()
+    begin = time.process_time()
     code, err = in_process(capsys, train.PROGRAM, f"--run_dir={tmp_path / 'run'}", *flags)
-    assert time.process_time() - since < 2  # no data is loaded, whoever refuses
+    assert time.process_time() - begin < 2  # no data is loaded, whoever refuses
     assert code == 2
     (line,) = err.strip().splitlines()
     assert reason in line
@@ -185,8 +185,8 @@ def test_help_shows_every_flag(program, capsys):
         shown = help_text.text(program.PROGRAM, ["--help", *chosen])
         assert len(shown.splitlines()) <= 82
         assert max(map(len, shown.splitlines())) <= 100
-        own = parsing.own_arguments(program.PROGRAM)
-        for name in ("run_dir", "data", "data_dir", "inner.steps", "distribution", *own):
+        arguments = parsing.own_arguments(program.PROGRAM)
+        for name in ("run_dir", "data", "data_dir", "inner.steps", "distribution", *arguments):
             assert f"--{name}" in shown
     command_line.run(program.PROGRAM, ["--help", *chosen])
     assert capsys.readouterr().out == shown + "\n"
@@ -218,8 +218,8 @@ def test_training_by_hand(tmp_path):
     evaluation = train.train_and_evaluate(chosen, str(tmp_path), **counts)
     assert evaluation.tasks == 2
     assert parsing.settings_of_file(str(tmp_path / "flags.txt")) == chosen
-    same = evaluate.evaluate(chosen, str(tmp_path), tasks=2, verbose=0)
-    assert same.loss == evaluation.loss
+    repeated_evaluation = evaluate.evaluate(chosen, str(tmp_path), tasks=2, verbose=0)
+    assert repeated_evaluation.loss == evaluation.loss
 
 
 @pytest.mark.slow
@@ -238,14 +238,14 @@ def test_train_evaluate_and_resume(tmp_path):
     assert set(result["versions"]) == {"keras_imaml", "keras", "tensorflow", "python"}
     assert list((run / "logs").rglob("events*"))
 
-    again = call_here("train", f"--run_dir={run}", *SMALL, "--steps=7")
-    assert again.returncode == 0, again.stderr
-    assert "Resuming from step 4" in again.stdout
-    resumed = json.loads((run / "result.json").read_text())
+    second = call_here("train", f"--run_dir={run}", *SMALL, "--steps=7")
+    assert second.returncode == 0, second.stderr
+    assert "Resuming from step 4" in second.stdout
+    resumed_result = json.loads((run / "result.json").read_text())
 
-    evaluated = call_here("evaluate", f"--run_dir={run}", "--tasks=8", "--inner.steps=2")
-    assert evaluated.returncode == 0, evaluated.stderr
-    assert json.loads((run / "evaluation_test.json").read_text())["loss"] == resumed["loss"]
+    evaluation = call_here("evaluate", f"--run_dir={run}", "--tasks=8", "--inner.steps=2")
+    assert evaluation.returncode == 0, evaluation.stderr
+    assert json.loads((run / "evaluation_test.json").read_text())["loss"] == resumed_result["loss"]
     fewer = call_here("evaluate", f"--run_dir={run}", "--tasks=4")
     assert fewer.returncode == 0, fewer.stderr
     assert "Left as it is" in fewer.stdout
@@ -254,12 +254,12 @@ def test_train_evaluate_and_resume(tmp_path):
     (run / "result.json").unlink()
     third = call_here("train", f"--run_dir={run}", *SMALL, "--steps=7")  # nothing is left to train
     assert third.returncode == 0, third.stderr
-    assert json.loads((run / "result.json").read_text())["loss"] == resumed["loss"]
+    assert json.loads((run / "result.json").read_text())["loss"] == resumed_result["loss"]
 
-    other = call_here("train", f"--run_dir={run}", *SMALL, "--steps=7", "--data.shot=3")
-    assert other.returncode == 2
-    assert "other settings" in other.stderr
-    assert "--data.shot=3" in other.stderr
+    refused = call_here("train", f"--run_dir={run}", *SMALL, "--steps=7", "--data.shot=3")
+    assert refused.returncode == 2
+    assert "other settings" in refused.stderr
+    assert "--data.shot=3" in refused.stderr
 
 
 @pytest.mark.slow
@@ -267,18 +267,18 @@ def test_ctrl_c_keeps_a_checkpoint_and_the_same_command_resumes(tmp_path):
     """Both while it trains and while it evaluates, it ends without a traceback."""
     flags = [f"--run_dir={tmp_path}", *SMALL, "--validation_tasks=0", "--verbose=2"]
     flags.append("--steps_per_epoch=50")
-    code, out, err = interrupted("Epoch 3", "train", *flags, "--steps=100000")
+    code, output, errors = interrupted("Epoch 3", "train", *flags, "--steps=100000")
     assert code == 130
-    assert "Interrupted at step" in out
-    assert "Traceback" not in err
-    step = int(out.split("Interrupted at step ")[1].split(",")[0])
+    assert "Interrupted at step" in output
+    assert "Traceback" not in errors
+    step = int(output.split("Interrupted at step ")[1].split(",")[0])
     assert step >= 100
     endless = [f"--steps={step + 10}", "--test_tasks=100000000"]
-    code, out, err = interrupted("Evaluating", "train", *flags, *endless)
-    assert f"Resuming from step {step}" in out
+    code, output, errors = interrupted("Evaluating", "train", *flags, *endless)
+    assert f"Resuming from step {step}" in output
     assert code == 130
-    assert "Interrupted" in out.split("Evaluating")[1]
-    assert "Traceback" not in err
+    assert "Interrupted" in output.split("Evaluating")[1]
+    assert "Traceback" not in errors
 
 
 def class_folders(folder, names, images=4):
@@ -316,25 +316,27 @@ def test_adapt_to_class_folders(tmp_path):
     )
     assert adapted.returncode == 0, adapted.stderr
     assert (output / "labels.txt").read_text().split() == ["ash", "beech", "cedar"]
-    served = tf.saved_model.load(str(output))
-    assert served.serve(tf.zeros([2, 28, 28, 1])).shape == (2, 3)
-    taken = call_here(
+    served_model = tf.saved_model.load(str(output))
+    assert served_model.serve(tf.zeros([2, 28, 28, 1])).shape == (2, 3)
+    refused_output = call_here(
         "adapt", f"--run_dir={run}", f"--support_dir={images}", f"--output={__file__}"
     )
-    assert taken.returncode == 2
-    assert "is a file, expected a folder" in taken.stderr
-    other = call_here("evaluate", f"--run_dir={run}", "--data.way=4", "--tasks=2")
-    assert other.returncode == 2
-    assert "the head of this run has 3 classes" in other.stderr
+    assert refused_output.returncode == 2
+    assert "is a file, expected a folder" in refused_output.stderr
+    evaluation = call_here("evaluate", f"--run_dir={run}", "--data.way=4", "--tasks=2")
+    assert evaluation.returncode == 2
+    assert "the head of this run has 3 classes" in evaluation.stderr
     shutil.rmtree(images / "ash")
-    wrong = call_here("adapt", f"--run_dir={run}", f"--support_dir={images}", f"--output={output}")
-    assert wrong.returncode == 2
-    assert "expected 3 folders" in wrong.stderr
-    wrong = call_here(
+    refused_adaptation = call_here(
+        "adapt", f"--run_dir={run}", f"--support_dir={images}", f"--output={output}"
+    )
+    assert refused_adaptation.returncode == 2
+    assert "expected 3 folders" in refused_adaptation.stderr
+    refused_adaptation = call_here(
         "adapt", f"--run_dir={run}", f"--support_dir={images}", "--output=a", "--format=onnx"
     )
-    assert wrong.returncode == 2
-    assert "expected a name that ends in .onnx" in wrong.stderr
+    assert refused_adaptation.returncode == 2
+    assert "expected a name that ends in .onnx" in refused_adaptation.stderr
 
 
 @pytest.mark.slow
@@ -366,28 +368,30 @@ def test_a_run_begins_with_the_features_of_a_classifier(tmp_path):
     assert refused.returncode == 2
     (classes,) = re.findall(r"--model.classes=60: expected (\d+)", refused.stderr)
     features, run = tmp_path / "features", tmp_path / "run"
-    made = train_here(f"--run_dir={features}", *shared, *supervised, f"--model.classes={classes}")
-    assert made.returncode == 0, made.stderr
-    evaluated = call_here("evaluate", f"--run_dir={features}", "--data.way=2", "--tasks=2")
-    assert evaluated.returncode == 0, evaluated.stderr
+    training = train_here(
+        f"--run_dir={features}", *shared, *supervised, f"--model.classes={classes}"
+    )
+    assert training.returncode == 0, training.stderr
+    evaluation = call_here("evaluate", f"--run_dir={features}", "--data.way=2", "--tasks=2")
+    assert evaluation.returncode == 0, evaluation.stderr
     rate = "--outer.learning_rate=1e-12"  # so that the weights stay those it began with
-    made = train_here(
+    training = train_here(
         f"--run_dir={run}", *shared, "--model.tied_head", f"--features={features}", rate
     )
-    assert made.returncode == 0, made.stderr
-    theirs, ours = (
+    assert training.returncode == 0, training.stderr
+    source_model, run_model = (
         keras.models.load_model(folder / "learner.keras").model for folder in (features, run)
     )
-    assert isinstance(ours.layers[-1], ki.layers.TiedDense)
-    wrong = ["--model.tied_head", "--model.filters=3", f"--features={features}"]
-    refused = train_here(f"--run_dir={tmp_path / 'wrong'}", *shared, *wrong)
+    assert isinstance(run_model.layers[-1], ki.layers.TiedDense)
+    flags = ["--model.tied_head", "--model.filters=3", f"--features={features}"]
+    refused = train_here(f"--run_dir={tmp_path / 'wrong'}", *shared, *flags)
     assert refused.returncode == 2
     assert "Expected a layer 'conv_1' with weights of the shapes" in refused.stderr
     for name in ("conv_1", "norm_4"):
-        for one, other in zip(
-            theirs.get_layer(name).weights, ours.get_layer(name).weights, strict=True
+        for expected, weight in zip(
+            source_model.get_layer(name).weights, run_model.get_layer(name).weights, strict=True
         ):
-            np.testing.assert_allclose(one, other, atol=1e-6)
+            np.testing.assert_allclose(expected, weight, atol=1e-6)
 
 
 @pytest.mark.slow
@@ -412,31 +416,32 @@ def test_a_run_normalises_by_training_images(tmp_path):
     assert not (tmp_path / "first").exists()
     assert train_here(first, *shared).returncode == 0
     views = ["--views", "--data.image_size=36", "--view_size=28"]
-    evaluated = call_here("evaluate", first, "--model.fixed_statistics", "--tasks=4", *views)
-    assert evaluated.returncode == 0, evaluated.stderr
-    assert "4 tasks, non-transductive" in evaluated.stdout
-    made = train_here(
+    evaluation = call_here("evaluate", first, "--model.fixed_statistics", "--tasks=4", *views)
+    assert evaluation.returncode == 0, evaluation.stderr
+    assert "4 tasks, non-transductive" in evaluation.stdout
+    training = train_here(
         second, *shared, "--model.fixed_statistics", f"--features={tmp_path / 'first'}"
     )
-    assert made.returncode == 0, made.stderr
-    ours = keras.models.load_model(tmp_path / "second" / "learner.keras").model
-    held = ours.get_layer("norm_1").moving_variance.numpy()
-    assert ours.get_layer("norm_1").fixed and not np.allclose(held, 1)
+    assert training.returncode == 0, training.stderr
+    model = keras.models.load_model(tmp_path / "second" / "learner.keras").model
+    variance = model.get_layer("norm_1").moving_variance.numpy()
+    assert model.get_layer("norm_1").fixed and not np.allclose(variance, 1)
     refused = train_here(f"--run_dir={tmp_path / 'fourth'}", *shared, "--steps=0")
     assert refused.returncode == 2 and "--steps=0 needs --features" in refused.stderr
-    evaluated = call_here("evaluate", second, "--tasks=4")  # by those of the run, not recorded anew
-    assert evaluated.returncode == 0, evaluated.stderr
-    assert "4 tasks, non-transductive" in evaluated.stdout
-    as_it_is = ["--steps=0", "--model.fixed_statistics", f"--features={tmp_path / 'first'}"]
+    # By those of the run, not recorded anew.
+    evaluation = call_here("evaluate", second, "--tasks=4")
+    assert evaluation.returncode == 0, evaluation.stderr
+    assert "4 tasks, non-transductive" in evaluation.stdout
+    flags = ["--steps=0", "--model.fixed_statistics", f"--features={tmp_path / 'first'}"]
     third = f"--run_dir={tmp_path / 'third'}"
     for _ in range(2):  # nothing is left to train
-        made = train_here(third, *shared, *as_it_is, "--model.centered")
-        assert made.returncode == 0, made.stderr
-    assert "after 0 steps" in made.stdout
+        training = train_here(third, *shared, *flags, "--model.centered")
+        assert training.returncode == 0, training.stderr
+    assert "after 0 steps" in training.stdout
     for mode in ("transductive", "non-transductive"):
         flag = "--notransductive" if mode == "non-transductive" else "--transductive"
-        evaluated = call_here("evaluate", third, "--tasks=4", flag)
-        assert f"(4 tasks, {mode}" in evaluated.stdout, evaluated.stderr
+        evaluation = call_here("evaluate", third, "--tasks=4", flag)
+        assert f"(4 tasks, {mode}" in evaluation.stdout, evaluation.stderr
     refused = call_here("evaluate", second, "--model.centered", "--tasks=4")
     assert refused.returncode == 2 and "does not fit" in refused.stderr
     refused = call_here("evaluate", second, "--nomodel.fixed_statistics", "--tasks=4")
@@ -456,16 +461,16 @@ def test_a_run_with_a_tied_head_is_evaluated_adapted_and_exported_for_other_ways
         "--steps=2",
         "--test_tasks=4",
     ]
-    made = call_here("train", f"--run_dir={run}", "--validation_tasks=0", *flags, *small)
-    assert made.returncode == 0, made.stderr
+    training = call_here("train", f"--run_dir={run}", "--validation_tasks=0", *flags, *small)
+    assert training.returncode == 0, training.stderr
     guesses = [
         "--wrapper=self_training",
         "--wrapper.rounds=2",
         "--wrapper.balanced",
         "--algorithm.proximal_strength=1",
     ]
-    guessed = call_here("evaluate", f"--run_dir={run}", "--data.way=3", "--tasks=4", *guesses)
-    assert guessed.returncode == 0, guessed.stderr
+    evaluation = call_here("evaluate", f"--run_dir={run}", "--data.way=3", "--tasks=4", *guesses)
+    assert evaluation.returncode == 0, evaluation.stderr
     name = "way=3_algorithm.proximal_strength=1.0_wrapper=self_training_wrapper.rounds=2"
     record = json.loads((run / f"evaluation_test_{name}_wrapper.balanced=True.json").read_text())
     assert (record["settings"]["data.way"], record["tasks"]) == (3, 4)
@@ -480,9 +485,9 @@ def test_a_run_with_a_tied_head_is_evaluated_adapted_and_exported_for_other_ways
     assert exported.returncode == 0, exported.stderr
     request = json.loads((tmp_path / "request.json").read_text())
     assert np.shape(request["inputs"]["support_x"]) == (3, 28, 28, 1)
-    served = tf.saved_model.load(str(tmp_path / "served"))
+    served_model = tf.saved_model.load(str(tmp_path / "served"))
     images = np.zeros([3, 28, 28, 1], "float32")
-    result = served.adapt_and_predict(images, np.arange(3, dtype="int32"), images)
+    result = served_model.adapt_and_predict(images, np.arange(3, dtype="int32"), images)
     assert result["logits"].shape == (3, 3)
     class_folders(tmp_path / "mine", ["a", "b"])
     adapting = [

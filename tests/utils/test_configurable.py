@@ -26,9 +26,9 @@ class Whole(Configurable):
 
 
 def test_nested_settings_survive_json():
-    whole = Whole(Part(3), 0.25, "b")
-    config = json.loads(json.dumps(keras.saving.serialize_keras_object(whole)))
-    assert keras.saving.deserialize_keras_object(config) == whole
+    settings = Whole(Part(3), 0.25, "b")
+    config = json.loads(json.dumps(keras.saving.serialize_keras_object(settings)))
+    assert keras.saving.deserialize_keras_object(config) == settings
 
 
 def test_config_names_every_field():
@@ -53,12 +53,12 @@ SHOWN = [
 
 @pytest.mark.parametrize("call", SHOWN)
 def test_what_is_shown_makes_the_same_object_again(call):
-    made = eval(call, vars(ki))
+    original = eval(call, vars(ki))
     names = {**vars(ki), **vars(ki.inner), **vars(ki.linear)}
-    again = eval(repr(made), names)
-    assert type(again) is type(made)
-    config, other = ({**one.get_config(), "name": ""} for one in (made, again))
-    assert json.dumps(without_names(config)) == json.dumps(without_names(other))
+    copy = eval(repr(original), names)
+    assert type(copy) is type(original)
+    config, copied_config = ({**item.get_config(), "name": ""} for item in (original, copy))
+    assert json.dumps(without_names(config)) == json.dumps(without_names(copied_config))
 
 
 def without_names(config):
@@ -81,5 +81,5 @@ def test_learners_losses_and_curvatures_are_shown_too():
 
 
 def test_an_evaluation_is_shown_as_a_call():
-    made = ki.Evaluation(3, 0, False, 0.5, 0.1, 0.9, None, None, None)
-    assert eval(repr(made), vars(ki)) == made
+    evaluation = ki.Evaluation(3, 0, False, 0.5, 0.1, 0.9, None, None, None)
+    assert eval(repr(evaluation), vars(ki)) == evaluation

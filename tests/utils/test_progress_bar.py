@@ -17,8 +17,8 @@ def terminal(monkeypatch):
 
 def shown(capsys, **settings):
     bar = WaitingBar(3, "Drawing", unit_name="glyph", **settings)
-    for done in (1, 2, 3):
-        bar.update(done)
+    for step in (1, 2, 3):
+        bar.update(step)
     return capsys.readouterr().out
 
 

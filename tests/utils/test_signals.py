@@ -23,14 +23,14 @@ def test_a_signal_acts_when_it_is_asked_to(capfd):
 
 
 def test_the_handler_from_before_gets_the_signal():
-    seen = []
-    before = signal.signal(signal.SIGINT, lambda *_: seen.append(1))
+    calls = []
+    before = signal.signal(signal.SIGINT, lambda *_: calls.append(1))
     try:
         with HeldSignal(signal.SIGINT, "this step") as interrupt:
             signal.raise_signal(signal.SIGINT)
-            assert not seen
+            assert not calls
             interrupt.act()
-            assert seen == [1]
+            assert calls == [1]
             assert not interrupt.received
     finally:
         signal.signal(signal.SIGINT, before)
@@ -42,13 +42,13 @@ def test_a_signal_after_the_last_step_acts_at_the_end():
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_a_second_interrupt_acts_at_once():
-    held = HeldSignal(signal.SIGINT, "this step")
-    held.hold()
+def test_a_second_interrupt_acts_immediately():
+    held_signal = HeldSignal(signal.SIGINT, "this step")
+    held_signal.hold()
     signal.raise_signal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
-    held.give_back()
+    held_signal.give_back()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
@@ -77,11 +77,11 @@ def test_within_another_the_outer_one_acts():
 
 def test_holders_may_give_back_in_any_order():
     first, second = HeldSignal(signal.SIGINT, "this"), HeldSignal(signal.SIGINT, "that")
-    for held in (first, second, first, second):
-        held.hold()
-    for held in (first, second):
+    for held_signal in (first, second, first, second):
+        held_signal.hold()
+    for held_signal in (first, second):
         assert signal.getsignal(signal.SIGINT) is not signal.default_int_handler
-        held.give_back()
+        held_signal.give_back()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
@@ -100,9 +100,9 @@ class _Interrupted:
 
 
 def learner():
-    made = ki.MetaLearner(ki.models.MLP(1, hidden=(4,)), ki.MAML())
-    made.compile(optimizer="adam", loss="mse")
-    return made
+    meta_learner = ki.MetaLearner(ki.models.MLP(1, hidden=(4,)), ki.MAML())
+    meta_learner.compile(optimizer="adam", loss="mse")
+    return meta_learner
 
 
 def test_ctrl_c_ends_an_evaluation_between_its_batches():

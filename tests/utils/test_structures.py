@@ -11,13 +11,13 @@ DENSE = np.array([[0.0, 2.0], [3.0, 0.0]], "float32")
 
 def test_sparse_tensors_become_dense_ones_and_none_stays():
     given = {"a": [DENSE, None], "b": tf.sparse.from_dense(DENSE), "c": (None,)}
-    found = as_tensors(given)
-    assert found["a"][1] == ()
-    np.testing.assert_array_equal(found["b"], DENSE)
-    assert len(tf.nest.flatten(found)) == 2
-    back = with_none(found)
-    assert back["a"][1] is None
-    assert back["c"] == (None,)
+    tensors = as_tensors(given)
+    assert tensors["a"][1] == ()
+    np.testing.assert_array_equal(tensors["b"], DENSE)
+    assert len(tf.nest.flatten(tensors)) == 2
+    restored_structure = with_none(tensors)
+    assert restored_structure["a"][1] is None
+    assert restored_structure["c"] == (None,)
 
 
 def test_the_shape_of_a_sparse_tensor_is_known_in_graphs():
@@ -41,8 +41,8 @@ def test_what_has_no_one_shape_or_no_array_is_refused(part, message):
 
 
 def test_symbolic_tensors_have_any_number_of_rows():
-    found = symbolic((np.zeros((4, 5, 2), "int64"), None, tf.TensorSpec([4, 5])), first_axis=2)
-    assert found[0].shape == (None, 2)
-    assert found[0].dtype == "int64"
-    assert found[1] is None
-    assert found[2].shape == (None,)
+    tensors = symbolic((np.zeros((4, 5, 2), "int64"), None, tf.TensorSpec([4, 5])), first_axis=2)
+    assert tensors[0].shape == (None, 2)
+    assert tensors[0].dtype == "int64"
+    assert tensors[1] is None
+    assert tensors[2].shape == (None,)

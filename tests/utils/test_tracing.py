@@ -11,7 +11,7 @@ from keras_imaml._utils.tracing import Traced, TracedByRank
 
 
 @pytest.fixture
-def warned():
+def warning_messages():
     messages = []
 
     class Handler(logging.Handler):
@@ -24,16 +24,16 @@ def warned():
     tf.get_logger().removeHandler(handler)
 
 
-def test_many_functions_of_one_code_are_no_function_that_is_retraced(warned):
+def test_many_functions_of_one_code_are_no_function_that_is_retraced(warning_messages):
     for _ in range(8):
         Traced(lambda x: x + 1)(tf.zeros([2]))
-    assert not warned
+    assert not warning_messages
     for _ in range(8):  # TensorFlow warns here
         tf.function(lambda x: x + 1)(tf.zeros([2]))
-    assert any("retracing" in message for message in warned)
+    assert any("retracing" in message for message in warning_messages)
 
 
-def test_threads_share_the_graphs_of_a_rank(warned):
+def test_threads_share_the_graphs_of_a_rank(warning_messages):
     graphs = TracedByRank(lambda x, y: tf.reduce_sum(x) + tf.reduce_sum(y))
 
     def run():
@@ -47,10 +47,10 @@ def test_threads_share_the_graphs_of_a_rank(warned):
     for thread in threads:
         thread.join()
     assert graphs.traces <= 4  # two ranks, each for its first size and then for any
-    assert not warned
+    assert not warning_messages
 
 
-AGAIN_AND_AGAIN = {
+CHANGING_DATA = {
     "lengths of lists": lambda number: [tf.zeros([2])] * (number + 1),
     "names of dicts": lambda number: {str(number): tf.zeros([2])},
     "numbers of axes": lambda number: tf.zeros([1] * number),
@@ -58,17 +58,17 @@ AGAIN_AND_AGAIN = {
 
 
 @pytest.mark.parametrize("by_rank", [False, True])
-@pytest.mark.parametrize("cause", AGAIN_AND_AGAIN)
+@pytest.mark.parametrize("cause", CHANGING_DATA)
 def test_what_is_traced_again_and_again_is_warned_of_once(cause, by_rank):
     def total(data):
         return tf.add_n([tf.reduce_sum(part) for part in tf.nest.flatten(data)])
 
     graphs = TracedByRank(total) if by_rank else Traced(total)
-    with warnings.catch_warnings(record=True) as caught:
+    with warnings.catch_warnings(record=True) as records:
         warnings.simplefilter("always")
         for number in range(12):
-            graphs(AGAIN_AND_AGAIN[cause](number))
-    (warning,) = caught
+            graphs(CHANGING_DATA[cause](number))
+    (warning,) = records
     assert "has built 8 graphs for one function" in str(warning.message)
     assert "float32" in str(warning.message)
 

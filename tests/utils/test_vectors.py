@@ -38,7 +38,7 @@ def test_norm_of_zero_is_zero_and_of_nan_is_nan():
 
 
 @pytest.mark.parametrize("shape", [(3,), (3, 2), (3, 2, 4)])
-def test_select_takes_whole_rows(shape):
+def test_select_takes_rows(shape):
     a, b = tf.ones(shape), tf.zeros(shape)
     result = vectors.select(tf.constant([True, False, True]), a, b).numpy()
     assert result[0].min() == result[2].min() == 1

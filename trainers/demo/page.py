@@ -9,27 +9,12 @@ import gradio as gr
 import numpy as np
 
 from trainers.command_line import in_one_line
-from trainers.demo import downloads, wave_task
+from trainers.demo import downloads, pads, wave_task
 from trainers.demo.image_task import Answer, ImageTask
 from trainers.demo.learners import Facts
 
 CSS = "footer {display: none} .facts p {margin: 0.2em 0}"
 _HOUR = 3600
-_PAD = 280
-# A pad begins without a tool, also after it was emptied: the brush is the one.
-# Its own event after a first stroke may come without an image, so each stroke presses the button.
-_TAKE_BRUSH = """() => { document.addEventListener("pointerup", event => {
-  if (event.target.tagName === "CANVAS" && event.target.closest("#omniglot_query"))
-    setTimeout(() => document.querySelector("#omniglot_ask").click(), 300);
-}, true);
-setInterval(() => {
-  for (const pad of document.querySelectorAll(".pad"))
-    if (pad.offsetParent && !pad.querySelector("button.highlight"))
-      pad.querySelector('button[aria-label="Brush"]')?.click();
-}, 200) }"""
-_EMPTY_PAD = """() => {
-  document.querySelector('%s button[aria-label="Clear canvas"]').click()
-}"""
 _INTRODUCTION = (
     "# Few-shot learning with keras_imaml\n"
     "Give one to five examples of each of two to twenty classes. The model adapts to them at "
@@ -51,24 +36,23 @@ def page() -> gr.Blocks:
     ) as blocks:
         gr.Markdown(_INTRODUCTION)
         with gr.Tab("Characters"):
-            _image_tab("omniglot", "Draw a character, or drop images of one.")
+            _image_tab(blocks.load, "omniglot", "Draw a character, or drop images of one.")
         with gr.Tab("Photographs"):
-            _image_tab("mini_imagenet", "Drop photographs of a kind of thing.")
+            _image_tab(blocks.load, "mini_imagenet", "Drop photographs of a kind of thing.")
         with gr.Tab("Sine waves"):
-            draw_waves = _wave_tab()
-        blocks.load(None, js=_TAKE_BRUSH)
-        draw_waves(blocks.load)
+            _wave_tab(blocks.load)
+        pads.take_brushes(blocks.load)
     return blocks
 
 
-def _image_tab(name: str, title: str) -> None:
+def _image_tab(load: Callable, name: str, title: str) -> None:
     of_window = gr.State(lambda: ImageTask(name), time_to_live=_HOUR)
     drawn = name == "omniglot"
     with gr.Row():
         with gr.Column():
             gr.Markdown(f"### 1. Examples\n{title}")
             label = gr.Textbox(label="Name of the class", elem_id=f"{name}_class", max_lines=1)
-            pad = _pad(f"{name}_example", "Example") if drawn else None
+            pad = pads.pad(f"{name}_example", "Example") if drawn else None
             add = gr.Button("Add example", variant="primary", elem_id=f"{name}_add", visible=drawn)
             files = gr.File(
                 label="Drop image files of this class",
@@ -90,8 +74,9 @@ def _image_tab(name: str, title: str) -> None:
                 clear = gr.Button("Begin again", elem_id=f"{name}_clear")
         with gr.Column():
             gr.Markdown("### 2. Query\nWhich class is this one of?")
-            query_pad = _pad(f"{name}_query", "Query") if drawn else None
+            query_pad = pads.pad(f"{name}_query", "Query") if drawn else None
             ask = gr.Button("Answer", elem_id=f"{name}_ask", visible=drawn)
+            question = gr.Button(elem_id=f"{name}_question", visible="hidden")
             query_file = gr.File(
                 label="Drop an image file", elem_id=f"{name}_query_file", height=140
             )
@@ -118,7 +103,7 @@ def _image_tab(name: str, title: str) -> None:
         return handle
 
     def add_drawing(task: ImageTask, image: np.ndarray | None, name: str, canvas: Any) -> tuple:
-        task.add(name, task.drawing(_composite(canvas)))
+        task.add(name, task.drawing(pads.composite(canvas)))
         return *changed(task, image), time.monotonic()
 
     def add_files(task: ImageTask, image: np.ndarray | None, name: str, paths: Any) -> tuple:
@@ -128,7 +113,7 @@ def _image_tab(name: str, title: str) -> None:
 
     def query_drawing(task: ImageTask, canvas: Any) -> tuple:
         try:
-            image = task.drawing(_composite(canvas))
+            image = task.drawing(pads.composite(canvas))
         except ValueError as error:  # the answer to a query of before goes away
             return None, in_one_line(error), None, None, ""
         return image, *_answers(task, image)
@@ -146,16 +131,16 @@ def _image_tab(name: str, title: str) -> None:
     on(query_file.clear, query_of_file, [of_window, query_file], [query, *answers])
     on(button.click, downloads.of_images, [of_window, format], [taken])
     if pad is not None and query_pad is not None:
-        added = gr.State()  # when: a pad is emptied by its own button alone
+        added = gr.State()  # when
         on(add.click, add_drawing, [*queries, label, pad], [*shown, added], api=f"{name}_add")
-        added.change(None, js=_EMPTY_PAD % f"#{name}_example")
+        pads.empty_after(added.change, f"{name}_example")
         inputs, outputs = [of_window, query_pad], [query, *answers]
-        on(query_pad.input, query_drawing, inputs, outputs)
-        on(ask.click, query_drawing, inputs, outputs, api=f"{name}_query")
+        asked = on(question.click, query_drawing, inputs, outputs, api=f"{name}_query")
+        pads.ask_after_changes(load, f"{name}_query", ask, question)
+        pads.answered_after(asked, f"{name}_query")
 
 
-def _wave_tab() -> Callable:
-    """The tab; what is returned connects an event that draws it for the first time."""
+def _wave_tab(load: Callable) -> None:
     points = gr.State([], time_to_live=_HOUR)
     low, high = wave_task.STRENGTHS
     with gr.Row():
@@ -217,7 +202,7 @@ def _wave_tab() -> Callable:
     on(power.change, drawn, settings, shown)
     on(steps.change, drawn, settings, shown)
     on(button.click, take_home, [*settings, format], [taken])
-    return functools.partial(on, handle=drawn, inputs=settings, outputs=shown)
+    on(load, drawn, settings, shown)
 
 
 def _on(
@@ -227,10 +212,10 @@ def _on(
     outputs: Sequence[Any],
     status: Any,
     api: str | None = None,
-) -> None:
+) -> Any:
     """Connect an event. What goes wrong is said in `status`, and all else stays as it is."""
     told = outputs if status in outputs else [*outputs, status]
-    event(
+    return event(
         _told(handle, status, outputs),
         inputs,
         told,
@@ -259,29 +244,6 @@ def _told(handle: Callable, status: Any, outputs: Sequence[Any]) -> Callable:
         return [*(results if len(outputs) > 1 else [results]), ""]
 
     return told
-
-
-def _pad(elem_id: str, label: str) -> gr.Sketchpad:
-    """A canvas for a finger or a mouse."""
-    return gr.Sketchpad(
-        label=label,
-        elem_id=elem_id,
-        elem_classes="pad",
-        canvas_size=(_PAD, _PAD),
-        fixed_canvas=True,
-        height=_PAD + 60,
-        brush=gr.Brush(default_size=4, colors=["#000000"], color_mode="fixed"),
-        image_mode="L",
-        layers=False,
-        transforms=(),
-        buttons=[],
-        placeholder=" ",
-    )
-
-
-def _composite(canvas: Any) -> Any:
-    """The image of a canvas, or None."""
-    return canvas and canvas["composite"]
 
 
 def _download(name: str) -> tuple[gr.Radio, gr.Button, gr.File]:
