@@ -68,7 +68,7 @@ def test_spelling_of_comments_and_docstrings_is_american(package):
 @pytest.mark.parametrize("name", ["command-line", "learners", "presets"])
 def test_spelling_of_generated_tables_is_american(name):
     text = (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
-    tables = "".join(found[0] for found in GENERATED.finditer(text))
+    tables = "".join(match[0] for match in GENERATED.finditer(text))
     assert len(tables) > 1000
     assert BRITISH.findall(IDENTIFIER.sub("", tables)) == []
 
