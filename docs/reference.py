@@ -88,7 +88,7 @@ def presets() -> str:
                 _BEGIN,
                 "\n".join(
                     [
-                        "| preset | what for | steps | CPU s a step | total | GiB |",
+                        "| preset | what for | steps | CPU s per step | total | GiB |",
                         "|---|---|---|---|---|---|",
                         *rows,
                     ]

@@ -181,7 +181,7 @@ REFUSALS = [
     ),
     Refusal(
         "draws by `tf.random`",
-        "the inner problem would be another at every call",
+        "the inner problem would change at every call",
         _NEW_SEED,
         lambda: _evaluated(Drawing(lambda: tf.random.normal([]))),
         ("culprit", "keras.random.SeedGenerator"),
@@ -216,7 +216,7 @@ REFUSALS = [
     ),
     Refusal(
         "a trainable `tf.Variable` as an attribute",
-        "Keras does not know it, so that nothing trains or adapts it",
+        "Keras does not know it, so nothing trains or adapts it",
         f"{_ADD_WEIGHT}; or `trainable=False`",
         lambda: _evaluated(Scaling("a tf.Variable")),
         (*_READ, "trainable=False"),
@@ -240,7 +240,7 @@ REFUSALS = [
     Refusal(
         ", ".join(f"`{name}`" for name, *_ in second_derivatives.REFUSED),
         "TensorFlow has no second derivative",
-        "another layer, freeze what is before it, first-order MAML, Reptile",
+        "another layer, freeze the layers before it, first-order MAML, Reptile",
         _max_pool_twice,
         ("max_pool_with_argmax", *_FIRST_ORDER),
     ),
@@ -252,7 +252,7 @@ REFUSALS = [
         ("culprit", "give it a gradient that can be differentiated", *_FIRST_ORDER),
     ),
     Refusal(
-        ", ".join(f"`Random{kind}`" for kind in GEOMETRIC) + " behind weights that adapt",
+        ", ".join(f"`Random{kind}`" for kind in GEOMETRIC) + " after weights that adapt",
         "TensorFlow's gradient is not the derivative of the values; found at the first step",
         "before all weights, or as above",
         lambda: _first_step(layers.RandomTranslation(0.3, 0.3, seed=1, name="culprit"), (6, 6, 3)),

@@ -42,14 +42,31 @@ SMALLER = {  # what the reader is told to run for minutes, by fewer steps
         "num_tasks=600": "num_tasks=16",
         "filters=32": "filters=4",
     },
+    "docs/faq.md 2": {"(0, 5, 16, 64)": "(0, 3)", ", tasks))": ", tasks, num_tasks=8))"},
+    "docs/faq.md 3": {"steps_per_epoch=10": "steps_per_epoch=2"},
+    "docs/tensorboard.md 1": {
+        "steps_per_epoch=100, epochs=6": "steps_per_epoch=2",
+        "batch(8)": "batch(2)",
+        'glyphs("test").batch(16))': 'glyphs("test").batch(4), num_tasks=8)',
+    },
     "docs/distribution.md 1": {
         "steps_per_epoch=100, epochs=10": "steps_per_epoch=2",
         "Conv4(5)": "Conv4(5, filters=4)",
         "batch(16)": "batch(4)",
     },
 }
-# A block of a page that reads one of these without making it goes on from the reader's program.
+# A block of a page that reads one of these without making it continues the program of its reader.
 OF_THE_READER = {"learner", "tasks", "model", "support_x", "support_y", "query_x", "query_y"}
+READER = """
+tasks = ki.data.glyphs("train", query=2).batch(4)
+inner = ki.inner.GradientDescent(steps=2, learning_rate=0.1)
+learner = ki.MetaLearner(ki.models.Conv4(5, filters=2), ki.IMAML(0.2, inner))
+loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+learner.compile("adam", loss, metrics=["accuracy"])
+(support_x, support_y), (query_x, query_y) = next(iter(ki.data.glyphs("test", query=2)))
+weights = np.ones(5, "float32")
+"""
+EXPORTED = 'learner.export("exports/glyphs")\n'  # by the command above the block
 FIRST_OF_ALL = ("ki.parallel_tasks(", "ki.strategy(")  # only before TensorFlow has started
 
 
@@ -79,17 +96,18 @@ def of_the_reader(name, code):
 def parameters():
     for name, code in examples():
         marks = []
-        missing = of_the_reader(name, code)
-        if missing:
-            reason = f"goes on from the reader's {', '.join(sorted(missing))}"
-            marks.append(pytest.mark.skip(reason=reason))
         if name in NEEDS_DATA:
             marks.append(pytest.mark.skip(reason=NEEDS_DATA[name]))
         for long, short in SMALLER.get(name, {}).items():
             assert long in code, f"{name} no longer has {long!r}"
             code = code.replace(long, short)
-        if name in SLOW or any(
-            text in code for text in (".fit(", ".search(", ".export(", *FIRST_OF_ALL)
+        continued = of_the_reader(name, code)
+        if continued:
+            code = READER + (EXPORTED if "exports/glyphs" in code else "") + code
+        if (
+            continued
+            or name in SLOW
+            or any(text in code for text in (".fit(", ".search(", ".export(", *FIRST_OF_ALL))
         ):
             marks.append(pytest.mark.slow)
         yield pytest.param(code, id=name, marks=marks)

@@ -52,7 +52,7 @@ def test_spelling_is_american(path):
     assert [match[0] for match in BRITISH.finditer(prose(path))] == []
 
 
-@pytest.mark.parametrize("package", ["keras_imaml", "benchmarks", "docs"])
+@pytest.mark.parametrize("package", ["keras_imaml", "trainers", "benchmarks", "docs"])
 def test_spelling_of_comments_and_docstrings_is_american(package):
     places = []
     for path in sorted((ROOT / package).rglob("*.py")):
@@ -63,6 +63,14 @@ def test_spelling_of_comments_and_docstrings_is_american(package):
                     words = BRITISH.findall(IDENTIFIER.sub("", text))
                     places += [f"{NAME(path)}:{token.start[0]}"] * len(words)
     assert places == []
+
+
+@pytest.mark.parametrize("name", ["command-line", "learners", "presets"])
+def test_spelling_of_generated_tables_is_american(name):
+    text = (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
+    tables = "".join(match[0] for match in GENERATED.finditer(text))
+    assert len(tables) > 1000
+    assert BRITISH.findall(IDENTIFIER.sub("", tables)) == []
 
 
 def sentences(path):

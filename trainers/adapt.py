@@ -36,9 +36,9 @@ def adapt(
     Args:
         settings: Of the run.
         run_dir: Its folder.
-        support_dir: Folder with one folder of images a class.
+        support_dir: Folder with one folder of images per class.
         output: Folder or file to write.
-        learner: A learner of the package in place of a run, such as mini_imagenet or omniglot.
+        learner: A learner of the package instead of a run, such as mini_imagenet or omniglot.
         format: What to write: saved_model, litert, onnx or keras; onnx needs the package tf2onnx.
             The names of the files end in .tflite, .onnx and .keras.
         invert: Turn dark ink on light paper into light on dark.
@@ -88,8 +88,8 @@ def adapt(
     model_files.write(model, names, invert, output, format)
     right = np.mean(np.argmax(model.predict(support_x, verbose=0), axis=1) == labels)
     print(
-        f"Adapted to {len(images)} images of {len(names)} classes; {100 * right:.0f} % of them "
-        "are classified right now"
+        f"Adapted to {len(images)} images of {len(names)} classes. The model classifies "
+        f"{100 * right:.0f} % of these images correctly."
     )
     print(f"Model ({format}): {output}")
     print(f"Use it: keras-imaml predict --model={output} IMAGE...")

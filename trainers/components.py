@@ -170,16 +170,16 @@ CHOICES = {
         Choice(
             "algorithm",
             _ALGORITHMS,
-            "How the meta-gradient is made; supervised: without adaptation in training, by labels "
-            "that mean the same in every task.",
+            "How the meta-gradient is computed; supervised: without adaptation in training, by "
+            "labels that mean the same in every task.",
             frozenset({"inner", "linear"}),
         ),
-        Choice("inner", _INNER, "How tasks are adapted to."),
+        Choice("inner", _INNER, "The inner solver."),
         Choice("linear", _LINEAR, "Solver of the implicit system."),
         Choice(
             "wrapper",
             {"self_training": ki.SelfTraining},
-            "An algorithm around the algorithm; self_training adapts to unlabelled queries, too.",
+            "An algorithm around the algorithm; self_training adapts to unlabeled queries, too.",
             frozenset({"algorithm"}),
             nothing=True,
         ),

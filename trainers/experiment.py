@@ -17,7 +17,7 @@ from trainers.command_line import refuse
 from trainers.components import CHOICES, has_linear, of_classes
 from trainers.settings import Machine, Settings
 
-# How --distort changes images in colour; the defaults are for drawings.
+# How --distort changes images in color; the defaults are for drawings.
 _PHOTOGRAPHS: dict[str, Any] = {"mirror": True, "light": 0.3, "edges": "reflected"}
 _IMAGES = 256  # at least so many, of whole tasks, give the statistics of model.fixed_statistics
 _CHANNELS = {"glyphs": 1, "omniglot": 1, "mini_imagenet": 3, "cifar_fs": 3}
@@ -129,7 +129,7 @@ def begin_with_features(settings: Settings, learner: ki.MetaLearner) -> None:
 
 
 def _record_statistics(settings: Settings, learner: ki.MetaLearner) -> None:
-    """Let the network normalise by the first training images, as they are."""
+    """Let the network normalize by the first training images, as they are."""
     batches, count = [], 0
     for _, query in _drawn(settings, "train"):
         query_x, *_ = only_present(query)
@@ -232,7 +232,7 @@ def _say_if_emulated() -> None:
 
 
 def _are_drawings(shape: Any) -> bool:
-    """Whether images of this shape have one channel; those in colour are photographs."""
+    """Whether images of this shape have one channel; those in color are photographs."""
     return shape[-1] == 1
 
 

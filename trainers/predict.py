@@ -23,10 +23,11 @@ def predict(model: str, images: Sequence[str]) -> list[dict[str, Any]]:
     Returns:
         For each file a dictionary: `image`, `label`, and `probabilities` by the names of classes.
     """
+    import keras_imaml as ki  # before TensorFlow, which is noisy at its start
+
+    # isort: split
     import numpy as np
     import tensorflow as tf
-
-    import keras_imaml as ki
 
     adapted = model_files.read(model)
     x = ki.data.load_images(images, adapted.image_size, adapted.channels)

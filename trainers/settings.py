@@ -15,31 +15,29 @@ class Settings:
     Args:
         data: Where tasks come from.
         model: The network. Defaults to `None`: Conv4 for classes, a perceptron for numbers.
-        algorithm: How the meta-gradient is made.
-        inner: How tasks are adapted to.
+        algorithm: How the meta-gradient is computed.
+        inner: The inner solver.
         linear: Solver of the implicit system, of algorithms that have one.
         wrapper: An algorithm around the algorithm, such as `"self_training"`.
         outer: The optimizer.
         data_dir: TFDS data_dir; of --data=folder the folder that holds train/, validation/ and
-            test/, each with one folder of images a class.
+            test/, each with one folder of images per class.
         training_way: Classes of a training task of --algorithm=supervised; 0: as --data.way.
-        distort: Turn, scale and move every training image at random: by 10 degrees, a tenth, a
-            tenth. Images in colour are mirrored as well, and their colours are made stronger or
-            weaker.
+        distort: Rotate, scale and shift every training image at random, by up to 10 degrees and a
+            tenth of its size. Color images are mirrored as well, and their colors vary.
         tasks_per_step: Tasks of a meta-batch.
         tasks_per_chunk: Tasks that are computed at the same time, at most; 0: all of a meta-batch.
-        views: Show the head the mean features of several views of an image: of photographs as they
-            are and from nearer, and both mirrored; of drawings as they are and moved by a pixel to
-            each corner. Any run of images can be evaluated so, with a --view_size of its
-            --data.image_size.
-        view_size: Pixels a side of the --views that the network sees of an image; 0: as many. Of
-            larger images a closer view loses less.
-        learned_loss: Adapt by a learned loss of the unlabelled support inputs (DAML).
-        features: Folder of a run that is done: begin with the weights of its layers before the
-            head.
+        views: Give the head the mean features of several views of an image. Views of a photograph
+            are the image and its middle, each also mirrored; those of a drawing are the image and
+            four copies, each shifted by a pixel toward a corner. Any run of images can be evaluated
+            in this way, with --view_size at its --data.image_size.
+        view_size: Height and width of the --views in pixels; 0: those of the image. Larger images
+            lose less detail in the view of their middle.
+        learned_loss: Adapt by a learned loss of the unlabeled support inputs (DAML).
+        features: Folder of a finished run: start from the weights of its layers before the head.
         adapt: Names of layers or weights that adapt; empty: all.
-        transductive: Normalise a query set by its own statistics, as the paper does.
-        steps_per_epoch: Meta-steps an epoch.
+        transductive: Normalize a query set by its own statistics, as the paper does.
+        steps_per_epoch: Meta-steps per epoch.
         seed: Seed of weights and episodes.
 
     Example:

@@ -45,7 +45,7 @@ def train_and_evaluate(
         test_tasks: Tasks of the final evaluation.
         log_every: Meta-steps between points of TensorBoard's curves.
         probe: Measure a fixed meta-batch for TensorBoard before training and after an epoch.
-        verbose: Progress: 0 none, 1 bars, 2 a line an epoch.
+        verbose: Progress: 0 none, 1 bars, 2 a line per epoch.
         machine: What it is computed on. Defaults to `None`: as this process is set up.
 
     Returns:

@@ -59,7 +59,7 @@ _QUERY = 5
 _OURS = "The weights are under this package's Apache 2.0 license. "
 _FACTS = {
     "glyphs": {
-        "title": "Characters drawn by a formula, told apart after one or a few drawings",
+        "title": "Characters drawn by a formula, classified after one or a few drawings",
         "inputs": "float32 [examples, 28, 28, 1], ink 1 on background 0; 2 classes or more",
         "data": "keras_imaml.data.glyphs, training classes; made by this package",
         "network": "Conv4, 32 filters, average pooling, fixed statistics, tied head that adapts",
@@ -67,19 +67,19 @@ _FACTS = {
         "license": f"{_OURS}The data has no terms: it is computed.",
     },
     "mini_imagenet": {
-        "title": "Photographs of new kinds of things, told apart after a few examples",
+        "title": "Photographs of new kinds of things, classified after a few examples",
         "inputs": "float32 [examples, 64, 64, 3], RGB in [0, 1]; 2 classes or more",
         "data": "mini-ImageNet, the 64 training classes (Vinyals et al., 2016; Ravi and "
         "Larochelle, 2017)",
         "network": "Conv4, 64 filters, max pooling, four views of 48 pixels, unit-length features "
         "of a supervised classifier, tied head that adapts; no meta-training step",
-        "limits": "Small images and a small network: give five examples a class, with the thing "
+        "limits": "Small images and a small network: give five examples per class, with the object "
         "in the middle.",
         "license": f"{_OURS}ImageNet's images are for non-commercial research: ask for "
         "advice before commercial use.",
     },
     "omniglot": {
-        "title": "Drawn characters, told apart after one or a few drawings",
+        "title": "Drawn characters, classified after one or a few drawings",
         "inputs": "float32 [examples, 32, 32, 1], ink 1 on background 0; 2 classes or more",
         "data": "Omniglot, the training characters of this package (Lake et al., 2015), turned "
         "by quarters",

@@ -20,7 +20,7 @@ _COLORS = matplotlib.colormaps["tab20"].colors
 _PANELS = {
     "inner.steps": "inner steps at test time",
     "inner.linear_steps": "conjugate gradient steps of a Newton step at test time",
-    "data.shot": "support examples a class at test time",
+    "data.shot": "support examples per class at test time",
     "data": "data set at test time",
 }
 
@@ -98,7 +98,7 @@ def _robustness(runs: pathlib.Path, path: pathlib.Path) -> bool:
 
 
 def _is_curve(points: list[tuple[Any, float, float]]) -> bool:
-    """Numbers need more places than the two that the tables have: 1 and 5 examples a class."""
+    """Numbers need more places than the two that the tables have: 1 and 5 examples per class."""
     return len({point[0] for point in points}) > (1 if isinstance(points[0][0], str) else 2)
 
 

@@ -23,7 +23,7 @@ FLAGS = flags.FLAGS
 
 flags.DEFINE_enum("workload", "glyphs", ["glyphs", "sinusoid"], "What is trained: the presets.")
 flags.DEFINE_integer("epochs", 3, "Epochs that count.", lower_bound=1)
-flags.DEFINE_integer("steps_per_epoch", 100, "Meta-steps an epoch.", lower_bound=1)
+flags.DEFINE_integer("steps_per_epoch", 100, "Meta-steps per epoch.", lower_bound=1)
 flags.DEFINE_integer("every", 20, "Meta-steps between points of the curves.", lower_bound=1)
 flags.DEFINE_integer("cores", 1, "Cores, each with tasks of its own.", lower_bound=1)
 

@@ -56,7 +56,7 @@ def main(argv: Sequence[str]) -> None:
                 mebibytes = [min(row["memory_mib"] for row in rows) for rows in points]
             print(f"| {algorithm} | {' | '.join(cells)} |", flush=True)
         cost.write_problem(problem, 16, 5, 1, 15, FLAGS.filters, FLAGS.seed)
-        print("\n5-way 1-shot, 15 queries a class, 16 tasks, 16 inner steps, iMAML\n")
+        print("\n5-way 1-shot, 15 queries per class, 16 tasks, 16 inner steps, iMAML\n")
         print("| tasks at once | MiB | seconds |\n|---|---|---|", flush=True)
         for at_once in FLAGS.tasks_per_chunk:
             row = cost.run(problem, f"imaml:{at_once}", 16, 3)

@@ -52,8 +52,8 @@ def write_problem(
         path: An npz file.
         tasks: Of the meta-batch.
         way: Classes a task.
-        shot: Support examples a class.
-        query: Query examples a class.
+        shot: Support examples per class.
+        query: Query examples per class.
         filters: Features of each convolution of Conv4.
         seed: Of tasks and weights.
         data_dir: TFDS folder with Omniglot; without it the images are random.

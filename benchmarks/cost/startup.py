@@ -68,7 +68,7 @@ def main(argv: Sequence[str]) -> None:
     print("| start-up | seconds |\n|---|---|", flush=True)
     eaten = {"all weights adapt": _train(show=True), "the head adapts": _train("head")}
     drawn = _draw()
-    print("\n| | tasks a second | drawn for one used |\n|---|---|---|")
+    print("\n| | tasks per second | tasks drawn per task used |\n|---|---|---|")
     print(f"| the pipeline gives | {drawn:.0f} | |")
     for kind, rate in eaten.items():
         print(f"| training takes, {kind} | {rate:.0f} | {drawn / rate:.1f} |")

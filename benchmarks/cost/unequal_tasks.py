@@ -105,7 +105,7 @@ def main(argv: Sequence[str]) -> None:
         f"queries; Conv4-{FLAGS.filters}, iMAML, {FLAGS.inner_steps} inner and as many linear "
         "steps\n"
     )
-    print("| adapts | tasks | padded to | s of processors per 1000 examples | against equal |")
+    print("| adapts | tasks | padded to | CPU s per 1000 examples | against equal |")
     print("|---|---|---|---|---|", flush=True)
     for adapt in FLAGS.adapt:
         mean = {name: (low + high) // 2 for name, (low, high) in ranges().items()}

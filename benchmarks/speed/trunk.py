@@ -33,7 +33,7 @@ _TOLERANCE = {"float32": 5e-3, "mixed_bfloat16": 0.2}
 
 
 class Shape(NamedTuple):
-    """Meta-batches of 1-shot tasks with 5 query images a class."""
+    """Meta-batches of 1-shot tasks with 5 query images per class."""
 
     title: str
     tasks: int

@@ -17,8 +17,8 @@ class Workload:
         network: `"conv4"` (cross-entropy) or `"mlp"` (squared error).
         tasks: Tasks of the meta-batch.
         way: Classes a task; 1 for regression.
-        shot: Support examples a class.
-        query: Query examples a class.
+        shot: Support examples per class.
+        query: Query examples per class.
         inner_steps: Steps of gradient descent.
         inner_learning_rate: Their size.
         proximal_strength: lambda.

@@ -75,7 +75,7 @@ network = keras.Sequential(
 # %% [markdown]
 # ## Meta-learn with the head adapting
 #
-# `adapt="head"` names the layers that adapt. The layers before them are evaluated once per task,
+# With `adapt="head"` only the last layer adapts. The layers before it are evaluated once per task,
 # and the implicit rule still gives their exact meta-gradient. A head alone is a small problem:
 # Newton-CG with the `Dual` solver finds its solution to float precision.
 

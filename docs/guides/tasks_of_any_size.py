@@ -32,9 +32,9 @@ for number, (support, query) in enumerate(glyphs("train", seed=0).take(3)):
     print(f"task {number}: shots {shots}, queries {queries}, padded to {x.shape[0]} images")
 
 # %% [markdown]
-# Sets are padded to the largest possible task. Weights are 1 for examples and 0 for padding, and
-# **an example of weight 0 is not there**: the padded task has the same losses, adapted weights and
-# meta-gradients as the task without padding.
+# Sets are padded to the largest possible task. Weights are 1 for real examples and 0 for padding.
+# The padded task has the same losses, adapted weights and meta-gradients as the task without
+# padding.
 #
 # Padding costs time. `buckets=4` sorts tasks by size before it makes meta-batches, each padded to
 # its own largest task:
@@ -82,8 +82,8 @@ for way in (2, 5):
 # %% [markdown]
 # ## One task
 #
-# Adapt to the examples that are there; nothing has to be padded. The model predicts no class that
-# the task does not have. A set that is padded has its weights as `sample_weight`.
+# Adapt to the examples that you have; nothing has to be padded. The model predicts no class that
+# the task does not have. Pass the weights of a padded set as `sample_weight`.
 
 # %%
 (x, y, weights), (query_x, query_y, query_weights) = next(iter(glyphs("test", seed=3)))

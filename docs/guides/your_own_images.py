@@ -4,6 +4,9 @@
 # Start from folders of images. Get a model that learns new classes from a few photographs, and a
 # SavedModel that does so without this package.
 #
+# This guide trains a learner, which takes images of 20 classes or more. With fewer classes, adapt a
+# trained one in [two commands](../demo.md#your-photographs-in-two-commands).
+#
 # ## Folders
 #
 # Each split has a folder, with one folder per class in it. Training and test classes must differ:
@@ -11,8 +14,8 @@
 #     my_images/train/<class>/<image>     20 classes or more
 #     my_images/test/<class>/<image>
 #
-# PNG, JPEG, BMP and GIF are read, at any size. The next cell writes glyphs (synthetic
-# characters) as a stand-in. Omit it and set `images` to your own folder.
+# [Most image files](../faq.md#which-image-files-are-read) are read, at any size. The next cell
+# writes glyphs (synthetic characters) as a stand-in. Omit it and set `images` to your own folder.
 
 # %%
 import pathlib
@@ -53,8 +56,8 @@ test_tasks = ki.data.from_folder(images, "test", seed=0, **settings).batch(8)
 # %% [markdown]
 # ## Train
 #
-# Any built Keras model with 5 outputs works. With a pretrained backbone, adapt the head alone:
-# `adapt="head"` takes the names of the layers that adapt.
+# Any built Keras model with 5 outputs works, also
+# [one with a pretrained backbone](pretrained_backbone.ipynb).
 
 # %%
 learner = ki.MetaLearner(
@@ -115,3 +118,4 @@ print(f"{int(tf.reduce_sum(tf.cast(right, tf.int32)))} of {len(query_y)} right")
 #     python -m trainers.train --flagfile=trainers/presets/folder.flags \
 #         --data_dir=my_images --run_dir=runs/mine
 #     python -m trainers.adapt --run_dir=runs/mine --support_dir=MY_CLASS_FOLDERS --output=my_model
+#     python -m trainers.predict --model=my_model IMAGE...

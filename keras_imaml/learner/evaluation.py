@@ -251,7 +251,7 @@ def _step(
 
 
 def _table(columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Columns of one number a task: a metric that is a vector becomes several."""
+    """Columns of one number per task: a metric that is a vector becomes several."""
     flat: dict[str, np.ndarray] = {"valid": columns.pop("valid")}
     for name, values in columns.items():
         numbers = [name]

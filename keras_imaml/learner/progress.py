@@ -13,7 +13,7 @@ class Progress(keras.callbacks.ProgbarLogger):
 
     Args:
         hidden: Names of logs to leave out; one that starts with `val_` hides with the rest.
-        verbose: `1`: a bar; `2`: a line an epoch. Defaults to `1`.
+        verbose: `1`: a bar; `2`: a line per epoch. Defaults to `1`.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""The learning rate of the inner level, one a layer or a weight, meta-learned (Meta-SGD)."""
+"""The learning rate of the inner level, one per layer or per weight, meta-learned (Meta-SGD)."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -28,7 +28,7 @@ class LearningRate(PositiveParameter):
     ```
 
     References:
-        Li et al.: Meta-SGD, 2017 (one for each weight); Antoniou et al., 2019 (one a layer).
+        Li et al.: Meta-SGD, 2017 (one for each weight); Antoniou et al., 2019 (one per layer).
     """
 
     role = "learning_rate"

@@ -16,7 +16,7 @@ class ProximalStrength(PositiveParameter):
         initial: lambda, in units of support loss per squared weight. A number above 0, or with
             `per="layer"` also a dict from layer name (any part of a weight's path) to number,
             in which `"default"` serves all layers that are not named. Defaults to `0.5`.
-        per: `"model"`: one number; `"layer"`: one a layer; `"weight"`: one for each number of
+        per: `"model"`: one number; `"layer"`: one per layer; `"weight"`: one for each number of
             `phi`. Defaults to `"model"`.
         learned: Whether the outer level learns it, by the implicit rule. Defaults to `False`.
 
