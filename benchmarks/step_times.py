@@ -19,6 +19,6 @@ class StepTimes(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         """Note it."""
-        now = time.perf_counter()
-        self.seconds.append(now - self._since)
-        self._since = now
+        end = time.perf_counter()
+        self.seconds.append(end - self._since)
+        self._since = end

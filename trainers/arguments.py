@@ -108,9 +108,9 @@ def _walk(factory: Callable) -> Iterator[Argument]:
         yield Argument(parameter.name, hint, parameter.default, text)
         for part in _objects(hint):
             _, *of_part = _arguments(part)
-            for other in of_part:  # None: a plain number does
-                name = f"{parameter.name}.{other.name}"
-                yield dataclasses.replace(other, name=name, default=None)
+            for argument in of_part:  # None: a plain number does
+                name = f"{parameter.name}.{argument.name}"
+                yield dataclasses.replace(argument, name=name, default=None)
 
 
 def called(factory: Callable, arguments: dict[str, Any], **given: Any) -> Any:
@@ -168,7 +168,9 @@ def _alternatives(hint: Any) -> tuple[Any, ...]:
 
 def _members(hint: Any) -> set[Any]:
     """The types of a hint that can be written as text."""
-    return {one for one in _alternatives(hint) if one in (*_WORDS, type(None)) or _is_sequence(one)}
+    return {
+        kind for kind in _alternatives(hint) if kind in (*_WORDS, type(None)) or _is_sequence(kind)
+    }
 
 
 def _is_sequence(hint: Any) -> bool:
@@ -181,9 +183,9 @@ def _objects(hint: Any) -> tuple[type, ...]:
     from keras_imaml.meta_parameters.positive import PositiveParameter
 
     return tuple(
-        one
-        for one in _alternatives(hint)
-        if inspect.isclass(one) and issubclass(one, PositiveParameter)
+        kind
+        for kind in _alternatives(hint)
+        if inspect.isclass(kind) and issubclass(kind, PositiveParameter)
     )
 
 
@@ -191,15 +193,15 @@ def _parse(hint: Any, text: str) -> Any:
     members = _members(hint)
     if type(None) in members and text.lower() == "none":
         return None
-    for one in (bool, int, float):
-        if one in members:
+    for kind in (bool, int, float):
+        if kind in members:
             try:
-                return _TRUTH[text.lower()] if one is bool else one(text)
+                return _TRUTH[text.lower()] if kind is bool else kind(text)
             except (KeyError, ValueError):
                 continue
-    for one in members:
-        if _is_sequence(one):
-            elements = [e for e in typing.get_args(one) if e is not ...] or [str]
+    for kind in members:
+        if _is_sequence(kind):
+            elements = [e for e in typing.get_args(kind) if e is not ...] or [str]
             parts = [part.strip() for part in text.split(",")] if text.strip() else []
             return tuple(_parse(elements[0], part) for part in parts)
     if str in members:
@@ -211,8 +213,8 @@ def _described(hint: Any) -> str:
     """What may stand behind a flag, in words."""
     members = _members(hint)
     words = [word for kind, word in _WORDS.items() if kind in members]
-    for one in members:
-        if _is_sequence(one):
+    for kind in members:
+        if _is_sequence(kind):
             words.append("values with commas between them")
     if type(None) in members:
         words.append("none")

@@ -28,7 +28,7 @@ class Choice:
         help: What is chosen.
         hidden: Arguments that the trainers give, and that have no flags.
         filled: Arguments that the trainers give where their flags do not.
-        nothing: Whether `none` may be chosen.
+        optional: Whether `none` may be chosen.
     """
 
     name: str
@@ -36,13 +36,13 @@ class Choice:
     help: str
     hidden: frozenset[str] = frozenset()
     filled: frozenset[str] = frozenset()
-    nothing: bool = False
+    optional: bool = False
 
     def factory(self, option: str) -> Callable | None:
         """The constructor that an option names, which may be one of a user's own module."""
         if option in self.options:
             return self.options[option]
-        if self.nothing and option == "none":
+        if self.optional and option == "none":
             return None
         module, _, name = option.rpartition(".")
         if not module or not all(map(str.isidentifier, option.split("."))):
@@ -85,7 +85,7 @@ class Choice:
             raise ValueError(f"--{self.name}={component.name}: {error}") from error
 
     def _expected(self, option: str) -> str:
-        names = [*self.options, *["none"] * self.nothing]
+        names = [*self.options, *["none"] * self.optional]
         close = difflib.get_close_matches(option, names, 1)
         meant = f" (did you mean {close[0]}?)" if close else ""
         return f"one of {', '.join(names)}, or one of your own as module.name{meant}"
@@ -181,7 +181,7 @@ CHOICES = {
             {"self_training": ki.SelfTraining},
             "An algorithm around the algorithm; self_training adapts to unlabeled queries, too.",
             frozenset({"algorithm"}),
-            nothing=True,
+            optional=True,
         ),
         Choice("outer", {"adam": outer.adam}, "The optimizer.", frozenset({"steps"})),
     )

@@ -122,8 +122,8 @@ def learner(settings: Settings, steps: int = 1, way: int | None = None) -> ki.Me
 def begin_with_features(settings: Settings, learner: ki.MetaLearner) -> None:
     """Give the network the layers before the head of the run `features`."""
     if settings.features:
-        other = keras.models.load_model(os.path.join(settings.features, "learner.keras"))
-        ki.copy_features(other.model, learner.model)
+        source = keras.models.load_model(os.path.join(settings.features, "learner.keras"))
+        ki.copy_features(source.model, learner.model)
         if settings["model.fixed_statistics"]:
             _record_statistics(settings, learner)
 

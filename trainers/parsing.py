@@ -65,8 +65,8 @@ def settings_of_file(path: str) -> Settings:
     """The settings in a flag file, such as a preset or a run's flags.txt."""
     from trainers import train
 
-    everything = {**own_arguments(train.PROGRAM), **MACHINE}
-    return _settings(tokens.of_file(path, booleans(everything)), everything)[0]
+    arguments = {**own_arguments(train.PROGRAM), **MACHINE}
+    return _settings(tokens.of_file(path, booleans(arguments)), arguments)[0]
 
 
 def settings_of_values(values: Mapping[str, Any]) -> Settings:

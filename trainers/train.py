@@ -200,8 +200,8 @@ def _write(
 
 
 def _tensorboard() -> str:
-    beside = os.path.join(os.path.dirname(sys.executable), "tensorboard")
-    return beside if os.path.exists(beside) else "tensorboard"
+    program = os.path.join(os.path.dirname(sys.executable), "tensorboard")
+    return program if os.path.exists(program) else "tensorboard"
 
 
 PROGRAM = command_line.Program(train_and_evaluate, of_run=False)

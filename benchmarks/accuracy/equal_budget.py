@@ -166,7 +166,7 @@ def table(output: pathlib.Path) -> str:
                 [result_files.read(evaluation(f, data_set, *row)) for f in folders] for row in rows
             ]
             steps = "/".join(sorted({str(result["steps"]) for result in results}))
-            tasks = "/".join(sorted({str(one["tasks"]) for cell in cells for one in cell}))
+            tasks = "/".join(sorted({str(run["tasks"]) for cell in cells for run in cell}))
             seconds = sum(result["wall_seconds"] for result in results) / len(results)
             accuracies = " | ".join(
                 "{:.2f} ± {:.2f}".format(*result_files.over_seeds(c)) for c in cells

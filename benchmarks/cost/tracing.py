@@ -93,12 +93,12 @@ def measure(network: str, algorithm: str) -> dict[str, Any]:
     begin = time.perf_counter()
     learner.fit(data, steps_per_epoch=1, verbose=0)
     times["first"] = time.perf_counter() - begin
-    function, batches, later = learner.train_function, iter(data), []
+    function, batches, durations = learner.train_function, iter(data), []
     for _ in range(_STEPS):
         begin = time.perf_counter()
         float(function(batches)["loss"])
-        later.append(time.perf_counter() - begin)
-    return {**times, "step": statistics.median(later), "nodes": nodes(learner, next(batches))}
+        durations.append(time.perf_counter() - begin)
+    return {**times, "step": statistics.median(durations), "nodes": nodes(learner, next(batches))}
 
 
 def learner_of(network: str, algorithm: str) -> tuple[Any, Any]:

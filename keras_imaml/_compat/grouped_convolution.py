@@ -97,9 +97,9 @@ def task_conv2d_transpose(
     return tf.stack(
         [
             tf.raw_ops.Conv2DBackpropInput(
-                input_sizes=sizes, filter=bank, out_backprop=one, **attributes
+                input_sizes=sizes, filter=bank, out_backprop=task_x, **attributes
             )
-            for one, bank in zip(tf.unstack(x), tf.unstack(filters), strict=True)
+            for task_x, bank in zip(tf.unstack(x), tf.unstack(filters), strict=True)
         ]
     )
 

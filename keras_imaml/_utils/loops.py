@@ -28,8 +28,8 @@ def while_active(body: Callable[[S], S], start: S, most_steps: int | tf.Tensor |
         after = body(state(*fields))
         if not tf.executing_eagerly():
             # Shapes that a network of the user forgets are those that the loop began with.
-            for now, before in zip(tf.nest.flatten(after), tf.nest.flatten(fields), strict=True):
-                now.set_shape(before.shape)
+            for tensor, given in zip(tf.nest.flatten(after), tf.nest.flatten(fields), strict=True):
+                tensor.set_shape(given.shape)
         return after
 
     return state(

@@ -163,8 +163,8 @@ def _convolution(layer: keras.layers.Conv2D, meta: Meta, inputs: list[Activation
     else:
         z = tf.concat(
             [
-                by_groups(convolve, one, bank)
-                for one, bank in zip(
+                by_groups(convolve, task_images, bank)
+                for task_images, bank in zip(
                     tf.split(images, meta.tasks, axis=-1), tf.unstack(filters), strict=True
                 )
             ],

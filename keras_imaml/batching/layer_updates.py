@@ -124,7 +124,7 @@ def _owner(model: keras.Model, variable: keras.Variable) -> str:
 
     layers = all_layers(model)
     owners = [layer.path for layer in layers if variable.path.startswith(f"{layer.path}/")]
-    holds = [layer for layer in layers if any(variable is one for one in held(layer))]
+    holds = [layer for layer in layers if any(variable is state for state in held(layer))]
     if len(owners) > 1 or not holds:  # the model itself is one of them
         return max(owners, key=len, default=model.name)
     return min(holds, key=lambda layer: len(held(layer))).path

@@ -218,7 +218,7 @@ class TaskNetwork:
         per_task: tuple = ([] if phi is None else self.parameters.unravel(phi), x, numbers)
         per_task += () if counted is None else (counted,)
         if tf.nest.flatten(x)[0].shape[0] == 1:  # nothing to fold: the network as it is
-            one = one_task(tf.nest.map_structure(lambda part: tf.squeeze(part, [0]), per_task))
-            return tf.nest.map_structure(lambda part: tf.expand_dims(part, 0), one)
+            result = one_task(tf.nest.map_structure(lambda part: tf.squeeze(part, [0]), per_task))
+            return tf.nest.map_structure(lambda part: tf.expand_dims(part, 0), result)
         with grouped_convolutions(), draws_of_each_task(), task_axis_kept():
             return self._for_all_tasks(one_task, per_task)

@@ -101,9 +101,9 @@ class Checkpoints(keras.callbacks.Callback):
                 f"Earlier ones in {self.manager.directory!r} are as they were. Lower the outer "
                 "learning rate, or clip the meta-gradient (`global_clipnorm`)."
             )
-        now = time.monotonic()
-        self.seconds.assign_add(now - self._since)
-        self._since = now
+        end = time.monotonic()
+        self.seconds.assign_add(end - self._since)
+        self._since = end
         try:
             return self.manager.save(checkpoint_number=self.step)
         except (OSError, tf.errors.OpError) as error:

@@ -91,12 +91,12 @@ def _most_differ(
     step: float,
 ) -> bool:
     """Whether most entries of a tensor are none of what both steps say; `values` round off."""
-    for one, long, short, value in zip(products, of_long, of_short, values, strict=True):
-        noise = 50 * rounding(one.dtype) / step * tf.reduce_max(tf.abs(value))
+    for product, long, short, value in zip(products, of_long, of_short, values, strict=True):
+        noise = 50 * rounding(product.dtype) / step * tf.reduce_max(tf.abs(value))
         allowed = 0.1 * tf.abs(short) + 8 * tf.abs(long - short) + noise
-        differ = tf.math.count_nonzero(tf.abs(one - short) > allowed)
-        compared = tf.math.count_nonzero(tf.abs(short) + tf.abs(one) > noise)
-        if int(differ) > max(int(compared) / 2, int(tf.size(one)) / 4):
+        differ = tf.math.count_nonzero(tf.abs(product - short) > allowed)
+        compared = tf.math.count_nonzero(tf.abs(short) + tf.abs(product) > noise)
+        if int(differ) > max(int(compared) / 2, int(tf.size(product)) / 4):
             return True
     return False
 

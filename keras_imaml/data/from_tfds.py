@@ -107,7 +107,7 @@ def classes_of_split(
                 "Invalid value for `classes`. Expected shares above 0 whose sum is at most 1. "
                 f"Received: classes={dict(classes)}"
             )
-        order = sorted(names, key=lambda one: hashlib.sha256(one.encode()).digest())
+        order = sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
         first = list(classes).index(split)
         begin, end = (round(len(names) * sum(shares[:last])) for last in (first, first + 1))
         return sorted(order[begin:end])
@@ -116,8 +116,8 @@ def classes_of_split(
             "Invalid value for `classes`. Expected the names of the classes of each split, or the "
             f"share of each. Received: classes={dict(classes)}"
         )
-    assigned = [one for value in values for one in value]  # type: ignore[union-attr]
-    shared = sorted({one for one in assigned if assigned.count(one) > 1})
+    assigned = [name for value in values for name in value]  # type: ignore[union-attr]
+    shared = sorted({name for name in assigned if assigned.count(name) > 1})
     if shared:
         raise ValueError(
             "Invalid value for `classes`. Expected classes that no other split has. "

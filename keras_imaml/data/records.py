@@ -87,16 +87,17 @@ def records_of(
         EOFError: If a file has fewer records than it should have.
     """
     instructions = builder.info.splits[tfds_split].file_instructions
-    paths = [str(one.filename) for one in instructions]
+    paths = [str(instruction.filename) for instruction in instructions]
     starts, lengths, labels = [], [], []
-    for one, path in zip(instructions, paths, strict=True):
+    for instruction, path in zip(instructions, paths, strict=True):
         # In one thread: many leave memory in use that grows with what they have read.
         records = tf.data.TFRecordDataset(path).map(lambda r: (tf.strings.length(r), label_of(r)))
         batches = [*records.batch(4096).with_options(stream_options()).as_numpy_iterator()]
         count = sum(len(length) for length, _ in batches)
-        if count != one.examples_in_shard:
+        if count != instruction.examples_in_shard:
             raise EOFError(
-                f"{path} is expected to contain {one.examples_in_shard} records, and has {count}"
+                f"{path} is expected to contain {instruction.examples_in_shard} records, and has "
+                f"{count}"
             )
         length, label = (np.concatenate(part) for part in zip(*batches, strict=True))
         ends = np.cumsum(length.astype(np.int64) + _FRAME)

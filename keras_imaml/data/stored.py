@@ -61,8 +61,8 @@ class StoredImages:
         images = tf.data.Dataset.range(count).map(
             image, num_parallel_calls=_AT_ONCE, deterministic=True
         )
-        nothing = (tf.constant(-1, tf.int64), tf.zeros((size, size, channels), tf.uint8))
-        images = tf.data.Dataset.from_tensors(nothing).concatenate(images.ignore_errors())
+        empty = (tf.constant(-1, tf.int64), tf.zeros((size, size, channels), tf.uint8))
+        images = tf.data.Dataset.from_tensors(empty).concatenate(images.ignore_errors())
         numbers, pixels = images.batch(count + 1).get_single_element()
         numbers, pixels = numbers[1:], pixels[1:]
         with tf.control_dependencies([self._check_read(flat, numbers)]):

@@ -234,7 +234,7 @@ def _calls_noted(model: keras.Model, calls: list[_Call]) -> Iterator[None]:
         stock = layer.call
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            if all(layer is not one.layer for one in calls):
+            if all(layer is not noted.layer for noted in calls):
                 calls.append(_Call(layer, args, kwargs))
             return stock(*args, **kwargs)
 

@@ -68,8 +68,8 @@ def outcome(
     adapt: bool = True,
 ) -> Outcome:
     """Adapt (or not) to at most `tasks_per_chunk` tasks at a time; evaluate the query sets."""
-    one = _adapted if adapt else _unadapted
-    return _of_each(objective, tasks_per_chunk, lambda part: one(algorithm, part))[0]
+    outcome_of = _adapted if adapt else _unadapted
+    return _of_each(objective, tasks_per_chunk, lambda part: outcome_of(algorithm, part))[0]
 
 
 @shared_constants()
@@ -113,7 +113,7 @@ def _of_each(
     objective = objective.planned(tasks_per_chunk)
     dtypes = [(objective.dtype, objective.output_dtypes(), tf.bool)] * len(functions)
     results, _ = objective.plan.map_reduce(of_part, objective, (), dtypes)
-    return [Outcome(*one) for one in results]
+    return [Outcome(*result) for result in results]
 
 
 def _through_trunk(

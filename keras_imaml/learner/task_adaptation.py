@@ -201,5 +201,5 @@ class TaskAdaptation(ModelMixin):
 
 def _one_or_nan(valid: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
     """1, or 0 / 0: a constant NaN would stop `tf.debugging.enable_check_numerics`."""
-    one = tf.cast(valid, dtype)
-    return one / one
+    truth = tf.cast(valid, dtype)
+    return truth / truth

@@ -50,8 +50,8 @@ def _check_loss_of_each(losses: list[Any], y: Any, outputs: Any) -> None:
     ys, zs = keras.tree.flatten(y), keras.tree.flatten(outputs)
     if not len(losses) == len(ys) == len(zs):
         return
-    for one, target, output in zip(losses, ys, zs, strict=True):
-        function = getattr(one, "call", one)
+    for loss, target, output in zip(losses, ys, zs, strict=True):
+        function = getattr(loss, "call", loss)
         if not callable(function) or target is None:
             continue  # a name of Keras', whose losses are of each example, or no loss
         values = tf.convert_to_tensor(function(target, output))
@@ -59,5 +59,5 @@ def _check_loss_of_each(losses: list[Any], y: Any, outputs: Any) -> None:
             raise ValueError(
                 "Invalid value for `loss`. Expected a loss of each example where examples have "
                 "weights, such as a Keras loss or a function that returns `[examples]`: a mean "
-                f"over all of them would count those that are not there. Received: {one!r}"
+                f"over all of them would count those that are not there. Received: {loss!r}"
             )

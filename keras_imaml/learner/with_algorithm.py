@@ -23,7 +23,7 @@ def with_algorithm(learner: Any, algorithm: Algorithm | None = None, **changes: 
             f"this one, not both. Received: algorithm={algorithm!r} and {sorted(changes)}"
         )
     with learner.distribute_strategy.scope():
-        other = type(learner)(
+        variant = type(learner)(
             learner.model,
             copy.deepcopy(algorithm) if algorithm is not None else _changed(learner, changes),
             adapt=learner.adapt_spec,
@@ -33,8 +33,8 @@ def with_algorithm(learner: Any, algorithm: Algorithm | None = None, **changes: 
             name=learner.name,
         )
         if learner.compiled:
-            _compile_like(other, learner)
-    return other
+            _compile_like(variant, learner)
+    return variant
 
 
 def _changed(learner: Any, changes: dict[str, Any]) -> Algorithm:
@@ -59,10 +59,10 @@ def _changed(learner: Any, changes: dict[str, Any]) -> Algorithm:
     return copy.deepcopy(type(algorithm)(**{**kept, **changes, "inner": inner}))
 
 
-def _compile_like(other: Any, learner: Any) -> None:
+def _compile_like(variant: Any, learner: Any) -> None:
     compiled = compiled_metrics(learner)
     metrics, weighted = (None, None) if compiled is None else given_metrics(compiled)
-    other.compile(
+    variant.compile(
         optimizer=_fresh(learner.optimizer),
         loss=learner.loss,
         metrics=keras.tree.map_structure(_fresh, metrics),

@@ -42,11 +42,11 @@ def with_classes(learner: MetaLearner, classes: int) -> MetaLearner:
         )
     config = learner.get_config()
     _resize(config["model"], heads[0].name, classes)
-    other = MetaLearner.from_config(config)
+    resized = MetaLearner.from_config(config)
     if learner.compiled:  # it makes the variables of an inner loss
-        other.compile_from_config(learner.get_compile_config())
+        resized.compile_from_config(learner.get_compile_config())
     tied = {id(weight) for weight in heads[0].weights}
-    for old, new in zip(learner.weights, other.weights, strict=True):
+    for old, new in zip(learner.weights, resized.weights, strict=True):
         if id(old) in tied:
             mean = keras.ops.mean(old, axis=-1, keepdims=True)
             new.assign(keras.ops.broadcast_to(mean, new.shape))
@@ -59,8 +59,8 @@ def with_classes(learner: MetaLearner, classes: int) -> MetaLearner:
                 f"{heads[0].units} classes: use one for the model or for each layer. "
                 f"Received: classes={classes}"
             )
-    copy_other_state(learner.model, other.model)
-    return other
+    copy_other_state(learner.model, resized.model)
+    return resized
 
 
 def _resize(config: dict, name: str, classes: int) -> None:

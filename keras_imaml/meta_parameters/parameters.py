@@ -33,7 +33,7 @@ class Parameters:
         adapt: Which trainable weights adapt. `None`: all. A name or several: the weights whose
             path has that name among its parts, such as `"head"` (a layer), `"kernel"`, or
             `"conv_1/kernel"`. A predicate: `variable -> bool`. Defaults to `None`.
-        beside: A network that is evaluated together with the model; its weights never adapt.
+        companion: A network that is evaluated together with the model; its weights never adapt.
             Defaults to `None`.
 
     Raises:
@@ -41,7 +41,7 @@ class Parameters:
     """
 
     def __init__(
-        self, model: keras.Model, adapt: Adapt = None, beside: keras.Model | None = None
+        self, model: keras.Model, adapt: Adapt = None, companion: keras.Model | None = None
     ) -> None:
         if not model.built or not model.trainable_variables:
             raise ValueError(
@@ -51,7 +51,7 @@ class Parameters:
             )
         self.model = model
         self._adapt = adapt
-        self._beside = beside
+        self._companion = companion
         trainable = list(model.trainable_variables)
         _check_differentiable(trainable)
         is_selected = _selector(adapt, trainable)
@@ -59,9 +59,9 @@ class Parameters:
         self.adapted = [v for v, adapts in zip(trainable, selected, strict=True) if adapts]
         self.shared = [v for v, adapts in zip(trainable, selected, strict=True) if not adapts]
         self.fixed = list(model.non_trainable_variables)
-        if beside is not None:
-            self.shared += beside.trainable_variables
-            self.fixed += beside.non_trainable_variables
+        if companion is not None:
+            self.shared += companion.trainable_variables
+            self.fixed += companion.non_trainable_variables
         if not self.adapted:
             raise ValueError(
                 "Invalid value for `adapt`. Expected it to select at least one trainable weight "
@@ -132,7 +132,7 @@ class Parameters:
         if not self.model.trainable:
             return False
         self.check_complete()
-        new_split = Parameters(self.model, self._adapt, self._beside)
+        new_split = Parameters(self.model, self._adapt, self._companion)
         changes = any(
             [id(v) for v in old_part] != [id(v) for v in new_part]
             for old_part, new_part in zip(self._parts(), new_split._parts(), strict=True)

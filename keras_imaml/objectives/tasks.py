@@ -173,10 +173,12 @@ def join_sets(support: Any, query: Any, why: str) -> Any:
     )
 
     def join(s: tf.Tensor, q: tf.Tensor) -> tf.Tensor:
-        one, other = s.shape[2:], q.shape[2:]
-        if not one.is_compatible_with(other):
-            raise ValueError(f"{expected} Received: {tuple(other)} after {tuple(one)}")
-        if not (one.is_fully_defined() and other.is_fully_defined()):
+        support_shape, query_shape = s.shape[2:], q.shape[2:]
+        if not support_shape.is_compatible_with(query_shape):
+            raise ValueError(
+                f"{expected} Received: {tuple(query_shape)} after {tuple(support_shape)}"
+            )
+        if not (support_shape.is_fully_defined() and query_shape.is_fully_defined()):
             check = tf.debugging.assert_equal(tf.shape(s)[2:], tf.shape(q)[2:], expected)
             with tf.control_dependencies([] if check is None else [check]):
                 q = tf.identity(q)
