@@ -54,7 +54,6 @@ test: lint ## Check style and types, then run the quick tests.
 
 .PHONY: test-slow
 test-slow: $(VENV)/installed-dev ## Run the slow tests.
-	@command -v chromium > /dev/null || $(MAKE) --no-print-directory browser || true
 	$(PYTEST) -m slow
 
 .PHONY: browser

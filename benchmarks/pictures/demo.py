@@ -9,7 +9,6 @@ Starts the page, and lets a browser without a window draw, drop files and click.
 
 import argparse
 import io
-import json
 import os
 import pathlib
 import re
@@ -151,13 +150,21 @@ def wait_for_examples(page: Any, tab: str, count: int) -> None:
 
 
 def answer(page: Any, tab: str, unlike: str = "") -> str:
-    """The class that the page answers, once there is one that is not `unlike`."""
+    """The class that the page answers for a second, once it is not `unlike`.
+
+    Each stroke is asked about, so the answer to a part of the drawing may come first.
+    """
     place = f"#{tab}_after [data-testid=label-output-value]"
+    page.evaluate("window.label = window.since = undefined")
     page.wait_for_function(
-        f"""() => {{
-          const found = document.querySelector("{place}");
-          return found && found.innerText.trim() != {json.dumps(unlike)};
-        }}"""
+        """([place, unlike]) => {
+          const label = document.querySelector(place)?.innerText.trim();
+          if (label !== window.label) window.since = Date.now();
+          window.label = label;
+          return label && label !== unlike && Date.now() - window.since > 1000;
+        }""",
+        arg=[place, unlike],
+        polling=100,
     )
     return page.locator(place).inner_text().strip()
 
