@@ -16,7 +16,7 @@ import pytest
 # Folders and files whose slow tests run graphs as users do.
 PROGRAMS = {
     *("trainers", "demo", "distribution", "export", "pretrained"),
-    *("test_documentation", "test_documented_examples", "test_examples", "test_newcomer"),
+    *("test_documentation", "test_examples", "test_newcomer"),
     *("test_memory", "test_performance", "test_all_algorithms", "test_all_solvers"),
 }
 
