@@ -46,7 +46,7 @@ def command_line() -> str:
     parts += ["## Settings of a run", _table("", parsing.PLAIN.values())]
     parts.append("## Components")
     for part, choice in CHOICES.items():
-        names = [*choice.options, *["none"] * choice.nothing]
+        names = [*choice.options, *["none"] * choice.optional]
         parts += [f"### --{part}", f"{choice.help} One of {', '.join(f'`{n}`' for n in names)}."]
         for option in choice.options:
             arguments = choice.arguments(option)
