@@ -83,8 +83,8 @@ def presets() -> str:
                 "meta-step and the most memory of\nthe process, with the data in it. **Total** is "
                 "seconds per step times steps: divide it by your cores for a first guess\nof the "
                 "time. Validation, logs and the first step, which builds a graph, come on top. "
-                "Measured on two shared cores of a\nCPU without AVX-512; where `mixed_bfloat16` is "
-                "set, a CPU with its instructions is much faster. Empty cells were not\nmeasured.",
+                "Measured on two shared cores of\nCPUs with and without AVX-512. Where "
+                "`mixed_bfloat16` is set, a CPU with its instructions is much faster.",
                 _BEGIN,
                 "\n".join(
                     [
