@@ -461,7 +461,7 @@ def test_a_run_with_a_tied_head_is_evaluated_adapted_and_exported_for_other_ways
         "--steps=2",
         "--test_tasks=4",
     ]
-    training = call_here("train", f"--run_dir={run}", "--validation_tasks=0", *flags, *small)
+    training = train_here(f"--run_dir={run}", "--validation_tasks=0", *flags, *small)
     assert training.returncode == 0, training.stderr
     guesses = [
         "--wrapper=self_training",
