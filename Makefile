@@ -94,11 +94,13 @@ test-wheel: $(VENV)/installed-dev ## Run the quick tests on the wheel, with the 
 	    || { [ $$versions = pre-release ] && echo "Keras $$keras fails: that is allowed"; }; \
 	done
 
+# Headings and code repeat words and have straight quotes: .proselintrc.json leaves those checks out.
 .PHONY: lint
-lint: $(VENV)/installed-dev ## Check style and types.
+lint: $(VENV)/installed-dev ## Check style, types and prose.
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/proselint check --config .proselintrc.json *.md docs/*.md docs/guides/*.py saved_models/*.md
 
 .PHONY: format
 format: $(VENV)/installed-dev ## Sort imports, fix what can be fixed, and format.

@@ -88,6 +88,7 @@ setup(
             "nbclient>=0.10",
             "onnxruntime>=1.20",
             "playwright>=1.50",
+            "proselint>=0.16",
             "pytest>=9.0",
             "pytest-cov>=6.0",
             "pytest-xdist>=3.6",

@@ -8,7 +8,7 @@
 #     outer level   theta moves so that the query loss at phi falls
 #
 # The gradient of the outer level needs only the solution phi, not the steps that led to it. This
-# guide trains such weights on characters of invented alphabets, which are drawn on the spot: there
+# guide trains such weights on characters of invented alphabets, which are drawn as needed: there
 # is nothing to download. It takes one to three minutes on two CPU cores.
 
 # %%
