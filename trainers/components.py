@@ -38,6 +38,11 @@ class Choice:
     filled: frozenset[str] = frozenset()
     optional: bool = False
 
+    @property
+    def names(self) -> list[str]:
+        """What may be chosen by name."""
+        return [*self.options, *["none"] * self.optional]
+
     def factory(self, option: str) -> Callable | None:
         """The constructor that an option names, which may be one of a user's own module."""
         if option in self.options:
@@ -85,10 +90,9 @@ class Choice:
             raise ValueError(f"--{self.name}={component.name}: {error}") from error
 
     def _expected(self, option: str) -> str:
-        names = [*self.options, *["none"] * self.optional]
-        close = difflib.get_close_matches(option, names, 1)
+        close = difflib.get_close_matches(option, self.names, 1)
         meant = f" (did you mean {close[0]}?)" if close else ""
-        return f"one of {', '.join(names)}, or one of your own as module.name{meant}"
+        return f"one of {', '.join(self.names)}, or one of your own as module.name{meant}"
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ def text(program: Program, argv: Sequence[str] = ()) -> str:
 
 def _component(part: str, chosen: dict[str, str], full: bool) -> Iterator[str]:
     choice = CHOICES[part]
-    options = [*choice.options, *["none"] * choice.optional, "module.name"]
+    options = [*choice.names, "module.name"]
     if part == "linear" and not has_linear(chosen["algorithm"]) and not full:
         yield f"  (--algorithm={chosen['algorithm']} solves no linear system)"
         return
