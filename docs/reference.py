@@ -8,6 +8,7 @@ writes docs/command-line.md, docs/learners.md and docs/presets.md.
 import inspect
 import pathlib
 import re
+import textwrap
 from collections.abc import Iterable, Iterator
 
 from benchmarks.cost.presets import read
@@ -46,8 +47,11 @@ def command_line() -> str:
     parts += ["## Settings of a run", _table("", parsing.PLAIN.values())]
     parts.append("## Components")
     for part, choice in CHOICES.items():
-        names = [*choice.options, *["none"] * choice.optional]
-        parts += [f"### --{part}", f"{choice.help} One of {', '.join(f'`{n}`' for n in names)}."]
+        names = ", ".join(f"`{name}`" for name in choice.names)
+        parts += [
+            f"### --{part}",
+            textwrap.fill(f"{choice.help} One of {names}.", 120, break_on_hyphens=False),
+        ]
         for option in choice.options:
             arguments = choice.arguments(option)
             if arguments:
