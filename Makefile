@@ -16,10 +16,6 @@ PEERS := .venv-peers
 DOCS := .venv-docs
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check
-# pip compiles on one core, and that is half of the installation. Templates of packages do not compile.
-INSTALL := $(PIP) install --quiet --quiet --no-compile
-COMPILE := $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
-
 export KERAS_BACKEND := tensorflow
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
@@ -146,6 +142,14 @@ clean: ## Remove caches and build products; .venv and runs stay.
 	rm -f bazel-*
 	find keras_imaml trainers tests benchmarks docs -name __pycache__ -prune -exec rm -rf {} +
 
+# Installs the package with an extra such as [dev]. pip would compile on one core, which is half of
+# the time. Templates of packages do not compile.
+define INSTALL
+@echo "Installing keras_imaml$(1) into $(VENV): TensorFlow takes a few minutes the first time"
+@$(PIP) install --quiet --quiet --no-compile --editable '.$(1)'
+@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
+endef
+
 # pip is the last thing that venv makes, so that a half-made environment is not taken for a whole one.
 $(BIN)/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
@@ -159,21 +163,11 @@ $(BIN)/pip:
 	@$(BIN)/python -m pip --disable-pip-version-check install --quiet --quiet --upgrade pip
 
 $(VENV)/installed: setup.py | $(BIN)/pip
-	@echo "Installing keras_imaml into $(VENV): TensorFlow takes a few minutes the first time"
-	@$(INSTALL) --editable .
-	@$(COMPILE)
+	$(call INSTALL,)
 	@touch $@
 
-$(VENV)/installed-dev: setup.py | $(BIN)/pip
-	@echo "Installing keras_imaml[dev] into $(VENV): TensorFlow takes a few minutes the first time"
-	@$(INSTALL) --editable '.[dev]'
-	@$(COMPILE)
-	@touch $(VENV)/installed $@
-
-$(VENV)/installed-demo: setup.py | $(BIN)/pip
-	@echo "Installing keras_imaml[demo] into $(VENV): TensorFlow takes a few minutes the first time"
-	@$(INSTALL) --editable '.[demo]'
-	@$(COMPILE)
+$(VENV)/installed-dev $(VENV)/installed-demo: $(VENV)/installed-%: setup.py | $(BIN)/pip
+	$(call INSTALL,[$*])
 	@touch $(VENV)/installed $@
 
 # The site is built without TensorFlow.
