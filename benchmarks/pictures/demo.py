@@ -155,33 +155,42 @@ def answer(page: Any, tab: str, unlike: str = "") -> str:
     Each stroke is asked about, so the answer to a part of the drawing may come first.
     """
     place = f"#{tab}_after [data-testid=label-output-value]"
-    page.evaluate("window.label = window.since = undefined")
-    page.wait_for_function(
+    _settle(
+        page,
         """([place, unlike]) => {
           const label = document.querySelector(place)?.innerText.trim();
-          if (label !== window.label) window.since = Date.now();
-          window.label = label;
-          return label && label !== unlike && Date.now() - window.since > 1000;
+          return label !== unlike && label;
         }""",
-        arg=[place, unlike],
-        polling=100,
+        [place, unlike],
     )
     return page.locator(place).inner_text().strip()
 
 
 def shows(page: Any, tab: str, label: str | None, text: str) -> None:
     """Wait until the page answers `label`, or nothing, says `text`, and does so for a second."""
-    page.evaluate("window.since = undefined")
-    page.wait_for_function(
+    _settle(
+        page,
         """([tab, label, text]) => {
           const place = `#${tab}_after [data-testid=label-output-value]`;
           const shown = document.querySelector(place)?.innerText.trim() ?? null;
           const said = document.querySelector(`#${tab}_status`)?.innerText ?? "";
-          const right = shown === label && said.includes(text);
-          window.since = right ? window.since ?? Date.now() : undefined;
-          return right && Date.now() - window.since > 1000;
+          return shown === label && said.includes(text);
         }""",
-        arg=[tab, label, text],
+        [tab, label, text],
+    )
+
+
+def _settle(page: Any, value: str, argument: list[str | None]) -> None:
+    """Wait until a function of JavaScript returns the same true value for a second."""
+    page.evaluate("window.value = window.since = undefined")
+    page.wait_for_function(
+        f"""argument => {{
+          const value = ({value})(argument);
+          if (value !== window.value) window.since = Date.now();
+          window.value = value;
+          return value && Date.now() - window.since > 1000;
+        }}""",
+        arg=argument,
         polling=100,
     )
 

@@ -131,7 +131,7 @@ def _image_tab(load: Callable, name: str, title: str) -> None:
     on(query_file.clear, query_of_file, [of_window, query_file], [query, *answers])
     on(button.click, downloads.of_images, [of_window, format], [taken])
     if pad is not None and query_pad is not None:
-        added = gr.State()  # when
+        added = gr.State()  # when the last example was added
         on(add.click, add_drawing, [*queries, label, pad], [*shown, added], api=f"{name}_add")
         pads.empty_after(added.change, f"{name}_example")
         inputs, outputs = [of_window, query_pad], [query, *answers]
