@@ -13,8 +13,8 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as an import of keras_ima
 
 import pytest
 
-# Folders and files whose slow tests run graphs as users do.
-PROGRAMS = {
+# Folders and files whose slow tests run graphs as users do: by TensorFlow's optimizer.
+OPTIMIZED = {
     *("trainers", "demo", "distribution", "export", "pretrained"),
     *("test_documentation", "test_examples", "test_newcomer"),
     *("test_memory", "test_performance", "test_all_algorithms", "test_all_solvers"),
@@ -45,13 +45,13 @@ def pytest_collection_finish():
 def _graphs_as_they_are(request):
     """Most tests do without TensorFlow's optimizer of graphs, which takes as long as tracing.
 
-    The slow tests of programs, and all programs that tests start, run with it.
+    The slow tests in `OPTIMIZED`, and all programs that tests start, run with it.
     """
     import tensorflow as tf
 
     slow = request.node.get_closest_marker("slow") is not None
     path = request.node.path
-    optimized = slow and (path.parent.name in PROGRAMS or path.stem in PROGRAMS)
+    optimized = slow and not OPTIMIZED.isdisjoint((path.parent.name, path.stem))
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": not optimized})
 
 

@@ -138,15 +138,15 @@ class Dashboard(keras.callbacks.Callback):
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Start the clock of a step."""
-        end = time.perf_counter()
-        self._between += end - self._last
-        self._last = end
+        clock = time.perf_counter()
+        self._between += clock - self._last
+        self._last = clock
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Stop the clock of a step; write means after every `every` steps."""
-        end = time.perf_counter()
-        self._in_steps += end - self._last
-        self._last = end
+        clock = time.perf_counter()
+        self._in_steps += clock - self._last
+        self._last = clock
         self._done = batch + 1
         if self._done - self._steps >= self.every:
             self._write_window(logs or {})
