@@ -16,7 +16,8 @@ from packaging.version import Version
 import keras_imaml as ki
 
 KEPT = pathlib.Path(__file__).parent / "kept"
-WRITER = json.loads(zipfile.ZipFile(KEPT / "learner.keras").read("metadata.json"))["keras_version"]
+with zipfile.ZipFile(KEPT / "learner.keras") as archive:
+    WRITER = json.loads(archive.read("metadata.json"))["keras_version"]
 pytestmark = pytest.mark.skipif(
     Version(keras.__version__).release[:2] < Version(WRITER).release[:2],
     reason=f"Keras {WRITER} wrote the files, which an older one cannot load",
