@@ -26,6 +26,13 @@ _DESCENT = (
     "--outer.clip_norm=1",
 )
 _NEWTON = (*_DESCENT, "--inner=newton_cg", "--inner.steps=5")
+# One run for every number of classes. A step costs three times as much as with strides.
+_POOLED = (
+    "--model.tied_head",
+    "--model.downsample=average",
+    "--tasks_per_step=4",
+    "--steps_per_epoch=200",
+)
 _MAML = ("--transductive", "--outer.clip_norm=1", "--inner.steps=5", "--inner.learning_rate=0.4")
 
 
@@ -52,6 +59,9 @@ RUNS: dict[str, Run] = {
     "omniglot_5way_1shot/maml": Run("omniglot_5way_1shot", 15000, (*_MAML, "--algorithm=maml")),
     "omniglot_20way_1shot/gradient_descent": Run(
         "omniglot_20way_1shot", 15000, (*_DESCENT, "--tasks_per_step=4")
+    ),
+    "omniglot_20way_1shot/gradient_descent_pooled": Run(
+        "omniglot_20way_1shot", 4000, (*_DESCENT, *_POOLED)
     ),
     "mini_imagenet_5way_1shot/gradient_descent": Run(
         "mini_imagenet_5way_1shot", 15000, ("--transductive",)

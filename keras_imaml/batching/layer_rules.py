@@ -288,6 +288,15 @@ def _itself(layer: Any, meta: Meta, inputs: list[Activations]) -> Activations:
     return inputs[0]._replace(value=layer.call(inputs[0].value))
 
 
+def _each_example(layer: Any, meta: Meta, inputs: list[Activations]) -> Activations:
+    """Layers without weights that treat each example by itself: the tasks are more examples."""
+    x = meta.unfolded(inputs[0])
+    tasks, examples, *rest = static_or_dynamic_shape(x)
+    y = layer.call(tf.reshape(x, [tasks * examples, *rest]))
+    y = tf.reshape(y, [tasks, examples, *static_or_dynamic_shape(y)[1:]])
+    return Activations(y, folded=False)
+
+
 def _pooling(layer: Any, meta: Meta, inputs: list[Activations]) -> Activations:
     return Activations(layer.call(meta.folded(inputs[0])), folded=True)
 
@@ -341,11 +350,17 @@ def _rule_for(node: Any) -> Rule | None:
         _flatten: last,
         _normalization: len(inputs[0].shape) > 1
         and getattr(layer, "axis", -1) in (-1, len(inputs[0].shape) - 1),
+        _each_example: not _mixes_examples(layer, len(inputs[0].shape)),
         _merge: len({x.shape[1:] for x in inputs}) == 1,
     }
     if activation is not None and activation not in _FOR_EACH_NUMBER:
         return None
     return rule if fits.get(rule, True) else None
+
+
+def _mixes_examples(layer: Any, rank: int) -> bool:
+    """Whether one of the axes along which a layer computes is that of the examples."""
+    return not {0, -rank}.isdisjoint(keras.tree.flatten(getattr(layer, "axis", ())))
 
 
 def _is_undilated(layer: Any) -> bool:
@@ -359,6 +374,7 @@ _RULES: dict[type, Rule] = {
     keras.layers.Average: _merge,
     keras.layers.AveragePooling2D: _pooling,
     keras.layers.Conv2D: _convolution,
+    keras.layers.Cropping2D: _each_example,
     keras.layers.Dense: _dense,
     keras.layers.Flatten: _flatten,
     keras.layers.GlobalAveragePooling2D: _global_pooling,
@@ -367,7 +383,13 @@ _RULES: dict[type, Rule] = {
     keras.layers.Maximum: _merge,
     keras.layers.MaxPooling2D: _pooling,
     keras.layers.Multiply: _merge,
+    keras.layers.Permute: _each_example,
     keras.layers.ReLU: _itself,
+    keras.layers.Rescaling: _each_example,
+    keras.layers.Reshape: _each_example,
     keras.layers.Subtract: _merge,
+    keras.layers.UnitNormalization: _each_example,
+    keras.layers.UpSampling2D: _each_example,
+    keras.layers.ZeroPadding2D: _each_example,
     TaskBatchNormalization: _normalization,
 }

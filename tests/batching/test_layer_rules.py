@@ -73,6 +73,14 @@ NETWORKS = {
     "dense on one number": stack(
         part(layers.Flatten), part(layers.Dense, 1), part(layers.Dense, 3)
     ),
+    "tied": stack(CONV, part(layers.Flatten), part(ki.layers.TiedDense, 3)),
+    "padding": stack(CONV, part(layers.ZeroPadding2D, 1), part(layers.Cropping2D, 2), CONV),
+    "upsampling": stack(CONV, part(layers.UpSampling2D, 2), CONV),
+    "reshaping": stack(
+        CONV, part(layers.Reshape, (3, 12, 4)), part(layers.Permute, (2, 1, 3)), CONV
+    ),
+    "rescaling": stack(part(layers.Rescaling, [2.0, 3.0], offset=0.5), CONV),
+    "unit length": stack(CONV, part(layers.UnitNormalization, [2, -1]), CONV),
     "sum": merged(layers.Add),
     "product": merged(layers.Multiply),
     "difference": merged(layers.Subtract),
@@ -80,12 +88,14 @@ NETWORKS = {
     "average": merged(layers.Average),
     "partly folded": partly_folded,
     "Conv4": lambda d: ki.models.Conv4(3, (6, 6, 2), 4, dtype=d),
+    "cosine": lambda d: ki.models.Conv4(3, (6, 6, 2), 4, cosine=True, tied_head=True, dtype=d),
     "ResNet12": lambda d: ki.models.ResNet12(3, (6, 6, 2), (3, 4), dtype=d),
     "MLP": lambda d: ki.models.MLP(1, (6, 6, 2), (4,), "tanh", dtype=d),
 }
 UNSUPPORTED = {
     "dilation": stack(part(layers.Conv2D, 3, 2, dilation_rate=2)),
     "softmax": stack(part(layers.Conv2D, 3, 2, activation="softmax")),
+    "unit length of examples": stack(CONV, part(layers.UnitNormalization, [0, -1])),
     "dropout": stack(CONV, part(layers.Dropout, 0.5)),
     "stock normalization": stack(CONV, part(layers.LayerNormalization)),
 }
