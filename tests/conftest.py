@@ -87,6 +87,16 @@ def run(request):
 
 
 @pytest.fixture
+def in_double_precision():
+    """Keras makes weights of float64."""
+    import keras
+
+    keras.config.set_floatx("float64")
+    yield
+    keras.config.set_floatx("float32")
+
+
+@pytest.fixture
 def interrupts():
     """Programs in the background of a shell are started with interrupts ignored."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -46,21 +46,12 @@ def main(output, kind, replicas, index="0", *ports):
 
     keras.utils.set_random_seed(0)
     with strategy.scope():
-        # A sum is not divided by the number of replicas, as Keras divides a mean.
-        summed = learners.compiled(
-            ki.models.MLP(5, (784,), hidden=(4,), activation="softplus"),
-            learners.imaml(),
-            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="sum"),
-            optimizer=keras.optimizers.SGD(1e-3),
+        # Masks of dropout are those of the tasks, wherever they are.
+        network = keras.Sequential(
+            [keras.Input((784,)), keras.layers.Dense(4, "softplus")]
+            + [keras.layers.Dropout(0.4), keras.layers.Dense(5)]
         )
-        drawing = learners.compiled(  # masks are those of the tasks, wherever they are
-            keras.Sequential(
-                [keras.Input((784,)), keras.layers.Dense(4, "softplus")]
-                + [keras.layers.Dropout(0.4), keras.layers.Dense(5)]
-            ),
-            learners.imaml(),
-            optimizer=keras.optimizers.SGD(1e-2),
-        )
+        drawing = ki.MetaLearner(network, learners.imaml())
         learner = learners.compiled(
             # Rounding grows where a ReLU has its kink, however tasks are spread.
             learners.small(4, 5, (28, 28, 1), activation="softplus", blocks=2),
@@ -71,8 +62,10 @@ def main(output, kind, replicas, index="0", *ports):
             # scale up. The norm is that of the gradient of all tasks.
             optimizer=keras.optimizers.SGD(0.02, momentum=0.9, global_clipnorm=0.5),
         )
-        outside_learner = ki.MetaLearner(ki.models.MLP(5, (784,), hidden=(4,)), learners.imaml())
-    outside_learner.compile("adam", learners.cross_entropy(), metrics=["accuracy"])  # outside
+    # Compiled outside of the scope. A sum is not divided by the number of replicas, as Keras
+    # divides a mean.
+    summed = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="sum")
+    drawing.compile("sgd", summed, metrics=["accuracy"])
     # The last meta-batches are of seven tasks, and of a single one: a replica may have none.
     large_set, small_set = tasks_of(39), tasks_of(9)
     first = learner.fit(large_set, verbose=0).history
@@ -80,18 +73,14 @@ def main(output, kind, replicas, index="0", *ports):
     result = learner.evaluate(small_set, verbose=0, return_dict=True)
     flat = lambda pair: (tf.reshape(pair[0], [-1, pair[0].shape[1], 784]), pair[1])  # noqa: E731
     flat_set = small_set.map(lambda s, q: (flat(s), flat(q)))
-    sums = summed.fit(flat_set, verbose=0).history
-    outside_result = outside_learner.evaluate(flat_set, verbose=0, return_dict=True)
-    outside_learner.fit(flat_set, verbose=0)
+    drawn_result = drawing.evaluate(flat_set, verbose=0, return_dict=True)
     drawn_history = drawing.fit(flat_set, epochs=2, verbose=0).history
     np.savez(
         output,
-        sum_loss=sums["loss"],
-        **{f"sum_weight_{i}": v.numpy() for i, v in enumerate(summed.trainable_variables)},
-        drawn_loss=drawn_history["loss"],
+        drawn_losses=drawn_history["loss"],
         **{f"drawn_weight_{i}": v.numpy() for i, v in enumerate(drawing.trainable_variables)},
-        **{f"later_{name}": value for name, value in outside_result.items()},
-        later_steps=outside_learner.optimizer.iterations.numpy(),
+        **{f"drawn_{name}": value for name, value in drawn_result.items()},
+        drawn_steps=drawing.optimizer.iterations.numpy(),
         steps=learner.optimizer.iterations.numpy(),
         **{f"first_{name}": value for name, value in first.items()},
         **history,

@@ -9,6 +9,8 @@ import keras_imaml as ki
 from keras_imaml.layers.task_batch_normalization import statistics_of_first
 from tests import learners, padded
 
+pytestmark = pytest.mark.usefixtures("in_double_precision")
+
 inner, linear = ki.inner, ki.linear
 
 
@@ -66,13 +68,6 @@ CASES = [  # each algorithm, and each part of a network with and without statist
     ("self_training", None, False, True),
     ("balanced", "head", True, False),
 ]
-
-
-@pytest.fixture(autouse=True)
-def in_double_precision():
-    keras.config.set_floatx("float64")
-    yield
-    keras.config.set_floatx("float32")
 
 
 def assert_same(of_tasks, of_padded):

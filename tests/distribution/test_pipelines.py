@@ -3,49 +3,49 @@
 import subprocess
 import sys
 
+import keras
+import numpy as np
 import pytest
 import tensorflow as tf
 
 import keras_imaml as ki
 from keras_imaml.distribution.pipelines import pipelines
-
-TRAIN = """
-import sys
-import keras, numpy as np, tensorflow as tf
-import keras_imaml as ki
-from keras_imaml.distribution.pipelines import pipelines
 from tests import learners
 
-if sys.argv[1] == "parallel":
-    assert ki.parallel_tasks(3) == 3
-    assert pipelines() == 3
-else:
-    assert pipelines() == 1
-keras.config.set_floatx("float64")  # in float32 rounding may choose another side of a ReLU's kink
-keras.utils.set_random_seed(0)
-tasks = ki.data.glyphs("train", 3, 1, 2, seed=0, classes=20, image_size=14).batch(5)
-network = learners.small(shape=(14, 14, 1), blocks=2)
-learner = ki.MetaLearner(network, ki.IMAML(inner=ki.inner.GradientDescent(steps=2)))
-learner.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True), ["accuracy"])
-history = learner.fit(tasks.take(4), verbose=0).history
-evaluation = learner.evaluate(tasks.take(2), verbose=0, return_dict=True)
-weights = np.concatenate([w.ravel() for w in network.get_weights()])
-np.savez(sys.argv[2], weights=weights, loss=history["loss"], after=evaluation["loss"])
+IN_PIPELINES = """
+import sys
+import keras, numpy as np
+import keras_imaml as ki
+from keras_imaml.distribution.pipelines import pipelines
+from tests.distribution.test_pipelines import trained
+
+assert ki.parallel_tasks(3) == 3
+assert pipelines() == 3
+keras.config.set_floatx("float64")
+np.savez(sys.argv[1], **trained())
 """
 
 
-@pytest.mark.slow
-def test_training_in_pipelines_is_training(tmp_path):
-    import numpy as np
+def trained():
+    keras.utils.set_random_seed(0)
+    tasks = ki.data.glyphs("train", 3, 1, 2, seed=0, classes=20, image_size=14).batch(5)
+    network = learners.small(shape=(14, 14, 1), blocks=2)
+    learner = ki.MetaLearner(network, ki.IMAML(inner=ki.inner.GradientDescent(steps=2)))
+    learner.compile("sgd", learners.cross_entropy(), ["accuracy"])
+    history = learner.fit(tasks.take(4), verbose=0).history
+    evaluation = learner.evaluate(tasks.take(2), verbose=0, return_dict=True)
+    weights = np.concatenate([w.ravel() for w in network.get_weights()])
+    return {"weights": weights, "loss": history["loss"], "after": evaluation["loss"]}
 
-    results = []
-    for mode in ("parallel", "whole"):
-        file = tmp_path / f"{mode}.npz"
-        subprocess.run([sys.executable, "-c", TRAIN, mode, str(file)], check=True)
-        results.append(np.load(file))
-    result, expected = results
-    for name in ("weights", "loss", "after"):
-        np.testing.assert_allclose(result[name], expected[name], rtol=1e-8, atol=1e-10)
+
+@pytest.mark.slow
+def test_training_in_pipelines_is_training(tmp_path, in_double_precision):
+    """In double precision: in single, rounding may choose another side of a ReLU's kink."""
+    file = tmp_path / "parallel.npz"
+    subprocess.run([sys.executable, "-c", IN_PIPELINES, file], check=True)
+    result = np.load(file)
+    for name, expected in trained().items():
+        np.testing.assert_allclose(result[name], expected, rtol=1e-8, atol=1e-10)
 
 
 def test_a_late_call_is_refused():

@@ -38,13 +38,6 @@ def free_ports(count):
     return ports
 
 
-@pytest.fixture(scope="module")
-def single_device_result(tmp_path_factory):
-    path = tmp_path_factory.mktemp("alone") / "alone.npz"
-    on_replicas.main(path, "one", 1)
-    return np.load(path)
-
-
 def assert_same(expected, path):
     result = np.load(path)
     assert set(expected) == set(result)
@@ -54,23 +47,16 @@ def assert_same(expected, path):
 
 
 @pytest.mark.slow
-def test_two_devices_learn_what_one_learns(single_device_result, tmp_path):
-    wait(start(tmp_path / "two.npz", "mirrored", 2))
-    assert_same(single_device_result, tmp_path / "two.npz")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("workers", [2])
-def test_workers_learn_what_one_device_learns(workers, single_device_result, tmp_path):
-    ports = free_ports(workers)
-    started = [
-        start(tmp_path / f"{index}.npz", "worker", workers, index, *ports)
-        for index in range(workers)
-    ]
-    for process in started:
+def test_two_devices_and_two_workers_learn_what_one_device_learns(tmp_path):
+    ports = free_ports(2)
+    workers = [start(tmp_path / f"{i}.npz", "worker", 2, i, *ports) for i in range(2)]
+    on_replicas.main(tmp_path / "alone.npz", "one", 1)
+    expected = np.load(tmp_path / "alone.npz")
+    for index, process in enumerate(workers):
         wait(process)
-    for index in range(workers):
-        assert_same(single_device_result, tmp_path / f"{index}.npz")
+        assert_same(expected, tmp_path / f"{index}.npz")
+    wait(start(tmp_path / "two.npz", "mirrored", 2))
+    assert_same(expected, tmp_path / "two.npz")
 
 
 @pytest.mark.slow

@@ -8,6 +8,8 @@ import tensorflow as tf
 import keras_imaml as ki
 from tests import padded
 
+pytestmark = pytest.mark.usefixtures("in_double_precision")
+
 WAYS = (2, 4)  # of the two tasks, for a head of four classes
 INNER = ki.inner.GradientDescent(4, 0.1)  # "auto" looks at the length of all of the head
 
@@ -41,13 +43,6 @@ CASES = [
     ("reptile", None),
     ("balanced", "head"),
 ]
-
-
-@pytest.fixture(autouse=True)
-def in_double_precision():
-    keras.config.set_floatx("float64")
-    yield
-    keras.config.set_floatx("float32")
 
 
 def learner_of(algorithm, classes=4, loss=None, bias=True, **settings):

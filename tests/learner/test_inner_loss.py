@@ -11,13 +11,7 @@ import keras_imaml as ki
 from tests import problems
 from tests.learner import hyperparameters
 
-
-@pytest.fixture(autouse=True)
-def _float64():
-    before = keras.config.floatx()
-    keras.config.set_floatx("float64")
-    yield
-    keras.config.set_floatx(before)
+pytestmark = pytest.mark.usefixtures("in_double_precision")
 
 
 def exact(curvature="hessian", **settings):

@@ -8,6 +8,8 @@ import tensorflow as tf
 import keras_imaml as ki
 from tests import learners, padded
 
+pytestmark = pytest.mark.usefixtures("in_double_precision")
+
 
 def with_metrics():
     return {
@@ -16,13 +18,6 @@ def with_metrics():
             keras.metrics.SparseCategoricalCrossentropy(from_logits=True, name="nll")
         ],
     }
-
-
-@pytest.fixture(autouse=True)
-def in_double_precision():
-    keras.config.set_floatx("float64")
-    yield
-    keras.config.set_floatx("float32")
 
 
 def imaml():
