@@ -52,6 +52,10 @@ test: lint ## Check style and types, then run the quick tests.
 test-slow: $(VENV)/installed-dev ## Run the slow tests.
 	$(PYTEST) -m slow
 
+.PHONY: test-all
+test-all: lint ## Check style and types, then run all tests.
+	$(PYTEST)
+
 .PHONY: browser
 browser: $(VENV)/installed-dev ## Put a Chromium for the tests into .browser, without root; needs npm.
 	@$(BIN)/python -m tests.demo.browser

@@ -29,6 +29,21 @@ def pytest_sessionstart(session):
         import keras_imaml  # noqa: F401
 
 
+def pytest_collection_modifyitems(items):
+    """Slow tests first in each half of the tests, from which the two processes start.
+
+    The last tests are quick ones then, and neither process waits long for the other.
+    """
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    quick = [item for item in items if not item.get_closest_marker("slow")]
+    halves = [
+        part[place * len(part) // 2 : (place + 1) * len(part) // 2]
+        for place in (0, 1)
+        for part in (slow, quick)
+    ]
+    items[:] = [item for half in halves for item in half]
+
+
 def pytest_collection_finish():
     """Look for garbage less often, and not in what was imported: that is a fifth of the time.
 

@@ -291,8 +291,8 @@ def _itself(layer: Any, meta: Meta, inputs: list[Activations]) -> Activations:
 def _each_example(layer: Any, meta: Meta, inputs: list[Activations]) -> Activations:
     """Layers without weights that treat each example by itself: the tasks are more examples."""
     x = meta.unfolded(inputs[0])
-    tasks, examples, *rest = static_or_dynamic_shape(x)
-    y = layer.call(tf.reshape(x, [tasks * examples, *rest]))
+    tasks, examples, *sizes = static_or_dynamic_shape(x)
+    y = layer.call(tf.reshape(x, [tasks * examples, *sizes]))
     y = tf.reshape(y, [tasks, examples, *static_or_dynamic_shape(y)[1:]])
     return Activations(y, folded=False)
 

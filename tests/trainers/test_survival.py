@@ -172,10 +172,6 @@ def test_other_workers_end_when_a_worker_dies_and_a_relaunch_resumes(tmp_path, c
     steps = [int(output.split("Interrupted at step ")[1].split(",")[0]) for output in outputs]
     assert steps[0] == steps[1] >= step + 20
     assert newest(tmp_path).endswith(f"-{steps[0]}")
-    relaunched = cluster(*flags, f"--steps={steps[0] + 5}")
-    outputs = [process.communicate(timeout=300)[0] for process in relaunched]
-    assert [process.returncode for process in relaunched] == [0, 0], outputs
-    assert json.loads((tmp_path / "result.json").read_text())["steps"] == steps[0] + 5
 
 
 @pytest.mark.slow
