@@ -70,6 +70,19 @@ def _graphs_as_they_are(request):
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": not optimized})
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _pipelines_as_they_are():
+    """Pipelines are not tuned: an iterator would wait at its end until the tuner wakes up."""
+    import tensorflow as tf
+
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    iterate = tf.data.Dataset.__iter__
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tf.data.Dataset, "__iter__", lambda data: iterate(data.with_options(options)))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _first_step_as_it_is(request, monkeypatch):
     """Most quick tests do without the check of the first step, which takes 0.1 s a learner."""
