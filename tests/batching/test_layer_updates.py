@@ -1,6 +1,7 @@
 """Layers that change state while they are called are refused, by their name."""
 
 import random
+import threading
 
 import keras
 import numpy as np
@@ -164,6 +165,11 @@ def test_draws_that_no_seed_of_keras_determines_are_refused(name):
     draw, message = DRAWS[name]
     with pytest.raises(ValueError, match=f"{message}.*keras.random.SeedGenerator"):
         evaluate(Drawing((lambda: draw([])) if name == "generator" else draw, name="own"))
+
+
+def test_draws_beside_other_threads_are_not_looked_for(monkeypatch):
+    monkeypatch.setattr(threading, "active_count", lambda: 2)
+    assert evaluate(Drawing(random.random, name="own")).shape == (3, 2, 2)
 
 
 @pytest.mark.parametrize("name", CONTROL_FLOWS)
