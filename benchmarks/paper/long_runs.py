@@ -61,18 +61,18 @@ RUNS: dict[str, Run] = {
         "omniglot_20way_1shot", 15000, (*_DESCENT, "--tasks_per_step=4")
     ),
     "omniglot_20way_1shot/gradient_descent_pooled": Run(
-        "omniglot_20way_1shot", 2500, (*_DESCENT, *_POOLED)
+        "omniglot_20way_1shot", 2000, (*_DESCENT, *_POOLED)
     ),
     "omniglot_20way_1shot/fomaml_pooled": Run(
         "omniglot_20way_1shot",
-        2500,
+        2000,
         (*_MAML, "--algorithm=maml", "--algorithm.first_order", *_POOLED),
     ),
     "omniglot_20way_1shot/maml_pooled": Run(
-        "omniglot_20way_1shot", 2500, (*_MAML, "--algorithm=maml", *_POOLED)
+        "omniglot_20way_1shot", 2000, (*_MAML, "--algorithm=maml", *_POOLED)
     ),
     "omniglot_20way_1shot/newton_cg_pooled": Run(
-        "omniglot_20way_1shot", 2500, (*_NEWTON, *_POOLED)
+        "omniglot_20way_1shot", 2000, (*_NEWTON, *_POOLED)
     ),
     "mini_imagenet_5way_1shot/gradient_descent": Run(
         "mini_imagenet_5way_1shot", 15000, ("--transductive",)
