@@ -32,7 +32,7 @@ def pytest_sessionstart(session):
 def pytest_collection_modifyitems(items):
     """Slow tests first in each half of the tests, from which the two processes start.
 
-    The last tests are quick ones then, and neither process waits long for the other.
+    The process that ends first takes quick tests from the other, and none waits long.
     """
     slow = [item for item in items if item.get_closest_marker("slow")]
     quick = [item for item in items if not item.get_closest_marker("slow")]

@@ -45,7 +45,8 @@ class TiedDense(keras.layers.Dense):
         (UNICORN-MAML), section 5.
     """
 
-    computes_as = keras.layers.Dense  # and is as fast for all tasks at once
+    computes_as = keras.layers.Dense
+    """The class whose fast rule for all tasks at once holds for this layer."""
 
     def __init__(self, units: int, kernel_initializer: Any = "zeros", **kwargs: Any) -> None:
         for name in ("kernel_constraint", "bias_constraint"):

@@ -76,6 +76,9 @@ NETWORKS = {
     "tied": stack(CONV, part(layers.Flatten), part(ki.layers.TiedDense, 3)),
     "padding": stack(CONV, part(layers.ZeroPadding2D, 1), part(layers.Cropping2D, 2), CONV),
     "upsampling": stack(CONV, part(layers.UpSampling2D, 2), CONV),
+    "bilinear upsampling": stack(
+        CONV, part(layers.UpSampling2D, 2, interpolation="bilinear"), CONV
+    ),
     "reshaping": stack(
         CONV, part(layers.Reshape, (3, 12, 4)), part(layers.Permute, (2, 1, 3)), CONV
     ),
