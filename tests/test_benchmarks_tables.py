@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -121,12 +122,25 @@ def test_a_document_without_marks_or_with_others_is_refused(document):
 
 def test_the_documents_hold_the_tables_of_the_kept_runs():
     root = pathlib.Path(__file__).parents[1]
-    new_tables = tables.tables(tables.lines(list(tables.read(root / tables.FLAGS["runs"].default))))
-    for name in tables.FLAGS["documents"].default:
+    new_tables = tables.tables(tables.lines(list(tables.read(root / tables.RUNS))))
+    for name in tables.DOCUMENTS:
         document = (root / name).read_text(encoding="utf-8")
         assert tables.replaced(document, new_tables) == document, (
             "run: python -m benchmarks.accuracy.tables"
         )
+
+
+@pytest.mark.slow
+def test_the_program_draws_the_kept_runs_and_what_others_published(tmp_path):
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    command = [sys.executable, "-m", "benchmarks.accuracy.tables", "--documents="]
+    root = pathlib.Path(__file__).parents[1]
+    subprocess.run([*command, f"--plots={tmp_path}"], check=True, cwd=root)
+    for name in ("forest.png", "learning_curves.png", "robustness.png"):
+        drawn, kept = (pyplot.imread(path / name) for path in (tmp_path, root / tables.PLOTS))
+        assert drawn.shape == kept.shape
+        # Fonts may differ: as much is drawn.
+        assert abs(np.mean(drawn[..., :3] < 0.9) / np.mean(kept[..., :3] < 0.9) - 1) < 0.1
 
 
 def test_runs_are_grouped_by_the_adapted_weights(runs):

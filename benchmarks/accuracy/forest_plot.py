@@ -25,7 +25,7 @@ def draw(lines: Sequence[tables.Line], path: pathlib.Path) -> None:
         entries = [(name, getattr(row, field), 0.0) for name, field in tables.PUBLISHED.items()]
         positions = range(len(entries))
         ax.plot([e[1] for e in entries], positions, "s", color=_OTHERS)
-        lines_of_row = [line for line in lines if line.row is row]
+        lines_of_row = [line for line in lines if line.row == row]
         for position, line in enumerate(reversed(lines_of_row), start=len(entries)):
             words = "non-transductive" if line.mode.startswith("non") else "transductive"
             entries.append((f"{line.recipe}, {words}", line.accuracy, line.half_width))

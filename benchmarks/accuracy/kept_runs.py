@@ -50,6 +50,8 @@ def mode(record: dict[str, Any]) -> str:
     words = ["transductive" if record["transductive"] else "non-transductive"]
     if settings.get("model.fixed_statistics"):
         words.append("training statistics")
+    if settings.get("inner.learning_rate") == "auto":
+        words.append("automatic inner rate")
     if settings["wrapper"] == "self_training":
         words.append("self-training" + ", balanced" * settings["wrapper.balanced"])
     return ", ".join(words)

@@ -18,16 +18,14 @@ from absl import app, flags
 from benchmarks.accuracy import kept_runs, result_files
 
 FLAGS = flags.FLAGS
+RUNS = "benchmarks/results/runs"
+PLOTS = "benchmarks/results"
+DOCUMENTS = ["docs/results.md", "docs/lab-notebook.md"]
 _MARK = re.compile(r"<!-- table (\w+): begin -->\n.*?<!-- table \1: end -->", re.DOTALL)
-
-flags.DEFINE_string("runs", "benchmarks/results/runs", "Folder of the recipes.")
-flags.DEFINE_list("documents", ["docs/results.md", "docs/lab-notebook.md"], "Where the tables go.")
-flags.DEFINE_string("plots", "benchmarks/results", "Where the plots go; empty: no plots.")
-
 
 _TASK_AND_MODE = {
     *("data.way", "data.shot", "data.query"),
-    *("transductive", "model.fixed_statistics"),
+    *("transductive", "model.fixed_statistics", "inner.learning_rate"),
     *("wrapper", "wrapper.rounds", "wrapper.temperature", "wrapper.balanced"),
 }
 
@@ -95,7 +93,8 @@ class Line(NamedTuple):
 def read(folder: pathlib.Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """The recipe and the record of every evaluation on test classes with the run's own settings.
 
-    Evaluations with other steps, strengths and the like are for the robustness plots.
+    The inner learning rate may differ: its row says so. Evaluations with other steps, strengths
+    and the like are for the robustness plots.
     """
     for evaluation in kept_runs.evaluations(folder):
         if evaluation.changed <= _TASK_AND_MODE:
@@ -219,6 +218,13 @@ def replaced(document: str, text_of: dict[str, str]) -> str:
     )
 
 
+def define_flags() -> None:
+    """Not at import: the plots import this module, which may run as a program, too."""
+    flags.DEFINE_string("runs", RUNS, "Folder of the recipes.")
+    flags.DEFINE_list("documents", DOCUMENTS, "Where the tables go.")
+    flags.DEFINE_string("plots", PLOTS, "Where the plots go; empty: no plots.")
+
+
 def main(argv: Sequence[str]) -> None:
     """Write the tables and the plots."""
     if len(argv) > 1:
@@ -242,4 +248,5 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
+    define_flags()
     app.run(main)
