@@ -64,6 +64,22 @@ def test_seeds_are_averaged_and_other_settings_left_out(runs):
     assert "published" not in tables.markdown([line], "omniglot", published=False)
 
 
+def test_an_automatic_inner_rate_has_a_row_of_its_own_and_other_rates_have_none(monkeypatch):
+    evaluations = []
+    for rate, accuracy in ((0.3, 0.97), ("auto", 0.99), (0.1, 0.5)):
+        settings = {
+            **{"data": "omniglot", "data.way": 5, "data.shot": 1, "wrapper": "none"},
+            **{"inner.learning_rate": rate, "adapt": ()},
+        }
+        kept_record = {**record(0, accuracy), "settings": settings}
+        changed = set() if rate == 0.3 else {"inner.learning_rate"}
+        evaluations.append(kept_runs.Kept("all", kept_record, changed))
+    monkeypatch.setattr(kept_runs, "evaluations", lambda folder: evaluations)
+    automatic, own = tables.lines(list(tables.read(pathlib.Path("runs"))))
+    assert (automatic.mode, automatic.accuracy) == ("transductive, automatic inner rate", 99.0)
+    assert (own.mode, own.accuracy, len(own.records)) == ("transductive", 97.0, 1)
+
+
 def test_the_hours_are_those_of_the_features_too(runs):
     for seed in "01":
         for number in (1, 2):

@@ -9,6 +9,8 @@ from trainers import parsing
 from benchmarks.accuracy import result_files
 from benchmarks.accuracy.keep_run import FEATURES
 
+AUTOMATIC_RATE = "automatic inner rate"  # in the words of a mode
+
 
 class Kept(NamedTuple):
     """An evaluation of a run on test classes.
@@ -51,7 +53,7 @@ def mode(record: dict[str, Any]) -> str:
     if settings.get("model.fixed_statistics"):
         words.append("training statistics")
     if settings.get("inner.learning_rate") == "auto":
-        words.append("automatic inner rate")
+        words.append(AUTOMATIC_RATE)
     if settings["wrapper"] == "self_training":
         words.append("self-training" + ", balanced" * settings["wrapper.balanced"])
     return ", ".join(words)

@@ -25,7 +25,7 @@ _MARK = re.compile(r"<!-- table (\w+): begin -->\n.*?<!-- table \1: end -->", re
 
 _TASK_AND_MODE = {
     *("data.way", "data.shot", "data.query"),
-    *("transductive", "model.fixed_statistics", "inner.learning_rate"),
+    *("transductive", "model.fixed_statistics"),
     *("wrapper", "wrapper.rounds", "wrapper.temperature", "wrapper.balanced"),
 }
 
@@ -93,11 +93,12 @@ class Line(NamedTuple):
 def read(folder: pathlib.Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """The recipe and the record of every evaluation on test classes with the run's own settings.
 
-    The inner learning rate may differ: its row says so. Evaluations with other steps, strengths
-    and the like are for the robustness plots.
+    The inner learning rate may be "auto": its row says so. Evaluations with other rates, steps,
+    strengths and the like are for the robustness plots.
     """
     for evaluation in kept_runs.evaluations(folder):
-        if evaluation.changed <= _TASK_AND_MODE:
+        automatic = kept_runs.AUTOMATIC_RATE in kept_runs.mode(evaluation.record)
+        if evaluation.changed - ({"inner.learning_rate"} if automatic else set()) <= _TASK_AND_MODE:
             yield evaluation.recipe, evaluation.record
 
 
