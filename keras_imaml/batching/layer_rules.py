@@ -152,10 +152,7 @@ def _convolution(layer: keras.layers.Conv2D, meta: Meta, inputs: list[Activation
         return tf.nn.conv2d(images, filters, strides, padding)
 
     if not kernel.adapts:  # the tasks are more examples
-        images = meta.unfolded(x)
-        shape = static_or_dynamic_shape(images)
-        z = convolve(tf.reshape(images, [shape[0] * shape[1], *shape[2:]]), filters)
-        z = tf.reshape(z, [*shape[:2], *static_or_dynamic_shape(z)[1:]])
+        z = _as_examples(lambda images: convolve(images, filters), meta.unfolded(x))
         return _activated(layer, _with_bias(layer, meta, Activations(z, folded=False)))
     images = meta.folded(x)
     if supports_groups(filters.dtype):
@@ -290,11 +287,14 @@ def _itself(layer: Any, meta: Meta, inputs: list[Activations]) -> Activations:
 
 def _each_example(layer: Any, meta: Meta, inputs: list[Activations]) -> Activations:
     """Layers without weights that treat each example by itself: the tasks are more examples."""
-    x = meta.unfolded(inputs[0])
+    return Activations(_as_examples(layer.call, meta.unfolded(inputs[0])), folded=False)
+
+
+def _as_examples(compute: Callable[[tf.Tensor], tf.Tensor], x: tf.Tensor) -> tf.Tensor:
+    """What `compute` gives for the examples of all tasks as one batch, task by task."""
     tasks, examples, *sizes = static_or_dynamic_shape(x)
-    y = layer.call(tf.reshape(x, [tasks * examples, *sizes]))
-    y = tf.reshape(y, [tasks, examples, *static_or_dynamic_shape(y)[1:]])
-    return Activations(y, folded=False)
+    y = compute(tf.reshape(x, [tasks * examples, *sizes]))
+    return tf.reshape(y, [tasks, examples, *static_or_dynamic_shape(y)[1:]])
 
 
 def _pooling(layer: Any, meta: Meta, inputs: list[Activations]) -> Activations:
