@@ -62,9 +62,7 @@ def images(tasks=4, way=3, shot=1, query=2, seed=0):
 def dataset(*batches):
     """The given meta-batches, one after the other, for ever."""
     stacked = tf.nest.map_structure(lambda *parts: np.stack(parts), *batches)
-    options = tf.data.Options()
-    options.autotune.enabled = False  # for which an iterator waits at its end
-    return tf.data.Dataset.from_tensor_slices(stacked).repeat().with_options(options)
+    return tf.data.Dataset.from_tensor_slices(stacked).repeat()
 
 
 def imaml(steps=2, **settings):
