@@ -75,9 +75,12 @@ def test_an_automatic_inner_rate_has_a_row_of_its_own_and_other_rates_have_none(
         changed = set() if rate == 0.3 else {"inner.learning_rate"}
         evaluations.append(kept_runs.Kept("all", kept_record, changed))
     monkeypatch.setattr(kept_runs, "evaluations", lambda folder: evaluations)
-    automatic, own = tables.lines(list(tables.read(pathlib.Path("runs"))))
-    assert (automatic.mode, automatic.accuracy) == ("transductive, automatic inner rate", 99.0)
-    assert (own.mode, own.accuracy, len(own.records)) == ("transductive", 97.0, 1)
+    automatic_line, own_line = tables.lines(list(tables.read(pathlib.Path("runs"))))
+    assert (automatic_line.mode, automatic_line.accuracy) == (
+        "transductive, automatic inner rate",
+        99.0,
+    )
+    assert (own_line.mode, own_line.accuracy, len(own_line.records)) == ("transductive", 97.0, 1)
 
 
 def test_the_hours_are_those_of_the_features_too(runs):
