@@ -13,6 +13,8 @@ import pytest
 import tensorflow as tf
 
 from benchmarks.accuracy import equal_budget, keep_run, kept_runs, tables
+from benchmarks.accuracy.published import ROWS
+from benchmarks.accuracy.recipe_lines import Line
 
 SETTINGS = {"dataset": "omniglot", "way": 20, "shot": 1, "transductive": True, "inner_steps": 5}
 SETTINGS |= {"inner_solver": "newton_cg"}  # by the names that runs of old times have
@@ -165,7 +167,7 @@ def test_the_program_draws_the_kept_runs_and_what_others_published(tmp_path):
 def test_runs_are_grouped_by_the_adapted_weights(runs):
     def group_of(adapt, steps):
         new_record = {**record(0, 0.5, adapt=adapt), "steps": steps}
-        return tables.Line(tables.ROWS[0], "run", "transductive", [new_record]).adapted
+        return Line(ROWS[0], "run", "transductive", [new_record]).adapted
 
     assert group_of(["head"], 500) == "head"
     assert group_of([], 500) == group_of(["conv_4", "head"], 500) == "all_weights"
@@ -175,7 +177,7 @@ def test_runs_are_grouped_by_the_adapted_weights(runs):
 def test_recipes_are_chosen_by_their_seeds_and_not_by_their_accuracy():
     def line(recipe, accuracies, row):
         records = [record(seed, accuracy) for seed, accuracy in enumerate(accuracies)]
-        return tables.Line(tables.ROWS[row], recipe, "transductive", records)
+        return Line(ROWS[row], recipe, "transductive", records)
 
     lines = [line("best", [0.9], 0), line("often", [0.5, 0.5], 0), line("once", [0.4], 4)]
     assert [result.recipe for result in tables.with_most_seeds(lines)] == ["often", "once"]

@@ -11,11 +11,13 @@ others have published.
 import pathlib
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from absl import app, flags
 
-from benchmarks.accuracy import kept_runs, result_files
+from benchmarks.accuracy import kept_runs
+from benchmarks.accuracy.published import DATA_SETS, PUBLISHED, ROWS, Row
+from benchmarks.accuracy.recipe_lines import Line
 
 FLAGS = flags.FLAGS
 RUNS = "benchmarks/results/runs"
@@ -28,66 +30,6 @@ _TASK_AND_MODE = {
     *("transductive", "model.fixed_statistics"),
     *("wrapper", "wrapper.rounds", "wrapper.temperature", "wrapper.balanced"),
 }
-
-
-class Row(NamedTuple):
-    """One row of the paper's tables, and what others have published for it, in percent."""
-
-    name: str
-    dataset: str
-    way: int
-    shot: int
-    gradient_descent: float
-    hessian_free: float
-    maml_plus_plus: float
-
-
-# Rajeswaran et al., 2019, tables 2 and 3; Antoniou et al., 2019.
-ROWS = (
-    Row("5-way 1-shot", "omniglot", 5, 1, 99.16, 99.50, 99.47),
-    Row("5-way 5-shot", "omniglot", 5, 5, 99.67, 99.74, 99.85),
-    Row("20-way 1-shot", "omniglot", 20, 1, 94.46, 96.18, 97.65),
-    Row("20-way 5-shot", "omniglot", 20, 5, 98.69, 99.14, 99.33),
-    Row("5-way 1-shot", "mini_imagenet", 5, 1, 48.96, 49.30, 52.40),
-)
-DATA_SETS = {"omniglot": "Omniglot", "mini_imagenet": "mini-ImageNet"}
-PUBLISHED = {
-    "published: iMAML, gradient descent": "gradient_descent",
-    "published: iMAML, Hessian-free": "hessian_free",
-    "published: MAML++": "maml_plus_plus",
-}
-
-
-class Line(NamedTuple):
-    """The runs of one recipe on one row."""
-
-    row: Row
-    recipe: str
-    mode: str
-    records: list[dict[str, Any]]
-
-    @property
-    def accuracy(self) -> float:
-        """The mean over the seeds, in percent."""
-        return result_files.over_seeds(self.records)[0]
-
-    @property
-    def half_width(self) -> float:
-        """Half the 95 % interval of that mean over all tasks of all seeds, in percent."""
-        return result_files.over_seeds(self.records)[1]
-
-    @property
-    def adapted(self) -> str:
-        """What adapts: `"all_weights"`, `"head"`, or `"classifier"`: a head, without meta-steps."""
-        record = self.records[0]
-        if record["steps"] == 0:
-            return "classifier"
-        return "head" if list(record["settings"]["adapt"]) == ["head"] else "all_weights"
-
-    @property
-    def self_training(self) -> bool:
-        """Whether queries adapt, too."""
-        return self.records[0]["settings"]["wrapper"] == "self_training"
 
 
 def read(folder: pathlib.Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -220,7 +162,7 @@ def replaced(document: str, text_of: dict[str, str]) -> str:
 
 
 def define_flags() -> None:
-    """Not at import: the plots import this module, which may run as a program, too."""
+    """Not at import: benchmarks have flags of the same names."""
     flags.DEFINE_string("runs", RUNS, "Folder of the recipes.")
     flags.DEFINE_list("documents", DOCUMENTS, "Where the tables go.")
     flags.DEFINE_string("plots", PLOTS, "Where the plots go; empty: no plots.")

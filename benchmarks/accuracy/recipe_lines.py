@@ -1,0 +1,38 @@
+"""The runs of one recipe on one row of the paper's tables: their mean and its interval."""
+
+from typing import Any, NamedTuple
+
+from benchmarks.accuracy import result_files
+from benchmarks.accuracy.published import Row
+
+
+class Line(NamedTuple):
+    """The runs of one recipe on one row."""
+
+    row: Row
+    recipe: str
+    mode: str
+    records: list[dict[str, Any]]
+
+    @property
+    def accuracy(self) -> float:
+        """The mean over the seeds, in percent."""
+        return result_files.over_seeds(self.records)[0]
+
+    @property
+    def half_width(self) -> float:
+        """Half the 95 % interval of that mean over all tasks of all seeds, in percent."""
+        return result_files.over_seeds(self.records)[1]
+
+    @property
+    def adapted(self) -> str:
+        """What adapts: `"all_weights"`, `"head"`, or `"classifier"`: a head, without meta-steps."""
+        record = self.records[0]
+        if record["steps"] == 0:
+            return "classifier"
+        return "head" if list(record["settings"]["adapt"]) == ["head"] else "all_weights"
+
+    @property
+    def self_training(self) -> bool:
+        """Whether queries adapt, too."""
+        return self.records[0]["settings"]["wrapper"] == "self_training"
