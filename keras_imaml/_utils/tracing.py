@@ -12,6 +12,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from keras_imaml._compat.graph_optimizer import sums_left_alone
 from keras_imaml._compat.shared_constants import shared_constants
 
 _MANY = 8  # traces of one function: sizes need two, ranks and dtypes of tasks are few
@@ -30,7 +31,8 @@ class Traced:
         self._lock = threading.RLock()
 
     def __call__(self, *arguments: Any) -> Any:
-        return self.get_concrete_function(*arguments)(*arguments)
+        with sums_left_alone():
+            return self.get_concrete_function(*arguments)(*arguments)
 
     def get_concrete_function(self, *arguments: Any) -> Any:
         """See `tf.function`; two threads get the same graph."""

@@ -112,9 +112,10 @@ class Probe:
     def _call(self, function: Any) -> Any:
         if function not in self._functions:
             learner = self._learner
-            graph = Traced(lambda data: function(learner, learner.objective(data, training=False)))
-            self._functions[function] = graph.get_concrete_function(self.data)
-        return self._functions[function](*tf.nest.flatten(self.data))
+            self._functions[function] = Traced(
+                lambda data: function(learner, learner.objective(data, training=False))
+            )
+        return self._functions[function](self.data)
 
 
 def _before(learner: Any, objective: TaskObjective) -> dict[str, tf.Tensor]:

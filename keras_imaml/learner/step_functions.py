@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from keras_imaml._compat.datasets import element_spec
+from keras_imaml._compat.graph_optimizer import sums_left_alone
 from keras_imaml._compat.keras_attributes import compiled_loss, compiled_metrics, given_metrics
 from keras_imaml._compat.keras_graph import output_spec
 from keras_imaml._compat.symbolic_build import NotBuiltFromData
@@ -118,7 +119,8 @@ class StepFunctions(NotBuiltFromData, ModelMixin):
                 if spec is not None:
                     with self.distribute_strategy.scope():
                         self._build_metrics(spec)
-            logs = function(iterator)
+            with sums_left_alone():
+                logs = function(iterator)
             self.first_step.check()
             return logs
 
