@@ -62,11 +62,10 @@ def _check_components(settings: Settings) -> None:
     exact = "hessian" in (settings["algorithm.curvature"], _CURVATURES.get(settings["algorithm"]))
     if settings["linear"] == "dual" and has_linear(settings["algorithm"]) and exact:
         refuse("--linear=dual needs --algorithm.curvature=gauss_newton")
-    mixed = str(settings["model.dtype"] or "").startswith("mixed")
-    if mixed and settings.adapt != ("head",):
+    if settings["model.dtype"] == "mixed_float16" and settings.adapt != ("head",):
         refuse(
-            f"--model.dtype={settings['model.dtype']} is for --adapt=head: what adapts stays "
-            "float32"
+            "--model.dtype=mixed_float16 is for --adapt=head: small gradients of the inner level "
+            "would be zero. mixed_bfloat16 has their range"
         )
     classes = settings["model.classes"]
     way = settings["data.way"]

@@ -72,7 +72,7 @@ RUNS: dict[str, Run] = {
         "omniglot_20way_1shot", 2000, (*_MAML, "--algorithm=maml", *_POOLED)
     ),
     "omniglot_20way_1shot/newton_cg_pooled": Run(
-        "omniglot_20way_1shot", 2000, (*_NEWTON, *_POOLED)
+        "omniglot_20way_1shot", 1400, (*_NEWTON, *_POOLED)
     ),
     "mini_imagenet_5way_1shot/gradient_descent": Run(
         "mini_imagenet_5way_1shot", 15000, ("--transductive",)

@@ -148,7 +148,7 @@ def in_process(capsys, program, *flags):
         (["--data=unlabelled_sinusoid"], "needs --learned_loss"),
         (["--linear=dual", "--algorithm.curvature=hessian"], "--linear=dual needs"),
         (["--linear=dual", "--algorithm=released_imaml"], "--linear=dual needs"),
-        (["--model.dtype=mixed_bfloat16"], "is for --adapt=head"),
+        (["--model.dtype=mixed_float16"], "is for --adapt=head"),
         (["--algorithm=supervised"], "supervised needs --model.classes"),
         (["--model.classes=20"], "are for --algorithm=supervised"),
     ],
