@@ -69,6 +69,7 @@ NAMES = [
     "data.omniglot",
     "data.sinusoid",
     "data.unlabelled_sinusoid",
+    "data.with_growing_steps",
     "distribution.Workers",
     "distribution.is_chief",
     "distribution.parallel_tasks",

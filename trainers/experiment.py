@@ -44,14 +44,23 @@ def start(settings: Settings, machine: Machine | None) -> tf.distribute.Strategy
 
 
 def tasks(settings: Settings, split: str, start: int = 0) -> tf.data.Dataset:
-    """Episodes, without a task axis; with `distort` those for training are distorted."""
+    """Episodes, without a task axis.
+
+    Those for training are distorted, and have a growing number of inner steps, if that is set.
+    """
     drawn = _drawn(settings, split, start)
     classes = settings["model.classes"]
     if classes and split == "train" and drawn.classes != classes:
         refuse(f"--model.classes={classes}: expected {drawn.classes}, all classes to train on")
-    if settings.distort and split == "train":
+    if split != "train":
+        return drawn
+    if settings.distort:
         changes = {} if _are_drawings(drawn.element_spec[0][0].shape) else _PHOTOGRAPHS
-        return ki.data.distorted(drawn, **changes, seed=settings.seed, start=start)
+        drawn = ki.data.distorted(drawn, **changes, seed=settings.seed, start=start)
+    if settings.first_inner_steps:
+        growth = settings.growth_steps * settings.tasks_per_step
+        first, last = settings.first_inner_steps, settings["inner.steps"]
+        drawn = ki.data.with_growing_steps(drawn, first, last, growth, start)
     return drawn
 
 

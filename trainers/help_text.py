@@ -16,7 +16,7 @@ _GROUPS = {
     "data": ("data_dir", "training_way", "distort", "tasks_per_step", "tasks_per_chunk"),
     "model": ("views", "view_size"),
     "algorithm": ("adapt", "transductive", "learned_loss"),
-    "inner": (),
+    "inner": ("first_inner_steps", "growth_steps"),
     "linear": (),
     "outer": (),
 }

@@ -37,8 +37,10 @@ def _check_numbers(settings: Settings) -> None:
     """Before images are loaded for nothing."""
     lowest = {
         **{"data.way": 2, "data.shot": 1, "data.query": 1},
-        **{"tasks_per_step": 1, "steps_per_epoch": 1},
-        **dict.fromkeys(("tasks_per_chunk", "training_way", "seed", "view_size"), 0),
+        **{"tasks_per_step": 1, "steps_per_epoch": 1, "growth_steps": 1},
+        **dict.fromkeys(
+            ("tasks_per_chunk", "training_way", "seed", "view_size", "first_inner_steps"), 0
+        ),
     }
     for name, least in lowest.items():
         value = settings[name]
@@ -59,6 +61,11 @@ def _check_components(settings: Settings) -> None:
         refuse("--learned_loss reads the activations of one view: not with --views")
     if settings["data"] == "unlabelled_sinusoid" and not settings.learned_loss:
         refuse("--data=unlabelled_sinusoid needs --learned_loss")
+    early, inner_steps = settings.first_inner_steps, settings["inner.steps"]
+    if early and settings["algorithm"] == "supervised":
+        refuse("--first_inner_steps is for algorithms that adapt: not for --algorithm=supervised")
+    if early and (inner_steps is None or early > inner_steps):
+        refuse(f"--first_inner_steps={early}: expected at most --inner.steps={inner_steps}")
     exact = "hessian" in (settings["algorithm.curvature"], _CURVATURES.get(settings["algorithm"]))
     if settings["linear"] == "dual" and has_linear(settings["algorithm"]) and exact:
         refuse("--linear=dual needs --algorithm.curvature=gauss_newton")

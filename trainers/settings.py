@@ -36,6 +36,9 @@ class Settings:
         learned_loss: Adapt by a learned loss of the unlabeled support inputs (DAML).
         features: Folder of a finished run: start from the weights of its layers before the head.
         adapt: Names of layers or weights that adapt; empty: all.
+        first_inner_steps: Inner steps of the first task of training. The number grows linearly to
+            --inner.steps; 0: it is the same for all tasks.
+        growth_steps: Meta-steps until the inner steps of --first_inner_steps have grown.
         transductive: Normalize a query set by its own statistics, as the paper does.
         steps_per_epoch: Meta-steps per epoch.
         seed: Seed of weights and episodes.
@@ -67,6 +70,8 @@ class Settings:
     learned_loss: bool = False
     features: str | None = None
     adapt: tuple[str, ...] = ()
+    first_inner_steps: int = 0
+    growth_steps: int = 1000
     transductive: bool = False
     steps_per_epoch: int = 100
     seed: int = 0

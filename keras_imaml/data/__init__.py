@@ -10,6 +10,7 @@ from keras_imaml.data.folder import from_folder as from_folder
 from keras_imaml.data.from_tfds import from_tfds as from_tfds
 from keras_imaml.data.function import from_function as from_function
 from keras_imaml.data.glyphs import glyphs as glyphs
+from keras_imaml.data.growing_steps import with_growing_steps as with_growing_steps
 from keras_imaml.data.images import load_images as load_images
 from keras_imaml.data.mini_imagenet import mini_imagenet as mini_imagenet
 from keras_imaml.data.omniglot import omniglot as omniglot

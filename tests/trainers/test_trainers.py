@@ -148,6 +148,10 @@ def in_process(capsys, program, *flags):
         (["--data=unlabelled_sinusoid"], "needs --learned_loss"),
         (["--linear=dual", "--algorithm.curvature=hessian"], "--linear=dual needs"),
         (["--linear=dual", "--algorithm=released_imaml"], "--linear=dual needs"),
+        (["--first_inner_steps=17"], "expected at most --inner.steps=16"),
+        (["--first_inner_steps=-1"], "--first_inner_steps=-1: expected 0 or more"),
+        (["--growth_steps=0"], "--growth_steps=0: expected 1 or more"),
+        (["--first_inner_steps=2", "--algorithm=supervised"], "is for algorithms that adapt"),
         (["--model.dtype=mixed_float16"], "is for --adapt=head"),
         (["--algorithm=supervised"], "supervised needs --model.classes"),
         (["--model.classes=20"], "are for --algorithm=supervised"),
@@ -183,7 +187,7 @@ def test_importing_a_trainer_defines_nothing():
 def test_help_shows_every_flag(program, capsys):
     for chosen in (["--data=sinusoid"], ["--inner=newton_cg", "--wrapper=self_training"]):
         shown = help_text.text(program.PROGRAM, ["--help", *chosen])
-        assert len(shown.splitlines()) <= 82
+        assert len(shown.splitlines()) <= 84
         assert max(map(len, shown.splitlines())) <= 100
         arguments = parsing.own_arguments(program.PROGRAM)
         for name in ("run_dir", "data", "data_dir", "inner.steps", "distribution", *arguments):
