@@ -69,7 +69,7 @@ RUNS: dict[str, Run] = {
         (*_MAML, "--algorithm=maml", "--algorithm.first_order", *_POOLED),
     ),
     "omniglot_20way_1shot/maml_pooled": Run(
-        "omniglot_20way_1shot", 1400, (*_MAML, "--algorithm=maml", *_POOLED)
+        "omniglot_20way_1shot", 800, (*_MAML, "--algorithm=maml", *_POOLED)
     ),
     "omniglot_20way_1shot/newton_cg_pooled": Run(
         "omniglot_20way_1shot", 1400, (*_NEWTON, *_POOLED)
