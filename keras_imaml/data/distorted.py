@@ -6,15 +6,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_imaml._utils.validation import check_choice, check_number
-from keras_imaml.data.streams import (
-    Endless,
-    random_keys,
-    split_key,
-    stream_of_episodes,
-    uniform,
-)
-from keras_imaml.data.unequal import UnequalTasks
+from keras_imaml._utils.validation import check_choice, check_integer, check_number
+from keras_imaml.data.changed import changed
+from keras_imaml.data.streams import random_keys, split_key, uniform
 
 # By Keras' names.
 _EDGES = {"empty": "constant", "reflected": "reflect"}
@@ -87,24 +81,17 @@ def distorted(
     def change(element: Any, key: tf.Tensor) -> Any:
         (support_x, *support), (query_x, *query) = element
         support_key, query_key = split_key(key, 2)
-        return (changed(support_x, support_key), *support), (changed(query_x, query_key), *query)
+        support_x, query_x = redrawn(support_x, support_key), redrawn(query_x, query_key)
+        return (support_x, *support), (query_x, *query)
 
-    def changed(images: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
+    def redrawn(images: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
         places, colors = (key, key) if light == 0 else split_key(key, 2)
         moved = distort(images, places, angle, zoom, shift, mirror, edges)
         return moved if light == 0 else relit(moved, colors, light)
 
-    if isinstance(tasks, UnequalTasks):
-        key_of, skipped = random_keys(seed, "distorted"), start - tasks.start
-        return tasks.changed(lambda element, number: change(element, key_of(number + skipped)))
-    keys = stream_of_episodes(lambda key: key, seed, "distorted", start)
-    tasks_and_keys = tf.data.Dataset.zip(tasks, keys)
-    episodes = Endless(
-        tasks_and_keys.map(change, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    )
-    episodes.classes = getattr(tasks, "classes", None)
-    episodes.way = getattr(tasks, "way", None)
-    return episodes
+    key_of = random_keys(seed, "distorted")
+    start = check_integer("start", start, 0)
+    return changed(tasks, lambda element, number: change(element, key_of(number)), start)
 
 
 def distort(

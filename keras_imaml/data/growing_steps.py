@@ -5,8 +5,7 @@ from typing import Any
 import tensorflow as tf
 
 from keras_imaml._utils.validation import check_integer
-from keras_imaml.data.streams import Endless, counted, without_autograph
-from keras_imaml.data.unequal import UnequalTasks
+from keras_imaml.data.changed import changed
 
 
 def with_growing_steps(
@@ -53,12 +52,4 @@ def with_growing_steps(
         steps = first + (last - first) * tf.minimum(number, growth) // growth
         return (*element, tf.cast(steps, tf.int32))
 
-    if isinstance(tasks, UnequalTasks):
-        skipped = start - tasks.start
-        return tasks.changed(lambda element, number: with_steps(element, number + skipped))
-    numbers = counted(lambda number: number, start)
-    numbered = tf.data.Dataset.zip(tasks, numbers)
-    episodes = Endless(numbered.map(without_autograph(with_steps)))
-    episodes.classes = getattr(tasks, "classes", None)
-    episodes.way = getattr(tasks, "way", None)
-    return episodes
+    return changed(tasks, with_steps, start)
