@@ -11,12 +11,13 @@ from trainers.components import CHOICES, has_linear
 
 WIDTH = 100
 _COLUMN = 39  # where the help of a flag begins
+_RARE = ("first_inner_steps", "growth_steps")  # lines of their own with --helpfull alone
 _GROUPS = {
     "run": ("features", "steps_per_epoch", "seed"),
     "data": ("data_dir", "training_way", "distort", "tasks_per_step", "tasks_per_chunk"),
     "model": ("views", "view_size"),
     "algorithm": ("adapt", "transductive", "learned_loss"),
-    "inner": ("first_inner_steps", "growth_steps"),
+    "inner": _RARE,
     "linear": (),
     "outer": (),
 }
@@ -45,22 +46,27 @@ def text(program: Program, argv: Sequence[str] = ()) -> str:
             "constructor's arguments. --helpfull shows those that are not chosen, too.",
         ]
     for group, names in _GROUPS.items():
-        lines += [f"{group}:"]
+        rare = [] if full else [name for name in names if name in _RARE]
+        lines += [f"{group} ({_see_all(rare)}):" if rare else f"{group}:"]
         if group == "run":
             lines += _lines([parsing.RUN_DIR], full)
             lines += _lines([a for a in arguments.values() if a.name in ("steps", "verbose")], full)
         parts = {"algorithm": ("algorithm", "wrapper")}.get(group, (group,))
         for part in (p for p in parts if p in CHOICES):
             lines += _component(part, chosen, full)
-        lines += _lines((parsing.PLAIN[name] for name in names), full)
+        lines += _lines((parsing.PLAIN[name] for name in names if name not in rare), full)
     lines += [f"{program.group}:"]
     lines += _lines((a for a in arguments.values() if a.name not in ("steps", "verbose")), full)
     if full:
         lines += ["machine:"]
         lines += _lines([*parsing.MACHINE.values(), parsing.DEBUG], full)
     else:
-        lines += [f"  --{' --'.join([*parsing.MACHINE, 'debug'])}: see --helpfull"]
+        lines += [f"  {_see_all([*parsing.MACHINE, 'debug'])}"]
     return "\n".join(lines)
+
+
+def _see_all(names: Iterable[str]) -> str:
+    return f"--{' --'.join(names)}: see --helpfull"
 
 
 def _component(part: str, chosen: dict[str, str], full: bool) -> Iterator[str]:
