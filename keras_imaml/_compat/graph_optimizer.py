@@ -1,4 +1,4 @@
-"""Graphs without the temporary variables that TensorFlow's optimizer puts in the place of sums.
+"""How TensorFlow optimizes the graphs of learners: in one round, without temporary variables.
 
 Where a step needs much memory, the optimizer adds up the terms of a sum in a temporary variable. In
 a loop the last, empty iteration makes such a variable, too, and nothing deletes it. The next step
@@ -24,28 +24,24 @@ except (ImportError, AttributeError):  # a private interface of TensorFlow: do w
 
 
 @contextlib.contextmanager
-def sums_left_alone() -> Iterator[None]:
-    """Within it, graphs that this thread traces or calls have no temporary variables for sums."""
+def learner_graphs() -> Iterator[None]:
+    """Within it, this thread traces and calls graphs that are optimized so."""
     if context is None:
         yield
         return
     owner = context.context()
     outer = owner.function_call_options
-    owner.function_call_options = _changed(outer)
+    options = copy.copy(outer)
+    options.config_proto_serialized = _config(outer.config_proto_serialized)
+    owner.function_call_options = options
     try:
         yield
     finally:
         owner.function_call_options = outer
 
 
-def _changed(options: Any) -> Any:
-    changed = copy.copy(options)
-    changed.config_proto_serialized = _without_temporary_variables(options.config_proto_serialized)
-    return changed
-
-
 @functools.cache
-def _without_temporary_variables(serialized: bytes) -> Any:
+def _config(serialized: bytes) -> Any:
     config = config_pb2.ConfigProto.FromString(serialized)
     rewriting = config.graph_options.rewrite_options
     rewriting.memory_optimization = rewriter_config_pb2.RewriterConfig.NO_MEM_OPT

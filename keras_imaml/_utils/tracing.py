@@ -12,7 +12,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from keras_imaml._compat.graph_optimizer import sums_left_alone
+from keras_imaml._compat.graph_optimizer import learner_graphs
 from keras_imaml._compat.shared_constants import shared_constants
 
 _MANY = 8  # traces of one function: sizes need two, ranks and dtypes of tasks are few
@@ -31,7 +31,7 @@ class Traced:
         self._lock = threading.RLock()
 
     def __call__(self, *arguments: Any) -> Any:
-        with sums_left_alone():
+        with learner_graphs():
             return self.get_concrete_function(*arguments)(*arguments)
 
     def get_concrete_function(self, *arguments: Any) -> Any:

@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from keras_imaml._compat.datasets import element_spec
-from keras_imaml._compat.graph_optimizer import sums_left_alone
+from keras_imaml._compat.graph_optimizer import learner_graphs
 from keras_imaml._compat.keras_attributes import compiled_loss, compiled_metrics, given_metrics
 from keras_imaml._compat.keras_graph import output_spec
 from keras_imaml._compat.symbolic_build import NotBuiltFromData
@@ -119,7 +119,7 @@ class StepFunctions(NotBuiltFromData, ModelMixin):
                 if spec is not None:
                     with self.distribute_strategy.scope():
                         self._build_metrics(spec)
-            with sums_left_alone():
+            with learner_graphs():
                 logs = function(iterator)
             self.first_step.check()
             return logs

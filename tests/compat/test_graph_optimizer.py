@@ -47,9 +47,9 @@ def test_options_of_the_caller_come_back():
         return graph_optimizer.context.context().function_call_options.config_proto_serialized
 
     before = options()
-    with graph_optimizer.sums_left_alone():
+    with graph_optimizer.learner_graphs():
         inner_options = options()
-        with pytest.raises(ZeroDivisionError), graph_optimizer.sums_left_alone():
+        with pytest.raises(ZeroDivisionError), graph_optimizer.learner_graphs():
             raise ZeroDivisionError
         assert options() == inner_options != before
     assert options() == before
