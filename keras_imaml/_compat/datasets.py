@@ -4,6 +4,8 @@ Tested with TensorFlow 2.20 and 2.21. Without the private parts, Python raises a
 when a data set is made.
 """
 
+import itertools
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import tensorflow as tf
@@ -25,10 +27,17 @@ class WrappedDataset(tf.data.Dataset):
         return self._dataset.element_spec
 
 
-def element_spec(iterator: Any) -> Any:
-    """The spec of the elements that one replica gets, or None if it is unknown."""
-    spec = getattr(iterator, "element_spec", None)
-    return tf.nest.map_structure(lambda part: getattr(part, "_value_specs", (part,))[0], spec)
+def peeked(iterator: Any) -> tuple[Any, Iterator[Any]]:
+    """The spec of the elements that one replica gets, and an iterator with all of them.
+
+    The methods `*_on_batch` of Keras give a generator, whose element is its own spec.
+    """
+    if isinstance(iterator, Generator):
+        element = next(iterator)
+        return element, itertools.chain([element], iterator)
+    spec = iterator.element_spec
+    one = tf.nest.map_structure(lambda part: getattr(part, "_value_specs", (part,))[0], spec)
+    return one, iterator
 
 
 def sources(dataset: tf.data.Dataset) -> list[tf.data.Dataset]:

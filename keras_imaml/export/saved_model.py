@@ -17,6 +17,7 @@ from keras_imaml._utils.keras_losses import (
     takes_logits,
 )
 from keras_imaml._utils.outputs import losses_of_outputs, output_keys
+from keras_imaml._utils.tracing import Traced
 from keras_imaml._utils.validation import check_compiled, check_folder_name
 
 
@@ -87,9 +88,9 @@ def export_learner(
         return _named_outputs(learner, learner.model(x, training=False))
 
     def adapt_and_predict(
-        support_x: Any, support_y: Any, query_x: Any, weights: Any = None
+        support_x: Any, support_y: Any, query_x: Any, *weights: Any
     ) -> dict[str, tf.Tensor]:
-        solution, outputs = learner.solve(support_x, support_y, query_x, weights)
+        solution, outputs = learner.solve(support_x, support_y, query_x, *weights)
         return {
             **_named_outputs(learner, outputs),
             "adapted": solution.valid[0],
@@ -109,30 +110,45 @@ def export_learner(
     weights = tf.TensorSpec([None], learner.parameters.dtype, "sample_weight")
     if learner.learned_loss is None:
         specs = [support_x, target_spec or _targets(learner), query_x]
+        graph, weighted_graph = _graphs(adapt_and_predict, specs, weights, sample_weight)
 
         def adapt(support_x: Any, support_y: Any, query_x: Any) -> dict[str, tf.Tensor]:
-            return adapt_and_predict(support_x, support_y, query_x)
+            return graph(support_x, support_y, query_x)
 
         def adapt_weighted(
             support_x: Any, support_y: Any, query_x: Any, sample_weight: Any
         ) -> dict[str, tf.Tensor]:
-            return adapt_and_predict(support_x, support_y, query_x, sample_weight)
+            return weighted_graph(support_x, support_y, query_x, sample_weight)
 
     else:
         specs = [support_x, query_x]
+        graph, weighted_graph = _graphs(
+            lambda x, query_x, *weights: adapt_and_predict(x, (), query_x, *weights),
+            *(specs, weights, sample_weight),
+        )
 
         def adapt(support_x: Any, query_x: Any) -> dict[str, tf.Tensor]:  # type: ignore[misc]
-            return adapt_and_predict(support_x, (), query_x)
+            return graph(support_x, query_x)
 
         def adapt_weighted(  # type: ignore[misc]
             support_x: Any, query_x: Any, sample_weight: Any
         ) -> dict[str, tf.Tensor]:
-            return adapt_and_predict(support_x, (), query_x, sample_weight)
+            return weighted_graph(support_x, query_x, sample_weight)
 
     archive.add_endpoint("adapt_and_predict", adapt, specs)
     if sample_weight:
         archive.add_endpoint("adapt_and_predict_weighted", adapt_weighted, [*specs, weights])
     archive.write_out(filepath, verbose=verbose is None or verbose)
+
+
+def _graphs(function: Any, specs: Any, weights: tf.TensorSpec, weighted: bool) -> list[Any]:
+    """Without and with weights of examples. TensorFlow traces an endpoint again as it saves it.
+
+    An endpoint that calls a graph takes no time to trace.
+    """
+    arguments = [specs, [*specs, weights]] if weighted else [specs]
+    graphs = [Traced(function).get_concrete_function(*each) for each in arguments]
+    return graphs if weighted else [*graphs, None]
 
 
 def _check_format(name: str) -> None:

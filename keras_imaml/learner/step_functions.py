@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_imaml._compat.datasets import element_spec
+from keras_imaml._compat.datasets import peeked
 from keras_imaml._compat.graph_optimizer import learner_graphs
 from keras_imaml._compat.keras_attributes import compiled_loss, compiled_metrics, given_metrics
 from keras_imaml._compat.keras_graph import output_spec
@@ -115,10 +115,9 @@ class StepFunctions(NotBuiltFromData, ModelMixin):
             losses = self._objectives.outer_loss, self._objectives.inner_loss
             parts = (*(loss.compiled for loss in losses), compiled_metrics(self))
             if not all(part is None or part.built for part in parts):
-                spec = element_spec(iterator)
-                if spec is not None:
-                    with self.distribute_strategy.scope():
-                        self._build_metrics(spec)
+                spec, iterator = peeked(iterator)
+                with self.distribute_strategy.scope():
+                    self._build_metrics(spec)
             with learner_graphs():
                 logs = function(iterator)
             self.first_step.check()

@@ -258,6 +258,15 @@ def test_variables_are_written_once(tmp_path):
     assert size <= learner.model.count_params() + 10
 
 
+@pytest.mark.parametrize("sample_weight", [False, True])
+def test_each_adaptation_is_traced_once(tmp_path, monkeypatch, sample_weight):
+    learner = learners.compiled(ki.models.MLP(3, (4,), (2,)))
+    adapt, traces = ki.IMAML.adapt, []
+    monkeypatch.setattr(ki.IMAML, "adapt", lambda *arguments: traces.append(1) or adapt(*arguments))
+    learner.export(tmp_path / "served", verbose=False, sample_weight=sample_weight)
+    assert len(traces) == 1 + sample_weight
+
+
 @pytest.mark.slow
 def test_later_training_does_not_reach_it(tmp_path):
     learner, served_model = perceptron("mse", tmp_path)

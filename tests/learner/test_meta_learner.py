@@ -136,12 +136,20 @@ def test_a_step_is_traced_once(monkeypatch):
             traces["test"] += 1
             return super().test_step(data)
 
-    learner = Counting(perceptron(), learners.imaml())
-    learner.compile(optimizer="adam", loss=learners.cross_entropy())
+    def counting():
+        learner = Counting(perceptron(), learners.imaml())
+        learner.compile(optimizer="adam", loss=learners.cross_entropy(), metrics=["accuracy"])
+        return learner
+
+    learner = counting()
     settings = {"validation_data": data(), "validation_steps": 2, **FIT}
     learner.fit(data(), steps_per_epoch=3, epochs=3, **settings)
     learner.fit(data(), steps_per_epoch=3, epochs=2, **settings)
     assert traces == {"train": 1, "test": 1}
+    for method in ("train_on_batch", "test_on_batch"):
+        for _ in range(2):
+            getattr(counting(), method)(*vectors())
+    assert traces == {"train": 3, "test": 3}
 
 
 @pytest.mark.slow
