@@ -32,7 +32,7 @@ def tasks_of(count):
     """A finite number of tasks, the last meta-batch of which may be small."""
     import keras_imaml as ki
 
-    tasks = ki.data.glyphs("train", way=5, shot=1, query=3).take(count).batch(8)
+    tasks = ki.data.glyphs("train", way=5, shot=1, query=3, classes=20, image_size=14).take(count).batch(8)
     return tasks.apply(tf.data.experimental.assert_cardinality(-(-count // 8)))
 
 
@@ -48,13 +48,13 @@ def main(output, kind, replicas, index="0", *ports):
     with strategy.scope():
         # Masks of dropout are those of the tasks, wherever they are.
         network = keras.Sequential(
-            [keras.Input((784,)), keras.layers.Dense(4, "softplus")]
+            [keras.Input((196,)), keras.layers.Dense(4, "softplus")]
             + [keras.layers.Dropout(0.4), keras.layers.Dense(5)]
         )
         drawing = ki.MetaLearner(network, learners.imaml())
         learner = learners.compiled(
             # Rounding grows where a ReLU has its kink, however tasks are spread.
-            learners.small(4, 5, (28, 28, 1), activation="softplus", blocks=2),
+            learners.small(4, 5, (14, 14, 1), activation="softplus", blocks=1),
             learners.imaml(
                 proximal_strength=ki.ProximalStrength(1.0, learned=True), linear=ki.linear.Dual()
             ),
@@ -71,7 +71,7 @@ def main(output, kind, replicas, index="0", *ports):
     first = learner.fit(large_set, verbose=0).history
     history = learner.fit(small_set, verbose=0).history
     result = learner.evaluate(small_set, verbose=0, return_dict=True)
-    flat = lambda pair: (tf.reshape(pair[0], [-1, pair[0].shape[1], 784]), pair[1])  # noqa: E731
+    flat = lambda pair: (tf.reshape(pair[0], [-1, pair[0].shape[1], 196]), pair[1])  # noqa: E731
     flat_set = small_set.map(lambda s, q: (flat(s), flat(q)))
     drawn_result = drawing.evaluate(flat_set, verbose=0, return_dict=True)
     drawn_history = drawing.fit(flat_set, epochs=2, verbose=0).history

@@ -1,14 +1,13 @@
 """The figure of the paper: errors below the theory's bounds, and the cost of one point."""
 
 import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
 from benchmarks.cost import meta_gradient as cost
 from benchmarks.paper import regression
+from tests import programs
 
 ROOT = pathlib.Path(__file__).parents[1]
 GRID = (1, 24, 96, 400)
@@ -76,12 +75,7 @@ def test_few_linear_steps_leave_an_error(rows):
     ],
 )
 def test_wrong_flags_are_refused(program, flag, complaint):
-    process = subprocess.run(
-        [sys.executable, "-m", f"benchmarks.{program}", flag],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-    )
+    process = programs.run(["-m", f"benchmarks.{program}", flag], cwd=ROOT)
     assert process.returncode != 0
     assert complaint in process.stdout + process.stderr
 

@@ -15,6 +15,7 @@ import tensorflow as tf
 from benchmarks.accuracy import equal_budget, keep_run, kept_runs, tables
 from benchmarks.accuracy.published import ROWS
 from benchmarks.accuracy.recipe_lines import Line
+from tests import programs
 
 SETTINGS = {"dataset": "omniglot", "way": 20, "shot": 1, "transductive": True, "inner_steps": 5}
 SETTINGS |= {"inner_solver": "newton_cg"}  # by the names that runs of old times have
@@ -154,9 +155,9 @@ def test_the_documents_hold_the_tables_of_the_kept_runs():
 @pytest.mark.slow
 def test_the_program_draws_the_kept_runs_and_what_others_published(tmp_path):
     pyplot = pytest.importorskip("matplotlib.pyplot")
-    command = [sys.executable, "-m", "benchmarks.accuracy.tables", "--documents="]
+    command = ["-m", "benchmarks.accuracy.tables", "--documents="]
     root = pathlib.Path(__file__).parents[1]
-    subprocess.run([*command, f"--plots={tmp_path}"], check=True, cwd=root)
+    programs.run([*command, f"--plots={tmp_path}"], check=True, cwd=root)
     for name in ("forest.png", "learning_curves.png", "robustness.png"):
         drawn, kept = (pyplot.imread(path / name) for path in (tmp_path, root / tables.PLOTS))
         assert drawn.shape == kept.shape
@@ -270,7 +271,7 @@ def test_a_run_is_kept_with_the_results_of_those_that_it_began_with(tmp_path):
         (folder / "result.json").write_text(json.dumps(result))
     (run / "flags.txt").write_text(f"--data_dir=data\n--features={before}\n--way=20\n")
     flags = [f"--run_dir={run}", f"--runs={tmp_path / 'kept'}", "--recipe=head"]
-    subprocess.run([sys.executable, "-m", "benchmarks.accuracy.keep_run", *flags], check=True)
+    programs.run(["-m", "benchmarks.accuracy.keep_run", *flags], check=True)
     kept = tmp_path / "kept" / "head" / "3"
     assert (kept / "flags.txt").read_text() == "--features=before\n--way=20\n"
     results = [json.loads((kept / keep_run.FEATURES.format(n)).read_text()) for n in (1, 2)]

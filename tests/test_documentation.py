@@ -15,6 +15,7 @@ import tensorflow as tf
 
 import keras_imaml as ki
 from docs.notebooks import GUIDES, notebook
+from tests import programs
 
 ROOT = pathlib.Path(__file__).parents[1]
 NAMES = sorted(path.stem for path in GUIDES.glob("*.py"))
@@ -100,9 +101,7 @@ def test_the_picture_of_the_readme_is_drawn(tmp_path, published_data):
     pytest.importorskip("PIL")
     file = tmp_path / "hero.png"
     arguments = [f"--data_dir={published_data}", f"--output={file}"]
-    subprocess.run(
-        [sys.executable, "-m", "benchmarks.pictures.hero", *arguments], cwd=ROOT, check=True
-    )
+    programs.run(["-m", "benchmarks.pictures.hero", *arguments], cwd=ROOT, check=True)
     picture, expected = (
         tf.io.decode_png(path.read_bytes())
         for path in (file, ROOT / "docs" / "images" / "hero.png")

@@ -1,11 +1,8 @@
 """Every example in a docstring, and every block of Python in the documentation, runs as it is."""
 
 import ast
-import os
 import pathlib
 import re
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -14,6 +11,7 @@ import tensorflow as tf
 
 import keras_imaml as ki
 from keras_imaml.data.glyphs import render
+from tests import programs
 
 ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = pathlib.Path(ki.__file__).parent  # of a wheel, perhaps
@@ -133,8 +131,7 @@ def folder(tmp_path, monkeypatch):
 @pytest.mark.parametrize("code", list(parameters()))
 def test_example(code, folder):
     if any(text in code for text in FIRST_OF_ALL):
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        subprocess.run([sys.executable, "-c", IMPORTS + code], check=True, env=environment)
+        programs.run(["-c", IMPORTS + code], check=True)
     else:
         exec(code, {"keras": keras, "tf": tf, "ki": ki, "np": np})
 

@@ -4,8 +4,6 @@ import json
 import pathlib
 import re
 import shutil
-import subprocess
-import sys
 import zipfile
 
 import keras
@@ -14,6 +12,7 @@ import pytest
 from packaging.version import Version
 
 import keras_imaml as ki
+from tests import programs
 
 KEPT = pathlib.Path(__file__).parent / "kept"
 with zipfile.ZipFile(KEPT / "learner.keras") as archive:
@@ -54,8 +53,8 @@ def test_an_adapted_model_loads_without_this_package(expected):
 @pytest.mark.slow
 def test_a_run_folder_is_evaluated(tmp_path):
     shutil.copytree(KEPT / "run", tmp_path / "run")
-    command = [sys.executable, "-m", "trainers.evaluate", f"--run_dir={tmp_path / 'run'}"]
-    result = subprocess.run([*command, "--tasks=600"], capture_output=True, text=True, check=True)
+    command = ["-m", "trainers.evaluate", f"--run_dir={tmp_path / 'run'}"]
+    result = programs.run([*command, "--tasks=600"], check=True)
     kept = json.loads((KEPT / "run" / "result.json").read_text(encoding="utf-8"))
     loss = float(re.search(r"query loss ([\d.]+)", result.stdout)[1])
     assert loss == pytest.approx(kept["loss"], abs=1e-3)

@@ -165,7 +165,7 @@ def test_a_task_that_overflows_leaves_what_all_tasks_share_untouched(run, settin
         np.testing.assert_allclose(gradient, expected, rtol=1e-8, atol=1e-12)
 
 
-@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize("recompute", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_adam_equals_finite_differences_where_gradients_are_zero_too(recompute):
     problem = problems.LinearRegression(size=3)
     mask = np.array([1.0, 1.0, 0.0])  # the last weight moves nothing, and its gradient is zero

@@ -42,7 +42,8 @@ def no_warning():
 
 # On processors convolutions of float64 take another path.
 CONVOLUTIONS = [name for name in VECTORIZED if "conv" in name or "_1d" in name or "_2d" in name]
-QUICK = [(name, "float32") for name in VECTORIZED if name != "bidirectional"]
+RECURRENT = ("bidirectional", "gru", "simple_rnn")  # slow to trace, as "lstm" is
+QUICK = [(name, "float32") for name in VECTORIZED if name not in RECURRENT]
 QUICK += [("conv_2d", "float64"), ("depthwise_2d", "float64"), ("max_pooling_2d", "float64")]
 
 
@@ -69,7 +70,7 @@ def test_layers_that_do_not_adapt_are_vectorized_too(name):
         check(graph, model, x, "float32", adapt=[model.layers[1].name, model.layers[-1].name])
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("dtype", ["float64", pytest.param("float32", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", LOOPS)
 def test_what_cannot_be_vectorized_is_correct_and_named(name, dtype):
     model = network_around(name, dtype)
@@ -91,7 +92,11 @@ def test_the_warning_is_given_once(recwarn):
 
 @pytest.mark.filterwarnings("ignore:.*one task after the other")
 @pytest.mark.parametrize(
-    "name", ["conv_1d", "transposed_2d", "depthwise_2d", "embedding", "conv_3d"]
+    "name",
+    [
+        *("conv_1d", "transposed_2d", "embedding"),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("depthwise_2d", "conv_3d")),
+    ],
 )
 def test_products_with_the_hessian_equal_finite_differences(name):
     if name == "embedding":
@@ -113,7 +118,7 @@ def words_of_tasks():
     return tf.constant(rng.integers(0, 7, size=(TASKS, EXAMPLES, 5)).astype("int32"))
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("dtype", ["float64", pytest.param("float32", marks=pytest.mark.slow)])
 def test_embeddings_of_words(dtype):
     with no_warning():
         check(graph, embedding(dtype), words_of_tasks(), dtype)

@@ -124,7 +124,7 @@ MODELS = [
 ]
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("dtype", ["float64", pytest.param("float32", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("build", MODELS)
 def test_models_equal_task_by_task_evaluation(build, dtype):
     check(graph, build(dtype), inputs_of_tasks(dtype), dtype)
@@ -208,7 +208,7 @@ def test_one_evaluation_after_the_other_has_the_same_dropout():
 
 
 @pytest.mark.filterwarnings("ignore:.*one task after the other")
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("dtype", ["float64", pytest.param("float32", marks=pytest.mark.slow)])
 def test_unknown_numbers_of_examples_and_tasks(dtype):
     model = normalized(dtype)
     parameters = Parameters(model)

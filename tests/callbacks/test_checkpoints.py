@@ -84,7 +84,7 @@ def test_saving_twice_at_one_step_writes_once(tmp_path):
     [
         {"hidden": (9,)},
         pytest.param({"hidden": (8, 8)}, marks=pytest.mark.slow),
-        {"optimizer": "sgd"},
+        pytest.param({"optimizer": "sgd"}, marks=pytest.mark.slow),
     ],
 )
 def test_a_checkpoint_of_another_learner_is_refused(tmp_path, arguments):

@@ -29,6 +29,7 @@ def test_a_second_step_of_large_tasks_runs(learner_and_tasks):
     assert losses[1] < losses[0]
 
 
+@pytest.mark.slow
 def test_a_second_call_of_a_traced_function_runs(learner_and_tasks):
     learner, tasks = learner_and_tasks
 

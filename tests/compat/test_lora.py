@@ -82,7 +82,7 @@ def low_rank_weights_of_float64(monkeypatch):
     "adapt",
     [
         is_lora,
-        "head",
+        pytest.param("head", marks=pytest.mark.slow),
         pytest.param(["norm_1", "norm_2"], marks=pytest.mark.slow),
         pytest.param(["attention", "head"], marks=pytest.mark.slow),
     ],

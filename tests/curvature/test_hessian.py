@@ -68,10 +68,8 @@ def test_is_the_same_eagerly(kind):
     np.testing.assert_allclose(eager_product, graph_product, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize(
-    "downsample",
-    ["stride", *(pytest.param(name, marks=pytest.mark.slow) for name in ("average", "max"))],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("downsample", ["stride", "average", "max"])
 def test_conv4_equals_finite_differences(downsample):
     settings = {} if downsample == "stride" else {"activation": "gelu"}
     problem = networks.conv4(downsample, **settings)

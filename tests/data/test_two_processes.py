@@ -1,9 +1,8 @@
 """Processes that prepare the same data set at the same time do it once, and all read it."""
 
-import subprocess
-import sys
-
 import pytest
+
+from tests.programs import Program
 
 PREPARE = """
 import os, sys, time
@@ -38,12 +37,7 @@ print("read", sorted(pool.examples[:, 0, 0, 0].tolist()), flush=True)
 
 
 def start(folder, *arguments):
-    return subprocess.Popen(
-        [sys.executable, "-c", PREPARE, str(folder), *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    return Program(["-c", PREPARE, folder, *arguments])
 
 
 @pytest.mark.slow

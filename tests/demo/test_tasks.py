@@ -22,9 +22,8 @@ def adapted():
     return task
 
 
-@pytest.mark.parametrize(
-    "name", ["ring", *(pytest.param(n, marks=pytest.mark.slow) for n in ("cross", "bar"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["ring", "cross", "bar"])
 def test_a_figure_is_told_at_another_place_and_size(adapted, name):
     query = canvas(moved(FIGURES[name], scale=0.8, right=0.2, down=-0.1))
     answer = adapted.answer(adapted.drawing(query))
@@ -115,6 +114,7 @@ def test_a_drawing_is_centered_with_ink_one(invert):
         assert abs((line[0] + line[-1]) / 2 - 15.5) <= 1 and 9 <= np.ptp(line) + 1 <= 12
 
 
+@pytest.mark.slow
 def test_a_wave_is_fitted_and_lambda_holds_the_weights():
     x = np.linspace(-4, 4, 8)
     points = list(zip(x, 2 * np.sin(x - 1), strict=True))

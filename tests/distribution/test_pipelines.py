@@ -1,8 +1,5 @@
 """Cores that work on tasks of their own. Threads are set once a process, so most of it is apart."""
 
-import subprocess
-import sys
-
 import keras
 import numpy as np
 import pytest
@@ -10,7 +7,7 @@ import tensorflow as tf
 
 import keras_imaml as ki
 from keras_imaml.distribution.pipelines import pipelines
-from tests import learners
+from tests import learners, programs
 
 IN_PIPELINES = """
 import sys
@@ -42,7 +39,7 @@ def trained():
 def test_training_in_pipelines_is_training(tmp_path, in_double_precision):
     """In double precision: in single, rounding may choose another side of a ReLU's kink."""
     file = tmp_path / "parallel.npz"
-    subprocess.run([sys.executable, "-c", IN_PIPELINES, file], check=True)
+    programs.run(["-c", IN_PIPELINES, file], check=True)
     result = np.load(file)
     for name, expected in trained().items():
         np.testing.assert_allclose(result[name], expected, rtol=1e-8, atol=1e-10)

@@ -2,7 +2,6 @@
 
 import socket
 import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -12,15 +11,11 @@ import tensorflow as tf
 import keras_imaml as ki
 from keras_imaml.distribution import replicas
 from tests import learners, on_replicas
+from tests.programs import Program
 
 
 def start(*arguments):
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.on_replicas", *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    return Program(["-m", "tests.on_replicas", *arguments], stderr=subprocess.STDOUT)
 
 
 def wait(process):

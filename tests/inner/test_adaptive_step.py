@@ -89,7 +89,8 @@ def test_it_ends_as_low_as_the_best_of_many_fixed_step_sizes():
     assert ends(GradientDescent(16)) < 1.1 * np.nanmin(fixed)
 
 
-@pytest.mark.parametrize("recompute", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("recompute", [False, True])
 def test_maml_differentiates_the_step_sizes_too(recompute):
     problem = problems.LinearRegression()
     algorithm = ki.MAML(GradientDescent(4), proximal_strength=0.3, recompute=recompute)

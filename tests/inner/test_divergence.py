@@ -76,6 +76,9 @@ EXPLODING = {  # the support loss ends between 1e8 and 1e30
 }
 
 
+QUICK = ("imaml", "imaml, adam", "maml", "fomaml", "reptile", "released")
+
+
 LAST_STEP = {  # of two steps, the second one diverges
     "maml": lambda inner: ki.MAML(inner),
     "maml, recomputed": lambda inner: ki.MAML(inner, recompute=True),
@@ -98,7 +101,9 @@ class Leap(ki.inner.GradientDescent):
         return rule._replace(update=update)
 
 
-@pytest.mark.parametrize("name", LAST_STEP)
+@pytest.mark.parametrize(
+    "name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in LAST_STEP]
+)
 def test_a_last_step_that_explodes_is_seen(name):
     learner, data = regression(LAST_STEP[name](Leap(3, 0.01))), batch()
     before = learner.get_weights()
@@ -125,7 +130,9 @@ def batch(scale=1.0):
     return (x, y), (q, z)
 
 
-@pytest.mark.parametrize("name", EXPLODING)
+@pytest.mark.parametrize(
+    "name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in EXPLODING]
+)
 def test_finite_explosions_are_bad_tasks(name):
     learner, data = regression(EXPLODING[name]()), batch()
     before = learner.get_weights()

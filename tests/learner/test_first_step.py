@@ -11,6 +11,7 @@ import tensorflow as tf
 import keras_imaml as ki
 from benchmarks.cost.tracing import learner_of
 from keras_imaml.learner.first_step import half_precision
+from tests import programs
 from tests.batching import keras_layers, random_layers
 from tests.curvature.slopes import rounded_value, stopped_slope, straight_slope
 from tests.refusals import GEOMETRIC
@@ -186,10 +187,7 @@ for function in (tf.sin, stopped_slope):
     except ValueError as error:
         print("'net/mine'" in str(error))
 """
-    import subprocess
-    import sys
-
-    process = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    process = programs.run(["-c", program])
     assert process.stdout.split() == ["fine", "True"], process.stderr[-2000:]
 
 

@@ -71,7 +71,7 @@ def ridge_slopes(learner, problem):
     return learner.algorithm.meta_gradient(objective, learner.trainable_variables)
 
 
-@pytest.mark.parametrize("penalties", [None, True])
+@pytest.mark.parametrize("penalties", [True, pytest.param(None, marks=pytest.mark.slow)])
 def test_a_learned_decay_of_ridge_regression_has_the_closed_form(penalties):
     problem, head, learner = ridge(penalties)
     theta, decay, strength = np.ravel(head.kernel), np.exp(float(head.log_decay)), 0.5

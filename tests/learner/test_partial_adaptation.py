@@ -1,21 +1,17 @@
 """The benchmark of parts of a transformer, on a tiny one."""
 
-import subprocess
-import sys
-
 import pytest
 
 from benchmarks.machine import ROOT
+from tests import programs
 
 TINY = ["--blocks=1", "--width=64", "--vocabulary=50", "--length=4", "--inner_steps=1"]
 
 
 @pytest.mark.slow
 def test_every_part_is_measured():
-    command = [sys.executable, "-m", "benchmarks.cost.partial_adaptation", *TINY, "--repeats=1"]
-    process = subprocess.run(
-        [*command, "--adapt=head,lora_merged"], cwd=ROOT, capture_output=True, text=True
-    )
+    command = ["-m", "benchmarks.cost.partial_adaptation", *TINY, "--repeats=1"]
+    process = programs.run([*command, "--adapt=head,lora_merged"], cwd=ROOT)
     assert process.returncode == 0, process.stderr
     lines = [line for line in process.stdout.splitlines() if line.startswith("| ")]
     rows = [line.split("|")[1:-1] for line in lines[1:]]
@@ -28,15 +24,13 @@ def test_every_part_is_measured():
 @pytest.mark.slow
 def test_a_backbone_of_keras_hub_adapts():
     pytest.importorskip("keras_hub")
-    command = [sys.executable, "-m", "benchmarks.cost.partial_adaptation", *TINY, "--repeats=1"]
-    process = subprocess.run(
-        [*command, "--adapt=norm", "--encoder=keras_hub"], cwd=ROOT, capture_output=True, text=True
-    )
+    command = ["-m", "benchmarks.cost.partial_adaptation", *TINY, "--repeats=1"]
+    process = programs.run([*command, "--adapt=norm", "--encoder=keras_hub"], cwd=ROOT)
     assert process.returncode == 0, process.stderr
     assert "| norm |" in process.stdout
 
 
 def test_unknown_parts_are_refused():
-    command = [sys.executable, "-m", "benchmarks.cost.partial_adaptation", "--adapt=feet"]
-    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    command = ["-m", "benchmarks.cost.partial_adaptation", "--adapt=feet"]
+    process = programs.run(command, cwd=ROOT)
     assert process.returncode != 0 and "Received: ['feet']" in process.stdout + process.stderr

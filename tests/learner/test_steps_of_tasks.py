@@ -67,7 +67,7 @@ def results(learner, data):
     return {"sums": sums, "per_task": {n: v.numpy() for n, v in per_task.items()}}
 
 
-QUICK = ("imaml", "maml")
+QUICK = ("imaml",)
 
 
 @pytest.mark.parametrize(

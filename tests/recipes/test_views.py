@@ -98,6 +98,7 @@ def test_views_may_be_smaller_than_the_images(network):
     np.testing.assert_allclose(mean_of_views(model_of_views)(x), expected, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_all_tasks_together_equal_one_after_the_other():
     model = ki.models.ResNet12(2, (6, 6, 2), (2,), dtype="float64")
     check(graph, ki.seen_in_views(model, ki.views_of_photographs()), inputs_of_tasks())

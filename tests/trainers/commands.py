@@ -10,6 +10,7 @@ from unittest import mock
 import keras
 
 import keras_imaml as ki
+from tests import programs
 from trainers import adapt, command_line, evaluate, export, train
 
 ROOT = pathlib.Path(__file__).absolute().parents[2]
@@ -20,9 +21,7 @@ def command(name, *flags):
 
 
 def call(name, *flags, **settings):
-    return subprocess.run(
-        command(name, *flags), cwd=ROOT, capture_output=True, text=True, check=False, **settings
-    )
+    return programs.run(command(name, *flags)[1:], cwd=ROOT, **settings)
 
 
 def call_here(name, *flags):

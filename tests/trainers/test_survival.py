@@ -6,13 +6,14 @@ import resource
 import signal
 import socket
 import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests import programs
+from tests.programs import Program
 from tests.trainers.commands import ROOT, call, command, train_here
 
 SINES = [
@@ -28,10 +29,12 @@ SINES = [
 ]
 GLYPHS = [
     "--data=glyphs",
+    "--data.classes=12",
+    "--data.image_size=14",
     "--data.way=3",
     "--data.query=3",
     "--tasks_per_step=4",
-    "--model.filters=6",
+    "--model.filters=2",
     "--inner.steps=2",
     "--inner.learning_rate=0.1",
     "--linear_steps=2",
@@ -56,16 +59,30 @@ train.main()
 """
 
 
+# Trains and writes no SavedModel, which takes seconds.
+WITHOUT_EXPORT = """
+import keras_imaml as ki
+from trainers import train
+ki.MetaLearner.export = lambda *_, **__: None
+train.main()
+"""
+
+
+def train_to_the_end(*flags):
+    process = programs.run(["-c", WITHOUT_EXPORT, *flags], cwd=ROOT)
+    assert process.returncode == 0, process.stderr
+    return process
+
+
 def start(*flags, program=None):
-    words = [sys.executable, "-c", program, *flags] if program else command("train", *flags)
-    return subprocess.Popen(
-        words,
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        bufsize=1,
-    )
+    words = ["-c", program, *flags] if program else command("train", *flags)[1:]
+    return Program(words, cwd=ROOT, stderr=subprocess.STDOUT)
+
+
+def fill_the_disk():
+    """No file may grow beyond this size."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 
 
 def read_until(process, words):
@@ -121,8 +138,7 @@ def cluster():
 def test_an_interrupted_run_ends_with_the_same_bits(tmp_path):
     """Killed, asked to end, and started again each time."""
     flags = [*SINES, "--steps=300"]
-    uninterrupted = call("train", f"--run_dir={tmp_path / 'straight'}", *flags)
-    assert uninterrupted.returncode == 0, uninterrupted.stderr
+    train_to_the_end(f"--run_dir={tmp_path / 'straight'}", *flags)
     broken = f"--run_dir={tmp_path / 'broken'}"
     process = start(broken, *flags)
     read_until(process, "ms/step")
@@ -137,8 +153,7 @@ def test_an_interrupted_run_ends_with_the_same_bits(tmp_path):
     assert process.wait(60) == 0
     step = int(output.split("Interrupted at step ")[1].split(",")[0])
     assert 20 <= step < 300
-    last = call("train", broken, *flags)
-    assert last.returncode == 0, last.stderr
+    last = train_to_the_end(broken, *flags)
     assert f"Resuming from step {step}" in last.stdout
     assert_equal_to_the_bit(tmp_path / "straight", tmp_path / "broken")
     results = [
@@ -198,8 +213,7 @@ def test_workers_that_do_not_belong_together_are_refused(tmp_path, cluster, work
 @pytest.mark.slow
 def test_deterministic_runs_are_equal_to_the_bit(tmp_path):
     for name in ("first", "second"):
-        process = call("train", f"--run_dir={tmp_path / name}", *GLYPHS)
-        assert process.returncode == 0, process.stderr
+        train_to_the_end(f"--run_dir={tmp_path / name}", *GLYPHS)
     assert_equal_to_the_bit(tmp_path / "first", tmp_path / "second")
 
 
@@ -209,11 +223,7 @@ def test_a_full_disk_is_named_and_earlier_checkpoints_stay(tmp_path):
     assert train_here(*flags, "--steps=20").returncode == 0
     before = weights(tmp_path)
 
-    def fill():  # no file may grow beyond this size
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
-
-    full = call("train", *flags, "--steps=40", preexec_fn=fill)
+    full = call("train", *flags, "--steps=40", preexec_fn=fill_the_disk)
     assert full.returncode == 2
     assert "is the disk full" in full.stderr.strip().splitlines()[-1]
     after = weights(tmp_path)

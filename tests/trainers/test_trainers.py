@@ -16,6 +16,7 @@ import tensorflow as tf
 from absl import flags
 
 import keras_imaml as ki
+from tests.programs import Program
 from tests.trainers.commands import ROOT, call, call_here, command, train_here
 from trainers import (
     adapt,
@@ -45,15 +46,7 @@ SMALL = [
 
 def interrupted(line, name, *flags):
     """Exit status and outputs of a process that gets Ctrl-C after it has printed a line."""
-    process = subprocess.Popen(
-        command(name, *flags),
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        # Shells start background jobs with interrupts ignored, and a child inherits that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+    process = Program(command(name, *flags)[1:], cwd=ROOT)
     before = []
     for printed in process.stdout:
         before.append(printed)
@@ -170,7 +163,8 @@ def test_wrong_flags_are_refused_in_one_line(tmp_path, capsys, flags, reason):
 
 @pytest.mark.slow
 def test_nothing_else_is_printed(tmp_path):
-    result = call("train", f"--run_dir={tmp_path / 'run'}", "--inner.beta_1=0.5")
+    words = command("train", f"--run_dir={tmp_path / 'run'}", "--inner.beta_1=0.5")
+    result = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
     assert (result.returncode, result.stdout) == (2, "")
     (line,) = result.stderr.strip().splitlines()
     assert line.startswith("train.py: --inner.beta_1=0.5 is for --inner=adam")
