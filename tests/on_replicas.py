@@ -32,8 +32,9 @@ def tasks_of(count):
     """A finite number of tasks, the last meta-batch of which may be small."""
     import keras_imaml as ki
 
-    tasks = ki.data.glyphs("train", way=5, shot=1, query=3, classes=20, image_size=14).take(count).batch(8)
-    return tasks.apply(tf.data.experimental.assert_cardinality(-(-count // 8)))
+    tasks = ki.data.glyphs("train", way=5, shot=1, query=3, classes=20, image_size=14)
+    batches = tasks.take(count).batch(8)
+    return batches.apply(tf.data.experimental.assert_cardinality(-(-count // 8)))
 
 
 def main(output, kind, replicas, index="0", *ports):
