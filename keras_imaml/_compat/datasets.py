@@ -35,9 +35,10 @@ def peeked(iterator: Any) -> tuple[Any, Iterator[Any]]:
     if isinstance(iterator, Generator):
         element = next(iterator)
         return element, itertools.chain([element], iterator)
-    spec = iterator.element_spec
-    one = tf.nest.map_structure(lambda part: getattr(part, "_value_specs", (part,))[0], spec)
-    return one, iterator
+    spec = tf.nest.map_structure(
+        lambda part: getattr(part, "_value_specs", (part,))[0], iterator.element_spec
+    )
+    return spec, iterator
 
 
 def sources(dataset: tf.data.Dataset) -> list[tf.data.Dataset]:
