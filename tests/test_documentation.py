@@ -54,7 +54,7 @@ def capped(function, **limits):
 
 
 @pytest.fixture
-def few_steps(monkeypatch):
+def few_steps(monkeypatch, two_blocks):
     """Few steps of small networks: the notebook of a guide holds what all of it prints."""
     omniglot = functools.cache(ki.data.omniglot)
     smallest = lambda split, seed, **settings: omniglot("validation", **settings)  # noqa: E731

@@ -112,7 +112,7 @@ def parameters():
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
+def folder(tmp_path, monkeypatch, two_blocks):
     """The working directory of an example, with the folders and images that some of them read."""
     for name in ("cat", "dog", "fox", "who"):
         photograph = tf.zeros([90, 120, 3], tf.uint8)

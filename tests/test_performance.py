@@ -140,12 +140,12 @@ def test_adapting_the_head_is_much_faster_than_adapting_all_layers():
     data = next(iter(tasks()))
     for name, adapt in (("head", "head"), ("all", None)):
         learner = learner_of(imaml(16), adapt=adapt)
-        steps[name] = tf.function(learner.train_step, autograph=False)
-        steps[name](data)
+        steps[name] = learner.train_on_batch
+        steps[name](*data)
         times[name] = []
     for _ in range(5):
         for name, step in steps.items():
             start = time.perf_counter()
-            step(data)["loss"].numpy()
+            step(*data)
             times[name].append(time.perf_counter() - start)
     assert min(times["head"]) < 0.5 * min(times["all"])

@@ -8,6 +8,8 @@ from keras_imaml._utils.validation import check_choice, check_integer
 from keras_imaml.layers import TaskBatchNormalization
 from keras_imaml.models.head import head
 
+_BLOCKS = 4  # as in the literature; tests have fewer
+
 
 def Conv4(  # noqa: N802
     classes: int,
@@ -76,7 +78,7 @@ def Conv4(  # noqa: N802
     variable_dtype = keras.dtype_policies.get(dtype).variable_dtype
     inputs = keras.Input(input_shape, dtype=variable_dtype)
     x = inputs
-    for block in range(1, 5):
+    for block in range(1, _BLOCKS + 1):
         x = keras.layers.Conv2D(
             filters,
             3,
@@ -87,7 +89,7 @@ def Conv4(  # noqa: N802
             name=f"conv_{block}",
         )(x)
         x = TaskBatchNormalization(fixed=fixed_statistics, dtype=dtype, name=f"norm_{block}")(x)
-        if block < 4 or not cosine:
+        if block < _BLOCKS or not cosine:
             x = keras.layers.Activation(activation, dtype=dtype, name=f"activation_{block}")(x)
         if downsample != "stride":
             x = pools[downsample](
