@@ -29,6 +29,7 @@ SLOW = {
     "keras_imaml/algorithms/self_training.py SelfTraining",
     "keras_imaml/data/distorted.py distorted",
     "keras_imaml/data/glyphs.py glyphs",
+    "keras_imaml/data/growing_steps.py with_growing_steps",
     "keras_imaml/learner/curvature_check.py check_curvature",
     "keras_imaml/learner/evaluation.py evaluate",
     "keras_imaml/pretrained/learners.py load",

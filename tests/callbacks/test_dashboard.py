@@ -86,6 +86,7 @@ def test_curves_of_training_are_means_over_parts_of_an_epoch(run):
     assert set(train.points("time/probe_s")) == {0, 4, 8}
 
 
+@pytest.mark.slow
 def test_validation_is_that_of_fit(run):
     _, history, _, folder = run
     validation = Run(folder / "validation")
@@ -95,6 +96,7 @@ def test_validation_is_that_of_fit(run):
         np.testing.assert_allclose(list(points.values()), history[f"val_{name}"], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_probe_is_what_evaluation_says(run):
     learner, _, _, folder = run
     evaluation = ki.evaluate(learner, data(3), num_tasks=4, verbose=False)
@@ -108,6 +110,7 @@ def test_the_probe_is_what_evaluation_says(run):
     assert set(after.points("time/step_ms")) == {4, 8}  # the first one would be of building graphs
 
 
+@pytest.mark.slow
 def test_lambda_and_movement_have_a_curve_a_layer(run):
     learner, _, _, folder = run
     train, probe = Run(folder / "train"), Run(folder / "probe")
@@ -123,6 +126,7 @@ def test_lambda_and_movement_have_a_curve_a_layer(run):
     assert train.points("outer/learning_rate")[8] == pytest.approx(1e-2)
 
 
+@pytest.mark.slow
 def test_the_residual_of_the_linear_solver_against_its_steps(run):
     learner, _, _, folder = run
     assert sorted(f.name for f in (folder / "linear").iterdir()) == [
@@ -138,6 +142,7 @@ def test_the_residual_of_the_linear_solver_against_its_steps(run):
     assert curve[2] == pytest.approx(float(meta.diagnostics["linear_residual"]), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_the_cosine_is_that_of_the_meta_gradient_to_the_first_order_one(run):
     learner, _, _, folder = run
     objective = learner.objective(next(iter(data(3))), training=False)
@@ -157,6 +162,7 @@ def test_the_cosine_is_that_of_the_meta_gradient_to_the_first_order_one(run):
     )
 
 
+@pytest.mark.slow
 def test_episodes_weights_and_the_graph_are_recorded(run):
     learner, _, _, folder = run
     probe, train = Run(folder / "probe"), Run(folder / "train")
@@ -171,6 +177,7 @@ def test_episodes_weights_and_the_graph_are_recorded(run):
     assert any("hidden" in name for name in nodes)
 
 
+@pytest.mark.slow
 def test_settings_and_results_are_in_the_table(run):
     _, _, evaluation, folder = run
     run_files = Run(folder)
@@ -250,6 +257,7 @@ def test_invalid_arguments_are_refused_before_any_work(tmp_path, arguments, mess
     assert not (tmp_path / "logs").exists()
 
 
+@pytest.mark.slow
 def test_results_before_any_learner_are_refused(run, tmp_path):
     with pytest.raises(ValueError, match="has not seen a learner yet"):
         ki.callbacks.Dashboard(tmp_path).record(run[2])

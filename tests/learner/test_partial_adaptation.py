@@ -1,5 +1,8 @@
 """The benchmark of parts of a transformer, on a tiny one."""
 
+import subprocess
+import sys
+
 import pytest
 
 from benchmarks.machine import ROOT
@@ -31,6 +34,6 @@ def test_a_backbone_of_keras_hub_adapts():
 
 
 def test_unknown_parts_are_refused():
-    command = ["-m", "benchmarks.cost.partial_adaptation", "--adapt=feet"]
-    process = programs.run(command, cwd=ROOT)
+    command = [sys.executable, "-m", "benchmarks.cost.partial_adaptation", "--adapt=feet"]
+    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert process.returncode != 0 and "Received: ['feet']" in process.stdout + process.stderr
