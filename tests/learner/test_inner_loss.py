@@ -35,20 +35,15 @@ ALGORITHMS = {
 }
 
 
-QUICK = ("imaml",)
-
-
 @functools.cache
 def slopes(name):
     learner = hyperparameters.learner_of(ALGORITHMS[name]())
     return hyperparameters.slopes(learner, hyperparameters.tasks())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parameter", hyperparameters.NAMES)
-@pytest.mark.parametrize(
-    "algorithm",
-    [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in ALGORITHMS],
-)
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_hyperparameters_of_the_inner_objective_equal_finite_differences(algorithm, parameter):
     gradient, expected = slopes(algorithm)[parameter]
     assert abs(expected) > 1e-4
