@@ -5,7 +5,7 @@ when a data set is made.
 """
 
 import itertools
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import tensorflow as tf
@@ -32,7 +32,7 @@ def peeked(iterator: Any) -> tuple[Any, Iterator[Any]]:
 
     The methods `*_on_batch` of Keras give a generator, whose element is its own spec.
     """
-    if isinstance(iterator, Generator):
+    if not hasattr(iterator, "element_spec"):
         element = next(iterator)
         return element, itertools.chain([element], iterator)
     spec = tf.nest.map_structure(

@@ -40,9 +40,13 @@ def symbolic(structure: Any, first_axis: int) -> Any:
     Args:
         structure: Of any kind that `as_tensors` takes or gives.
         first_axis: How many leading axes become one of any size.
+
+    Raises:
+        ValueError: For numbers that are in no array.
     """
 
     def one(part: Any) -> Any:
+        _check_array(part, "data")
         if getattr(part, "shape", None) is None:  # None, or the spec of None
             return None
         return keras.KerasTensor((None, *part.shape[first_axis:]), tf.as_dtype(part.dtype).name)
@@ -62,9 +66,13 @@ def _tensor(part: Any, name: str) -> Any:
         )
     if isinstance(part, tf.SparseTensor):
         return tf.ensure_shape(tf.sparse.to_dense(tf.sparse.reorder(part)), part.shape)
+    _check_array(part, name)
+    return tf.convert_to_tensor(part)
+
+
+def _check_array(part: Any, name: str) -> None:
     if isinstance(part, (bool, int, float, str)):
         raise ValueError(
             f"Invalid value for `{name}`. Expected arrays or tensors, such as np.asarray(...) of "
             f"lists of numbers. Received: {part!r} in a list or by itself"
         )
-    return tf.convert_to_tensor(part)

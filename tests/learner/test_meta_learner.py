@@ -396,6 +396,15 @@ def test_xla_gives_the_same_losses():
         assert results[0][name] == pytest.approx(results[1][name], rel=1e-3, abs=1e-5)
 
 
+@pytest.mark.parametrize("method", ["train_on_batch", "test_on_batch"])
+@pytest.mark.parametrize("part", [0, 1])
+def test_lists_of_numbers_are_refused_before_a_graph_is_built(method, part):
+    sets = [list(pair) for pair in vectors()]
+    sets[1][part] = sets[1][part].tolist()
+    with pytest.raises(ValueError, match="Expected arrays or tensors, such as np.asarray"):
+        getattr(small(), method)(*map(tuple, sets))
+
+
 def test_dropout_changes_from_step_to_step():
     model = keras.Sequential(
         [keras.Input((4,)), keras.layers.Dense(64), keras.layers.Dropout(0.5)]
