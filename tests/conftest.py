@@ -133,10 +133,22 @@ def two_blocks(monkeypatch):
 
     def shallow(*arguments, **settings):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(conv4, "_BLOCKS", 2)
+            _halve_blocks(patch)
             return conv4.Conv4(*arguments, **settings)
 
     monkeypatch.setattr(ki.models, "Conv4", functools.wraps(conv4.Conv4)(shallow))
+
+
+@pytest.fixture
+def trainers_of_two_blocks(monkeypatch):
+    """The same for what the programs make, in this process; kept weights no longer fit."""
+    _halve_blocks(monkeypatch)
+
+
+def _halve_blocks(patch):
+    from keras_imaml.models import conv4
+
+    patch.setattr(conv4, "_BLOCKS", 2)
 
 
 @pytest.fixture

@@ -29,7 +29,6 @@ class Program:
     Args:
         words: As for Python: `-m`, a module and its arguments; or `-c`, code and its arguments.
         cwd: The working directory.
-        env: Variables of the environment that differ.
         stderr: `subprocess.STDOUT` to mix errors into the output.
         preexec_fn: A function of a module, called first.
     """
@@ -38,7 +37,6 @@ class Program:
         self,
         words: Sequence[Any],
         cwd: Any = None,
-        env: dict[str, str] | None = None,
         stderr: int | None = None,
         preexec_fn: Callable[[], Any] | None = None,
     ) -> None:
@@ -48,7 +46,7 @@ class Program:
         self._errors = pathlib.Path(self._folder.name, "errors.txt")
         self._errors.touch()
         path = None if stderr == subprocess.STDOUT else str(self._errors)
-        settings = str(cwd or os.getcwd()), env or {}, path, preexec_fn
+        settings = str(cwd or os.getcwd()), path, preexec_fn
         self._process = _CONTEXT.Process(target=_run, args=(self.args, writer, *settings))
         self._process.start()
         writer.close()
@@ -60,15 +58,10 @@ class Program:
         """As of `subprocess`: minus the number of the signal that ended it; None if it runs."""
         return self._process.exitcode
 
-    @property
-    def pid(self) -> int:
-        """The number of the process."""
-        return self._process.pid
-
     def send_signal(self, number: int) -> None:
         """Send a signal, unless it has ended."""
         if self.returncode is None:
-            os.kill(self.pid, number)
+            os.kill(self._process.pid, number)
 
     def terminate(self) -> None:
         """Ask it to end."""
@@ -108,12 +101,10 @@ def _run(
     words: list[str],
     output: Any,
     cwd: str,
-    variables: dict[str, str],
     errors: str | None,
     before: Callable[[], Any] | None,
 ) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    os.environ.update(variables)
     os.chdir(cwd)
     os.dup2(output.fileno(), 1)
     target = os.open(errors, os.O_WRONLY) if errors else 1

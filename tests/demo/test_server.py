@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 ROOT = pathlib.Path(__file__).parents[2]
 REQUESTS = 400
-GROWTH = 20  # MiB that they may add: what the allocator keeps, and no model a request
+GROWTH = 16  # MiB that requests may add: what the allocator keeps, and no model a request
 
 
 def memory(process):

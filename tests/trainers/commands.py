@@ -4,7 +4,6 @@ import contextlib
 import io
 import pathlib
 import subprocess
-import sys
 from unittest import mock
 
 import keras
@@ -17,11 +16,12 @@ ROOT = pathlib.Path(__file__).absolute().parents[2]
 
 
 def command(name, *flags):
-    return [sys.executable, "-m", f"trainers.{name}", *map(str, flags)]
+    """What Python is called with."""
+    return ["-m", f"trainers.{name}", *map(str, flags)]
 
 
 def call(name, *flags, **settings):
-    return programs.run(command(name, *flags)[1:], cwd=ROOT, **settings)
+    return programs.run(command(name, *flags), cwd=ROOT, **settings)
 
 
 def call_here(name, *flags):

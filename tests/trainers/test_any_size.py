@@ -4,7 +4,6 @@ import json
 
 import pytest
 
-from keras_imaml.models import conv4
 from tests.trainers.commands import call_here, train_here
 
 
@@ -14,9 +13,9 @@ def succeed(*command):
 
 
 @pytest.mark.slow
-def test_tasks_of_any_size_by_flags(tmp_path, monkeypatch):
+@pytest.mark.usefixtures("trainers_of_two_blocks")
+def test_tasks_of_any_size_by_flags(tmp_path):
     """Trained, evaluated on others, and a request of one task without its padding."""
-    monkeypatch.setattr(conv4, "_BLOCKS", 2)
     run_dir = tmp_path / "run"
     network = ["--data=glyphs", "--data.classes=12", "--data.image_size=8", "--model.filters=2"]
     sizes = ["--data.way=2,4", "--data.shot=1,3", "--data.query=2", "--data.buckets=2"]

@@ -75,7 +75,7 @@ def train_to_the_end(*flags):
 
 
 def start(*flags, program=None):
-    words = ["-c", program, *flags] if program else command("train", *flags)[1:]
+    words = ["-c", program, *flags] if program else command("train", *flags)
     return Program(words, cwd=ROOT, stderr=subprocess.STDOUT)
 
 

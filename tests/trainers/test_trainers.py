@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 
 import keras
@@ -16,7 +17,6 @@ import tensorflow as tf
 from absl import flags
 
 import keras_imaml as ki
-from keras_imaml.models import conv4
 from tests.programs import Program
 from tests.trainers.commands import ROOT, call, call_here, command, train_here
 from trainers import (
@@ -31,6 +31,8 @@ from trainers import (
     settings,
     train,
 )
+
+pytestmark = pytest.mark.usefixtures("trainers_of_two_blocks")
 
 PRESETS = sorted((ROOT / "trainers" / "presets").rglob("*.flags"))
 SMALL = [
@@ -47,7 +49,7 @@ SMALL = [
 
 def interrupted(line, name, *flags):
     """Exit status and outputs of a process that gets Ctrl-C after it has printed a line."""
-    process = Program(command(name, *flags)[1:], cwd=ROOT)
+    process = Program(command(name, *flags), cwd=ROOT)
     before = []
     for printed in process.stdout:
         before.append(printed)
@@ -57,12 +59,6 @@ def interrupted(line, name, *flags):
     process.send_signal(signal.SIGINT)
     output, errors = process.communicate(timeout=60)
     return process.returncode, "".join(before) + output, errors
-
-
-@pytest.fixture(autouse=True)
-def _two_blocks(monkeypatch):
-    """A network of half the depth takes half as long to trace."""
-    monkeypatch.setattr(conv4, "_BLOCKS", 2)
 
 
 @pytest.fixture
@@ -171,7 +167,7 @@ def test_wrong_flags_are_refused_in_one_line(tmp_path, capsys, flags, reason):
 @pytest.mark.slow
 def test_nothing_else_is_printed(tmp_path):
     words = command("train", f"--run_dir={tmp_path / 'run'}", "--inner.beta_1=0.5")
-    result = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    result = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True)
     assert (result.returncode, result.stdout) == (2, "")
     (line,) = result.stderr.strip().splitlines()
     assert line.startswith("train.py: --inner.beta_1=0.5 is for --inner=adam")
