@@ -12,6 +12,8 @@ import sys
 import threading
 from collections.abc import Iterator
 
+from keras_imaml._compat.quick_import import without_garbage_collection
+
 _NOISE = re.compile(
     rb"WARNING: All log messages before absl::InitializeLog\(\)"
     rb"|I\d{4} "  # for information
@@ -57,9 +59,9 @@ def _pass_on(source: int, target: int) -> None:
 
 
 def import_tensorflow() -> None:
-    """Import TensorFlow, if it is not, without its noise."""
+    """Import TensorFlow, if it is not, quickly and without its noise."""
     if "tensorflow" not in sys.modules:
-        with without_noise():
+        with without_noise(), without_garbage_collection():
             import tensorflow  # noqa: F401
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_imaml._compat.datasets import WrappedDataset
-from keras_imaml._compat.shared_constants import shared_constants
+from keras_imaml._utils.tracing import builds_graph
 from keras_imaml._utils.validation import check_integer
 
 Examples: TypeAlias = tuple[tf.Tensor, tf.Tensor]
@@ -74,7 +74,7 @@ def counted(of_number: Callable[[tf.Tensor], Any], start: int) -> tf.data.Datase
 
 def without_autograph(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function of tensors as it is: a conversion takes longer than its graph, and is idle."""
-    return shared_constants()(tf.autograph.experimental.do_not_convert(function))
+    return builds_graph(tf.autograph.experimental.do_not_convert(function))
 
 
 def stream_options() -> tf.data.Options:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from keras_imaml._compat.shared_constants import shared_constants
+from keras_imaml._utils.tracing import builds_graph
 from keras_imaml.algorithms import Algorithm, MetaGradient
 from keras_imaml.algorithms.algorithm import add_gradients
 from keras_imaml.objectives.after_trunk import after_trunk
@@ -26,7 +26,7 @@ class Outcome(NamedTuple):
     valid: tf.Tensor
 
 
-@shared_constants()
+@builds_graph
 def meta_gradient(
     algorithm: Algorithm,
     objective: TaskObjective,
@@ -60,7 +60,7 @@ def meta_gradient(
     return _finite(MetaGradient(known, None, *results))
 
 
-@shared_constants()
+@builds_graph
 def outcome(
     algorithm: Algorithm,
     objective: TaskObjective,
@@ -72,7 +72,7 @@ def outcome(
     return _of_each(objective, tasks_per_chunk, lambda part: outcome_of(algorithm, part))[0]
 
 
-@shared_constants()
+@builds_graph
 def outcomes(
     algorithm: Algorithm, objective: TaskObjective, tasks_per_chunk: int | None
 ) -> list[Outcome]:

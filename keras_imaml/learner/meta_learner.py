@@ -9,10 +9,9 @@ import tensorflow as tf
 from keras_imaml._compat.half_precision import warn_of_emulation
 from keras_imaml._compat.lora import UnmergedLora, lora_settings
 from keras_imaml._compat.random_streams import RandomStreams, own_generator
-from keras_imaml._compat.shared_constants import shared_constants
 from keras_imaml._utils.configurable import constructor_call
 from keras_imaml._utils.signals import release_signals
-from keras_imaml._utils.tracing import TracedByRank
+from keras_imaml._utils.tracing import TracedByRank, builds_graph
 from keras_imaml._utils.validation import check_integer
 from keras_imaml.algorithms import Algorithm
 from keras_imaml.batching.layer_checks import check_layers
@@ -303,7 +302,7 @@ class MetaLearner(TaskAdaptation, StepFunctions, SavedLearner, TwoLosses, keras.
         """The network at the meta-learned weights, without adaptation."""
         return self.model(inputs, training=training)
 
-    @shared_constants()
+    @builds_graph
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """One step of the outer level."""
         objective, real = self._objectives.of_replica(data, True, self.transductive)
@@ -321,7 +320,7 @@ class MetaLearner(TaskAdaptation, StepFunctions, SavedLearner, TwoLosses, keras.
         after = Outcome(meta.query_losses, meta.query_outputs, meta.valid)
         return update_metrics(self, objective, after, real, meta.diagnostics)
 
-    @shared_constants()
+    @builds_graph
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         """Adapt to each task and evaluate its query set."""
         objective, real = self._objectives.of_replica(data, False, self.transductive)
