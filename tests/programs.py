@@ -17,8 +17,10 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
+from multiprocessing import forkserver
 from typing import Any
 
+_ROOT = pathlib.Path(__file__).parent.parent
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["tests.imported"])
 
@@ -41,6 +43,7 @@ class Program:
         preexec_fn: Callable[[], Any] | None = None,
     ) -> None:
         self.args = [str(word) for word in words]
+        _start_server()
         reader, writer = _CONTEXT.Pipe(duplex=False)
         self._folder = tempfile.TemporaryDirectory()
         self._errors = pathlib.Path(self._folder.name, "errors.txt")
@@ -86,6 +89,16 @@ class Program:
         self.wait(timeout)
         watch.cancel()
         return output, self._errors.read_text(encoding="utf-8")
+
+
+def _start_server() -> None:
+    """Where `tests` is this folder, and not a package of that name that some other one installs."""
+    cwd = os.getcwd()
+    os.chdir(_ROOT)
+    try:
+        forkserver.ensure_running()
+    finally:
+        os.chdir(cwd)
 
 
 def run(words: Sequence[Any], check: bool = False, **settings: Any) -> subprocess.CompletedProcess:

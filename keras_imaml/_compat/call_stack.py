@@ -9,21 +9,23 @@ calls within it share that chunk.
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar, cast
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 # CPython doubles the size of a chunk until the frame fits: 256 KiB of 512 are left for the calls.
 # The system maps only what is written to.
 _WORDS = 2**15
 
 
-def with_room(function: Callable[..., Any]) -> Callable[..., Any]:
+def with_room(function: F) -> F:
     """The function, with a chunk of its own for the frames of what it calls."""
 
     @functools.wraps(function)
     def call(*arguments: Any, **named: Any) -> Any:
         return _call(function, *arguments, **named)
 
-    return call
+    return cast(F, call)
 
 
 def _call(function: Callable[..., Any], /, *arguments: Any, **named: Any) -> Any:

@@ -8,7 +8,7 @@ traces. It does not count what `get_concrete_function` traces, which is all that
 import threading
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import tensorflow as tf
 
@@ -16,10 +16,11 @@ from keras_imaml._compat.call_stack import with_room
 from keras_imaml._compat.graph_optimizer import learner_graphs
 from keras_imaml._compat.shared_constants import shared_constants
 
+F = TypeVar("F", bound=Callable[..., Any])
 _MANY = 8  # traces of one function: sizes need two, ranks and dtypes of tasks are few
 
 
-def builds_graph(function: Callable[..., Any]) -> Callable[..., Any]:
+def builds_graph(function: F) -> F:
     """A decorator of functions of tensors: TensorFlow traces them in less time, to fewer nodes."""
     return with_room(shared_constants()(function))
 
