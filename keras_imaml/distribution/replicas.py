@@ -214,6 +214,7 @@ def step_function(
     run = on_all if eagerly else Traced(on_all, reduce_retracing=True)
 
     def function(iterator: Any) -> dict[str, Any]:
+        iterator = _over_replicas(iterator, strategy)
         with lost_worker_reported():
             logs = run(iterator)
             for _ in range(steps_per_call - 1):
@@ -224,3 +225,14 @@ def step_function(
             return logs
 
     return function
+
+
+def _over_replicas(iterator: Any, strategy: tf.distribute.Strategy) -> Any:
+    """An iterator of parts for the replicas. The methods `*_on_batch` give a plain one instead."""
+    if isinstance(iterator, tf.distribute.DistributedIterator):
+        return iterator
+    (element,) = iterator
+    # A data set takes no None, which stands for sample weights.
+    given = tuple(part for part in element if part is not None)
+    data = tf.data.Dataset.from_tensors(given)
+    return iter(strategy.experimental_distribute_dataset(data))
