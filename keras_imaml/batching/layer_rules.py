@@ -22,6 +22,7 @@ from keras_imaml._compat.grouped_convolution import (
 from keras_imaml._compat.keras_attributes import has_mask
 from keras_imaml._compat.keras_graph import nodes_of, structure_of
 from keras_imaml.batching.activations import Activations, Meta, Weight
+from keras_imaml.batching.layer_normalization import layer_normalization
 from keras_imaml.batching.normalization import (
     first,
     normalize,
@@ -351,6 +352,8 @@ def _rule_for(node: Any) -> Rule | None:
         _normalization: len(inputs[0].shape) > 1
         and getattr(layer, "axis", -1) in (-1, len(inputs[0].shape) - 1),
         _each_example: not _mixes_examples(layer, len(inputs[0].shape)),
+        layer_normalization: not getattr(layer, "rms_scaling", False)
+        and not _mixes_examples(layer, len(inputs[0].shape)),
         _merge: len({x.shape[1:] for x in inputs}) == 1,
     }
     if activation is not None and activation not in _FOR_EACH_NUMBER:
@@ -379,6 +382,7 @@ _RULES: dict[type, Rule] = {
     keras.layers.Flatten: _flatten,
     keras.layers.GlobalAveragePooling2D: _global_pooling,
     keras.layers.GlobalMaxPooling2D: _global_pooling,
+    keras.layers.LayerNormalization: layer_normalization,
     keras.layers.LeakyReLU: _itself,
     keras.layers.Maximum: _merge,
     keras.layers.MaxPooling2D: _pooling,

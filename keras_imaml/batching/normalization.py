@@ -33,6 +33,23 @@ def normalize(
     return _composed(x, gamma, beta, tuple(axes), epsilon)
 
 
+def standardize(x: tf.Tensor, axes: Sequence[int], epsilon: float) -> tf.Tensor:
+    """`(x - mean) / sqrt(variance + epsilon)`, of means over `axes`."""
+
+    @tf.custom_gradient
+    def forward(x: tf.Tensor) -> tuple:
+        unit, inverse = _unit(x, tuple(axes), epsilon)
+
+        def gradient(dy: Any) -> tf.Tensor:
+            dy = tf.convert_to_tensor(dy)  # a gather gives slices
+            one = tf.ones([1] * x.shape.rank, x.dtype)
+            return _backward(dy, x, one, tuple(axes), epsilon, known=(unit, inverse))[0]
+
+        return unit, gradient
+
+    return forward(x)
+
+
 def first(x: tf.Tensor, rows: int | tf.Tensor, axis: int) -> tf.Tensor:
     """The first `rows` entries along an axis."""
     return x[(slice(None),) * axis + (slice(rows),)]
@@ -194,6 +211,7 @@ def _backward(
     epsilon: float,
     kernel: Callable[[tf.Tensor], tuple[tf.Tensor, ...]] | None = None,
     shares: tf.Tensor | None = None,
+    known: tuple[tf.Tensor, tf.Tensor] | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """The derivatives for x, gamma and beta, which can be differentiated once more.
 
@@ -223,7 +241,7 @@ def _backward(
 
     @tf.custom_gradient
     def backward(dy: tf.Tensor, x: tf.Tensor, gamma: tf.Tensor) -> tuple:
-        unit, inverse = _unit(x, axes, epsilon, shares)
+        unit, inverse = known or _unit(x, axes, epsilon, shares)
         count = _count(x, axes)
         if kernel is None:
             of_beta, of_gamma = mean(dy), mean(dy * unit)

@@ -84,6 +84,17 @@ NETWORKS = {
     ),
     "rescaling": stack(part(layers.Rescaling, [2.0, 3.0], offset=0.5), CONV),
     "unit length": stack(CONV, part(layers.UnitNormalization, [2, -1]), CONV),
+    "layer normalization": stack(CONV, part(layers.LayerNormalization), CONV),
+    "layer normalization of images": stack(
+        CONV, part(layers.LayerNormalization, axis=[1, 2, 3], epsilon=0.1)
+    ),
+    "layer normalization of columns": stack(
+        CONV, part(layers.LayerNormalization, axis=(3, 1), center=False), CONV
+    ),
+    "layer normalization of inputs": stack(part(layers.LayerNormalization, scale=False), CONV),
+    "layer normalization of features": stack(
+        part(layers.Flatten), part(layers.Dense, 3), part(layers.LayerNormalization)
+    ),
     "sum": merged(layers.Add),
     "product": merged(layers.Multiply),
     "difference": merged(layers.Subtract),
@@ -100,7 +111,10 @@ UNSUPPORTED = {
     "softmax": stack(part(layers.Conv2D, 3, 2, activation="softmax")),
     "unit length of examples": stack(CONV, part(layers.UnitNormalization, [0, -1])),
     "dropout": stack(CONV, part(layers.Dropout, 0.5)),
-    "stock normalization": stack(CONV, part(layers.LayerNormalization)),
+    "normalization of groups": stack(CONV, part(layers.GroupNormalization, 2)),
+    "layer normalization of examples": lambda d: keras.Sequential(
+        [keras.Input(batch_shape=(4, 3)), layers.LayerNormalization(axis=[0, -1], dtype=d)]
+    ),
 }
 
 
@@ -115,21 +129,30 @@ def test_a_rule_equals_evaluation_task_by_task(name):
     check(graph, model, inputs_of_tasks())
 
 
-@pytest.mark.parametrize("name", ["groups", "normalization", "Conv4", "ResNet12"])
+@pytest.mark.parametrize(
+    "name", ["groups", "normalization", "layer normalization of images", "Conv4", "ResNet12"]
+)
 def test_a_rule_equals_evaluation_task_by_task_in_single_precision(name):
     check(graph, NETWORKS[name]("float32"), inputs_of_tasks("float32"), "float32")
 
 
+@pytest.mark.parametrize("kind", [NORM, layers.LayerNormalization])
 @pytest.mark.parametrize("adapt", ["kernel", "bias", "gamma", "beta", "conv2d"])
-def test_weights_that_all_tasks_share(adapt):
-    build = stack(CONV, part(NORM), part(layers.Flatten), part(layers.Dense, 2))
+def test_weights_that_all_tasks_share(adapt, kind):
+    build = stack(CONV, part(kind), part(layers.Flatten), part(layers.Dense, 2))
     model = build("float64")
     model.layers[0].name = "conv2d"
     names = {"conv2d": lambda v: v is model.layers[0].kernel or v is model.layers[0].bias}
     check(graph, model, inputs_of_tasks(), adapt=names.get(adapt, adapt))
 
 
-@pytest.mark.parametrize("name", ["normalization", "only scaled", "normalized features", "Conv4"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("normalization", "only scaled", "normalized features", "Conv4"),
+        *("layer normalization", "layer normalization of columns"),
+    ],
+)
 def test_curvature_equals_finite_differences(name):
     check_curvature(NETWORKS[name]("float64"), inputs_of_tasks())
 
@@ -176,14 +199,20 @@ def test_statistics_of_the_examples_that_count(name):
     np.testing.assert_allclose(by_rule, vectorized, rtol=1e-9, atol=1e-12)
 
 
-def test_mixed_precision_computes_as_vectorization_does():
-    model = ki.models.Conv4(3, (6, 6, 2), 4, dtype="mixed_bfloat16")
+@pytest.mark.parametrize("norm", [ki.layers.TaskBatchNormalization, layers.LayerNormalization])
+def test_mixed_precision_computes_as_vectorization_does(norm):
+    half = {"dtype": "mixed_bfloat16"}
+    model = keras.Sequential(
+        [keras.Input((6, 6, 2)), layers.Conv2D(4, 3, **half), norm(**half), layers.Flatten()]
+        + [layers.Dense(3)]
+    )
+    assert rules_of(model)
     parameters = Parameters(model)
     network, phi = TaskNetwork(model, parameters), weights_of_tasks(parameters)
     x = inputs_of_tasks("float32")
     by_rule = network(phi, x, True, None).outputs
     vectorized = network._vectorized(phi, x, True, None, tf.range(x.shape[0])).outputs
-    assert by_rule.dtype == vectorized.dtype == tf.float32
+    assert by_rule.dtype == vectorized.dtype
     np.testing.assert_allclose(by_rule, vectorized, rtol=0.1, atol=0.1)
 
 
