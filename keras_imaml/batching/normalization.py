@@ -42,8 +42,8 @@ def standardize(x: tf.Tensor, axes: Sequence[int], epsilon: float) -> tf.Tensor:
 
         def gradient(dy: Any) -> tf.Tensor:
             dy = tf.convert_to_tensor(dy)  # a gather gives slices
-            one = tf.ones([1] * x.shape.rank, x.dtype)
-            return _backward(dy, x, one, tuple(axes), epsilon, known=(unit, inverse))[0]
+            gamma = tf.ones([1] * x.shape.rank, x.dtype)
+            return _backward(dy, x, gamma, tuple(axes), epsilon, known=(unit, inverse))[0]
 
         return unit, gradient
 
