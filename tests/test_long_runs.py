@@ -30,6 +30,27 @@ def test_progress_is_read_from_the_folder_of_a_run(tmp_path):
     assert long_runs.progress(tmp_path) == (300, True)
 
 
+@pytest.mark.parametrize("ends", [False, True])
+def test_a_run_that_is_stopped_ends_the_queue(ends, tmp_path, monkeypatch):
+    name, started = next(iter(long_runs.RUNS)), []
+    folder = tmp_path / name / "seed_0"
+    folder.mkdir(parents=True)
+
+    def run(words, check):
+        started.append(words)
+        if ends:
+            (folder / "result.json").write_text("{}")
+
+    monkeypatch.setattr(long_runs.subprocess, "run", run)
+    if ends:
+        for _ in range(2):
+            long_runs.train(name, 0, tmp_path, "data")
+    else:
+        with pytest.raises(SystemExit, match="was stopped after 0 of 15000 steps"):
+            long_runs.train(name, 0, tmp_path, "data")
+    assert len(started) == 1
+
+
 def test_the_table_has_the_steps_or_the_result_of_each_run(tmp_path):
     folder = tmp_path / "omniglot_5way_1shot" / "newton_cg" / "seed_0"
     folder.mkdir(parents=True)

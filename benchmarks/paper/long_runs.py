@@ -126,6 +126,20 @@ def command(name: str, seed: int, folder: pathlib.Path, data_dir: str) -> list[s
     ]
 
 
+def train(name: str, seed: int, output: pathlib.Path, data_dir: str) -> None:
+    """Start or resume a run, unless it has ended; a run that was stopped ends the queue."""
+    folder = output / name / f"seed_{seed}"
+    if progress(folder).ended:
+        return
+    subprocess.run(command(name, seed, folder, data_dir), check=True)
+    steps, ended = progress(folder)
+    if not ended:  # a signal ends a run after its meta-step, with a checkpoint
+        raise SystemExit(
+            f"{name} seed {seed} was stopped after {steps} of {RUNS[name].steps} steps. "
+            "The same command resumes it."
+        )
+
+
 def main(_: Sequence[str]) -> None:
     output = pathlib.Path(FLAGS.output_dir).expanduser().resolve()
     seeds = [int(seed) for seed in FLAGS.seeds]
@@ -134,10 +148,7 @@ def main(_: Sequence[str]) -> None:
             raise app.UsageError("--data_dir is missing: the folder that holds the data sets.")
         for name in FLAGS.only or RUNS:
             for seed in seeds:
-                folder = output / name / f"seed_{seed}"
-                if not progress(folder).ended:
-                    # A signal ends the run after its meta-step, and this queue with it.
-                    subprocess.run(command(name, seed, folder, FLAGS.data_dir), check=True)
+                train(name, seed, output, FLAGS.data_dir)
     print(table(output, seeds))
 
 

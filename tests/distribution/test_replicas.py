@@ -36,7 +36,7 @@ def free_ports(count):
 def assert_same(expected, path):
     result = np.load(path)
     assert set(expected) == set(result)
-    assert expected["steps"] == 9
+    assert expected["steps"] == 8
     for name in expected:
         np.testing.assert_allclose(expected[name], result[name], rtol=1e-5, atol=1e-5, err_msg=name)
 
