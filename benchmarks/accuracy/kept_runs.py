@@ -9,8 +9,6 @@ from trainers import parsing
 from benchmarks.accuracy import result_files
 from benchmarks.accuracy.keep_run import FEATURES
 
-AUTOMATIC_RATE = "automatic inner rate"  # in the words of a mode
-
 
 class Kept(NamedTuple):
     """An evaluation of a run on test classes.
@@ -46,14 +44,19 @@ def evaluations(runs: pathlib.Path) -> Iterator[Kept]:
             yield Kept(run.parent.name, record, set(settings.changes_from(trained)))
 
 
+def has_automatic_rate(record: dict[str, Any]) -> bool:
+    """Whether the inner solver of an evaluation measured its own learning rate."""
+    return record["settings"].get("inner.learning_rate") == "auto"
+
+
 def mode(record: dict[str, Any]) -> str:
     """How query sets are seen in an evaluation, in words."""
     settings = record["settings"]
     words = ["transductive" if record["transductive"] else "non-transductive"]
     if settings.get("model.fixed_statistics"):
         words.append("training statistics")
-    if settings.get("inner.learning_rate") == "auto":
-        words.append(AUTOMATIC_RATE)
+    if has_automatic_rate(record):
+        words.append("automatic inner rate")
     if settings["wrapper"] == "self_training":
         words.append("self-training" + ", balanced" * settings["wrapper.balanced"])
     return ", ".join(words)

@@ -39,8 +39,9 @@ def read(folder: pathlib.Path) -> Iterator[tuple[str, dict[str, Any]]]:
     strengths and the like are for the robustness plots.
     """
     for evaluation in kept_runs.evaluations(folder):
-        automatic = kept_runs.AUTOMATIC_RATE in kept_runs.mode(evaluation.record)
-        if evaluation.changed - ({"inner.learning_rate"} if automatic else set()) <= _TASK_AND_MODE:
+        automatic = kept_runs.has_automatic_rate(evaluation.record)
+        allowed = _TASK_AND_MODE | ({"inner.learning_rate"} if automatic else set())
+        if evaluation.changed <= allowed:
             yield evaluation.recipe, evaluation.record
 
 
