@@ -21,7 +21,7 @@ def chromium():
         yield browser
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def server():
     """The address of a page, and its process, which must still live in the end."""
     from benchmarks.pictures import demo

@@ -29,7 +29,22 @@ def memory(process):
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="needs /proc, as on Linux")
+NEEDS_PROC = pytest.mark.skipif(
+    not os.path.exists("/proc/self/statm"), reason="needs /proc, as on Linux"
+)
+
+
+@NEEDS_PROC
+def test_a_page_without_visitors_costs_next_to_nothing(server):
+    ticks = []
+    for _ in range(2):
+        time.sleep(3)
+        fields = pathlib.Path(f"/proc/{server[1].pid}/stat").read_text().rpartition(")")[2].split()
+        ticks.append(int(fields[11]) + int(fields[12]))
+    assert ticks[1] - ticks[0] < 0.04 * 3 * os.sysconf("SC_CLK_TCK")
+
+
+@NEEDS_PROC
 def test_memory_stays_flat_over_hundreds_of_requests(server, tmp_path):
     address, process = server
     window, names = Visitor(address), ("ring", "cross")
@@ -50,7 +65,7 @@ def test_memory_stays_flat_over_hundreds_of_requests(server, tmp_path):
     assert kept[-1] - kept[1] < GROWTH, kept
 
 
-@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="needs /proc, as on Linux")
+@NEEDS_PROC
 def test_adaptations_in_a_row_leave_no_models(server, tmp_path):
     address, process = server
     window, kept = Visitor(address), []

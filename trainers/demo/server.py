@@ -10,6 +10,7 @@ from typing import Any
 
 from trainers import command_line
 
+_SECONDS_BETWEEN_LOOKS = 0.01
 _SOURCES = b"default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'"
 
 
@@ -78,6 +79,7 @@ def serve(
         state_session_capacity=100,
         app_kwargs={"middleware": [Middleware(OnlyFromHere)]},
     )
+    _look_less_often(blocks)
     print(f"keras_imaml {ki.__version__}, Gradio {gradio.__version__}")
     print(f"Open {address} in a browser. Ctrl-C ends.", flush=True)
     if warm_up > 0:
@@ -104,6 +106,13 @@ class OnlyFromHere:
             await send(message)
 
         await self.app(scope, receive, with_header)
+
+
+def _look_less_often(blocks: Any) -> None:
+    """Gradio looks for requests a thousand times a second: a tenth of a core, with nobody there."""
+    queue: Any = getattr(blocks, "_queue", None)
+    if hasattr(queue, "sleep_when_free"):  # neither is public
+        queue.sleep_when_free = _SECONDS_BETWEEN_LOOKS
 
 
 def _warm_up(most: int) -> None:
