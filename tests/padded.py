@@ -75,11 +75,12 @@ def close(a, b):
 
 
 def meta(learner, data, tasks_per_chunk=None):
-    """The meta-gradient of a meta-batch, computed in a graph."""
-    variables = learner.trainable_variables
+    """The meta-gradient of a meta-batch: eagerly, which is quicker, or in a graph where it loops."""
+    data = tf.nest.map_structure(tf.convert_to_tensor, data)
 
     def step():
         objective = learner.objective(data, training=True)
+        variables = learner.trainable_variables
         return meta_gradient(learner.algorithm, objective, variables, tasks_per_chunk)
 
-    return tf.function(step, autograph=False)()
+    return tf.function(step, autograph=False)() if tasks_per_chunk else step()
