@@ -170,7 +170,8 @@ def _read(
         counts = np.bincount(classes[numbers], minlength=len(class_names))
         return ExamplePool(stored, counts, tuple(class_names))
     _check_format(builder)
-    labels_alone = tfds.decode.PartialDecoding({"label": True}).extract_features(features)
+    # `tfds.decode.PartialDecoding` would log a warning of TFDS about itself.
+    labels_alone = tfds.features.FeaturesDict({"label": features["label"]})
 
     def class_of(record: tf.Tensor) -> tf.Tensor:
         return tf.gather(position, labels_alone.deserialize_example(record)["label"])

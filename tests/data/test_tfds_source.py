@@ -1,3 +1,4 @@
+import logging
 import pathlib
 import shutil
 import socket
@@ -207,6 +208,12 @@ def test_array_records_hold_the_same_images_as_other_files(pools_of_shards, tmp_
     pools = (pool_in_memory, pools_of_shards[1])
     rows = [{*map(bytes, pool.examples[:40])} for pool in pools]  # of class c
     assert rows[0] == rows[1]
+
+
+def test_reading_logs_nothing(shards, caplog):
+    with caplog.at_level(logging.INFO, "absl"):
+        load_pool(shards, "train", ["a", "b"], 4, 3)
+    assert not [record for record in caplog.records if record.levelno > logging.INFO]
 
 
 def test_large_records_stay_in_files_and_print_it_once(shards, monkeypatch, capsys):
