@@ -75,7 +75,7 @@ def close(a, b):
 
 
 def meta(learner, data, tasks_per_chunk=None):
-    """The meta-gradient of a meta-batch: eagerly, which is quicker, or in a graph where it loops."""
+    """The meta-gradient of a meta-batch: eagerly, which is quick, or in a graph where it loops."""
     data = tf.nest.map_structure(tf.convert_to_tensor, data)
 
     def step():
