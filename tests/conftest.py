@@ -16,14 +16,8 @@ import pytest
 
 # Folders and files whose slow tests run graphs as users do: by TensorFlow's optimizer.
 OPTIMIZED = {
-    *("trainers", "demo", "distribution", "export", "pretrained"),
-    *(
-        "test_newcomer",
-        "test_memory",
-        "test_performance",
-        "test_all_algorithms",
-        "test_all_solvers",
-    ),
+    *("trainers", "demo", "distribution", "export", "pretrained", "test_newcomer"),
+    *("test_memory", "test_performance", "test_all_algorithms", "test_all_solvers"),
 }
 
 
