@@ -25,6 +25,7 @@ NEEDS_DATA = {
     "keras_imaml/data/omniglot.py omniglot": "downloads Omniglot (17 MB)",
 }
 SLOW = {
+    "README.md 2",
     "docs/learners.md 1",
     "keras_imaml/algorithms/self_training.py SelfTraining",
     "keras_imaml/data/distorted.py distorted",
@@ -33,6 +34,7 @@ SLOW = {
     "keras_imaml/learner/curvature_check.py check_curvature",
     "keras_imaml/learner/evaluation.py evaluate",
     "keras_imaml/pretrained/learners.py load",
+    "keras_imaml/recipes/record_statistics.py record_statistics",
     "keras_imaml/recipes/replace_batch_normalization.py replace_batch_normalization",
 }
 SMALLER = {  # what the reader is told to run for minutes, by fewer steps

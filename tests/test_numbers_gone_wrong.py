@@ -147,6 +147,7 @@ def test_weights_that_break_in_the_middle_of_an_epoch_are_not_saved(tmp_path):
     assert not list(tmp_path.glob("*.index"))
 
 
+@pytest.mark.slow
 def test_a_share_of_bad_tasks_may_be_tolerated():
     batches = learners.dataset(replaced(learners.images(tasks=4), support_nan))
     meta_learner = learner("imaml")

@@ -32,7 +32,7 @@ def test_a_resumed_run_goes_on_where_it_stopped():
     assert numbers(dataset, 4) == [4, 4, 5, 5]
 
 
-@pytest.mark.parametrize("buckets", [1, 2])
+@pytest.mark.parametrize("buckets", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_tasks_of_any_size_have_steps_too(buckets):
     pool = numbered_pool((8, 3, 12, 5, 2, 9, 7, 30, 6, 4))
     ranges = {"way": (3, 6), "shot": (1, 5), "query": (2, 4), "buckets": buckets}
@@ -45,6 +45,7 @@ def test_tasks_of_any_size_have_steps_too(buckets):
     assert set(steps) <= {5, 6, 7, 8, 9}  # buckets put tasks in another order
 
 
+@pytest.mark.slow
 def test_a_learner_takes_that_many_steps():
     learner = ki.MetaLearner(ki.models.MLP(1, (1,)), ki.IMAML(inner=ki.inner.GradientDescent(7)))
     learner.compile(loss="mse")

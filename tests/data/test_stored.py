@@ -35,13 +35,9 @@ def first(dataset, count=3):
     return list(dataset.take(count).as_numpy_iterator())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "settings",
-    [
-        {"rotations": True, "class_labels": True, "channels": 1},
-        pytest.param({}, marks=pytest.mark.slow),
-    ],
-    ids=str,
+    "settings", [{"rotations": True, "class_labels": True, "channels": 1}, {}], ids=str
 )
 def test_episodes_from_files_are_those_from_memory(folder, settings):
     tasks_of_files = tasks(folder, False, **settings)

@@ -175,6 +175,7 @@ def pools_of_shards(shards):
     return [load_pool(*settings, in_memory=in_memory) for in_memory in (False, True)]
 
 
+@pytest.mark.slow
 def test_records_are_equal_from_files_and_from_memory(shards, pools_of_shards):
     pool_of_files, pool_in_memory = pools_of_shards
     assert len(shards.info.splits["train"].filepaths) == 3

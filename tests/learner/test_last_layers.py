@@ -16,13 +16,8 @@ LAST = {
 }
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=pytest.mark.slow) if len(shape) == 3 else name
-        for name, (shape, _) in LAST.items()
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LAST)
 def test_a_network_may_end_in_it(name):
     shape, layer = LAST[name]
     first = keras.layers.Conv2D(2, 1) if len(shape) == 3 else keras.layers.Dense(2)

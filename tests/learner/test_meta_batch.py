@@ -75,6 +75,7 @@ def test_chunks_give_the_meta_gradient_of_the_meta_batch(case):
     assert result.per_task is None
 
 
+@pytest.mark.slow
 def test_a_bad_task_counts_in_no_part():
     def with_nan(tensors):
         x = tensors.support_x.numpy()

@@ -169,9 +169,8 @@ def test_a_task_with_nan_is_counted_and_left_out():
         assert float(evaluation[name]) == pytest.approx(float(expected[name]), rel=1e-4)
 
 
-@pytest.mark.parametrize(
-    ("adapt", "part"), [pytest.param(None, 0, marks=pytest.mark.slow), ("head", 1)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("adapt", "part"), [(None, 0), ("head", 1)])
 def test_a_task_that_overflows_leaves_the_weights_finite(adapt, part):
     batch = vectors(tasks=8)
     batch[part][0][3] *= 1e30
@@ -304,12 +303,13 @@ def cubed_error(y, z):
     return tf.reduce_mean(tf.abs(y - z) ** 3, axis=-1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("loss", "metric"),
     [
-        pytest.param("mae", keras.metrics.MeanSquaredError(), marks=pytest.mark.slow),
+        ("mae", keras.metrics.MeanSquaredError()),
         (keras.losses.CategoricalCrossentropy(from_logits=True), "accuracy"),
-        pytest.param(cubed_error, "cosine_similarity", marks=pytest.mark.slow),
+        (cubed_error, "cosine_similarity"),
     ],
     ids=["mae", "cross_entropy", "a_function"],
 )
@@ -405,6 +405,7 @@ def test_lists_of_numbers_are_refused_before_a_graph_is_built(method, part):
         getattr(small(), method)(*map(tuple, sets))
 
 
+@pytest.mark.slow
 def test_dropout_changes_from_step_to_step():
     model = keras.Sequential(
         [keras.Input((4,)), keras.layers.Dense(64), keras.layers.Dropout(0.5)]

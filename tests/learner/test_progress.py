@@ -9,6 +9,7 @@ import keras_imaml as ki
 from tests.callbacks.sinusoid_runs import learner, tasks
 
 
+@pytest.mark.slow
 def test_diagnostics_are_in_the_history_and_not_on_the_bar(capsys):
     meta_learner = learner()
     history = meta_learner.fit(

@@ -171,6 +171,7 @@ def test_another_number_of_classes_after_unfreezing():
     assert two_way_learner.parameters.size == 9 + 4 * 2
 
 
+@pytest.mark.slow
 def test_batch_normalization_that_was_unfrozen_is_refused_at_compile():
     block = keras.Sequential([keras.Input((2,)), layers.BatchNormalization(name="culprit")])
     model = keras.Sequential([keras.Input((2,)), block, dense(2, "head", 2)])
