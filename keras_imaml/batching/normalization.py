@@ -42,7 +42,7 @@ def standardize(x: tf.Tensor, axes: Sequence[int], epsilon: float) -> tf.Tensor:
 
         def gradient(dy: Any) -> tf.Tensor:
             dy = tf.convert_to_tensor(dy)  # a gather gives slices
-            gamma = tf.ones([1] * x.shape.rank, x.dtype)
+            gamma = tf.ones_like(inverse)  # of the shape of its derivative
             return _backward(dy, x, gamma, tuple(axes), epsilon, known=(unit, inverse))[0]
 
         return unit, gradient

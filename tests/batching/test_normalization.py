@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_imaml.batching.normalization import normalize, normalize_by_first, normalize_by_shares
+from keras_imaml.batching.normalization import (
+    normalize,
+    normalize_by_first,
+    normalize_by_shares,
+    standardize,
+)
 
 EPSILON = 1e-3
 CASES = {  # shape of the activations, axes of the statistics
@@ -24,23 +29,20 @@ def formula(x, gamma, beta, axes, rows=None, axis=0):
 def derivatives(function, arguments, cotangent, directions):
     """First, second and third derivatives of a small function of the normalized activations."""
 
-    def run(*arguments):
-        sources = [*arguments, cotangent]
-        with tf.GradientTape() as third, tf.GradientTape() as second:
-            third.watch(sources)
-            second.watch(sources)
-            with tf.GradientTape() as first:
-                first.watch(sources)
-                value = tf.reduce_sum(tf.tanh(function(*arguments) * cotangent))
-            slopes = first.gradient(value, arguments)
-            slope_product = tf.add_n(
-                [tf.reduce_sum(s * v) for s, v in zip(slopes, directions, strict=True)]
-            )
-            bends = second.gradient(slope_product, sources)
-            bend_sum = tf.add_n([tf.reduce_sum(tf.sin(bend)) for bend in bends])
-        return [*slopes, *bends, *third.gradient(bend_sum, sources)]
-
-    return [part.numpy() for part in run(*arguments)]
+    sources = [*arguments, cotangent]
+    with tf.GradientTape() as third, tf.GradientTape() as second:
+        third.watch(sources)
+        second.watch(sources)
+        with tf.GradientTape() as first:
+            first.watch(sources)
+            value = tf.reduce_sum(tf.tanh(function(*arguments) * cotangent))
+        slopes = first.gradient(value, arguments)
+        slope_product = tf.add_n(
+            [tf.reduce_sum(s * v) for s, v in zip(slopes, directions, strict=True)]
+        )
+        bends = second.gradient(slope_product, sources)
+        bend_sum = tf.add_n([tf.reduce_sum(tf.sin(bend)) for bend in bends])
+    return [*slopes, *bends, *third.gradient(bend_sum, sources)]
 
 
 @pytest.mark.parametrize(("dtype", "rtol"), [("float64", 1e-11), ("float32", 2e-4)])
@@ -72,6 +74,54 @@ def test_values_and_three_derivatives_are_those_of_the_formula(case, rows, dtype
         strict=True,
     ):
         np.testing.assert_allclose(derivative, expected, rtol=0, atol=rtol * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("run", [lambda f: f, lambda f: tf.function(f, autograph=False)])
+@pytest.mark.parametrize("axes", [(4,), (1, 2, 4)])
+def test_a_standardization_has_three_derivatives(axes, run):
+    rng = np.random.default_rng(0)
+    x, cotangent, direction = (tf.constant(rng.normal(size=(3, 4, 2, 2, 5))) for _ in range(3))
+    results = [
+        run(lambda x, f=f: derivatives(f, [x], cotangent, [direction]))(2 * x + 1)
+        for f in (
+            lambda x: standardize(x, axes, EPSILON),
+            lambda x: formula(x, 1.0, 0.0, axes),
+        )
+    ]
+    for derivative, expected in zip(*results, strict=True):
+        np.testing.assert_allclose(
+            derivative, expected, rtol=0, atol=1e-11 * np.abs(expected).max()
+        )
+
+
+@pytest.mark.parametrize("standardizes", [False, True])
+def test_descent_in_a_loop_has_a_derivative(standardizes):
+    """Which a graph refuses where one of the closed forms has another shape than its argument."""
+    x = tf.random.stateless_normal([3, 4, 5], [0, 0], dtype="float64")
+    parameters = tf.ones([3, 4, 1], "float64"), tf.zeros([3, 4, 1], "float64")
+
+    def function(x):
+        if standardizes:
+            return standardize(x, [2], EPSILON)
+        return normalize(x, *parameters, [2], EPSILON)
+
+    def end(x):
+        def step(x):
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                value = tf.reduce_sum(tf.tanh(function(x)) ** 3)
+            return (x - 0.1 * tape.gradient(value, x),)
+
+        return tf.while_loop(lambda x: True, step, (x,), maximum_iterations=3)[0]
+
+    def slope(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            value = tf.reduce_sum(end(x) ** 3)
+        return tape.gradient(value, x)
+
+    in_graph = tf.function(slope, autograph=False)(x)
+    np.testing.assert_allclose(in_graph, slope(x), rtol=1e-9, atol=1e-12)
 
 
 def test_the_number_of_examples_may_be_unknown():
