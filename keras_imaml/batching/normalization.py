@@ -138,7 +138,8 @@ def _composed(
 
         def gradient(dy: Any) -> tuple[tf.Tensor, ...]:
             dy = tf.convert_to_tensor(dy)  # a gather gives slices
-            return _backward(dy, x, gamma, axes, epsilon, shares=shares)
+            known = unit, inverse
+            return _backward(dy, x, gamma, axes, epsilon, shares=shares, known=known)
 
         return unit * gamma + beta, gradient
 
@@ -227,6 +228,8 @@ def _backward(
         gamma r (v - <v> - h <v h>) + p h + q,
         r (H - <H> - h (gamma r A / M + <dy h> (p - 2 gamma r <v h>))),
         r A.
+
+    `known` holds h and r of a caller that has normalized x itself.
 
     With shares c of examples in the statistics, c times x, v and (x - <x>)^2 is averaged in the
     place of x, v and (x - <x>)^2, and what comes from the statistics has a factor c:
