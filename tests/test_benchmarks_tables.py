@@ -173,6 +173,7 @@ def test_runs_are_grouped_by_the_adapted_weights(runs):
     assert group_of(["head"], 500) == "head"
     assert group_of([], 500) == group_of(["conv_4", "head"], 500) == "all_weights"
     assert group_of(["head"], 0) == "classifier"
+    assert group_of([], 0) == "classifier_all_weights"
 
 
 def test_recipes_are_chosen_by_their_seeds_and_not_by_their_accuracy():

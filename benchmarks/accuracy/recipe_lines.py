@@ -26,11 +26,16 @@ class Line(NamedTuple):
 
     @property
     def adapted(self) -> str:
-        """What adapts: `"all_weights"`, `"head"`, or `"classifier"`: a head, without meta-steps."""
+        """What adapts: `"head"` or `"all_weights"`.
+
+        Without meta-steps, on features of a classifier: `"classifier"` or
+        `"classifier_all_weights"`.
+        """
         record = self.records[0]
+        head = list(record["settings"]["adapt"]) == ["head"]
         if record["steps"] == 0:
-            return "classifier"
-        return "head" if list(record["settings"]["adapt"]) == ["head"] else "all_weights"
+            return "classifier" if head else "classifier_all_weights"
+        return "head" if head else "all_weights"
 
     @property
     def self_training(self) -> bool:

@@ -116,7 +116,7 @@ def _best_first(group: tuple[tuple[str, str], dict[Row, Line]]) -> tuple[bool, s
 def tables(table_lines: Sequence[Line]) -> dict[str, str]:
     """Every table, by its name between the marks of the documents."""
     text_of = {dataset: markdown(table_lines, dataset) for dataset in DATA_SETS}
-    for name in ("all_weights", "head", "classifier"):
+    for name in ("all_weights", "head", "classifier", "classifier_all_weights"):
         chosen_lines = [
             line for line in table_lines if line.adapted == name and not line.self_training
         ]

@@ -1,10 +1,9 @@
 """Room for the calls that build a graph, taken once.
 
 CPython keeps the frames of calls in chunks of 16 KiB. It returns a chunk to the system as soon as
-the last frame in it ends. A call that happens to begin a chunk asks the system for one each time:
-building a graph takes up to twice as long at such a depth of the stack, and a meta-step spends a
-tenth of its construction there. A frame that asks for much room begins a large chunk, and the
-calls within it share that chunk.
+the last frame in it ends. A call that happens to begin a chunk asks the system for one each time,
+and building a graph takes much longer at such a depth of the stack. A frame that asks for much room
+begins a large chunk, and the calls within it share that chunk.
 """
 
 import functools

@@ -1,7 +1,7 @@
 """An import of many modules that does not look for garbage.
 
 Nearly all that TensorFlow and Keras make at their import stays. Python looks through it again and
-again as it grows, which is a fifth of the time of the import.
+again as it grows, which takes a good part of the time of the import.
 """
 
 import contextlib
