@@ -72,6 +72,12 @@ def imaml(steps=2, **settings):
     return ki.IMAML(inner=ki.inner.GradientDescent(steps=steps, learning_rate=0.1), **settings)
 
 
+def traced_step(learner, data):
+    """The graph of a training step; one that makes metrics would be traced twice."""
+    learner._build_metrics(data)
+    return tf.function(learner.train_step, autograph=False).get_concrete_function(data).graph
+
+
 def compiled(
     model=None,
     algorithm=None,

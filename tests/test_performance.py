@@ -43,9 +43,7 @@ def tasks(count=8):
 
 
 def size_of_graph(learner, count=8):
-    step = tf.function(learner.train_step, autograph=False)
-    data = next(iter(tasks(count)))
-    graph = step.get_concrete_function(data).graph.as_graph_def()
+    graph = learners.traced_step(learner, next(iter(tasks(count)))).as_graph_def()
     return len(graph.node) + sum(len(f.node_def) for f in graph.library.function)
 
 

@@ -11,6 +11,7 @@ from keras_imaml.batching.trunk import split
 from keras_imaml.learner import objective_builder
 from keras_imaml.learner.meta_batch import meta_gradient
 from keras_imaml.meta_parameters.parameters import Parameters
+from tests import learners
 
 CROSS_ENTROPY = keras.losses.SparseCategoricalCrossentropy(from_logits=True, dtype="float64")
 ALGORITHMS = {
@@ -142,8 +143,7 @@ def test_the_trunk_is_not_in_the_inner_loop(monkeypatch):
 
     def convolutions(splits):
         learner = learner_of("imaml", "head", splits, monkeypatch, dtype="float32")
-        step = tf.function(learner.train_step, autograph=False)
-        graph = step.get_concrete_function(tasks("float32")).graph.as_graph_def()
+        graph = learners.traced_step(learner, tasks("float32")).as_graph_def()
         operations = [node.op for function in graph.library.function for node in function.node_def]
         return operations.count("Conv2D")
 

@@ -10,6 +10,7 @@ import keras_imaml as ki
 from keras_imaml._compat.lora import low_rank_products
 from keras_imaml.export.adapted_model import adapted_model
 from keras_imaml.meta_parameters.parameters import Parameters
+from tests import learners
 from tests.batched import check, check_curvature, graph
 
 TASKS, WORDS, VOCABULARY, WIDTH = 3, 5, 11, 8
@@ -128,8 +129,8 @@ def test_no_kernel_is_made_for_each_task():
     model = low_rank(keras.Sequential([inputs, layers.Dense(width), layers.Dense(2)]))
     learner = learner_of(model)
     x, y = tf.zeros([tasks, 3, width]), tf.zeros([tasks, 3], tf.int32)
-    step = tf.function(learner.train_step, autograph=False).get_concrete_function(((x, y), (x, y)))
-    graphs = [step.graph, *(f.graph for f in step.graph._functions.values() if hasattr(f, "graph"))]
+    step = learners.traced_step(learner, ((x, y), (x, y)))
+    graphs = [step, *(f.graph for f in step._functions.values() if hasattr(f, "graph"))]
     sizes = [
         output.shape.num_elements() or 0
         for function_graph in graphs
