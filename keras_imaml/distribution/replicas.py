@@ -232,7 +232,5 @@ def _over_replicas(iterator: Any, strategy: tf.distribute.Strategy) -> Any:
     if isinstance(iterator, tf.distribute.DistributedIterator):
         return iterator
     (element,) = iterator
-    # A data set takes no None, which stands for sample weights.
-    given = tuple(part for part in element if part is not None)
-    data = tf.data.Dataset.from_tensors(given)
+    data = tf.data.Dataset.from_tensors(element)
     return iter(strategy.experimental_distribute_dataset(data))
