@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from keras_imaml._compat.grouped_convolution import static_or_dynamic_shape
 from keras_imaml.batching.activations import Activations, Meta, Weight
-from keras_imaml.batching.normalization import standardize
+from keras_imaml.batching.normalization import standardize, widened
 
 
 def layer_normalization(
@@ -32,8 +32,7 @@ def layer_normalization(
 
 def _with_task_axis(meta: Meta, x: Activations) -> tuple[tf.Tensor, int]:
     """Activations with an axis of tasks, in the order they have, and the place of this axis."""
-    half = x.value.dtype in (tf.float16, tf.bfloat16)
-    z = tf.cast(x.value, tf.float32) if half else x.value
+    z = widened(x.value)
     if not x.folded:
         return z, 0
     *middle, last = static_or_dynamic_shape(z)

@@ -28,6 +28,7 @@ from keras_imaml.batching.normalization import (
     normalize,
     normalize_by_first,
     normalize_by_shares,
+    widened,
 )
 from keras_imaml.layers.task_batch_normalization import TaskBatchNormalization, shares_in_mean
 from keras_imaml.meta_parameters.parameters import Parameters
@@ -198,9 +199,7 @@ def _normalization(
     layer: TaskBatchNormalization, meta: Meta, inputs: list[Activations]
 ) -> Activations:
     (x,) = inputs
-    value = x.value
-    half = value.dtype in (tf.float16, tf.bfloat16)
-    z = tf.cast(value, tf.float32) if half else value
+    z = widened(x.value)
     rank = z.shape.rank
     examples = 0 if x.folded else 1
     axes = list(range(examples, rank - 1))

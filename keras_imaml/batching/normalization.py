@@ -33,6 +33,11 @@ def normalize(
     return _composed(x, gamma, beta, tuple(axes), epsilon)
 
 
+def widened(x: tf.Tensor) -> tf.Tensor:
+    """Activations for statistics: those of half precision in float32."""
+    return tf.cast(x, tf.float32) if x.dtype in (tf.float16, tf.bfloat16) else x
+
+
 def standardize(x: tf.Tensor, axes: Sequence[int], epsilon: float) -> tf.Tensor:
     """`(x - mean) / sqrt(variance + epsilon)`, of means over `axes`."""
 
