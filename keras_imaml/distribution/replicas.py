@@ -232,5 +232,7 @@ def _over_replicas(iterator: Any, strategy: tf.distribute.Strategy) -> Any:
     if isinstance(iterator, tf.distribute.DistributedIterator):
         return iterator
     (element,) = iterator
-    data = tf.data.Dataset.from_tensors(element)
+    # Several workers take no None, which stands for targets and sample weights that are not given.
+    given = tuple(part for part in element if part is not None)
+    data = tf.data.Dataset.from_tensors(given)
     return iter(strategy.experimental_distribute_dataset(data))
