@@ -57,17 +57,24 @@ def pytest_collection_finish():
 
 
 @pytest.fixture(autouse=True)
-def _graphs_as_they_are(request):
+def _graphs_as_they_are(request, monkeypatch):
     """Most tests do without TensorFlow's optimizer of graphs, which takes as long as tracing.
 
-    The slow tests in `OPTIMIZED`, and all programs that tests start, run with it.
+    They do without the origin of operations, too. TensorFlow keeps the Python stack of each one and
+    reads it all at the first call of a graph. Under pytest that is a fifth of a test's time.
+
+    The slow tests in `OPTIMIZED`, and all programs that tests start, run as users do.
     """
     import tensorflow as tf
+    from tensorflow.python.framework import ops
 
     slow = request.node.get_closest_marker("slow") is not None
     path = request.node.path
     optimized = slow and not OPTIMIZED.isdisjoint((path.parent.name, path.stem))
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": not optimized})
+    if not optimized:
+        without_origin = functools.partial(ops._create_c_op, extract_traceback=False)
+        monkeypatch.setattr(ops, "_create_c_op", without_origin)
 
 
 @pytest.fixture(autouse=True, scope="session")
