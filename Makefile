@@ -146,12 +146,16 @@ clean: ## Remove caches and build products; .venv and runs stay.
 	rm -f bazel-*
 	find keras_imaml trainers tests benchmarks docs -name __pycache__ -prune -exec rm -rf {} +
 
-# Installs the package with an extra such as [dev]. pip would compile on one core, which is half of
-# the time. Templates of packages do not compile.
+# Installs the package with an extra such as [dev]. uv takes half of the time of pip. It does not read
+# the index that pip is set to: there pip installs, and so it does where uv cannot. pip would compile
+# on one core, which is half of its time. Templates of packages do not compile.
 define INSTALL
 @echo "Installing keras_imaml$(1) into $(VENV): TensorFlow takes a few minutes the first time"
-@$(PIP) install --quiet --quiet --no-compile --editable '.$(1)'
-@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
+@{ ! $(PIP) config list | grep -q '[.]index-url=' \
+    && $(PIP) install --quiet --quiet 'uv>=0.5' \
+    && $(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --editable '.$(1)'; } \
+  || { $(PIP) install --quiet --quiet --no-compile --editable '.$(1)' \
+    && { $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true; }; }
 endef
 
 # pip is the last thing that venv makes, so that a half-made environment is not taken for a whole one.
