@@ -61,7 +61,7 @@ def _graphs_as_they_are(request, monkeypatch):
     """Most tests do without TensorFlow's optimizer of graphs, which takes as long as tracing.
 
     They do without the origin of operations, too. TensorFlow keeps the Python stack of each one and
-    reads it all at the first call of a graph. Under pytest that is a fifth of a test's time.
+    reads it all at the first call of a graph. Under pytest that is up to a fifth of a test's time.
 
     The slow tests in `OPTIMIZED`, and all programs that tests start, run as users do.
     """

@@ -59,7 +59,8 @@ class Dashboard(keras.callbacks.Callback):
     Args:
         log_dir: TensorBoard's folder of this run.
         tasks: Meta-batches, as for `fit`; the first one is the probe, which is measured before the
-            first meta-step and after every epoch. Defaults to `None`: no probe.
+            first meta-step and after every epoch that is not interrupted, as by
+            `keras_imaml.callbacks.StopOnSignal`. Defaults to `None`: no probe.
         hparams: Settings of the run for the table of the HParams tab: names to booleans, numbers
             or strings. Defaults to `None`: the run is not in the table.
         every: Meta-steps between two points of `train`. Defaults to `20`.
@@ -132,6 +133,7 @@ class Dashboard(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Start to take means."""
         self._done = self._steps = 0
+        self._stopped = False
         self._sums: dict[str, float] = {}
         self._in_steps = self._between = 0.0
         self._last = time.perf_counter()
@@ -150,6 +152,7 @@ class Dashboard(keras.callbacks.Callback):
         self._done = batch + 1
         if self._done - self._steps >= self.every:
             self._write_window(logs or {})
+        self._stopped = bool(self.model.stop_training)
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Start the clock of the validation."""
@@ -158,6 +161,7 @@ class Dashboard(keras.callbacks.Callback):
     def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
         """Stop the clock of the validation."""
         self._test_seconds = time.perf_counter() - self._test_begin
+        self._stopped = bool(self.model.stop_training)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Write the validation, the state of the learner and the probe."""
@@ -176,7 +180,8 @@ class Dashboard(keras.callbacks.Callback):
             self._files.scalars("validation", values, step)
         self._epochs += 1
         self._write_state()
-        self._write_probe()
+        if not self._is_interrupted():  # a machine that is taken away does not wait for the probe
+            self._write_probe()
         self._files.flush()
 
     def record(self, evaluation: Any) -> None:
@@ -205,6 +210,15 @@ class Dashboard(keras.callbacks.Callback):
                 values |= _split(f"result/metrics/{name}{moment}", value)
         self._files.scalars("", values, self._step())
         self._files.flush()
+
+    def _is_interrupted(self) -> bool:
+        """Whether training was asked to stop before the end of the epoch.
+
+        `EarlyStopping` asks at its end, and the probe then shows the final state.
+        """
+        steps = (self.params or {}).get("steps")
+        within_steps = steps is not None and self._done < steps
+        return self._stopped or (within_steps and self.model.stop_training)
 
     def _step(self) -> int:
         return int(self.model.optimizer.iterations.numpy())

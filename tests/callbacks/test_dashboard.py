@@ -239,6 +239,44 @@ def test_a_resumed_run_continues_at_its_step_without_a_probe(tmp_path):
     assert not (tmp_path / "probe").exists()
 
 
+class _StopAt(keras.callbacks.Callback):
+    """Ask to stop in one of the calls of an epoch of four steps and a validation."""
+
+    def __init__(self, moment):
+        super().__init__()
+        self.moment = moment
+
+    def _stop(self, moment):
+        self.model.stop_training = self.model.stop_training or moment == self.moment
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._stop(batch)
+
+    def on_test_batch_end(self, batch, logs=None):
+        self._stop("validation")
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._stop("end")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("moment", "dashboard_first", "measured"),
+    [(1, True, False), (1, False, False), ("validation", True, False), ("end", False, True)],
+)
+def test_an_interrupted_epoch_does_not_wait_for_the_probe(
+    tmp_path, moment, dashboard_first, measured
+):
+    learner = learners.compiled(network(), ki.Reptile(ki.inner.GradientDescent(steps=2)))
+    callbacks = [_StopAt(moment), ki.callbacks.Dashboard(tmp_path, data(3))]
+    fit(learner, callbacks[::-1] if dashboard_first else callbacks)
+    step = int(learner.optimizer.iterations)
+    assert step == (2 if moment == 1 else 4)
+    probes = Run(tmp_path / "probe").points("adaptation/loss")
+    assert list(probes) == ([0, step] if measured else [0])
+    assert step in Run(tmp_path / "train").points("weights/norm")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
