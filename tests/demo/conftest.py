@@ -32,6 +32,14 @@ def server():
 
 
 @pytest.fixture
+def handlers():
+    """What the page calls, by name. Gradio is not imported where tests are only collected."""
+    from trainers.demo import page
+
+    return {endpoint.api_name: endpoint.fn for endpoint in page.page().fns.values()}
+
+
+@pytest.fixture
 def window(chromium, server):
     """A new window of the page."""
     from benchmarks.pictures import demo

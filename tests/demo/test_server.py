@@ -13,7 +13,6 @@ import pytest
 from benchmarks.pictures import demo
 from benchmarks.pictures.figures import FIGURES, canvas, moved
 from tests.demo.visitor import Visitor
-from trainers.demo import page
 from trainers.demo.image_task import ImageTask
 
 pytestmark = pytest.mark.slow
@@ -78,8 +77,7 @@ def test_adaptations_in_a_row_leave_no_models(server, tmp_path):
     assert kept[-1] - kept[4] < GROWTH, kept
 
 
-def test_twenty_classes_of_five_examples_and_no_more():
-    handlers = {endpoint.api_name: endpoint.fn for endpoint in page.page().fns.values()}
+def test_twenty_classes_of_five_examples_and_no_more(handlers):
     task, drawing = ImageTask("omniglot"), {"composite": canvas(FIGURES["ring"])}
     for number in range(20):
         figure = moved(FIGURES[sorted(FIGURES)[number % 5]], 0.4 + 0.1 * (number // 5))
@@ -92,8 +90,7 @@ def test_twenty_classes_of_five_examples_and_no_more():
     assert len(after) == 20 and sum(after.values()) == pytest.approx(1, abs=1e-5)
 
 
-def test_a_hundred_photographs_get_one_message(tmp_path):
-    handlers = {endpoint.api_name: endpoint.fn for endpoint in page.page().fns.values()}
+def test_a_hundred_photographs_get_one_message(handlers, tmp_path):
     rng, task = np.random.default_rng(0), ImageTask("mini_imagenet")
     files = [demo.photograph(tmp_path, "coast", rng) for _ in range(100)]
     broken = tmp_path / "broken.jpg"
