@@ -99,7 +99,7 @@ test-wheel: $(VENV)/installed-dev ## Run the quick tests on the wheel, with the 
 lint: $(VENV)/installed-dev ## Check style, types and prose.
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy
+	$(BIN)/mypy --num-workers auto
 	$(BIN)/proselint check --config .proselintrc.json *.md docs/*.md docs/guides/*.py saved_models/*.md
 
 .PHONY: format

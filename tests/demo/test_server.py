@@ -95,9 +95,9 @@ def test_a_hundred_photographs_get_one_message(handlers, tmp_path):
     files = [demo.photograph(tmp_path, "coast", rng) for _ in range(100)]
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"no image")
-    begin = time.perf_counter()
+    begin = time.process_time()
     status = handlers["mini_imagenet_add_files"](task, None, "coast", [str(broken), *files])[2]
-    assert time.perf_counter() - begin < 5
+    assert time.process_time() - begin < 5
     assert len(task.examples) == 5
     assert "broken.jpg cannot be read" in status and "95 files" in status
     assert status.count("which is the most") == 1 and len(status) < 400

@@ -48,7 +48,7 @@ def test_training_in_pipelines_is_training(tmp_path, in_double_precision):
 def test_a_late_call_is_refused():
     tf.constant(0)  # TensorFlow has started
     with pytest.raises(RuntimeError, match="Call it before anything else runs"):
-        ki.parallel_tasks()
+        ki.parallel_tasks(3)
 
 
 @pytest.mark.parametrize("cores", [0, -1, 1.5, "2"])
