@@ -63,6 +63,7 @@ def few_steps(monkeypatch, two_blocks):
     monkeypatch.setattr(
         ki.MetaLearner, "fit", capped(ki.MetaLearner.fit, steps_per_epoch=2, epochs=2)
     )
+    monkeypatch.setattr(ki.inner, "NewtonCG", capped(ki.inner.NewtonCG, steps=5, linear_steps=10))
     monkeypatch.setattr(ki, "evaluate", capped(ki.evaluate, num_tasks=8))
     monkeypatch.setattr(keras.Sequential, "fit", capped(keras.Sequential.fit, epochs=1))
     monkeypatch.setattr(ki, "parallel_tasks", lambda: None)  # the threads have been started

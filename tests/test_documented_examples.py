@@ -50,6 +50,9 @@ SMALLER = {  # what the reader is told to run for minutes, by fewer steps
         "batch(8)": "batch(2)",
         'glyphs("test").batch(16))': 'glyphs("test").batch(4), num_tasks=8)',
     },
+    "keras_imaml/algorithms/self_training.py SelfTraining": {
+        "balanced=True": "balanced=True, rounds=2"
+    },
     "docs/distribution.md 1": {
         "steps_per_epoch=100, epochs=10": "steps_per_epoch=2",
         "Conv4(5)": "Conv4(5, filters=4)",

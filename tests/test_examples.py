@@ -10,7 +10,17 @@ SECTIONS = [section.partition("\n") for section in TEXT.split("\n## ")[1:]]
 EXAMPLES = {
     title: "\n".join(re.findall(r"```python\n(.*?)```", body, re.S)) for title, _, body in SECTIONS
 }
-SMALLER = {  # a search of four short trainings is one of two shorter ones
+SMALLER = {  # trainings that hold what they assert after fewer steps; a search of fewer trials
+    "Text: topics from a few sentences": {"epochs=4": "epochs=2", "num_tasks=200": "num_tasks=50"},
+    "Time series: forecast an oscillation": {
+        "epochs=4": "epochs=1",
+        "num_tasks=200": "num_tasks=50",
+    },
+    "Tables: two outputs, two losses": {"epochs=4": "epochs=2"},
+    "Mislabeled examples: learned weights": {
+        "steps_per_epoch=150": "steps_per_epoch=100",
+        "num_tasks=200": "num_tasks=50",
+    },
     "Search for lambda with KerasTuner": {
         "max_trials=4": "max_trials=2",
         "steps_per_epoch=50": "steps_per_epoch=5",
