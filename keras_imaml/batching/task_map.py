@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from keras_imaml._compat.custom_gradients import custom_gradients_noted
 from keras_imaml._compat.fallbacks import fallbacks_noted, layers_of, uneven, warn
+from keras_imaml._compat.xla import vectorized_in_place
 
 _MOST_UNROLLED = 64  # tasks; the graph grows with them
 
@@ -43,7 +44,7 @@ class TaskMap:
 
         with custom_gradients_noted() as own_gradients, fallbacks_noted() as noted:
             try:
-                with _conversion_errors_hidden():
+                with _conversion_errors_hidden(), vectorized_in_place():
                     result = tf.vectorized_map(noting, arguments, warn=False)
             except Exception:
                 if not traced:  # of the function itself

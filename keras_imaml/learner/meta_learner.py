@@ -169,7 +169,8 @@ class MetaLearner(TaskAdaptation, StepFunctions, SavedLearner, TwoLosses, keras.
             optimizer: A Keras optimizer for the outer level. Defaults to `"adam"`.
             loss: A Keras loss of the query set, and of the support set without an `inner_loss`.
             metrics: Keras metrics of the query predictions after adaptation.
-            jit_compile: Whether to use XLA; wrong for max pooling on CPUs. Defaults to `False`.
+            jit_compile: Whether to use XLA; wrong for max pooling on CPUs. `MAML` of a network with
+                convolutions needs `recompute=True` for it. Defaults to `False`.
             check_curvature: Whether to check the second derivatives that the algorithm takes, once,
                 on the first task of the first step. Not with `jit_compile` or half precision.
                 Defaults to `True`.
