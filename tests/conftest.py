@@ -40,19 +40,20 @@ def pytest_sessionstart(session):
         tf.config.threading.set_inter_op_parallelism_threads(1)
 
 
-def pytest_collection_modifyitems(items):
-    """Slow tests first in each half of the tests, from which the two processes start.
+def pytest_collection_modifyitems(config, items):
+    """Slow tests first in each part of the tests, of which each process starts with one.
 
-    The process that ends first takes quick tests from the other, and none waits long.
+    The process that ends first takes quick tests from another, and none waits long.
     """
     slow = [item for item in items if item.get_closest_marker("slow")]
     quick = [item for item in items if not item.get_closest_marker("slow")]
-    halves = [
-        part[place * len(part) // 2 : (place + 1) * len(part) // 2]
-        for place in (0, 1)
+    count = getattr(config, "workerinput", {}).get("workercount", 1)
+    parts = [
+        part[place * len(part) // count : (place + 1) * len(part) // count]
+        for place in range(count)
         for part in (slow, quick)
     ]
-    items[:] = [item for half in halves for item in half]
+    items[:] = [item for part in parts for item in part]
 
 
 def pytest_collection_finish():
