@@ -77,6 +77,7 @@ RUNS: dict[str, Run] = {
     "mini_imagenet_5way_1shot/gradient_descent": Run(
         "mini_imagenet_5way_1shot", 15000, ("--transductive",)
     ),
+    "omniglot_5way_1shot/as_printed": Run("paper/omniglot_5way_1shot", 3000, ()),
 }
 
 
