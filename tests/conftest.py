@@ -25,8 +25,8 @@ OPTIMIZED = {
 def pytest_sessionstart(session):
     """Load TensorFlow by the package, which keeps the lines of its start off the terminal.
 
-    A process among several has one thread. Threads that wait for work take the cores of the others:
-    tests that compute, such as those of the guides, need a quarter less time without them.
+    A process among several has one thread. Threads that wait for work take the cores of the others,
+    and tests that compute, such as those of the guides, need more time.
     """
     among_others = hasattr(session.config, "workerinput")
     if not among_others and session.config.getoption("numprocesses", None):
