@@ -406,8 +406,8 @@ def test_xla_compiles_once_and_gives_the_same_losses(make):
         times.append(time.process_time())
     for name in results[0]:
         assert results[0][name] == pytest.approx(results[1][name], rel=1e-3, abs=1e-5)
-    first, later = np.diff(times)
-    assert later < 0.2 * first
+    first_seconds, later_seconds = np.diff(times)
+    assert later_seconds < 0.2 * first_seconds
 
 
 @pytest.mark.parametrize("method", ["train_on_batch", "test_on_batch"])
