@@ -23,7 +23,9 @@ Floats = NDArray[np.float64]
 _STROKES = 4  # the most strokes of a class
 _POINTS = 40  # points along a stroke
 _SPAN = 18 / 28  # the part of the image that the plain character spans, before jitter
+_WIDEST_PEN = 0.085  # in a frame where the plain character spans [-1, 1]
 _CLASSES_AT_ONCE = 25  # bounds the memory of a rendering to some tens of megabytes
+_PIXELS_AT_ONCE = 60_000  # keeps what is drawn in the cache of a core
 
 
 def glyphs(
@@ -173,7 +175,7 @@ def _drawings(index: NDArray[np.uint64], examples: int) -> tuple[Floats, Floats,
         ],
         axis=-1,
     )
-    return points, drawn_weight * fit[..., 0], jitter.uniform(0.055, 0.085)
+    return points, drawn_weight * fit[..., 0], jitter.uniform(0.055, _WIDEST_PEN)
 
 
 def _strokes(numbers: "_Numbers", jitter: "_Numbers | None") -> tuple[Floats, Floats]:
@@ -221,9 +223,22 @@ def _ink(points: Floats, weight: Floats, pen: Floats, size: int) -> np.ndarray:
     drawings = pen.size
     # The center of a pixel is at a half.
     place = (points.reshape(drawings, -1, 2) * (_SPAN / 2) + 0.5) * grid - 0.5
+    weight = weight.reshape(drawings, -1) * (_SPAN / 2) * grid
+    radius = pen.reshape(drawings, 1, 1) * (_SPAN / 2) * grid
+    images = np.empty((drawings, size, size), np.uint8)
+    count = max(1, _PIXELS_AT_ONCE // grid**2)
+    for start in range(0, drawings, count):
+        part = slice(start, start + count)
+        images[part] = _ink_of_block(
+            place[part], weight[part], radius[part].astype(np.float32), grid
+        )
+    return images.reshape(*pen.shape, size, size)
+
+
+def _ink_of_block(place: Floats, weight: Floats, radius: np.ndarray, grid: int) -> np.ndarray:
+    drawings = len(place)
     corner = np.floor(place).astype(np.int64)
     part = place - corner
-    weight = weight.reshape(drawings, -1) * (_SPAN / 2) * grid
     density = np.zeros(drawings * grid * grid)
     base = np.arange(drawings)[:, None] * (grid * grid)
     for dx in (0, 1):
@@ -234,26 +249,25 @@ def _ink(points: Floats, weight: Floats, pen: Floats, size: int) -> np.ndarray:
             pixels = (base + row * grid + column)[is_inside]
             density += np.bincount(pixels, share[is_inside], minlength=density.size)
     line = density.reshape(drawings, grid, grid).astype(np.float32)
-    radius = (pen.reshape(drawings, 1, 1) * (_SPAN / 2) * grid).astype(np.float32)
     line = _blur(_blur(line, radius, axis=1), radius, axis=2)
     # A long straight line has density 1 / (sqrt(2 pi) radius) at its middle: saturate well there.
     ink = np.minimum(4.5 * radius * line, 1.0)
-    ink = ink.reshape(drawings, size, 2, size, 2).mean(axis=(2, 4))
-    return np.rint(255 * ink).astype(np.uint8).reshape(*pen.shape, size, size)
+    pairs = ink[..., ::2] + ink[..., 1::2]
+    return np.rint(255 / 4 * (pairs[:, ::2] + pairs[:, 1::2])).astype(np.uint8)
 
 
 def _blur(image: np.ndarray, radius: np.ndarray, axis: int) -> np.ndarray:
-    reach = int(np.ceil(2.5 * radius.max()))
+    reach = int(np.ceil(2.5 * _WIDEST_PEN * (_SPAN / 2) * image.shape[axis]))
     taps = [np.exp(-0.5 * (offset / radius) ** 2) for offset in range(-reach, reach + 1)]
     total = sum(taps)
     margin = [(0, 0)] * 3
     margin[axis] = (reach, reach)
     padded = np.pad(image, margin)
-    blurred = np.zeros_like(image)
+    blurred, scaled = np.zeros_like(image), np.empty_like(image)
     for offset, tap in enumerate(taps):
         window = [slice(None)] * 3
         window[axis] = slice(offset, offset + image.shape[axis])
-        blurred += padded[tuple(window)] * (tap / total)
+        blurred += np.multiply(padded[tuple(window)], tap / total, out=scaled)
     return blurred
 
 

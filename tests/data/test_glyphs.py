@@ -18,6 +18,8 @@ def test_a_drawing_depends_on_class_and_example_only():
     # Across the blocks that are drawn at once.
     assert np.array_equal(render(30, 10, 6), drawings[30:])
     assert np.array_equal(render(0, 40, 2), drawings[:, :2])
+    # Thin lines are as they are beside thick ones.
+    assert all(np.array_equal(render(i, 1, 1)[0], drawings[i, :1]) for i in range(40))
 
 
 def test_drawings_are_what_they_always_were():
