@@ -156,12 +156,12 @@ def test_an_adapted_model_and_a_saved_learner_see_in_views(network, fixed, cente
     program = (
         "import sys, keras, numpy as np; "
         f"model = keras.models.load_model({str(tmp_path / 'adapted.keras')!r}); "
-        f"found = model(np.load({str(tmp_path / 'query.npy')!r})); "
+        f"outputs = model(np.load({str(tmp_path / 'query.npy')!r})); "
         "assert not any(name.startswith('keras_imaml') for name in sys.modules); "
-        f"np.save({str(tmp_path / 'found.npy')!r}, found)"
+        f"np.save({str(tmp_path / 'outputs.npy')!r}, outputs)"
     )
     subprocess.run([sys.executable, "-c", program], check=True, cwd=tmp_path)
-    np.testing.assert_allclose(np.load(tmp_path / "found.npy"), adapted(query), atol=1e-5)
+    np.testing.assert_allclose(np.load(tmp_path / "outputs.npy"), adapted(query), atol=1e-5)
 
 
 def test_recorded_statistics_are_those_of_all_views_as_one_batch(network):
