@@ -224,14 +224,12 @@ def _ink(points: Floats, weight: Floats, pen: Floats, size: int) -> np.ndarray:
     # The center of a pixel is at a half.
     place = (points.reshape(drawings, -1, 2) * (_SPAN / 2) + 0.5) * grid - 0.5
     weight = weight.reshape(drawings, -1) * (_SPAN / 2) * grid
-    radius = pen.reshape(drawings, 1, 1) * (_SPAN / 2) * grid
+    radius = (pen.reshape(drawings, 1, 1) * (_SPAN / 2) * grid).astype(np.float32)
     images = np.empty((drawings, size, size), np.uint8)
     count = max(1, _PIXELS_AT_ONCE // grid**2)
     for start in range(0, drawings, count):
         part = slice(start, start + count)
-        images[part] = _ink_of_block(
-            place[part], weight[part], radius[part].astype(np.float32), grid
-        )
+        images[part] = _ink_of_block(place[part], weight[part], radius[part], grid)
     return images.reshape(*pen.shape, size, size)
 
 
