@@ -20,6 +20,9 @@ from collections.abc import Callable, Sequence
 from multiprocessing import forkserver
 from typing import Any
 
+# Begins code whose `ki.models.Conv4` has half the depth, as in the fixtures of tests/conftest.py.
+TWO_BLOCKS = "from keras_imaml.models import conv4; conv4._BLOCKS = 2\n"
+
 _ROOT = pathlib.Path(__file__).parent.parent
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["tests.imported"])

@@ -17,7 +17,6 @@ ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = pathlib.Path(ki.__file__).parent  # of a wheel, perhaps
 FENCE = re.compile(r"```python\n(.*?)```", re.DOTALL)
 IMPORTS = "import keras, tensorflow as tf, keras_imaml as ki, numpy as np\n"
-TWO_BLOCKS = "from keras_imaml.models import conv4\nconv4._BLOCKS = 2\n"  # see the fixture
 
 NEEDS_DATA = {
     "keras_imaml/data/cifar_fs.py cifar_fs": "downloads CIFAR-100 (161 MB)",
@@ -138,7 +137,7 @@ def folder(tmp_path, monkeypatch, two_blocks):
 @pytest.mark.parametrize("code", list(parameters()))
 def test_example(code, folder):
     if any(text in code for text in FIRST_OF_ALL):
-        programs.run(["-c", IMPORTS + TWO_BLOCKS + code], check=True)
+        programs.run(["-c", IMPORTS + programs.TWO_BLOCKS + code], check=True)
     else:
         exec(code, {"keras": keras, "tf": tf, "ki": ki, "np": np})
 

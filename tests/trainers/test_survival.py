@@ -60,11 +60,9 @@ train.main()
 
 
 # Trains a network of two blocks, and writes no SavedModel, which takes seconds.
-WITHOUT_EXPORT = """
+WITHOUT_EXPORT = f"""{programs.TWO_BLOCKS}
 import keras_imaml as ki
-from keras_imaml.models import conv4
 from trainers import train
-conv4._BLOCKS = 2
 ki.MetaLearner.export = lambda *_, **__: None
 train.main()
 """
@@ -139,7 +137,7 @@ def cluster():
 @pytest.mark.slow
 def test_an_interrupted_run_ends_with_the_same_bits(tmp_path):
     """Killed, asked to end, and started again each time."""
-    flags = [*SINES, "--steps=200"]
+    flags = [*SINES, "--steps=300"]
     train_to_the_end(f"--run_dir={tmp_path / 'straight'}", *flags)
     broken = f"--run_dir={tmp_path / 'broken'}"
     process = start(broken, *flags)
@@ -154,7 +152,7 @@ def test_an_interrupted_run_ends_with_the_same_bits(tmp_path):
     output = process.stdout.read()
     assert process.wait(60) == 0
     step = int(output.split("Interrupted at step ")[1].split(",")[0])
-    assert 20 <= step < 200
+    assert 20 <= step < 300
     last = train_to_the_end(broken, *flags)
     assert f"Resuming from step {step}" in last.stdout
     assert_equal_to_the_bit(tmp_path / "straight", tmp_path / "broken")
