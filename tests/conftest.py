@@ -14,9 +14,10 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as an import of keras_ima
 
 import pytest
 
-# Folders and files whose slow tests run graphs as users do: by TensorFlow's optimizer.
-OPTIMIZED = {
-    *("trainers", "demo", "distribution", "export", "pretrained", "test_newcomer"),
+# Folders and files whose slow tests run as users do: TensorFlow's optimizer takes their graphs, and
+# the first step is checked. So do all programs that tests start.
+AS_USERS = {
+    *("demo", "distribution", "export", "pretrained", "test_newcomer"),
     *("test_memory", "test_performance", "test_all_algorithms", "test_all_solvers"),
 }
 
@@ -68,6 +69,11 @@ def pytest_collection_finish():
     gc.set_threshold(100_000, 20, 50)
 
 
+def _as_users(test):
+    is_slow = test.get_closest_marker("slow") is not None
+    return is_slow and not AS_USERS.isdisjoint((test.path.parent.name, test.path.stem))
+
+
 @pytest.fixture(autouse=True)
 def _graphs_as_they_are(request, monkeypatch):
     """Most tests do without TensorFlow's optimizer of graphs, which takes as long as tracing.
@@ -75,16 +81,14 @@ def _graphs_as_they_are(request, monkeypatch):
     They do without the origin of operations, too. TensorFlow keeps the Python stack of each one and
     reads it all at the first call of a graph. Under pytest that is up to a fifth of a test's time.
 
-    The slow tests in `OPTIMIZED`, and all programs that tests start, run as users do.
+    The slow tests in `AS_USERS` do with both.
     """
     import tensorflow as tf
     from tensorflow.python.framework import ops
 
-    slow = request.node.get_closest_marker("slow") is not None
-    path = request.node.path
-    optimized = slow and not OPTIMIZED.isdisjoint((path.parent.name, path.stem))
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": not optimized})
-    if not optimized:
+    as_users = _as_users(request.node)
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": not as_users})
+    if not as_users:
         without_origin = functools.partial(ops._create_c_op, extract_traceback=False)
         monkeypatch.setattr(ops, "_create_c_op", without_origin)
 
@@ -104,10 +108,10 @@ def _pipelines_as_they_are():
 
 @pytest.fixture(autouse=True)
 def _first_step_as_it_is(request, monkeypatch):
-    """Most quick tests do without the check of the first step, which takes 0.1 s a learner."""
+    """Most tests do without the check of the first step, which takes 0.1 to 0.5 s a learner."""
     from keras_imaml.learner.first_step import FirstStep
 
-    if not any(map(request.node.get_closest_marker, ("slow", "first_step_checked"))):
+    if not (_as_users(request.node) or request.node.get_closest_marker("first_step_checked")):
         monkeypatch.setattr(FirstStep, "keep", lambda self, support: None)
 
 

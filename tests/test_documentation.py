@@ -70,6 +70,7 @@ def few_steps(monkeypatch, two_blocks):
 
 
 @pytest.mark.slow
+@pytest.mark.first_step_checked
 @pytest.mark.parametrize("name", NAMES)
 def test_a_guide_runs(name, tmp_path, monkeypatch, request, few_steps):
     if name == "omniglot_honestly":

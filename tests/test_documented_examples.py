@@ -134,6 +134,7 @@ def folder(tmp_path, monkeypatch, two_blocks):
     return tmp_path
 
 
+@pytest.mark.first_step_checked
 @pytest.mark.parametrize("code", list(parameters()))
 def test_example(code, folder):
     if any(text in code for text in FIRST_OF_ALL):

@@ -34,6 +34,7 @@ def test_every_section_has_an_example_that_asserts_something():
 
 
 @pytest.mark.slow
+@pytest.mark.first_step_checked
 @pytest.mark.parametrize("title", EXAMPLES)
 def test_examples_run_and_hold_what_they_assert(title, tmp_path, monkeypatch):
     if "keras_tuner" in EXAMPLES[title]:

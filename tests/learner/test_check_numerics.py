@@ -41,8 +41,7 @@ ALGORITHMS = {  # each solver of inner problems, and each of linear systems
 @pytest.mark.slow  # the debugger checks each operation, and tracing takes longer
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_a_healthy_run_is_not_stopped(name, debugger):
-    network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3, "relu")])
-    network.add(keras.layers.Dense(2))
+    network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2, "relu")])
     learner = ki.MetaLearner(network, ALGORITHMS[name]())
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     learner.compile("sgd", loss, ["accuracy"])
