@@ -13,9 +13,9 @@ import tensorflow as tf
 from keras_imaml.data.stored import StoredImages, packed
 from keras_imaml.data.streams import stream_options
 
-BLOCK = 16
-"""So many records of a file are read in a row, where TFDS reads several files at once."""
+_BLOCK = 16  # so many records of a file are read in a row, where TFDS reads several files at once
 _FILES_AT_ONCE = 16
+_AT_ONCE = 256  # records that are taken or left together
 _FRAME = 16  # bytes around a record in its file
 
 
@@ -42,6 +42,31 @@ class Records:
         columns = (self.files, self.starts, self.lengths, self.labels)
         return Records(self.paths, *(column[rows] for column in columns))
 
+    def in_file_order(self) -> np.ndarray:
+        """The places of these records here, file by file."""
+        return np.lexsort((self.starts, self.files))
+
+    def contents(
+        self, wanted: np.ndarray, image_of: Callable[[tf.Tensor], tf.Tensor]
+    ) -> tf.data.Dataset:
+        """The image files in some of all records of the files, in the order of the files.
+
+        Each file is read once, which is faster than a record at a time.
+
+        Args:
+            wanted: For each of these records, whether it is read.
+            image_of: As for `images`.
+        """
+        with tf.device("CPU:0"):
+            is_wanted = tf.constant(wanted[self.in_file_order()])
+
+        def wanted_of(number: tf.Tensor, batch: tf.Tensor) -> tf.Tensor:
+            start = number * _AT_ONCE
+            return tf.boolean_mask(batch, is_wanted[start : start + _AT_ONCE])
+
+        batches = tf.data.TFRecordDataset(self.paths).batch(_AT_ONCE).enumerate()
+        return batches.map(wanted_of).unbatch().map(image_of)
+
     def images(
         self, image_of: Callable[[tf.Tensor], tf.Tensor], image_size: int, channels: int
     ) -> StoredImages:
@@ -67,20 +92,15 @@ class Records:
         return StoredImages(content, place, len(self.files), image_size, channels)
 
 
-def files_at_once(builder: Any) -> int:
-    """How many files of a data set are read in turns, as by default in TFDS."""
-    return 1 if builder.info.disable_shuffling else _FILES_AT_ONCE
-
-
 def records_of(
-    builder: Any, tfds_split: str, label_of: Callable[[tf.Tensor], tf.Tensor]
+    builder: Any, tfds_split: str, labels_of: Callable[[tf.Tensor], tf.Tensor]
 ) -> Records:
     """All records of a split, in the order in which TFDS reads them.
 
     Args:
         builder: A prepared `tfds.core.DatasetBuilder`, in TFRecord files.
         tfds_split: Which of TFDS's own splits, such as `"train+test"`.
-        label_of: From a record to its label.
+        labels_of: From a vector of records to their labels.
 
     Raises:
         tf.errors.OpError: If a file is damaged.
@@ -91,8 +111,9 @@ def records_of(
     starts, lengths, labels = [], [], []
     for instruction, path in zip(instructions, paths, strict=True):
         # In one thread: many leave memory in use that grows with what they have read.
-        records = tf.data.TFRecordDataset(path).map(lambda r: (tf.strings.length(r), label_of(r)))
-        batches = [*records.batch(4096).with_options(stream_options()).as_numpy_iterator()]
+        records = tf.data.TFRecordDataset(path).batch(4096)
+        columns = records.map(lambda r: (tf.strings.length(r), labels_of(r)))
+        batches = [*columns.with_options(stream_options()).as_numpy_iterator()]
         count = sum(len(length) for length, _ in batches)
         if count != instruction.examples_in_shard:
             raise EOFError(
@@ -106,8 +127,10 @@ def records_of(
         labels.append(label)
     counts = [*map(len, labels)]
     files = np.repeat(np.arange(len(paths), dtype=np.int32), counts)
-    columns = (np.concatenate(part) for part in (starts, lengths, labels))
-    return Records(paths, files, *columns)[_order(counts, files_at_once(builder))]
+    parts = (np.concatenate(part) for part in (starts, lengths, labels))
+    # As by default in TFDS.
+    files_at_once = 1 if builder.info.disable_shuffling else _FILES_AT_ONCE
+    return Records(paths, files, *parts)[_order(counts, files_at_once)]
 
 
 def _order(counts: Sequence[int], at_once: int) -> np.ndarray:
@@ -116,7 +139,7 @@ def _order(counts: Sequence[int], at_once: int) -> np.ndarray:
     numbers = tf.data.Dataset.from_tensor_slices((first, tf.constant(counts, tf.int64))).interleave(
         lambda begin, count: tf.data.Dataset.range(begin, begin + count),
         cycle_length=at_once,
-        block_length=BLOCK,
+        block_length=_BLOCK,
     )
     batches = numbers.batch(2**16).with_options(stream_options())
     return np.concatenate([*batches.as_numpy_iterator()])

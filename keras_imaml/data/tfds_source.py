@@ -16,7 +16,7 @@ from keras_imaml._utils.progress_bar import WaitingBar
 from keras_imaml.data.array_records import all_of, labels_of, numbered_images
 from keras_imaml.data.decoding import decode
 from keras_imaml.data.episodes import ExamplePool
-from keras_imaml.data.records import BLOCK, files_at_once, records_of
+from keras_imaml.data.records import records_of
 from keras_imaml.data.stored import stays_in_files
 
 
@@ -170,37 +170,28 @@ def _read(
         counts = np.bincount(classes[numbers], minlength=len(class_names))
         return ExamplePool(stored, counts, tuple(class_names))
     _check_format(builder)
-    # `tfds.decode.PartialDecoding` would log a warning of TFDS about itself.
-    labels_alone = tfds.features.FeaturesDict({"label": features["label"]})
 
-    def class_of(record: tf.Tensor) -> tf.Tensor:
-        return tf.gather(position, labels_alone.deserialize_example(record)["label"])
+    def classes_of(records: tf.Tensor) -> tf.Tensor:
+        label = {"label": tf.io.FixedLenFeature((), tf.int64)}
+        return tf.gather(position, tf.io.parse_example(records, label)["label"])
 
     def image_of(record: tf.Tensor) -> tf.Tensor:
         return features.deserialize_example(record, decoders=image)["image"]
 
-    records = records_of(builder, tfds_split, class_of)
-    records = records[records.labels >= 0]
+    index = records_of(builder, tfds_split, classes_of)
+    wanted = index.labels >= 0
+    records = index[wanted]
     order = np.argsort(records.labels, kind="stable")
     if stays_in_files(in_memory, len(order), image_size, channels, place):
         counts = np.bincount(records.labels, minlength=len(class_names))
         stored = records[order].images(image_of, image_size, channels)
         return ExamplePool(stored, counts, tuple(class_names))
-    dataset = builder.as_dataset(
-        split=tfds_split,
-        shuffle_files=False,
-        decoders=image,
-        read_config=tfds.ReadConfig(
-            interleave_cycle_length=files_at_once(builder), interleave_block_length=BLOCK
-        ),
-    )
-    dataset = dataset.filter(lambda example: tf.gather(position, example["label"]) >= 0)
-    decoded = dataset.map(
-        lambda example: decode(example["image"], image_size, channels),
-        num_parallel_calls=tf.data.AUTOTUNE,
+    decoded = index.contents(wanted, image_of).map(
+        lambda content: decode(content, image_size, channels), num_parallel_calls=tf.data.AUTOTUNE
     )
     images = np.empty((len(order), image_size, image_size, channels), np.uint8)
-    row = np.argsort(order)  # every image goes straight to its row: the pool is the only copy
+    # Every image goes straight to its row: the pool is the only copy.
+    row = np.argsort(order)[records.in_file_order()]
     start = 0
     bar = WaitingBar(len(order), "Decoding images", unit_name="image")
     for batch in decoded.batch(256).prefetch(tf.data.AUTOTUNE).as_numpy_iterator():

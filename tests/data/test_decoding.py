@@ -1,3 +1,5 @@
+import io
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -50,6 +52,26 @@ def test_formats(encode):
     assert abs(decode(encode(pixels), 6, 3).numpy().astype(int) - 130).max() <= 2
 
 
-def test_what_is_not_an_image_raises():
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "I;16", "P", "RGB", "RGBA", "transparent"])
+def test_gray_is_that_of_the_colors(mode):
+    image = pytest.importorskip("PIL.Image")
+    rng = np.random.default_rng(0)
+    if mode == "I;16":
+        picture = image.fromarray(rng.integers(0, 2**16, (9, 9), dtype=np.uint16))
+        settings = {}
+    else:
+        picture = image.fromarray(rng.integers(0, 256, (9, 9, 3), dtype=np.uint8))
+        picture = picture.convert("L" if mode == "transparent" else mode)
+        settings = {"transparency": 7} if mode == "transparent" else {}
+    file = io.BytesIO()
+    picture.save(file, format="png", **settings)
+    encoded = tf.constant(file.getvalue())
+    colors = tf.io.decode_image(encoded, channels=3)
+    assert np.array_equal(decode(encoded, 9, 1), tf.image.rgb_to_grayscale(colors))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("content", [b"", b"B", b"no image", b"\x89PNG\r\n\x1a\n" + 30 * b"\x00"])
+def test_what_is_not_an_image_raises(content, channels):
     with pytest.raises(tf.errors.InvalidArgumentError):
-        decode(tf.constant(b"no image"), 6, 3)
+        decode(tf.constant(content), 6, channels)
