@@ -14,8 +14,8 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as an import of keras_ima
 
 import pytest
 
-# Folders and files whose slow tests run as users do: TensorFlow's optimizer takes their graphs, and
-# the first step is checked. So do all programs that tests start.
+# Folders and files whose slow tests run as users do. So do the programs that tests start, but for
+# those that take shortcuts.
 AS_USERS = {
     *("demo", "distribution", "export", "pretrained", "test_newcomer"),
     *("test_memory", "test_performance", "test_all_algorithms", "test_all_solvers"),
@@ -69,50 +69,28 @@ def pytest_collection_finish():
     gc.set_threshold(100_000, 20, 50)
 
 
-def _as_users(test):
-    is_slow = test.get_closest_marker("slow") is not None
-    return is_slow and not AS_USERS.isdisjoint((test.path.parent.name, test.path.stem))
-
-
 @pytest.fixture(autouse=True)
-def _graphs_as_they_are(request, monkeypatch):
-    """Most tests do without TensorFlow's optimizer of graphs, which takes as long as tracing.
+def _shortcuts(request, monkeypatch):
+    """Most tests do without what `tests.shortcuts` names; slow tests in `AS_USERS` have it."""
+    from tests import shortcuts
 
-    They do without the origin of operations, too. TensorFlow keeps the Python stack of each one and
-    reads it all at the first call of a graph. Under pytest that is up to a fifth of a test's time.
-
-    The slow tests in `AS_USERS` do with both.
-    """
-    import tensorflow as tf
-    from tensorflow.python.framework import ops
-
-    as_users = _as_users(request.node)
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": not as_users})
+    is_slow = request.node.get_closest_marker("slow") is not None
+    path = request.node.path
+    as_users = is_slow and not AS_USERS.isdisjoint((path.parent.name, path.stem))
+    shortcuts.optimize_graphs(as_users)
     if not as_users:
-        without_origin = functools.partial(ops._create_c_op, extract_traceback=False)
-        monkeypatch.setattr(ops, "_create_c_op", without_origin)
+        shortcuts.keep_no_origins(monkeypatch.setattr)
+        if request.node.get_closest_marker("first_step_checked") is None:
+            shortcuts.skip_first_step_check(monkeypatch.setattr)
 
 
 @pytest.fixture(autouse=True, scope="session")
 def _pipelines_as_they_are():
-    """Pipelines are not tuned: an iterator would wait at its end until the tuner wakes up."""
-    import tensorflow as tf
+    from tests import shortcuts
 
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    iterate = tf.data.Dataset.__iter__
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tf.data.Dataset, "__iter__", lambda data: iterate(data.with_options(options)))
+        shortcuts.tune_no_pipelines(patch.setattr)
         yield
-
-
-@pytest.fixture(autouse=True)
-def _first_step_as_it_is(request, monkeypatch):
-    """Most tests do without the check of the first step, which takes 0.1 to 0.5 s a learner."""
-    from keras_imaml.learner.first_step import FirstStep
-
-    if not (_as_users(request.node) or request.node.get_closest_marker("first_step_checked")):
-        monkeypatch.setattr(FirstStep, "keep", lambda self, support: None)
 
 
 @pytest.fixture(autouse=True)

@@ -36,6 +36,8 @@ class Program:
         cwd: The working directory.
         stderr: `subprocess.STDOUT` to mix errors into the output.
         preexec_fn: A function of a module, called first.
+        shortcuts: Do without what most tests do without (`tests.shortcuts`): for tests of what
+            happens to processes.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class Program:
         cwd: Any = None,
         stderr: int | None = None,
         preexec_fn: Callable[[], Any] | None = None,
+        shortcuts: bool = False,
     ) -> None:
         self.args = [str(word) for word in words]
         _start_server()
@@ -52,7 +55,7 @@ class Program:
         self._errors = pathlib.Path(self._folder.name, "errors.txt")
         self._errors.touch()
         path = None if stderr == subprocess.STDOUT else str(self._errors)
-        settings = str(cwd or os.getcwd()), path, preexec_fn
+        settings = str(cwd or os.getcwd()), path, preexec_fn, shortcuts
         self._process = _CONTEXT.Process(target=_run, args=(self.args, writer, *settings))
         self._process.start()
         writer.close()
@@ -119,6 +122,7 @@ def _run(
     cwd: str,
     errors: str | None,
     before: Callable[[], Any] | None,
+    shortcuts: bool,
 ) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.chdir(cwd)
@@ -131,6 +135,10 @@ def _run(
     )
     if before is not None:
         before()
+    if shortcuts:
+        from tests.shortcuts import take_all
+
+        take_all()
     kind, program, *arguments = words
     sys.argv = [program if kind == "-m" else "-c", *arguments]
     sys.path.insert(0, cwd)

@@ -15,7 +15,9 @@ from tests.programs import Program
 
 
 def start(*arguments):
-    return Program(["-m", "tests.on_replicas", *arguments], stderr=subprocess.STDOUT)
+    return Program(
+        ["-m", "tests.on_replicas", *arguments], stderr=subprocess.STDOUT, shortcuts=True
+    )
 
 
 def wait(process):

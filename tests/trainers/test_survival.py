@@ -69,14 +69,14 @@ train.main()
 
 
 def train_to_the_end(*flags):
-    process = programs.run(["-c", WITHOUT_EXPORT, *flags], cwd=ROOT)
+    process = programs.run(["-c", WITHOUT_EXPORT, *flags], cwd=ROOT, shortcuts=True)
     assert process.returncode == 0, process.stderr
     return process
 
 
 def start(*flags, program=None):
     words = ["-c", program, *flags] if program else command("train", *flags)
-    return Program(words, cwd=ROOT, stderr=subprocess.STDOUT)
+    return Program(words, cwd=ROOT, stderr=subprocess.STDOUT, shortcuts=True)
 
 
 def fill_the_disk():

@@ -49,7 +49,7 @@ SMALL = [
 
 def interrupted(line, name, *flags):
     """Exit status and outputs of a process that gets Ctrl-C after it has printed a line."""
-    process = Program(command(name, *flags), cwd=ROOT)
+    process = Program(command(name, *flags), cwd=ROOT, shortcuts=True)
     before = []
     for printed in process.stdout:
         before.append(printed)
