@@ -1,6 +1,5 @@
 """What a run writes for TensorBoard, read back from its files."""
 
-import subprocess
 import sys
 
 import keras
@@ -11,7 +10,7 @@ import tensorflow as tf
 import keras_imaml as ki
 from keras_imaml.callbacks import dashboard as dashboard_module
 from keras_imaml.callbacks.probe import Probe
-from tests import learners
+from tests import learners, programs
 from tests.callbacks import sinusoid_runs
 from tests.event_files import Run
 
@@ -326,7 +325,7 @@ with strategy.scope():
     learner = learners.compiled(here.network(), here.layered())
 here.fit(learner, [ki.callbacks.Dashboard({str(tmp_path)!r}, here.data(3), every=2)])
 """
-    subprocess.run([sys.executable, "-c", script], check=True)
+    programs.run(["-c", script], check=True, shortcuts=True)
     assert list(Run(tmp_path / "train").points("adaptation/loss")) == [2, 4, 6, 8]
     probe = Run(tmp_path / "probe")
     assert set(probe.points("adaptation/accuracy")) == {0, 4, 8}

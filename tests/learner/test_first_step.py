@@ -193,16 +193,16 @@ for function in (tf.sin, stopped_slope):
 
 def image_network(shape, layer):
     inputs = keras.Input(shape)
-    x = layer(keras.layers.Dense(shape[-1], "sigmoid")(inputs))
-    return keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Flatten()(x)))
+    return keras.Model(inputs, layer(keras.layers.Dense(shape[-1], "sigmoid")(inputs)))
 
 
 def message_of(model, shape):
     learner = ki.MetaLearner(model, ki.MAML())
     learner.compile(loss="mse")
-    learner._objectives.outer_loss.compiled.build(tf.zeros([4, 2]), tf.zeros([4, 2]))
     x = np.random.default_rng(0).uniform(size=(4, *shape)).astype("float32")
-    return learner.first_step._message(tf.constant(x), tf.random.normal([4, 2], seed=1))
+    y = tf.random.normal(model(x).shape, seed=1)
+    learner._objectives.outer_loss.compiled.build(y, y)
+    return learner.first_step._message(tf.constant(x), y)
 
 
 @pytest.mark.slow
