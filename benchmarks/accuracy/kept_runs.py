@@ -30,6 +30,11 @@ def folders(runs: pathlib.Path) -> list[pathlib.Path]:
     return sorted(path.parent for path in runs.glob("*/*/flags.txt"))
 
 
+def settings_of(run: pathlib.Path) -> dict[str, Any]:
+    """All settings of a training, by their present names."""
+    return parsing.settings_of_values(result_files.read(run / "result.json")["settings"]).values()
+
+
 def evaluations(runs: pathlib.Path) -> Iterator[Kept]:
     """All evaluations of all runs."""
     for run in folders(runs):

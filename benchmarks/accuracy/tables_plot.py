@@ -1,6 +1,5 @@
 """The plots of `accuracy.tables`: learning curves, and accuracy against settings of the test."""
 
-import csv
 import itertools
 import pathlib
 from typing import Any
@@ -11,9 +10,12 @@ matplotlib.use("Agg")
 
 from matplotlib import pyplot  # noqa: E402
 from matplotlib.axes import Axes  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+from matplotlib.ticker import LogFormatter, LogLocator  # noqa: E402
 
-from benchmarks.accuracy import kept_runs  # noqa: E402
+from benchmarks.accuracy import kept_runs, power_law  # noqa: E402
 from benchmarks.accuracy.keep_run import CURVE  # noqa: E402
+from benchmarks.accuracy.published import DATA_SETS  # noqa: E402
 
 _COLORS = matplotlib.colormaps["tab20"].colors
 
@@ -36,26 +38,44 @@ def draw(runs: pathlib.Path, folder: pathlib.Path) -> list[pathlib.Path]:
 
 
 def _curves(runs: pathlib.Path, path: pathlib.Path) -> bool:
-    curves: dict[str, list[list[tuple[int, float]]]] = {}
+    """A panel for each data set and for what adapts, a line for each recipe and seed."""
+    panels: dict[str, dict[str, list[dict[int, float]]]] = {}
     for run in kept_runs.folders(runs):
-        with open(run / CURVE, encoding="utf-8", newline="") as stream:
-            points = [(int(row["steps"]), float(row["accuracy"])) for row in csv.DictReader(stream)]
-        if points:  # a run of no steps has none
-            curves.setdefault(run.parent.name, []).append(points)
-    if not curves:
+        curve = power_law.read(run / CURVE)
+        if curve:  # a run of no steps has none
+            settings = kept_runs.settings_of(run)
+            way, shot = settings["data.way"], settings["data.shot"]
+            label = f"{run.parent.name}, {way}-way {shot}-shot"
+            lines = panels.setdefault(_title(settings), {})
+            lines.setdefault(label, []).append(curve)
+    if not panels:
         return False
-    figure, ax = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
-    for color, (recipe, seeds) in zip(itertools.cycle(_COLORS), curves.items(), strict=False):
-        for points in seeds:
-            steps, accuracies = zip(*points, strict=True)
-            label = recipe if points is seeds[0] else None
-            errors = [100 - 100 * accuracy for accuracy in accuracies]
-            ax.plot(steps, errors, color=color, label=label)
-    ax.set_yscale("log")
-    ax.set_xlabel("meta-steps")
-    ax.set_ylabel("error on the query sets of training tasks, %")
-    _finish(figure, ax, path)
+    figure, axes = _row_of(len(panels))
+    titles = sorted(panels, key=lambda title: ("mini" in title, title))
+    for ax, title in zip(axes, titles, strict=True):
+        lines = panels[title]
+        for color, (label, seeds) in zip(itertools.cycle(_COLORS), lines.items(), strict=False):
+            for curve in seeds:
+                errors = [100 - 100 * accuracy for accuracy in curve.values()]
+                first = curve is seeds[0]
+                ax.plot([*curve], errors, ".-", color=color, label=label if first else None)
+        ax.set_title(title)
+        ax.loglog()
+        ax.xaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+        for set_formatter in (ax.xaxis.set_major_formatter, ax.xaxis.set_minor_formatter):
+            set_formatter("{x:.0f}")
+        ax.yaxis.set_major_formatter(LogFormatter())
+        ax.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
+        ax.set_xlabel("meta-steps")
+        ax.set_ylabel("error on the query sets of training tasks, %")
+        _tidy(ax)
+    _finish(figure, path)
     return True
+
+
+def _title(settings: dict[str, Any]) -> str:
+    adapted = "the head adapts" if settings["adapt"] else "all weights adapt"
+    return f"{DATA_SETS[settings['data']]}, {adapted}"
 
 
 def _robustness(runs: pathlib.Path, path: pathlib.Path) -> bool:
@@ -76,10 +96,8 @@ def _robustness(runs: pathlib.Path, path: pathlib.Path) -> bool:
     panels = {name: curve for name, curve in panels.items() if curve}
     if not panels:
         return False
-    figure, axes = pyplot.subplots(
-        1, len(panels), figsize=(5.5 * len(panels), 4.5), squeeze=False, layout="constrained"
-    )
-    for ax, (name, lines) in zip(axes[0], panels.items(), strict=True):
+    figure, axes = _row_of(len(panels))
+    for ax, (name, lines) in zip(axes, panels.items(), strict=True):
         for label, points in lines.items():
             x, y, error = zip(*points, strict=True)
             line = "none" if isinstance(x[0], str) else "-"
@@ -92,8 +110,7 @@ def _robustness(runs: pathlib.Path, path: pathlib.Path) -> bool:
         ax.set_xlabel(_PANELS[name])
         ax.set_ylabel("accuracy on test classes, %")
         _tidy(ax)
-    figure.savefig(path, dpi=110)
-    pyplot.close(figure)
+    _finish(figure, path)
     return True
 
 
@@ -102,8 +119,13 @@ def _is_curve(points: list[tuple[Any, float, float]]) -> bool:
     return len({point[0] for point in points}) > (1 if isinstance(points[0][0], str) else 2)
 
 
-def _finish(figure: Any, ax: Axes, path: pathlib.Path) -> None:
-    _tidy(ax)
+def _row_of(panels: int) -> tuple[Figure, list[Axes]]:
+    size = (5.5 * panels, 4.5)
+    figure, axes = pyplot.subplots(1, panels, figsize=size, squeeze=False, layout="constrained")
+    return figure, list(axes[0])
+
+
+def _finish(figure: Figure, path: pathlib.Path) -> None:
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
 
