@@ -40,7 +40,10 @@ def main(argv: Sequence[str]) -> None:
     """Print the prediction."""
     if len(argv) > 1:
         raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
-    curve = read(pathlib.Path(FLAGS.curve))
+    file = pathlib.Path(FLAGS.curve)
+    if not file.is_file():
+        raise app.UsageError(f"Expected a file. Received: --curve={file}")
+    curve = read(file)
     points = [int(text) for text in FLAGS.through if text.isdecimal() and int(text) in curve]
     if len(points) != 2 or len(FLAGS.through) != 2 or points[0] == points[1]:
         raise app.UsageError(
