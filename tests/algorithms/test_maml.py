@@ -34,7 +34,7 @@ def test_equals_finite_differences(transductive, recompute):
     problem = problems.Images(activation="softplus")
     rate = ki.LearningRate(0.05, per="layer")
     momentum = {"momentum": 0.5, "nesterov": True} if recompute else {}
-    algorithm = ki.MAML(descent(learning_rate=rate, **momentum), recompute=recompute)
+    algorithm = ki.MAML(descent(3 if recompute else 2, rate, **momentum), recompute=recompute)
     step, variables = prepared(
         algorithm, problem, transductive=transductive, adapt=["conv_2", "head", "gamma"]
     )
