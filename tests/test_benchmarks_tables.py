@@ -12,7 +12,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from benchmarks.accuracy import equal_budget, keep_run, kept_runs, power_law, tables
+from benchmarks.accuracy import (
+    equal_budget,
+    keep_run,
+    kept_runs,
+    power_law,
+    result_files,
+    tables,
+)
 from benchmarks.accuracy.published import ROWS
 from benchmarks.accuracy.recipe_lines import Line
 from tests import programs
@@ -248,7 +255,7 @@ def test_a_power_law_is_predicted_exactly(tmp_path):
     file = tmp_path / keep_run.CURVE
     rows = [f"{steps},{1 - 0.8 * steps**-0.5}" for steps in (100, 400, 900)]
     file.write_text("\n".join(["steps,accuracy", *rows]))
-    curve = power_law.read(file)
+    curve = result_files.learning_curve(file)
     assert power_law.predicted(curve, 100, 400, 900) == pytest.approx(curve[900])
     assert power_law.predicted(curve, 400, 900, 10000) == pytest.approx(1 - 0.008)
 

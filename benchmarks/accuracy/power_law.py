@@ -7,12 +7,13 @@ a `learning_curve.csv` of `benchmarks.accuracy.keep_run`. Where the curve goes o
 accuracy there is printed, too.
 """
 
-import csv
 import math
 import pathlib
 from collections.abc import Sequence
 
 from absl import app, flags
+
+from benchmarks.accuracy import result_files
 
 FLAGS = flags.FLAGS
 
@@ -22,12 +23,6 @@ def define_flags() -> None:
     flags.DEFINE_string("curve", None, "A file of steps and accuracies.", required=True)
     flags.DEFINE_list("through", None, "Two numbers of meta-steps of the curve.", required=True)
     flags.DEFINE_integer("steps", 20000, "The meta-steps of the prediction.", lower_bound=1)
-
-
-def read(file: pathlib.Path) -> dict[int, float]:
-    """The accuracy after each number of meta-steps."""
-    with open(file, encoding="utf-8", newline="") as stream:
-        return {int(row["steps"]): float(row["accuracy"]) for row in csv.DictReader(stream)}
 
 
 def predicted(curve: dict[int, float], first: int, last: int, steps: int) -> float:
@@ -43,7 +38,7 @@ def main(argv: Sequence[str]) -> None:
     file = pathlib.Path(FLAGS.curve)
     if not file.is_file():
         raise app.UsageError(f"Expected a file. Received: --curve={file}")
-    curve = read(file)
+    curve = result_files.learning_curve(file)
     points = [int(text) for text in FLAGS.through if text.isdecimal() and int(text) in curve]
     if len(points) != 2 or len(FLAGS.through) != 2 or points[0] == points[1]:
         raise app.UsageError(

@@ -1,5 +1,6 @@
 """The result files of runs."""
 
+import csv
 import json
 import math
 import pathlib
@@ -10,6 +11,12 @@ from typing import Any
 def read(path: pathlib.Path) -> dict[str, Any]:
     """A result file."""
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def learning_curve(path: pathlib.Path) -> dict[int, float]:
+    """The accuracy after each number of meta-steps."""
+    with open(path, encoding="utf-8", newline="") as stream:
+        return {int(row["steps"]): float(row["accuracy"]) for row in csv.DictReader(stream)}
 
 
 def over_seeds(records: Sequence[Mapping[str, Any]]) -> tuple[float, float]:

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 from matplotlib.ticker import LogFormatter, LogLocator  # noqa: E402
 
-from benchmarks.accuracy import kept_runs, power_law  # noqa: E402
+from benchmarks.accuracy import kept_runs, result_files  # noqa: E402
 from benchmarks.accuracy.keep_run import CURVE  # noqa: E402
 from benchmarks.accuracy.published import DATA_SETS  # noqa: E402
 
@@ -41,7 +41,7 @@ def _curves(runs: pathlib.Path, path: pathlib.Path) -> bool:
     """A panel for each data set and for what adapts, a line for each recipe and seed."""
     panels: dict[str, dict[str, list[dict[int, float]]]] = {}
     for run in kept_runs.folders(runs):
-        curve = power_law.read(run / CURVE)
+        curve = result_files.learning_curve(run / CURVE)
         if curve:  # a run of no steps has none
             settings = kept_runs.settings_of(run)
             way, shot = settings["data.way"], settings["data.shot"]
