@@ -61,7 +61,7 @@ def _imports(file: pathlib.PurePosixPath) -> re.Pattern:
     dotted = r"\.".join(package)
     statement = rf"(from|import) {dotted}\.{name}\b"
     return re.compile(
-        rf"{statement}|from {dotted} import [^\n]*\b{name}\b" if package else statement
+        rf"{statement}|from {dotted} import (\([^)]*|[^\n]*)\b{name}\b" if package else statement
     )
 
 
