@@ -22,12 +22,11 @@ try:
     from tensorflow.python.ops.parallel_for import pfor
 
     _registry = pfor._pfor_converter_registry
-    _stock = {
+    _stock: Any = {
         name: _registry[name] for name in ("Conv2D", "Conv2DBackpropInput", "DepthwiseConv2dNative")
     }
 except (ImportError, AttributeError, KeyError):  # a private interface of TensorFlow: do without
-    pfor = _registry = None
-    _stock = {}
+    pfor = _registry = _stock = None
 
 
 def grouped_convolutions() -> contextlib.AbstractContextManager:
@@ -35,7 +34,7 @@ def grouped_convolutions() -> contextlib.AbstractContextManager:
 
     Where TensorFlow does not offer the place to say so, nothing changes but the speed.
     """
-    return contextlib.nullcontext() if _registry is None else _replaced
+    return _replaced
 
 
 def grouped_conv2d(x: tf.Tensor, filters: tf.Tensor, **attributes: Any) -> tf.Tensor:

@@ -32,9 +32,6 @@ _context = threading.local()
 @contextlib.contextmanager
 def functions_inlined() -> Iterator[None]:
     """Within it, this thread traces functions of `tf.function` anew, into the graph at hand."""
-    if _stock is None:
-        yield
-        return
     outer = getattr(_context, "inlines", False)
     _context.inlines = True
     try:

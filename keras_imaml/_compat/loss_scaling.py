@@ -22,7 +22,7 @@ except (ImportError, AttributeError):
 
 def losses_per_replica() -> contextlib.AbstractContextManager:
     """Context in which Keras losses are not divided by the number of replicas."""
-    return contextlib.nullcontext() if _losses is None else _replaced
+    return _replaced
 
 
 def _put(scale: Any) -> None:

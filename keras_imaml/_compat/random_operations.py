@@ -41,7 +41,7 @@ _OPERATIONS = (
 
 def draws_of_each_task() -> contextlib.AbstractContextManager:
     """Within it, `tf.vectorized_map` draws by one random operation for each task."""
-    return contextlib.nullcontext() if _registry is None else _replaced
+    return _replaced
 
 
 def _convert_random(inputs: Any, *arguments: Any, **named: Any) -> Any:
@@ -81,5 +81,5 @@ def _put(converters: dict[str, Any]) -> None:
 _replaced = Replacement(
     _put,
     dict.fromkeys(_OPERATIONS, _convert_random),
-    {name: (_registry or {}).get(name) for name in _OPERATIONS},
+    None if _registry is None else {name: _registry.get(name) for name in _OPERATIONS},
 )

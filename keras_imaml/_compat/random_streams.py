@@ -194,15 +194,11 @@ def _global_seed_generator() -> keras.random.SeedGenerator:
     return generator or _stock_global()
 
 
-_by_task: Replacement = Replacement(
+_by_task = Replacement(
     lambda function: setattr(keras.random.SeedGenerator, "next", function), _next, _stock_next
 )
-_unseeded_by_task: contextlib.AbstractContextManager = (
-    contextlib.nullcontext()
-    if _seeds is None
-    else Replacement(
-        lambda function: setattr(_seeds, "global_seed_generator", function),
-        _global_seed_generator,
-        _stock_global,
-    )
+_unseeded_by_task = Replacement(
+    lambda function: setattr(_seeds, "global_seed_generator", function),
+    _global_seed_generator,
+    _stock_global,
 )

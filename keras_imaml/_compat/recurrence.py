@@ -22,7 +22,7 @@ _stock: Any = getattr(keras.layers.RNN, "inner_loop", None)
 
 def unrolled_recurrence() -> contextlib.AbstractContextManager:
     """Within it, recurrent layers on short sequences of known length are built without a loop."""
-    return contextlib.nullcontext() if _stock is None else _replaced
+    return _replaced
 
 
 def _inner_loop(layer: Any, sequences: Any, *arguments: Any, **named: Any) -> Any:

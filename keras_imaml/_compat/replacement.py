@@ -14,7 +14,8 @@ class Replacement(contextlib.ContextDecorator):
     Args:
         put: Puts what it is given in the place.
         patched: What is there within a block.
-        stock: What was there, and is again after the last block.
+        stock: What was there, and is again after the last block; None where this version of
+            TensorFlow or Keras has no such place: a block then changes nothing.
     """
 
     def __init__(self, put: Callable[[Any], Any], patched: Any, stock: Any) -> None:
@@ -27,12 +28,13 @@ class Replacement(contextlib.ContextDecorator):
     def __enter__(self) -> None:
         with self._lock:
             self._depth += 1
-            self._put(self._ours)
+            if self._stock is not None:
+                self._put(self._ours)
 
     def __exit__(self, *exception: object) -> None:
         with self._lock:
             self._depth -= 1
-            if self._depth == 0:
+            if self._depth == 0 and self._stock is not None:
                 self._put(self._stock)
 
 

@@ -243,7 +243,7 @@ def exact_moments() -> Iterator[None]:
     GroupNormalization and everything else that is built on it becomes exact. So do modules that
     imported the function by its name. The values are the same.
     """
-    with _replaced, contextlib.nullcontext() if nn_impl is None else _replaced_by_name:
+    with _replaced, _replaced_by_name:
         yield
 
 

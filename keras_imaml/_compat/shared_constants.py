@@ -9,7 +9,7 @@ same numbers.
 """
 
 import contextlib
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable
 from typing import Any
 
 import numpy as np
@@ -35,12 +35,7 @@ def shared_constants() -> contextlib.ContextDecorator:
     Numbers that can be differentiated are left alone: two equal ones may stand for two things, of
     which a tape watches one.
     """
-    return _nothing() if ops is None else _replaced
-
-
-@contextlib.contextmanager
-def _nothing() -> Iterator[None]:
-    yield
+    return _replaced
 
 
 def _constant(value: Any, dtype: Any, shape: Any, *arguments: Any, **named: Any) -> tf.Tensor:

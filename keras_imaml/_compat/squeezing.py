@@ -29,7 +29,7 @@ is_available = _registry is not None
 
 def task_axis_kept() -> contextlib.AbstractContextManager:
     """Within it, `tf.vectorized_map` over a single task squeezes what it does over several."""
-    return contextlib.nullcontext() if _registry is None else _replaced
+    return _replaced
 
 
 def _convert_squeeze(inputs: Any) -> Any:

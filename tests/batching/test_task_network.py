@@ -228,7 +228,7 @@ def test_unknown_numbers_of_examples_and_tasks(dtype):
 
 
 def test_without_the_registry_of_tensorflow_the_outputs_are_the_same(monkeypatch):
-    monkeypatch.setattr(grouped_convolution, "_registry", None)
+    monkeypatch.setattr(grouped_convolution._replaced, "_stock", None)
     model = keras.Sequential([image("float32"), layers.Conv2D(3, 3, activation="softmax")])
     with pytest.warns(UserWarning, match="'conv2d' is evaluated one task after the other"):
         check(graph, model, inputs_of_tasks("float32"), "float32")
