@@ -78,6 +78,9 @@ RUNS: dict[str, Run] = {
         "mini_imagenet_5way_1shot", 15000, ("--transductive",)
     ),
     "omniglot_5way_1shot/as_printed": Run("paper/omniglot_5way_1shot", 3000, ()),
+    "omniglot_5way_1shot/as_printed_but_lambda": Run(
+        "paper/omniglot_5way_1shot", 3000, ("--algorithm.proximal_strength=0.2",)
+    ),
 }
 
 
