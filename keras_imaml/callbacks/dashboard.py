@@ -53,8 +53,8 @@ class Dashboard(keras.callbacks.Callback):
       how far each layer moves, the norm of the meta-gradient and its cosine to the first-order
       one, the curvature along the query gradient, the time of a meta-gradient of data that lie in
       memory; pictures of the first tasks.
-    * `linear/step_N`: the residual of the linear solver (of the first tasks of the probe) against
-      its own steps, after epochs 0, 1, 2, 4, 8 and so on of this process.
+    * `linear/step_N`: the residual of the linear solver on the probe against its own steps, after
+      epochs 0, 1, 2, 4, 8 and so on of this process.
 
     Args:
         log_dir: TensorBoard's folder of this run.

@@ -18,10 +18,10 @@ from keras_imaml.callbacks.residual_curve import residual_curve, step_counts
 from keras_imaml.curvature import CURVATURES
 from keras_imaml.learner.input_checks import check_element
 from keras_imaml.learner.meta_batch import meta_gradient, outcome
-from keras_imaml.objectives.after_trunk import after_trunk
+from keras_imaml.linear.operators import TracedOperator
 from keras_imaml.objectives.task_objective import TaskObjective
 
-_FEW = 4  # tasks that stand for all where a figure needs the memory of several copies of phi
+_CURVATURE = "curvature/along_query_gradient"
 
 
 class Measurements(NamedTuple):
@@ -87,26 +87,24 @@ class Probe:
         seconds = time.perf_counter() - start
         flat = first_order["gradient"].numpy()
         lengths = np.linalg.norm(gradient), np.linalg.norm(flat)
+        figures = dict(first_order["figures"])
+        residuals = [
+            (steps, float(figures.pop(_residual_after(steps))))
+            for steps in _curve_steps(learner.algorithm)
+        ]
         after = {
-            **first_order["figures"],
+            **figures,
             "meta_gradient/norm": lengths[0],
             "meta_gradient/first_order_cosine": gradient @ flat / max(np.prod(lengths), 1e-30),
         }
         if is_traced:  # the first call spends its time on the graph
             after["time/step_ms"] = 1e3 * seconds
-        residuals: list[tuple[int, float]] = []
-        if isinstance(learner.algorithm, IMAML):
-            steps = step_counts(learner.algorithm.linear)
-            system = self._call(_linear_system)
-            after["curvature/along_query_gradient"] = system["curvature"]
-            curve = system["residuals"].numpy()
-            residuals = [(0, 1.0), *zip(steps, map(float, curve), strict=True)] if steps else []
         predictions = first_order["predictions"]
         return Measurements(
             before={tag: float(value) for tag, value in before.items()},
             after={tag: float(value) for tag, value in after.items()},
             predictions=None if predictions is None else predictions.numpy(),
-            residuals=residuals,
+            residuals=[(0, 1.0), *residuals] if residuals else [],
         )
 
     def _call(self, function: Any) -> Any:
@@ -148,29 +146,34 @@ def _meta_gradient(learner: Any, objective: TaskObjective) -> dict[str, Any]:
     return {"gradient": _flat([gradients.get(id(v)) for v in adapted], adapted)}
 
 
-def _linear_system(learner: Any, objective: TaskObjective) -> dict[str, tf.Tensor]:
-    """The system of the implicit rule, of a few tasks: its curvature, and how it is solved."""
-    algorithm = learner.algorithm
-    count = min(objective.tasks.count, learner.tasks_per_chunk or _FEW, _FEW)
-    objective = after_trunk(objective.part(0, count))
-    adapted = algorithm.adapt(objective)
-    query = query_gradient(objective, adapted.phi, objective.valid & adapted.valid, [])
-    rhs = select(query.valid, query.for_phi, tf.zeros_like(query.for_phi))
+def _curve_steps(algorithm: Algorithm) -> list[int]:
+    """After how many steps of the linear solver its residual is measured."""
+    return step_counts(algorithm.linear) if isinstance(algorithm, IMAML) else []
+
+
+def _residual_after(steps: int) -> str:
+    return f"linear/residual_after_{steps}"
+
+
+def _linear_system(
+    algorithm: IMAML, objective: TaskObjective, phi: tf.Tensor, rhs: tf.Tensor
+) -> dict[str, tf.Tensor]:
+    """The systems of the implicit rule: their curvature, and how they are solved; `[tasks]`."""
     linearization = CURVATURES[algorithm.curvature]().linearize(
-        lambda: algorithm.inner_problem(objective), tf.stop_gradient(adapted.phi), []
+        lambda: algorithm.inner_problem(objective), tf.stop_gradient(phi), []
     )
+    product = TracedOperator(linearization.product)
     strength = algorithm.strength()
-    bent = linearization.product(rhs) - strength * rhs
-    curvature = tf.math.divide_no_nan(dot(rhs, bent), dot(rhs, rhs))
-    steps = step_counts(algorithm.linear)
-    residuals: Any = tf.zeros([0])
+    bent = product(rhs) - strength * rhs
+    figures = {_CURVATURE: tf.math.divide_no_nan(dot(rhs, bent), dot(rhs, rhs))}
+    steps = _curve_steps(algorithm)
     if steps:
-        # A graph of its own, which the solves share: building one for each takes seconds.
-        product = Traced(linearization.product)
-        inverse = lambda r: r / strength  # noqa: E731
-        curve = residual_curve(algorithm.linear, product, rhs, inverse, steps)
-        residuals = tf.map_fn(lambda residual: masked_mean(residual, query.valid), curve)
-    return {"curvature": masked_mean(curvature, query.valid), "residuals": residuals}
+        curve = residual_curve(algorithm.linear, product, rhs, lambda r: r / strength, steps)
+        figures |= {
+            _residual_after(count): residual
+            for count, residual in zip(steps, tf.unstack(curve), strict=True)
+        }
+    return figures
 
 
 class _FirstOrder:
@@ -179,7 +182,9 @@ class _FirstOrder:
     def __init__(self, algorithm: Algorithm) -> None:
         self.algorithm = algorithm
         self.groups = algorithm.parameters.groups
-        self.diagnostics = tuple(f"moved/{group.name}" for group in self.groups)
+        self.moved = [f"moved/{group.name}" for group in self.groups]
+        of_system = [_CURVATURE, *map(_residual_after, _curve_steps(algorithm))]
+        self.diagnostics = (*self.moved, *(of_system if isinstance(algorithm, IMAML) else ()))
 
     def meta_gradient(self, objective: TaskObjective, variables: Sequence[Any]) -> MetaGradient:
         """See `Algorithm.meta_gradient`."""
@@ -194,13 +199,16 @@ class _FirstOrder:
         shares = [
             tf.math.divide_no_nan(norm(distance), tf.norm(start)) for distance, start in moved
         ]
+        figures = dict(zip(self.moved, shares, strict=True))
+        if isinstance(self.algorithm, IMAML):
+            figures |= _linear_system(self.algorithm, objective, adapted.phi, per_task)
         return MetaGradient(
             sums=parameters.for_variables(tf.reduce_sum(per_task, axis=0), variables),
             per_task=per_task,
             query_losses=query.losses,
             query_outputs=query.outputs,
             valid=query.valid,
-            figures=dict(zip(self.diagnostics, shares, strict=True)),
+            figures=figures,
         )
 
 

@@ -10,13 +10,12 @@ from keras_imaml.linear.solution import LinearSolver, Operator
 
 
 def step_counts(linear: Any) -> list[int]:
-    """Step counts from 1 to twice the `max_steps` of a solver; none if it has no such setting."""
+    """Step counts from 1 to twice the `max_steps` of a solver; none if it has no such setting.
+
+    They are few: each is a loop in the graph, which takes time to build.
+    """
     max_steps = getattr(linear, "max_steps", None)
-    if max_steps is None:
-        return []
-    return sorted(
-        {1, 2, max_steps, 2 * max_steps}
-    )  # each is a loop in the graph, which takes time to build
+    return [] if max_steps is None else sorted({1, max_steps, 2 * max_steps})
 
 
 def residual_curve(
