@@ -36,10 +36,6 @@ TESTS = {  # by module, what tests it beside the file of its name
     ],
     "keras_imaml/linear/[!c_]*.py": ["tests/linear/test_*.py", "tests/test_all_solvers.py"],
     "keras_imaml/linear/conj*.py": ["tests/linear/test_*.py", "tests/test_all_solvers.py"],
-    "keras_imaml/callbacks/residual_curve.py": [
-        "tests/callbacks/test_residual_curve.py",
-        "tests/callbacks/test_dashboard.py",
-    ],
     "keras_imaml/objectives/task_objective.py": [
         "tests/objectives/test_task_objective.py",
         "tests/batching/test_trunk.py",

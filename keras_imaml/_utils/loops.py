@@ -25,12 +25,7 @@ def while_active(body: Callable[[S], S], start: S, most_steps: int | tf.Tensor |
     state: Any = type(start)
 
     def next_fields(*fields: Any) -> Any:
-        after = body(state(*fields))
-        if not tf.executing_eagerly():
-            # Shapes that a network of the user forgets are those that the loop began with.
-            for tensor, given in zip(tf.nest.flatten(after), tf.nest.flatten(fields), strict=True):
-                tensor.set_shape(given.shape)
-        return after
+        return _of_known_shapes(body(state(*fields)), fields)
 
     return state(
         *tf.while_loop(
@@ -41,3 +36,41 @@ def while_active(body: Callable[[S], S], start: S, most_steps: int | tf.Tensor |
             parallel_iterations=1,
         )
     )
+
+
+def figures_by_step(
+    body: Callable[[S], S],
+    start: S,
+    steps: int,
+    figure: Callable[[S], tf.Tensor],
+    dtype: tf.DType,
+) -> tf.Tensor:
+    """A figure of every state that `state = body(state)` comes to, `[tasks, steps]`.
+
+    Args:
+        body: See `while_active`.
+        start: See `while_active`.
+        steps: The number of repetitions. Tasks that are no longer active keep their figure.
+        figure: From a state to a tensor `[tasks]`.
+        dtype: The dtype of the figure.
+    """
+
+    def next_state(number: tf.Tensor, figures: tf.TensorArray, fields: S) -> Any:
+        after = _of_known_shapes(body(fields), fields)
+        return number + 1, figures.write(number, figure(after)), after
+
+    _, figures, _ = tf.while_loop(
+        lambda number, *_: number < steps,
+        next_state,
+        (tf.constant(0), tf.TensorArray(dtype, steps), start),
+        parallel_iterations=1,
+    )
+    return tf.transpose(figures.stack())
+
+
+def _of_known_shapes(after: S, fields: Any) -> S:
+    """The state after a step; shapes that a network of the user forgets are those before it."""
+    if not tf.executing_eagerly():
+        for tensor, given in zip(tf.nest.flatten(after), tf.nest.flatten(fields), strict=True):
+            tensor.set_shape(given.shape)
+    return after

@@ -36,7 +36,7 @@ class MetaGradient(NamedTuple):
         query_outputs: The network's outputs on the query sets after adaptation.
         valid: `[tasks]`, bool: tasks without NaN or infinity, whose inner loop has not diverged.
             The others contribute nothing.
-        figures: `[tasks]` each, by name, for the logs. `diagnostics` has their means.
+        figures: `[tasks, ...]` each, by name, for the logs. `diagnostics` has their means.
     """
 
     sums: list[Any]
@@ -208,9 +208,12 @@ class Algorithm(ShownAsCall, keras.layers.Layer):
 
 
 def masked_mean(values: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-    """The mean of `values [tasks]` over the tasks in `mask`; 0 without any."""
+    """The mean of `values [tasks, ...]` over the tasks in `mask`; 0 without any."""
+    count = tf.reduce_sum(tf.cast(mask, values.dtype))
+    more_axes = len(values.shape) - 1
+    mask = tf.reshape(mask, [-1, *[1] * more_axes]) if more_axes else mask
     values = tf.where(mask, values, tf.zeros_like(values))
-    return tf.math.divide_no_nan(tf.reduce_sum(values), tf.reduce_sum(tf.cast(mask, values.dtype)))
+    return tf.math.divide_no_nan(tf.reduce_sum(values, axis=0), count)
 
 
 def add_gradients(a: Any, b: Any) -> Any:

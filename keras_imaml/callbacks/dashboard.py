@@ -288,7 +288,7 @@ class Dashboard(keras.callbacks.Callback):
         self._files.scalars("probe", measurements.after, step)
         self._write_pictures(measurements, step)
         if self._epochs & (self._epochs - 1) == 0:  # 0, 1, 2, 4, 8, ...
-            for steps_taken, residual in measurements.residuals:
+            for steps_taken, residual in enumerate(measurements.residuals):
                 name = f"linear/step_{step:06d}"
                 self._files.scalars(
                     name, {"linear/residual_against_its_steps": residual}, steps_taken

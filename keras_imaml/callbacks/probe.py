@@ -14,14 +14,14 @@ from keras_imaml._utils.vectors import dot, norm, select
 from keras_imaml.algorithms import IMAML, Algorithm, MetaGradient
 from keras_imaml.algorithms.algorithm import masked_mean
 from keras_imaml.algorithms.query_gradient import query_gradient
-from keras_imaml.callbacks.residual_curve import residual_curve, step_counts
 from keras_imaml.curvature import CURVATURES
 from keras_imaml.learner.input_checks import check_element
 from keras_imaml.learner.meta_batch import meta_gradient, outcome
-from keras_imaml.linear.operators import TracedOperator
+from keras_imaml.linear.solution import IterativeSolver
 from keras_imaml.objectives.task_objective import TaskObjective
 
 _CURVATURE = "curvature/along_query_gradient"
+_RESIDUALS = "linear/residual_against_its_steps"
 
 
 class Measurements(NamedTuple):
@@ -31,14 +31,14 @@ class Measurements(NamedTuple):
         before: Figures of the query sets at the meta-learned weights, by tag.
         after: Figures of the adapted weights and of the meta-gradient, by tag.
         predictions: `[tasks, queries]`, the predicted classes; None without classes.
-        residuals: Pairs of steps and the mean relative residual of the linear solver after so many
-            of them; empty for a solver that counts none.
+        residuals: The mean relative residual of the linear solver after 0, 1, 2, ... steps; empty
+            for a solver that takes none.
     """
 
     before: dict[str, float]
     after: dict[str, float]
     predictions: np.ndarray | None
-    residuals: list[tuple[int, float]]
+    residuals: list[float]
 
 
 class Probe:
@@ -88,10 +88,7 @@ class Probe:
         flat = first_order["gradient"].numpy()
         lengths = np.linalg.norm(gradient), np.linalg.norm(flat)
         figures = dict(first_order["figures"])
-        residuals = [
-            (steps, float(figures.pop(_residual_after(steps))))
-            for steps in _curve_steps(learner.algorithm)
-        ]
+        residuals = figures.pop(_RESIDUALS).numpy().tolist() if _RESIDUALS in figures else []
         after = {
             **figures,
             "meta_gradient/norm": lengths[0],
@@ -104,7 +101,7 @@ class Probe:
             before={tag: float(value) for tag, value in before.items()},
             after={tag: float(value) for tag, value in after.items()},
             predictions=None if predictions is None else predictions.numpy(),
-            residuals=[(0, 1.0), *residuals] if residuals else [],
+            residuals=residuals,
         )
 
     def _call(self, function: Any) -> Any:
@@ -146,33 +143,28 @@ def _meta_gradient(learner: Any, objective: TaskObjective) -> dict[str, Any]:
     return {"gradient": _flat([gradients.get(id(v)) for v in adapted], adapted)}
 
 
-def _curve_steps(algorithm: Algorithm) -> list[int]:
-    """After how many steps of the linear solver its residual is measured."""
-    return step_counts(algorithm.linear) if isinstance(algorithm, IMAML) else []
-
-
-def _residual_after(steps: int) -> str:
-    return f"linear/residual_after_{steps}"
+def _figures_of_system(algorithm: Algorithm) -> list[str]:
+    """Names of what `_linear_system` gives."""
+    if not isinstance(algorithm, IMAML):
+        return []
+    return [_CURVATURE, *([_RESIDUALS] if isinstance(algorithm.linear, IterativeSolver) else [])]
 
 
 def _linear_system(
     algorithm: IMAML, objective: TaskObjective, phi: tf.Tensor, rhs: tf.Tensor
 ) -> dict[str, tf.Tensor]:
-    """The systems of the implicit rule: their curvature, and how they are solved; `[tasks]`."""
-    linearization = CURVATURES[algorithm.curvature]().linearize(
-        lambda: algorithm.inner_problem(objective), tf.stop_gradient(phi), []
+    """The systems of the implicit rule: their curvature `[tasks]`, and how they are solved."""
+    linear, strength = algorithm.linear, algorithm.strength()
+    product = (
+        CURVATURES[algorithm.curvature]()
+        .linearize(lambda: algorithm.inner_problem(objective), tf.stop_gradient(phi), [])
+        .product
     )
-    product = TracedOperator(linearization.product)
-    strength = algorithm.strength()
     bent = product(rhs) - strength * rhs
     figures = {_CURVATURE: tf.math.divide_no_nan(dot(rhs, bent), dot(rhs, rhs))}
-    steps = _curve_steps(algorithm)
-    if steps:
-        curve = residual_curve(algorithm.linear, product, rhs, lambda r: r / strength, steps)
-        figures |= {
-            _residual_after(count): residual
-            for count, residual in zip(steps, tf.unstack(curve), strict=True)
-        }
+    if isinstance(linear, IterativeSolver):
+        residuals = linear.residuals(product, rhs, lambda r: r / strength, 2 * linear.max_steps)
+        figures[_RESIDUALS] = tf.pad(residuals, [[0, 0], [1, 0]], constant_values=1)
     return figures
 
 
@@ -183,8 +175,7 @@ class _FirstOrder:
         self.algorithm = algorithm
         self.groups = algorithm.parameters.groups
         self.moved = [f"moved/{group.name}" for group in self.groups]
-        of_system = [_CURVATURE, *map(_residual_after, _curve_steps(algorithm))]
-        self.diagnostics = (*self.moved, *(of_system if isinstance(algorithm, IMAML) else ()))
+        self.diagnostics = (*self.moved, *_figures_of_system(algorithm))
 
     def meta_gradient(self, objective: TaskObjective, variables: Sequence[Any]) -> MetaGradient:
         """See `Algorithm.meta_gradient`."""

@@ -1,13 +1,13 @@
 """Conjugate gradient on a batch of independent systems, guarded for use inside training."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import keras
 import tensorflow as tf
 
 from keras_imaml._utils.configurable import Configurable
-from keras_imaml._utils.loops import while_active
+from keras_imaml._utils.loops import figures_by_step, while_active
 from keras_imaml._utils.validation import check_choice, check_integer, check_number
 from keras_imaml._utils.vectors import dot, length, norm, rounding, select
 from keras_imaml.linear.solution import LinearSolution, Operator, Status
@@ -96,6 +96,25 @@ class ConjugateGradient(Configurable):
         start = self._start(system)
         end = while_active(lambda s: self._step(system, start, s), start, self.max_steps)
         return _chosen(system, end)
+
+    def residuals(
+        self,
+        operator: Operator,
+        rhs: tf.Tensor,
+        preconditioner: Operator | None,
+        steps: int,
+    ) -> tf.Tensor:
+        """See `IterativeSolver.residuals`."""
+        solver = replace(self, max_steps=steps)
+        system = _normalized(operator, rhs, preconditioner or tf.identity)
+        start = solver._start(system)
+        return figures_by_step(
+            lambda s: solver._step(system, start, s),
+            start,
+            steps,
+            lambda s: _chosen(system, s).residual,
+            system.b.dtype,
+        )
 
     def _start(self, system: _System) -> _State:
         """The state before the first step."""

@@ -1,5 +1,6 @@
 """The Neumann series: a fixed number of fixed steps."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -7,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from keras_imaml._utils.configurable import Configurable
-from keras_imaml._utils.loops import while_active
+from keras_imaml._utils.loops import figures_by_step, while_active
 from keras_imaml._utils.validation import check_integer, check_number
 from keras_imaml._utils.vectors import dot, norm, select
 from keras_imaml.linear.solution import LinearSolution, Operator, Status
@@ -20,6 +21,12 @@ class _State(NamedTuple):
     best_norm: tf.Tensor
     steps: tf.Tensor
     active: tf.Tensor
+
+
+class _Series(NamedTuple):
+    start: _State
+    add_term: Callable[[_State], _State]
+    sum_of: Callable[[_State], LinearSolution]
 
 
 @keras.saving.register_keras_serializable(package="keras_imaml")
@@ -65,13 +72,31 @@ class Neumann(Configurable):
         self, operator: Operator, rhs: tf.Tensor, preconditioner: Operator | None = None
     ) -> LinearSolution:
         """See `LinearSolver.solve`."""
-        precondition = preconditioner or tf.identity
+        series = self._series(operator, rhs, preconditioner or tf.identity)
+        return series.sum_of(while_active(series.add_term, series.start, self.max_steps))
+
+    def residuals(
+        self,
+        operator: Operator,
+        rhs: tf.Tensor,
+        preconditioner: Operator | None,
+        steps: int,
+    ) -> tf.Tensor:
+        """See `IterativeSolver.residuals`."""
+        series = self._series(operator, rhs, preconditioner or tf.identity)
+        return figures_by_step(
+            series.add_term, series.start, steps, lambda s: series.sum_of(s).residual, rhs.dtype
+        )
+
+    def _series(self, operator: Operator, rhs: tf.Tensor, precondition: Operator) -> _Series:
         size = norm(rhs)
         valid = tf.math.is_finite(size)
         solvable = valid & (size > 0)
         size = tf.where(solvable, size, tf.ones_like(size))
         b = select(solvable, rhs / size[:, None], tf.zeros_like(rhs))
         scale = self._scale(operator, b, precondition)
+        first_order = precondition(b)
+        first_order_residual = norm(b - operator(first_order))
 
         def add_term(s: _State) -> _State:
             x = select(s.active, s.x + precondition(s.r) / scale, s.x)
@@ -87,24 +112,25 @@ class Neumann(Configurable):
                 active=best_norm > self.tolerance,
             )
 
+        def sum_of(s: _State) -> LinearSolution:
+            x, residual = s.best_x, s.best_norm
+            converged = residual <= self.tolerance
+            status = tf.where(converged, int(Status.CONVERGED), int(Status.MAX_STEPS))
+            # A task that found nothing better than zero has diverged, or has products of NaN.
+            stuck = solvable & (residual >= 1)
+            broken = ~valid | (stuck & ~tf.math.is_finite(first_order_residual))
+            status = tf.where(stuck, int(Status.DIVERGED), status)
+            status = tf.where(broken, int(Status.NON_FINITE), status)
+            falls_back = stuck & ~broken
+            x = select(falls_back, first_order, x)
+            residual = tf.where(falls_back, first_order_residual, residual)
+            steps = s.steps + (0 if self.scale is not None else self.power_steps + 1)
+            return LinearSolution(x * size[:, None], residual, steps, tf.cast(status, tf.int32))
+
         zero, best_norm = tf.zeros_like(b), tf.cast(solvable, size.dtype)
         none = tf.zeros(tf.shape(rhs)[:1], tf.int32)
         start = _State(zero, b, zero, best_norm, none, best_norm > self.tolerance)
-        end = while_active(add_term, start, self.max_steps)
-        x, residual, steps = end.best_x, end.best_norm, end.steps
-        status = tf.where(residual <= self.tolerance, int(Status.CONVERGED), int(Status.MAX_STEPS))
-        # A task that found nothing better than zero has diverged, or has products of NaN.
-        stuck = solvable & (residual >= 1)
-        first_order = precondition(b)
-        first_order_residual = norm(b - operator(first_order))
-        broken = ~valid | (stuck & ~tf.math.is_finite(first_order_residual))
-        status = tf.where(stuck, int(Status.DIVERGED), status)
-        status = tf.where(broken, int(Status.NON_FINITE), status)
-        falls_back = stuck & ~broken
-        x = select(falls_back, first_order, x)
-        residual = tf.where(falls_back, first_order_residual, residual)
-        steps += 0 if self.scale is not None else self.power_steps + 1
-        return LinearSolution(x * size[:, None], residual, steps, tf.cast(status, tf.int32))
+        return _Series(start, add_term, sum_of)
 
     def _scale(self, operator: Operator, b: tf.Tensor, precondition: Operator) -> tf.Tensor:
         if self.scale is not None:

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
-from keras_imaml._utils.tracing import Traced
-
 Linear = Callable[[tf.Tensor], tf.Tensor]
 
 
@@ -81,18 +79,3 @@ class GaussNewtonProduct:
     def penalized(self) -> bool:
         """Whether the model has penalties."""
         return self.penalty is not None
-
-
-class TracedOperator:
-    """`v -> A v` in a graph of its own, which all solves share: each would build it anew.
-
-    Args:
-        operator: `A`.
-    """
-
-    def __init__(self, operator: Linear) -> None:
-        self._product = Traced(operator)
-        self.is_positive_definite = getattr(operator, "is_positive_definite", True)
-
-    def __call__(self, v: tf.Tensor) -> tf.Tensor:
-        return self._product(v)

@@ -2,7 +2,7 @@
 
 import enum
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import tensorflow as tf
 
@@ -86,5 +86,33 @@ class LinearSolver(Protocol):
             rhs: `[tasks, size]`.
             preconditioner: `r -> M^-1 r`, with a symmetric positive definite `M` near `A`.
                 Defaults to the identity.
+        """
+        ...
+
+
+@runtime_checkable
+class IterativeSolver(LinearSolver, Protocol):
+    """A linear solver that takes steps, and knows how far each of them comes.
+
+    Attributes:
+        max_steps: The largest number of steps of `solve`.
+    """
+
+    max_steps: int
+
+    def residuals(
+        self,
+        operator: Operator,
+        rhs: tf.Tensor,
+        preconditioner: Operator | None,
+        steps: int,
+    ) -> tf.Tensor:
+        """The residual of the solution after each of the first steps, `[tasks, steps]`.
+
+        Args:
+            operator: See `solve`.
+            rhs: See `solve`.
+            preconditioner: See `solve`.
+            steps: How many, whatever `max_steps` is.
         """
         ...
