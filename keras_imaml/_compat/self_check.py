@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_imaml._compat import squeezing
+from keras_imaml._compat import exact_conversions
 from keras_imaml._compat.custom_gradients import custom_gradients_noted
 from keras_imaml._compat.lora import low_rank_products
 from keras_imaml._compat.loss_masks import with_mask
@@ -208,7 +208,7 @@ CHECKS: dict[str, Callable[[], bool]] = {
     "custom gradients in a network": _custom_gradients,
     "variables that a layer reads past Keras": _variable_reads,
     "Python functions in a network": _python,
-    "the axis of a single task": lambda: squeezing.is_available,
+    "operations on all tasks at once": lambda: exact_conversions.is_available,
 }
 """By what would be wrong, whether it is right."""
 

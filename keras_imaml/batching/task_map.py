@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from keras_imaml._compat.custom_gradients import custom_gradients_noted
+from keras_imaml._compat.exact_conversions import converted_exactly
 from keras_imaml._compat.fallbacks import fallbacks_noted, layers_of, uneven, warn
 from keras_imaml._compat.xla import vectorized_in_place
 
@@ -44,7 +45,7 @@ class TaskMap:
 
         with custom_gradients_noted() as own_gradients, fallbacks_noted() as noted:
             try:
-                with _conversion_errors_hidden(), vectorized_in_place():
+                with _conversion_errors_hidden(), vectorized_in_place(), converted_exactly():
                     result = tf.vectorized_map(noting, arguments, warn=False)
             except Exception:
                 if not traced:  # of the function itself

@@ -15,7 +15,6 @@ from keras_imaml._compat.random_streams import RandomStreams, draws_refused
 from keras_imaml._compat.reads import reads_watched
 from keras_imaml._compat.recurrence import unrolled_recurrence
 from keras_imaml._compat.second_derivatives import exact_moments
-from keras_imaml._compat.squeezing import task_axis_kept
 from keras_imaml._utils.structures import with_none
 from keras_imaml._utils.tracing import Traced
 from keras_imaml.batching.layer_checks import check_masks
@@ -220,5 +219,5 @@ class TaskNetwork:
         if tf.nest.flatten(x)[0].shape[0] == 1:  # nothing to fold: the network as it is
             result = one_task(tf.nest.map_structure(lambda part: tf.squeeze(part, [0]), per_task))
             return tf.nest.map_structure(lambda part: tf.expand_dims(part, 0), result)
-        with grouped_convolutions(), draws_of_each_task(), task_axis_kept():
+        with grouped_convolutions(), draws_of_each_task():
             return self._for_all_tasks(one_task, per_task)

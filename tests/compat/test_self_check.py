@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 import keras_imaml as ki
-from keras_imaml._compat import lora, second_derivatives, self_check, squeezing
+from keras_imaml._compat import exact_conversions, lora, second_derivatives, self_check
 
 CHECKS = {**self_check.CHECKS, **self_check.LORA_CHECKS}
 
@@ -51,7 +51,9 @@ CHANGES = {
         self_check, "read_in", lambda _: []
     ),
     "Python functions in a network": lambda m: m.setattr(self_check, "python_noted", null_context),
-    "the axis of a single task": lambda m: m.setattr(squeezing, "is_available", False),
+    "operations on all tasks at once": lambda m: m.setattr(
+        exact_conversions, "is_available", False
+    ),
     "layers with LoRA": lambda m: m.setitem(
         lora._ours, keras.layers.Dense, lambda layer, x, training=None: 2 * x
     ),
