@@ -122,9 +122,13 @@ def _local_response_normalization(x: tf.Tensor) -> tf.Tensor:
 
 _moments = tf.nn.moments  # as a module has it that imported the function by its name
 
-# What TensorFlow lacks or stops, and this package adds.
+# What TensorFlow lacks, stops or gets wrong, and this package adds.
 ADDED = [
     Case("softsign", ROWS, lambda: lambda x: ops.softsign(2 * x - 1)),
+    _layer("MaxPooling1D", SERIES, 3, strides=1, padding="same"),
+    _layer("MaxPooling2D", PIXELS, 3, strides=1, padding="same"),
+    _layer("MaxPooling2D", (1, 5, 1, 2), 3, strides=(1, 2), padding="same"),
+    _layer("MaxPooling3D", (1, 2, 2, 2, 2), 2, strides=1, padding="same"),
     Case("image.resize, bilinear", PIXELS, _resized("bilinear"), single=True),
     Case("image.resize, nearest", PIXELS, _resized("nearest"), single=True),
     Case("image.resize, bicubic", PIXELS, _resized("bicubic"), single=True),

@@ -3,8 +3,8 @@
 TensorFlow keeps the derivative of each operation in a registry. What is not there ends in a
 `LookupError`; what is there as not differentiable ends in zeros, and a product with the curvature
 then loses all that lies before it. This module, and no other, adds to that registry. It does so
-once, when the package is imported, and only where TensorFlow has
-nothing: first derivatives and values stay what they are.
+once, when the package is imported, and only where TensorFlow has nothing or is wrong: first
+derivatives and values stay what they are.
 
 Tested with TensorFlow 2.20 and 2.21. Without the private registry, or where Keras no longer asks
 `tf.nn.moments`, second derivatives would be wrong in silence; `self_check` refuses that.
@@ -227,10 +227,44 @@ def _softmax_cross_entropy(
     return of_logits, of_labels if for_slope is None else of_labels - for_slope
 
 
-INCOMPLETE: dict[str, Callable[..., Any]] = {
+def _max_pool_grad(pooled_at_maxima: Callable[..., Any]) -> Callable[..., tuple]:
+    """The derivative takes from `v` what stands where the maxima of `x` are.
+
+    In a graph, TensorFlow writes it into the memory of `v` if both have one shape, and what it has
+    written it reads again where windows overlap. Padding makes two shapes of them.
+    """
+
+    def gradient(stock: Callable[..., Any], op: Any, v: tf.Tensor) -> tuple:
+        x, y, _ = op.inputs
+        if op.get_attr("padding") != b"SAME" or not x.shape.is_compatible_with(y.shape):
+            return stock(op, v)
+        ksize, strides = op.get_attr("ksize"), op.get_attr("strides")
+        sizes = [tf.shape(x)[axis] if size is None else size for axis, size in enumerate(x.shape)]
+        totals = [
+            tf.maximum((-(-n // stride) - 1) * stride + k - n, 0)
+            for n, k, stride in zip(sizes, ksize, strides, strict=True)
+        ]
+        paddings = tf.stack([(total // 2, total - total // 2) for total in totals])
+        for_v = pooled_at_maxima(
+            orig_input=tf.pad(x, paddings, constant_values=x.dtype.min),
+            orig_output=y,
+            grad=tf.pad(v, paddings),
+            ksize=ksize,
+            strides=strides,
+            padding="VALID",
+            data_format=op.get_attr("data_format").decode(),
+        )
+        return tf.zeros_like(x), tf.zeros_like(y), for_v
+
+    return gradient
+
+
+CORRECTED: dict[str, Callable[..., Any]] = {
+    "MaxPoolGrad": _max_pool_grad(tf.raw_ops.MaxPoolGradGrad),
+    "MaxPool3DGrad": _max_pool_grad(tf.raw_ops.MaxPool3DGradGrad),
     "SoftmaxCrossEntropyWithLogits": _softmax_cross_entropy,
 }
-"""Operations whose gradient is differentiable in part, and a rule that adds what is left out."""
+"""Operations whose stock derivative loses a part or is wrong, and a rule around it."""
 
 
 @contextlib.contextmanager
@@ -284,7 +318,7 @@ def _complete(registry: dict[str, Any]) -> None:
         entry = registry.get(kind)
         if entry is not None and registry.get(stopped, {"type": 0})["type"] is None:
             registry[kind] = {**entry, "type": functools.partial(rule, entry["type"])}
-    for kind, rule in INCOMPLETE.items():
+    for kind, rule in CORRECTED.items():
         if kind in registry:
             entry = registry[kind]
             registry[kind] = {**entry, "type": functools.partial(rule, entry["type"])}
