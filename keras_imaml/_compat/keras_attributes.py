@@ -48,6 +48,14 @@ def arguments_of(loss: Any) -> dict[str, Any]:
     return {**getattr(loss, "_fn_kwargs", {}), **vars(loss)}
 
 
+def step_counter(optimizer: keras.optimizers.Optimizer) -> keras.Variable:
+    """The variable that counts steps; `optimizer.iterations` counts updates of the weights.
+
+    There are fewer of these with `gradient_accumulation_steps`.
+    """
+    return getattr(optimizer, "inner_optimizer", optimizer)._iterations
+
+
 def clipped(optimizer: keras.optimizers.Optimizer, gradients: list[Any]) -> list[Any]:
     """Gradients as the optimizer clips them before it takes them."""
     return optimizer._clip_gradients(gradients)

@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 
+from keras_imaml._compat.keras_attributes import step_counter
 from keras_imaml._utils.validation import check_integer, check_number
 
 
@@ -61,7 +62,7 @@ class StopOnBadTasks(keras.callbacks.Callback):
         bad_share = sum(self._last) / max(len(self._last), 1)
         if bad_share > self.share + 1e-6:
             raise ValueError(
-                f"Training has stopped at step {int(self.model.optimizer.iterations)}: "
+                f"Training has stopped at step {int(step_counter(self.model.optimizer))}: "
                 f"{100 * bad_share:.0f} % of the tasks of the last {len(self._last)} steps hold "
                 f"NaN or infinity, or diverge, more than {100 * self.share:.0f} %. "
                 "Look at the inputs; "

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_imaml._compat.keras_attributes import step_counter
 from keras_imaml._utils.validation import check_folder_name, check_integer
 from keras_imaml.distribution import is_chief
 from keras_imaml.distribution.workers import Workers
@@ -63,7 +64,7 @@ class Checkpoints(keras.callbacks.Callback):
     @property
     def step(self) -> int:
         """Number of meta-steps of the learner so far."""
-        return int(self.learner.optimizer.iterations.numpy())
+        return int(step_counter(self.learner.optimizer).numpy())
 
     def restore(self) -> int:
         """Restore the newest checkpoint, if there is one.

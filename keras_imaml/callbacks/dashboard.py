@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_imaml._compat.keras_attributes import compiled_metrics
+from keras_imaml._compat.keras_attributes import compiled_metrics, step_counter
 from keras_imaml._utils.validation import check_integer
 from keras_imaml.algorithms import Algorithm
 from keras_imaml.callbacks.episode_picture import episode_picture
@@ -221,7 +221,7 @@ class Dashboard(keras.callbacks.Callback):
         return self._stopped or (within_steps and self.model.stop_training)
 
     def _step(self) -> int:
-        return int(self.model.optimizer.iterations.numpy())
+        return int(step_counter(self.model.optimizer).numpy())
 
     def _means(self) -> set[str]:
         """Names of metrics that are means; Keras creates some of them in the first step."""

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_imaml._compat.keras_attributes import step_counter
 from keras_imaml._utils.tracing import Traced
 
 
@@ -39,7 +40,7 @@ class SinusoidPlot(keras.callbacks.Callback):
         """Draw."""
         image = self.draw()
         with self.writer.as_default():
-            step = self.model.optimizer.iterations.numpy()
+            step = step_counter(self.model.optimizer).numpy()
             tf.summary.image("sinusoid/adaptation", image[None], step=step)
         self.writer.flush()
 

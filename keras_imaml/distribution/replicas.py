@@ -125,7 +125,7 @@ def for_optimizer(
         return gradients
     parts = [tf.convert_to_tensor(g) for g in gradients if g is not None]
     clips = getattr(optimizer, "inner_optimizer", optimizer)
-    if any(getattr(clips, name, None) is not None for name in _CLIPS):
+    if parts and any(getattr(clips, name, None) is not None for name in _CLIPS):
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         parts = [g / replicas for g in clipped(clips, all_reduce_sum(parts))]
     remaining = iter(parts)
@@ -178,14 +178,21 @@ def tasks_before(tasks: tf.Tensor) -> tf.Tensor:
     return tf.cast(tf.cumsum(all_reduce_sum(counts), exclusive=True)[replica], tf.int32)
 
 
+def has_workers(strategy: tf.distribute.Strategy) -> bool:
+    """Whether other processes take part in a step."""
+    several = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+    return several and is_distributed(strategy)
+
+
 @contextlib.contextmanager
-def lost_worker_reported() -> Iterator[None]:
+def lost_worker_reported(strategy: tf.distribute.Strategy) -> Iterator[None]:
     """Context in which the loss of another worker raises a `ConnectionError` with advice."""
     try:
         yield
     except tf.errors.OpError as error:
         reasons = [line for line in str(error).splitlines() if "ops is aborted" in line]
-        if not reasons and not isinstance(error, tf.errors.UnavailableError):
+        is_lost = bool(reasons) or isinstance(error, tf.errors.UnavailableError)
+        if not is_lost or not has_workers(strategy):
             raise
         raise ConnectionError(
             "Another worker has ended or cannot be reached, and without it the meta-step cannot "
@@ -215,7 +222,7 @@ def step_function(
 
     def function(iterator: Any) -> dict[str, Any]:
         iterator = _over_replicas(iterator, strategy)
-        with lost_worker_reported():
+        with lost_worker_reported(strategy):
             logs = run(iterator)
             for _ in range(steps_per_call - 1):
                 try:

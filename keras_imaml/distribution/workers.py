@@ -29,8 +29,7 @@ class Workers:
 
     def __init__(self, strategy: tf.distribute.Strategy) -> None:
         self.strategy = strategy
-        has_workers = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
-        self.several = has_workers and replicas.is_distributed(strategy)
+        self.several = replicas.has_workers(strategy)
         self._sums: Callable[[tf.Tensor], tf.Tensor] | None = None
 
     def mean(self, value: float) -> float:
@@ -111,7 +110,7 @@ class Workers:
                 return replicas.all_reduce_sum(part)
 
             self._sums = Traced(lambda part: strategy.run(total, args=(part,)))
-        with replicas.lost_worker_reported():
+        with replicas.lost_worker_reported(self.strategy):
             sums = self._sums(tf.constant(values, tf.float64))
             totals = self.strategy.experimental_local_results(sums)[0].numpy()
         return [float(x) / self.strategy.num_replicas_in_sync for x in totals]

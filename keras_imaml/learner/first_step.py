@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from keras_imaml._compat.keras_attributes import all_layers
+from keras_imaml._compat.keras_attributes import all_layers, step_counter
 from keras_imaml._compat.second_derivatives import WAY_OUT
 from keras_imaml._utils.structures import with_none
 from keras_imaml.batching.one_task import weights_of_one_task
@@ -93,7 +93,7 @@ class FirstStep:
             self._unused.note(variables, sums, count, self._is_first(), in_graph)
 
     def _is_first(self) -> tf.Tensor:
-        return tf.equal(tf.cast(self._learner.optimizer.iterations.value, tf.int32), 0)
+        return tf.equal(tf.cast(step_counter(self._learner.optimizer).value, tf.int32), 0)
 
     def check(self) -> None:
         """After a step, outside of graphs: check on what was kept, once.

@@ -147,6 +147,8 @@ def _finite(meta: MetaGradient) -> MetaGradient:
     """
     values = [g.values if isinstance(g, tf.IndexedSlices) else g for g in meta.sums]
     checks = [tf.reduce_all(tf.math.is_finite(v)) for v in values if v is not None]
+    if not checks:
+        return meta
     finite = tf.reduce_all(tf.stack(checks))
 
     def clear(g: Any) -> Any:

@@ -1,5 +1,6 @@
 """`MetaLearner`: a Keras model that learns to adapt another one."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -315,8 +316,15 @@ class MetaLearner(TaskAdaptation, StepFunctions, SavedLearner, TwoLosses, keras.
         gradients = replicas.for_optimizer(meta.sums, meta.count, self.optimizer)
         # An optimizer that scales losses (for half precision) divides what it is given.
         gradients = [_scaled(self.optimizer, g) for g in gradients]
-        pairs = zip(gradients, variables, strict=True)
-        self.optimizer.apply_gradients([(g, v) for g, v in pairs if g is not None])
+        pairs = [(g, v) for g, v in zip(gradients, variables, strict=True) if g is not None]
+        if pairs:
+            self.optimizer.apply_gradients(pairs)
+        else:  # as of any Keras model
+            warnings.warn(
+                "A step trains nothing: no trainable weight has a meta-gradient. "
+                f"Received: {len(variables)} trainable weights",
+                stacklevel=2,
+            )
         self.random_streams.advance()
         after = Outcome(meta.query_losses, meta.query_outputs, meta.valid)
         return update_metrics(self, objective, after, real, meta.diagnostics)

@@ -66,12 +66,12 @@ class StepFunctions(NotBuiltFromData, ModelMixin):
 
     def reset_metrics(self) -> None:
         """See `keras.Model.reset_metrics`. Several workers do so together; one may be lost."""
-        with replicas.lost_worker_reported():
+        with replicas.lost_worker_reported(self.distribute_strategy):
             super().reset_metrics()
 
     def get_metrics_result(self) -> dict[str, Any]:
         """See `keras.Model.get_metrics_result`. Workers do so together, too."""
-        with replicas.lost_worker_reported():
+        with replicas.lost_worker_reported(self.distribute_strategy):
             return super().get_metrics_result()
 
     def predict_step(self, data: Any) -> Any:
