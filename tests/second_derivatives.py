@@ -125,10 +125,6 @@ _moments = tf.nn.moments  # as a module has it that imported the function by its
 # What TensorFlow lacks, stops or gets wrong, and this package adds.
 ADDED = [
     Case("softsign", ROWS, lambda: lambda x: ops.softsign(2 * x - 1)),
-    _layer("MaxPooling1D", SERIES, 3, strides=1, padding="same"),
-    _layer("MaxPooling2D", PIXELS, 3, strides=1, padding="same"),
-    _layer("MaxPooling2D", (1, 5, 1, 2), 3, strides=(1, 2), padding="same"),
-    _layer("MaxPooling3D", (1, 2, 2, 2, 2), 2, strides=1, padding="same"),
     Case("image.resize, bilinear", PIXELS, _resized("bilinear"), single=True),
     Case("image.resize, nearest", PIXELS, _resized("nearest"), single=True),
     Case("image.resize, bicubic", PIXELS, _resized("bicubic"), single=True),
@@ -152,6 +148,10 @@ ADDED = [
     Case("tf.nn.embedding_lookup_sparse, sqrtn", ROWS, _looked_up("sqrtn")),
     Case("tf.nn.moments", ROWS, lambda: lambda x: tf.nn.moments(x, [1])),
     Case("tf.nn.moments, imported by name", ROWS, lambda: lambda x: _moments(x, [1])),
+    _layer("MaxPooling1D", SERIES, 3, strides=1, padding="same"),
+    _layer("MaxPooling2D", PIXELS, 3, strides=1, padding="same"),
+    _layer("MaxPooling2D", (1, 5, 1, 2), 3, strides=(1, 2), padding="same"),
+    _layer("MaxPooling3D", (1, 2, 2, 2, 2), 2, strides=1, padding="same"),
 ]
 
 _TARGETS = {

@@ -180,8 +180,8 @@ def tasks_before(tasks: tf.Tensor) -> tf.Tensor:
 
 def has_workers(strategy: tf.distribute.Strategy) -> bool:
     """Whether other processes take part in a step."""
-    several = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
-    return several and is_distributed(strategy)
+    is_multi_worker = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+    return is_multi_worker and is_distributed(strategy)
 
 
 @contextlib.contextmanager
