@@ -85,7 +85,8 @@ class StopOnSignal(keras.callbacks.Callback):
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Restore the handlers; a signal after the last step still counts."""
-        self.received = self._workers.any(self.number is not None)
+        if self._workers.any(self.number is not None):
+            self.received = self.model.stop_training = True
         self.release_signals()
 
     def hold(self) -> None:

@@ -89,6 +89,7 @@ def test_a_signal_after_the_last_step_counts():
     meta_learner, stop = learner(), ki.callbacks.StopOnSignal(signal.SIGINT)
     meta_learner.fit(tasks(), steps_per_epoch=1, verbose=0, callbacks=[AtTheEnd(), stop])
     assert stop.received
+    assert meta_learner.stop_training  # a loop of several `fit` ends
 
 
 def test_in_another_thread_it_is_refused():
