@@ -1,7 +1,9 @@
 """Episodes from a table with a column that names the task of each row."""
 
 import csv
+import numbers
 import os
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -32,7 +34,7 @@ def from_table(
         table: A pandas frame, a mapping of columns, or the path of a CSV file with a header.
         label: Name of the column to predict. Numbers with a decimal point are targets of a
             regression. Integers and strings are classes, numbered from 0 in sorted order.
-        task: Name of the column that tells the task of each row.
+        task: Name of the column that tells the task of each row. In a CSV file `007` is not `7`.
         features: Names of the columns to predict from, numbers without gaps. Defaults to `None`:
             all others.
         shot: Number of support rows, at least 1, or the range `(fewest, most)`. Defaults to 5.
@@ -50,8 +52,8 @@ def from_table(
         have weights of examples. `classes` is the number of classes.
 
     Raises:
-        ValueError: If a column is missing, is not of numbers or has gaps, if a task has a single
-            row, or if a number is out of range.
+        ValueError: If a column is missing, is not of numbers or has gaps (of tasks, labels or
+            features), if a task has a single row, or if a number is out of range.
 
     Example:
 
@@ -69,7 +71,7 @@ def from_table(
     )
     check_integer("seed", seed, 0)
     check_integer("start", start, 0)
-    columns = _columns(table)
+    columns = _columns(table, task)
     for name, column in (("label", label), ("task", task)):
         if column not in columns:
             raise ValueError(
@@ -78,15 +80,16 @@ def from_table(
             )
     x = _features(columns, features, {label, task})
     y, classes = _labels(columns[label], label)
+    _check_gaps("task", columns[task], task)
     rows_of = _rows_by_task(columns[task], tasks)
     smallest = min(map(len, rows_of))
     ranges = of_support[0] != of_support[1] or of_query[0] != of_query[1]
     padded = ranges or smallest < of_support[1] + of_query[1]
 
-    def draw(numbers: np.random.Generator) -> Any:
-        rows = numbers.permutation(rows_of[numbers.integers(len(rows_of))])
+    def draw(generator: np.random.Generator) -> Any:
+        rows = generator.permutation(rows_of[generator.integers(len(rows_of))])
         shots, queries = (
-            int(numbers.integers(low, high + 1)) for low, high in (of_support, of_query)
+            int(generator.integers(low, high + 1)) for low, high in (of_support, of_query)
         )
         shots = min(shots, len(rows) - 1)
         support, queried = rows[:shots], rows[shots : shots + queries]
@@ -98,9 +101,9 @@ def from_table(
     return episodes
 
 
-def _columns(table: Any) -> dict[str, np.ndarray]:
+def _columns(table: Any, task: str) -> dict[str, np.ndarray]:
     if isinstance(table, (str, os.PathLike)):
-        return _read(os.path.expanduser(os.fspath(table)))
+        return _read(os.path.expanduser(os.fspath(table)), task)
     if not isinstance(table, Mapping) and not hasattr(table, "columns"):
         raise ValueError(
             "Invalid value for `table`. Expected a pandas frame, a mapping of columns, or the path "
@@ -117,7 +120,7 @@ def _columns(table: Any) -> dict[str, np.ndarray]:
     return columns
 
 
-def _read(path: str) -> dict[str, np.ndarray]:
+def _read(path: str, task: str) -> dict[str, np.ndarray]:
     try:
         with open(path, newline="", encoding="utf-8-sig") as stream:
             header, *rows = [row for row in csv.reader(stream) if row]
@@ -134,7 +137,16 @@ def _read(path: str) -> dict[str, np.ndarray]:
             + (f", of other lengths on lines {lines[:5]}" if lines else "")
         )
     columns = zip(*rows, strict=True)
-    return {name: _parsed(cells) for name, cells in zip(header, columns, strict=True)}
+    return {
+        name: _identifiers(cells) if name == task else _parsed(cells)
+        for name, cells in zip(header, columns, strict=True)
+    }
+
+
+def _identifiers(cells: Sequence[str]) -> np.ndarray:
+    """Integers where all are written as such; else text, in which different cells differ."""
+    are_integers = all(re.fullmatch("0|-?[1-9][0-9]{,17}", cell.strip()) for cell in cells)
+    return np.array([int(cell) for cell in cells] if are_integers else cells)
 
 
 def _parsed(cells: Sequence[str]) -> np.ndarray:
@@ -164,26 +176,52 @@ def _features(
             "Invalid value for `features`. Expected columns of numbers: encode others, such as by "
             f"keras.utils.FeatureSpace, or name the columns to use. Received: {unfit}"
         )
-    gaps = [name for name in names if not np.isfinite(columns[name]).all()]
+    x = np.stack([_single(columns[name]) for name in names], axis=1)
+    gaps = [name for name, column in zip(names, x.T, strict=True) if not np.isfinite(column).all()]
     if gaps:
         raise ValueError(
             "Invalid value for `features`. Expected columns without gaps: fill them, or leave the "
-            f"rows out. Received: NaN or infinity in {gaps}"
+            f"rows out. Received: NaN or infinity, as float32, in {gaps}"
         )
-    return np.stack([columns[name] for name in names], axis=1).astype("float32")
+    return x
 
 
 def _labels(column: np.ndarray, name: str) -> tuple[np.ndarray, int | None]:
     """Targets, and the number of classes if they are classes."""
+    _check_gaps("label", column, name)
+    if column.dtype.kind == "O" and all(isinstance(value, numbers.Real) for value in column):
+        column = np.array(column.tolist())
     if column.dtype.kind == "f":
-        if not np.isfinite(column).all():
-            raise ValueError(
-                "Invalid value for `label`. Expected a column without gaps: leave the rows out. "
-                f"Received: NaN or infinity in {name!r}"
-            )
-        return column.astype("float32")[:, None], None
-    classes, numbers = _numbered(column)
-    return numbers.astype("int32"), len(classes)
+        y = _single(column)
+        _check_gaps("label", y, name)
+        return y[:, None], None
+    classes, number_of_row = _numbered(column)
+    return number_of_row.astype("int32"), len(classes)
+
+
+def _single(column: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):  # what is too large becomes infinity, and is refused
+        return column.astype("float32")
+
+
+def _check_gaps(argument: str, column: np.ndarray, name: str) -> None:
+    if column.dtype.kind == "f":
+        gaps = ~np.isfinite(column)
+    else:
+        gaps = np.array([_is_gap(value) for value in column])
+    if gaps.any():
+        raise ValueError(
+            f"Invalid value for `{argument}`. Expected a column without gaps: leave the rows out. "
+            f"Received: nothing, NaN or infinity in {gaps.sum()} rows of {name!r}, the first of "
+            f"them number {gaps.argmax()} from 0"
+        )
+
+
+def _is_gap(value: Any) -> bool:
+    try:
+        return value is None or bool(value != value) or not str(value).strip()
+    except TypeError:  # of pandas.NA, whose comparisons are no truth
+        return True
 
 
 def _numbered(column: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -193,7 +231,7 @@ def _numbered(column: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _rows_by_task(column: np.ndarray, tasks: Sequence[Any] | None) -> list[np.ndarray]:
-    names, numbers = _numbered(column)
+    names, number_of_row = _numbered(column)
     kept = np.ones(len(names), bool)
     if tasks is not None:
         asked = np.asarray([*tasks])
@@ -205,8 +243,8 @@ def _rows_by_task(column: np.ndarray, tasks: Sequence[Any] | None) -> list[np.nd
                 f"Received: {list(unknown[:5]) or 'none'}"
             )
         kept = np.isin(names, asked)
-    order = np.argsort(numbers, kind="stable")
-    parts = np.split(order, np.cumsum(np.bincount(numbers))[:-1])
+    order = np.argsort(number_of_row, kind="stable")
+    parts = np.split(order, np.cumsum(np.bincount(number_of_row))[:-1])
     rows_of = [rows for rows, keep in zip(parts, kept, strict=True) if keep]
     single = [str(name) for name, rows in zip(names[kept], rows_of, strict=True) if len(rows) < 2]
     if single:

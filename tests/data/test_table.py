@@ -88,6 +88,12 @@ def test_a_learner_trains_on_them():
         ({"row": SHOP}, {}, r"`features`. Expected columns of numbers.*\['row'\]"),
         ({"row": ROW + [np.nan, *23 * [0]]}, {}, r"without gaps.*\['row'\]"),
         ({"sold": ROW + [np.nan, *23 * [0]]}, {}, "without gaps.*'sold'"),
+        ({"row": [1e300, *ROW[1:]]}, {}, r"infinity, as float32, in \['row'\]"),
+        ({"sold": [1e300, *ROW[1:]]}, {}, "`label`.*in 1 rows of 'sold'"),
+        ({"sold": np.array([None, *ROW[1:] / 2], object)}, {}, "`label`.*without gaps"),
+        ({"sold": ["", *SHOP[1:]]}, {}, "`label`.*without gaps.*number 0"),
+        ({"shop": np.array([*SHOP[1:], None])}, {}, "`task`.*without gaps.*number 23"),
+        ({"shop": np.array([np.nan, *ROW[1:] // 12])}, {}, "`task`.*without gaps"),
         ({}, {"tasks": ["north", "east"]}, r"values of the task column.*east"),
         ({}, {"tasks": []}, "values of the task column.*none"),
         ({"shop": ["alone", *SHOP[1:]]}, {}, r"at least two rows.*\['alone'\]"),
@@ -102,6 +108,31 @@ def test_what_does_not_fit_is_refused(change, settings, message):
         ki.data.from_table({**TABLE, **change}, **settings)
 
 
+def test_missing_values_of_pandas_are_gaps():
+    pandas = pytest.importorskip("pandas")
+    for column in (["a", None] * 12, pandas.array([1, None] * 12, dtype="Int64")):
+        frame = pandas.DataFrame({**TABLE, "kind": column})
+        with pytest.raises(ValueError, match="`label`.*without gaps.*in 12 rows of 'kind'"):
+            ki.data.from_table(frame, "kind", "shop", ["row"])
+
+
+def test_numbers_among_objects_are_numbers():
+    table = {**TABLE, "sold": np.array([*ROW / 2], object), "kind": np.array([*ROW % 3], object)}
+    tasks = [ki.data.from_table(table, label, "shop", ["row"]) for label in ("sold", "kind")]
+    assert [episodes.classes for episodes in tasks] == [None, 3]
+
+
+def test_different_texts_are_different_tasks(tmp_path):
+    path = tmp_path / "patients.csv"
+    ids = ["007", "7", "123456789012345678", "123456789012345679"]
+    rows = [f"{name},{2 * number + row},0.5" for number, name in enumerate(ids) for row in range(2)]
+    path.write_text("\n".join(["id,row,y", *rows]), encoding="utf-8")
+    for number, name in enumerate(ids):
+        episodes = ki.data.from_table(path, "y", "id", ["row"], shot=1, query=1, tasks=[name])
+        (x, _), (query_x, _) = next(episodes.as_numpy_iterator())
+        assert {float(x[0, 0]), float(query_x[0, 0])} == {2.0 * number, 2.0 * number + 1}
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -110,6 +141,8 @@ def test_what_does_not_fit_is_refused(change, settings, message):
         ("a,b,c\n", "0 rows"),
         ("a,a,c\n1,2,3\n", "header of different names"),
         ("a,b,c\n1,2,3\n1,2\n", r"of other lengths on lines \[3\]"),
+        ("a,b,c\n1,2,3\n1,,3\n", "`task`.*without gaps.*number 1"),
+        ("a,b,c\nx,2,3\n,2,3\n", "`label`.*without gaps.*number 1"),
     ],
 )
 def test_files_that_are_no_tables_are_refused(tmp_path, text, message):
