@@ -7,6 +7,7 @@ Flags of the run may be overridden, such as --transductive, --inner.steps, --dat
 weights and fewer tasks does not take the place of another.
 """
 
+import hashlib
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from trainers.settings import Machine, Settings
 
 _SPLITS = ("train", "validation", "test")
+_LONGEST = 200  # bytes of a file's name, of which systems of files take 255
 
 
 def evaluate(
@@ -52,7 +54,7 @@ def evaluate(
 
     of_run = run_folder.settings_of_run(settings, run_dir)
     changed = [_named(name, value) for name, value in settings.changes_from(of_run).items()]
-    file = os.path.join(run_dir, f"evaluation_{split}{''.join(changed)}.json")
+    file = os.path.join(run_dir, f"{short_name(f'evaluation_{split}' + ''.join(changed))}.json")
     if machine:
         ki.parallel_tasks(machine.cores or None)
     way = experiment.most_classes(settings)
@@ -69,6 +71,14 @@ def evaluate(
     result.write(file, settings, machine or Machine(), evaluation, **facts)
     print(f"Written to {file}")
     return evaluation
+
+
+def short_name(name: str) -> str:
+    """A name that a file may have; the record within says all settings."""
+    if len(name.encode()) <= _LONGEST:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+    return f"{name.encode()[: _LONGEST - 9].decode(errors='ignore')}_{digest}"
 
 
 def _named(name: str, value: Any) -> str:

@@ -79,7 +79,7 @@ def decode_files(
     check_pillow(argument, of_tiff)
     to_image = decode_tiff if of_tiff else decode
     images = np.empty((len(files), size, size, channels), np.uint8)
-    decoded = tf.data.Dataset.from_tensor_slices(list(files)).map(
+    decoded = tf.data.Dataset.from_tensor_slices([os.fsencode(file) for file in files]).map(
         lambda file: to_image(tf.io.read_file(file), size, channels),
         num_parallel_calls=tf.data.AUTOTUNE,
     )

@@ -1,5 +1,7 @@
 """Image files as one array."""
 
+import os
+
 import keras
 import numpy as np
 import pytest
@@ -17,6 +19,16 @@ def test_files_become_one_array(tmp_path):
     assert x.shape == (2, 8, 8, 3) and x.dtype == np.float32
     assert np.array_equal(x[0], np.zeros((8, 8, 3))) and np.all(x[1] == [1, 0, 0])
     assert ki.data.load_images(files, 8, channels=1).shape == (2, 8, 8, 1)
+
+
+def test_names_need_not_be_utf_8(tmp_path):
+    file = os.fsdecode(os.fsencode(tmp_path) + b"/\xff.png")
+    try:
+        keras.utils.save_img(tmp_path / "black.png", np.zeros((4, 4, 3), np.uint8), scale=False)
+        os.rename(tmp_path / "black.png", file)
+    except OSError:
+        pytest.skip("file names of this machine are UTF-8")
+    assert ki.data.load_images([file], 4).shape == (1, 4, 4, 3)
 
 
 @pytest.mark.parametrize(
