@@ -8,6 +8,7 @@ saved_model/. Ctrl-C and SIGTERM keep a checkpoint; the same command resumes fro
 """
 
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Sequence
@@ -195,7 +196,8 @@ def _write(
     saved_model = os.path.join(run_dir, "saved_model")
     learner.export(saved_model, verbose=False)
     print(f"Held-out {evaluation}, after {step} steps, {seconds:.0f} s of training")
-    print(f"TensorBoard: {_tensorboard()} --logdir {os.path.join(run_dir, 'logs')}")
+    logs = shlex.quote(os.path.join(run_dir, "logs"))
+    print(f"TensorBoard: {shlex.quote(_tensorboard())} --logdir {logs}")
     print(f"SavedModel: {saved_model}")
 
 
