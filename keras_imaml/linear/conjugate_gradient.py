@@ -98,11 +98,7 @@ class ConjugateGradient(Configurable):
         return _chosen(system, end)
 
     def residuals(
-        self,
-        operator: Operator,
-        rhs: tf.Tensor,
-        preconditioner: Operator | None,
-        steps: int,
+        self, operator: Operator, rhs: tf.Tensor, preconditioner: Operator | None, steps: int
     ) -> tf.Tensor:
         """See `IterativeSolver.residuals`."""
         solver = replace(self, max_steps=steps)

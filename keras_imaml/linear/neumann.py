@@ -76,11 +76,7 @@ class Neumann(Configurable):
         return series.sum_of(while_active(series.add_term, series.start, self.max_steps))
 
     def residuals(
-        self,
-        operator: Operator,
-        rhs: tf.Tensor,
-        preconditioner: Operator | None,
-        steps: int,
+        self, operator: Operator, rhs: tf.Tensor, preconditioner: Operator | None, steps: int
     ) -> tf.Tensor:
         """See `IterativeSolver.residuals`."""
         series = self._series(operator, rhs, preconditioner or tf.identity)

@@ -101,11 +101,7 @@ class IterativeSolver(LinearSolver, Protocol):
     max_steps: int
 
     def residuals(
-        self,
-        operator: Operator,
-        rhs: tf.Tensor,
-        preconditioner: Operator | None,
-        steps: int,
+        self, operator: Operator, rhs: tf.Tensor, preconditioner: Operator | None, steps: int
     ) -> tf.Tensor:
         """The residual of the solution after each of the first steps, `[tasks, steps]`.
 
