@@ -53,7 +53,8 @@ def from_table(
 
     Raises:
         ValueError: If a column is missing, is not of numbers or has gaps (of tasks, labels or
-            features), if a task has a single row, or if a number is out of range.
+            features), if the label is a feature, if a task has a single row, or if a number is out
+            of range.
 
     Example:
 
@@ -78,7 +79,7 @@ def from_table(
                 f"Invalid value for `{name}`. Expected a column of the table, one of "
                 f"{[*columns]}. Received: {name}={column!r}"
             )
-    x = _features(columns, features, {label, task})
+    x = _features(columns, features, label, task)
     y, classes = _labels(columns[label], label)
     _check_gaps("task", columns[task], task)
     rows_of = _rows_by_task(columns[task], tasks)
@@ -111,6 +112,11 @@ def _columns(table: Any, task: str) -> dict[str, np.ndarray]:
         )
     names = table.keys() if isinstance(table, Mapping) else table.columns
     columns = {str(name): np.asarray(table[name]) for name in names}
+    if len(columns) != len(names):
+        raise ValueError(
+            "Invalid value for `table`. Expected columns whose names differ as text. "
+            f"Received: {[*names]}"
+        )
     lengths = {name: column.shape for name, column in columns.items()}
     if len({*lengths.values()}) != 1 or len(next(iter(lengths.values()))) != 1:
         raise ValueError(
@@ -161,14 +167,15 @@ def _parsed(cells: Sequence[str]) -> np.ndarray:
 
 
 def _features(
-    columns: Mapping[str, np.ndarray], features: Sequence[str] | None, reserved: set[str]
+    columns: Mapping[str, np.ndarray], features: Sequence[str] | None, label: str, task: str
 ) -> np.ndarray:
-    names = [name for name in columns if name not in reserved] if features is None else [*features]
+    default = [name for name in columns if name not in (label, task)]
+    names = default if features is None else [*features]
     missing = [name for name in names if name not in columns]
-    if missing or not names:
+    if missing or not names or label in names:
         raise ValueError(
-            "Invalid value for `features`. Expected columns of the table, at least one of "
-            f"{[name for name in columns if name not in reserved]}. Received: {features}"
+            "Invalid value for `features`. Expected columns of the table other than the label, at "
+            f"least one of {default}. Received: {features}"
         )
     unfit = [name for name in names if columns[name].dtype.kind not in "iufb"]
     if unfit:
@@ -188,13 +195,13 @@ def _features(
 
 def _labels(column: np.ndarray, name: str) -> tuple[np.ndarray, int | None]:
     """Targets, and the number of classes if they are classes."""
-    _check_gaps("label", column, name)
     if column.dtype.kind == "O" and all(isinstance(value, numbers.Real) for value in column):
         column = np.array(column.tolist())
     if column.dtype.kind == "f":
-        y = _single(column)
-        _check_gaps("label", y, name)
-        return y[:, None], None
+        column = _single(column)
+    _check_gaps("label", column, name)
+    if column.dtype.kind == "f":
+        return column[:, None], None
     classes, number_of_row = _numbered(column)
     return number_of_row.astype("int32"), len(classes)
 

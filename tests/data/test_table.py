@@ -85,6 +85,8 @@ def test_a_learner_trains_on_them():
         ({}, {"label": "price"}, "`label`. Expected a column of the table"),
         ({}, {"task": "town"}, "`task`. Expected a column of the table"),
         ({}, {"features": ["row", "town"]}, "`features`. Expected columns of the table"),
+        ({}, {"features": ["row", "sold"]}, "`features`. Expected .* other than the label"),
+        ({1: ROW, "1": ROW}, {}, "`table`. Expected columns whose names differ as text"),
         ({"row": SHOP}, {}, r"`features`. Expected columns of numbers.*\['row'\]"),
         ({"row": ROW + [np.nan, *23 * [0]]}, {}, r"without gaps.*\['row'\]"),
         ({"sold": ROW + [np.nan, *23 * [0]]}, {}, "without gaps.*'sold'"),
