@@ -89,7 +89,7 @@ class SelfTraining(Algorithm):
 
     @property
     def proximal_strength(self) -> Any:
-        """The inner solver of the algorithm."""
+        """The proximal strength of the algorithm."""
         return self.algorithm.proximal_strength
 
     @property
