@@ -14,10 +14,14 @@ PRESETS = pathlib.Path(__file__).parents[1] / "trainers" / "presets"
 @pytest.mark.parametrize("name", long_runs.RUNS)
 def test_every_run_has_a_preset(name, tmp_path):
     words = long_runs.command(name, 3, tmp_path, str(tmp_path))
+    folder = long_runs.folder_of(name, 3, tmp_path)
     assert (PRESETS / f"{long_runs.RUNS[name].preset}.flags").exists()
     command = parsing.parse(train.PROGRAM, [*words[words.index("trainers.train") + 1 :]])
     assert not any("old names" in note for note in command.notes)
-    assert {"--seed=3", f"--run_dir={tmp_path}", f"--data_dir={tmp_path}"} <= set(words)
+    assert {"--seed=3", f"--run_dir={folder}", f"--data_dir={tmp_path}"} <= set(words)
+    features = long_runs.RUNS[name].features
+    begun_with = [f"--features={long_runs.folder_of(features, 3, tmp_path)}"] if features else []
+    assert [word for word in words if "--features" in word] == begun_with
 
 
 def test_progress_is_read_from_the_folder_of_a_run(tmp_path):

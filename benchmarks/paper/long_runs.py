@@ -33,6 +33,15 @@ _POOLED = (
     "--tasks_per_step=4",
     "--steps_per_epoch=200",
 )
+# The head alone first, then all weights. The head is the same for all classes.
+_HEAD = ("--data.image_size=28", "--validation_tasks=0")
+_AFTER = (
+    "--outer.learning_rate=0.001",
+    "--steps_per_epoch=25",
+    "--validation_tasks=0",
+    "--test_tasks=100",
+)
+_HEAD_FIRST = "omniglot_20way_1shot/head_pooled"
 _MAML = ("--transductive", "--outer.clip_norm=1", "--inner.steps=5", "--inner.learning_rate=0.4")
 
 
@@ -43,11 +52,14 @@ class Run(NamedTuple):
         preset: The name of a flag file.
         steps: Meta-steps.
         flags: More flags.
+        features: The run whose layers before the head this one begins with. Defaults to `None`:
+            it begins with random ones.
     """
 
     preset: str
     steps: int
     flags: tuple[str, ...]
+    features: str | None = None
 
 
 RUNS: dict[str, Run] = {
@@ -62,6 +74,22 @@ RUNS: dict[str, Run] = {
     ),
     "omniglot_20way_1shot/gradient_descent_pooled": Run(
         "omniglot_20way_1shot", 2000, (*_DESCENT, *_POOLED)
+    ),
+    "omniglot_20way_1shot/head_pooled": Run("omniglot_20way_head", 2000, _HEAD),
+    "omniglot_20way_1shot/gradient_descent_after_head": Run(
+        "omniglot_20way_1shot",
+        100,
+        (*_DESCENT, *_POOLED, *_AFTER, "--inner.learning_rate=auto"),
+        features=_HEAD_FIRST,
+    ),
+    "omniglot_20way_1shot/newton_cg_after_head": Run(
+        "omniglot_20way_1shot", 100, (*_NEWTON, *_POOLED, *_AFTER), features=_HEAD_FIRST
+    ),
+    "omniglot_20way_1shot/maml_after_head": Run(
+        "omniglot_20way_1shot",
+        100,
+        (*_MAML, "--algorithm=maml", *_POOLED, *_AFTER),
+        features=_HEAD_FIRST,
     ),
     "omniglot_20way_1shot/fomaml_pooled": Run(
         "omniglot_20way_1shot",
@@ -106,7 +134,7 @@ def table(output: pathlib.Path, seeds: Sequence[int]) -> str:
     lines = []
     for name, run in RUNS.items():
         for seed in seeds:
-            folder = output / name / f"seed_{seed}"
+            folder = folder_of(name, seed, output)
             steps, ended = progress(folder)
             state = f"{steps} of {run.steps} steps"
             if ended:
@@ -116,26 +144,33 @@ def table(output: pathlib.Path, seeds: Sequence[int]) -> str:
     return "\n".join(lines)
 
 
-def command(name: str, seed: int, folder: pathlib.Path, data_dir: str) -> list[str]:
+def folder_of(name: str, seed: int, output: pathlib.Path) -> pathlib.Path:
+    """The folder of a run."""
+    return output / name / f"seed_{seed}"
+
+
+def command(name: str, seed: int, output: pathlib.Path, data_dir: str) -> list[str]:
     """The command line of a run."""
     run = RUNS[name]
+    features = run.features and folder_of(run.features, seed, output)
     return [
         *("nice", "-n", "19", sys.executable, "-m", "trainers.train"),
         f"--flagfile=trainers/presets/{run.preset}.flags",
         *run.flags,
+        *([f"--features={features}"] if features else []),
         f"--steps={run.steps}",
         f"--seed={seed}",
         f"--data_dir={data_dir}",
-        f"--run_dir={folder}",
+        f"--run_dir={folder_of(name, seed, output)}",
     ]
 
 
 def train(name: str, seed: int, output: pathlib.Path, data_dir: str) -> None:
     """Start or resume a run, unless it has ended; a run that was stopped ends the queue."""
-    folder = output / name / f"seed_{seed}"
+    folder = folder_of(name, seed, output)
     if progress(folder).ended:
         return
-    subprocess.run(command(name, seed, folder, data_dir), check=True)
+    subprocess.run(command(name, seed, output, data_dir), check=True)
     steps, ended = progress(folder)
     if not ended:  # a signal ends a run after its meta-step, with a checkpoint
         raise SystemExit(
