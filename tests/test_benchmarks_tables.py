@@ -193,6 +193,21 @@ def test_recipes_are_chosen_by_their_seeds_and_not_by_their_accuracy():
 
 
 @pytest.mark.parametrize(
+    ("name", "adapt", "recipes"),
+    [("all_weights", [], {"once", "often"}), ("head", ["head"], {"often"})],
+)
+def test_the_table_of_all_weights_alone_has_recipes_of_fewer_seeds(name, adapt, recipes):
+    settings = {"adapt": adapt, "wrapper": "none"}
+    seeds_of = {"once": [0], "often": [0, 1]}
+    lines = []
+    for recipe, seeds in seeds_of.items():
+        records = [{**record(seed, 0.5, **settings), "core_hours": 1.0} for seed in seeds]
+        lines.append(Line(ROWS[0], recipe, "transductive", records))
+    table = tables.tables(lines)[name]
+    assert {recipe for recipe in seeds_of if f"| {recipe} |" in table} == recipes
+
+
+@pytest.mark.parametrize(
     ("data_set", "cells"),
     [("omniglot", (82, 72, 92, 82)), ("mini_imagenet", (82, 72))],
     ids=["omniglot", "mini_imagenet"],
