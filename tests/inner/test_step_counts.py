@@ -93,6 +93,7 @@ def test_each_task_is_that_of_a_solver_of_its_number_of_steps(solver):
         for name, field in result._asdict().items():
             expected = getattr(expected_result, name)
             if field is not None and expected is not None:
+                assert field.shape == expected.shape, name
                 np.testing.assert_allclose(
                     field[task], expected[task], rtol=1e-12, err_msg=f"{name} of {steps} steps"
                 )
