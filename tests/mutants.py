@@ -152,9 +152,8 @@ def survives(mutant: Mutant) -> bool:
     child = os.fork()
     if child == 0:
         resource.setrlimit(resource.RLIMIT_CPU, (_SECONDS, _SECONDS))  # whoever else is busy
-        silence = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(silence, 1)
-        os.dup2(silence, 2)
+        _silence(1)
+        _silence(2)
         status = 2
         try:
             import pytest
@@ -165,6 +164,25 @@ def survives(mutant: Mutant) -> bool:
         finally:
             os._exit(status)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def _silence(descriptor: int) -> None:
+    silence = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silence, descriptor)
+    os.close(silence)
+
+
+def _import_packages() -> None:
+    """Import once, before the forks, what takes long; TensorFlow's own lines are left out."""
+    stderr = os.dup(2)
+    _silence(2)
+    try:
+        import keras  # noqa: F401
+        import pytest  # noqa: F401
+        import tensorflow  # noqa: F401
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
 
 
 def main() -> None:
@@ -179,10 +197,7 @@ def main() -> None:
     mutants = all_mutants()
     sample = random.Random(settings.seed).sample(mutants, min(settings.count, len(mutants)))
     print(f"{len(sample)} of {len(mutants)} mutants, seed {settings.seed}", flush=True)
-    import keras  # noqa: F401
-    import pytest  # noqa: F401
-    import tensorflow  # noqa: F401  (what takes long is imported once, before the forks)
-
+    _import_packages()
     gc.freeze()  # pages that are not written to are shared with the forks
     begin, survivors = time.monotonic(), []
     with concurrent.futures.ThreadPoolExecutor(settings.workers) as pool:
