@@ -84,7 +84,7 @@ SOLVERS = {
 def test_each_task_is_that_of_a_solver_of_its_number_of_steps(solver):
     problem = problems.LinearRegression()
     count = problem.tensors.count
-    numbers = [0, 1, 3][:count]
+    numbers = [0, 2, 4][:count]
     result = SOLVERS[solver](7).minimize(
         inner_problem(problem, problem.tensors._replace(steps=tf.constant(numbers)))
     )
