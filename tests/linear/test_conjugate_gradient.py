@@ -254,6 +254,20 @@ def test_residuals_above_one_do_not_hide_what_is_closer_to_the_solution(run, dty
     assert has_large_residual
 
 
+def test_low_energy_is_not_trusted_after_negative_curvature():
+    """The second step makes the residual 12 and the energy low; the third finds the curvature."""
+    random = np.random.default_rng(4)
+    axes, _ = np.linalg.qr(random.normal(size=(4, 4)))
+    product = products(((axes * [1.0, 4.0, 30.0, -0.3]) @ axes.T)[None])
+    rhs = tf.constant(random.normal(size=(1, 4)))
+    first, second, last = (
+        linear.ConjugateGradient(max_steps=steps).solve(product, rhs) for steps in (1, 2, 4)
+    )
+    assert second.residual[0] > 12
+    assert last.status[0] == int(linear.Status.NEGATIVE_CURVATURE)
+    np.testing.assert_array_equal(last.solution, first.solution)
+
+
 def test_the_exact_hessian_is_not_trusted_where_residuals_rise():
     """It may be indefinite in directions that were not met."""
     matrices = np.stack([np.diag(np.r_[1e3, np.ones(9)]), np.diag(np.arange(1.0, 11.0))])
