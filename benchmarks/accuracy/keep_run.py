@@ -77,6 +77,7 @@ def without_place(text: str) -> str:
 def learning_curve(logs: pathlib.Path, steps_per_epoch: int) -> list[tuple[int, float]]:
     """The mean accuracy of each epoch, from the logs of a run and of its continuations."""
     import keras_imaml  # noqa: F401  (TensorFlow's own lines stay off the terminal)
+
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from tensorflow import make_ndarray
 
